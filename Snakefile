@@ -1,0 +1,82 @@
+# The benchmark: snakemake all --cores 2. What runs is in config.yaml, how in workflow/rules/.
+import sys
+
+from snakemake.utils import min_version
+
+from nada.errors import UserError
+from workflow.runs import REAL, as_json, load_plan
+from workflow.sources import digest
+
+min_version("9.19")
+
+
+# config.yaml < preset < command line, all checked before anything runs.
+try:
+    PLAN = load_plan(overrides=config)
+except UserError as error:
+    sys.exit(f"error: {error}")  # one sentence; Snakemake would add a traceback
+
+print(PLAN.summary(), file=sys.stderr)
+
+RESULTS = PLAN.results
+PYTHON = sys.executable
+# A card is leased, and `gpu` asked for, only where jobs run on one: CPU jobs are never serialised.
+LEASE = f"{PYTHON} -m workflow.gpu --" if PLAN.device == "cuda" else ""
+GPU = {"gpu": 1} if PLAN.device == "cuda" else {}
+
+
+wildcard_constraints:
+    task="|".join(PLAN.config["tasks"]),
+    setting="|".join([name for _, name in PLAN.settings] + [REAL]),
+    seed=r"\d+",
+    domain="|".join(PLAN.world["references"]["domains"]),
+    group="|".join(PLAN.groups),
+
+
+report: "workflow/report/workflow.rst"
+
+
+include: "workflow/rules/adapt.smk"
+include: "workflow/rules/observe.smk"
+include: "workflow/rules/score.smk"
+include: "workflow/rules/report.smk"
+
+
+# ---- targets: what can be asked for by name -----------------------------------------------------
+# Up to date means nothing to do. `snakemake TARGET -R adapt` retrains the runs of that target only.
+
+
+rule all:
+    """Every group's runs, scores, table and grid, the joined scores, and the report."""
+    input:
+        PLAN.shown(*PLAN.config["groups"]),
+        f"{RESULTS}/scores.csv",
+        f"{RESULTS}/report.html",
+
+
+rule tables:
+    """The table of every group."""
+    input:
+        expand(f"{RESULTS}/tables/{{group}}.md", group=PLAN.config["groups"]),
+
+
+rule figures:
+    """The grid of every group."""
+    input:
+        expand(f"{RESULTS}/figures/{{group}}_grid.png", group=PLAN.config["groups"]),
+
+
+rule report:
+    """One HTML page with every table and grid: open it in a browser."""
+    input:
+        f"{RESULTS}/report.html",
+
+
+for group in PLAN.groups:
+
+    rule:
+        """Runs, scores, table and grid of one group with its controls, or of one variant alone."""
+        name:
+            group
+        input:
+            PLAN.shown(group),

@@ -1,0 +1,1 @@
+"""The benchmark's methods: one file each, all answering `adapt(job) -> AdaptedModel`."""

@@ -1,0 +1,43 @@
+"""Train one run: python -m baselines.adapt --settings RUN/settings.json --out RUN --state STATE."""
+
+import argparse
+import sys
+
+from baselines import registry
+from nada.errors import command
+
+
+@command
+def main(argv=None) -> None:
+    """Read the run file, train its method, write the run's folder."""
+    parser = argparse.ArgumentParser(prog="python -m baselines.adapt", description=__doc__)
+    parser.add_argument("--settings", required=True, help="the run file, settings.json")
+    parser.add_argument("--out", required=True, help="the run's folder, written whole or not at all")
+    parser.add_argument("--state", required=True, help="folder of training states, for resume")
+    parser.add_argument("--parent", help="folder of the parent run, where the run has one")
+    parser.add_argument("--code", default="", help="digest of the code, part of the run's identity")
+    arguments = parser.parse_args(argv)
+
+    import torch  # after the arguments are known to be good: it takes seconds
+
+    from nada.job import Job, read_run_file
+
+    settings = read_run_file(arguments.settings)
+    method = registry.load(settings.get("method", ""))
+    reproducible(torch, settings.get("device"))
+    job = Job(settings, arguments.out, arguments.state, arguments.parent, arguments.code)
+    job.finish(method.adapt(job))
+
+
+def reproducible(torch, device: str | None) -> None:
+    """Same bytes from the same run: one CPU thread, full float32, fixed convolution algorithms."""
+    if device == "cpu":
+        torch.set_num_threads(1)
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.deterministic = True
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""The methods of the benchmark: each file of this folder that declares METHOD is one."""
+
+import ast
+import difflib
+import importlib
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from nada.errors import UserError
+
+FOLDER = Path(__file__).parent
+SUPERVISION = ("text", "images", "none")
+
+
+@dataclass(frozen=True)
+class Method:
+    """What a method's file declares about itself, with literals only.
+
+    name: as in the configuration. paper: where it was published. licence: of the method's public
+    code or, for code written here, of this project. supervision: what it learns the target from:
+    'text', 'images' or 'none'.
+    """
+
+    name: str
+    paper: str
+    licence: str
+    supervision: str
+
+
+def methods(folder: Path = FOLDER) -> dict[str, Method]:
+    """Every declared method by name. Reads the files without importing them (or torch)."""
+    return {method.name: method for _, method in _declared(folder)}
+
+
+def load(name: str, folder: Path = FOLDER):
+    """Import the module of a method; it offers METHOD and adapt(job) -> AdaptedModel.
+
+    Raises UserError for a name that no file declares, with the nearest one.
+    """
+    modules = {method.name: stem for stem, method in _declared(folder)}
+    if name not in modules:
+        near = difflib.get_close_matches(name, modules, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        raise UserError(
+            f"there is no method '{name}'; {hint}Known methods: {', '.join(sorted(modules))}."
+        )
+    return importlib.import_module(f"baselines.{modules[name]}")
+
+
+def _declared(folder: Path) -> list[tuple[str, Method]]:
+    """(file stem, declaration) of every method's file, sorted by file."""
+    found = {}
+    for path in sorted(folder.glob("*.py")):
+        call = _declaration(path)
+        if call is None:
+            continue
+        method = _read_declaration(path, call)
+        if method.name in found:
+            raise UserError(
+                f"{path.name} and {found[method.name][0]}.py both declare the method "
+                f"'{method.name}'; rename one."
+            )
+        found[method.name] = (path.stem, method)
+    return list(found.values())
+
+
+def _declaration(path: Path) -> ast.Call | None:
+    """The call in `METHOD = Method(…)` at the top level of a file, if it has one."""
+    for node in ast.parse(path.read_text(encoding="utf-8"), filename=str(path)).body:
+        names = [getattr(t, "id", None) for t in node.targets] if isinstance(node, ast.Assign) else []
+        if "METHOD" in names and isinstance(node.value, ast.Call):
+            return node.value
+    return None
+
+
+def _read_declaration(path: Path, call: ast.Call) -> Method:
+    wanted = ", ".join(field.name for field in fields(Method))
+    try:
+        values = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+        method = Method(**values)
+        complete = not call.args and all(isinstance(value, str) for value in values.values())
+    except (ValueError, TypeError):
+        complete = False
+    if not complete:
+        raise UserError(f"{path.name}: METHOD must give {wanted} by keyword, each a plain string.")
+    if method.supervision not in SUPERVISION:
+        raise UserError(
+            f"{path.name}: METHOD's supervision is '{method.supervision}'; "
+            f"it must be one of {', '.join(SUPERVISION)}."
+        )
+    return method

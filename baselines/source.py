@@ -1,0 +1,27 @@
+"""Control: the source model, unchanged. What a metric says here, it says of no adaptation."""
+
+from dataclasses import dataclass
+
+from baselines.registry import Method
+from nada.artifact import AdaptedModel
+from nada.job import Job
+
+METHOD = Method(
+    name="source",
+    paper="control: the unadapted StyleGAN2 source generator (Karras et al. 2020)",
+    licence="MIT",
+    supervision="none",
+)
+
+
+@dataclass
+class SourceSettings:
+    """The control has no settings."""
+
+
+def adapt(job: Job) -> AdaptedModel:
+    """Return the source's averaged generator as it is."""
+    job.read_settings(SourceSettings)
+    generator = job.source().G_ema
+    job.plan(iterations=0)
+    return AdaptedModel(generator)

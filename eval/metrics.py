@@ -1,0 +1,98 @@
+"""Every metric of the benchmark by name, and the values of one look; no torch is imported for it.
+
+The metrics are declared beside their functions: fid, diversity, target, correspondence.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from eval import correspondence, diversity, fid, target
+from eval.metric import Metric
+from eval.observation import Observation
+from nada.errors import UserError
+
+#: Images (the smaller side) per FID feature; below 2 the bias of FID dominates it.
+FID_IMAGES_PER_FEATURE = Metric("fid_images_per_feature", "images per feature", "", None, 1)
+#: Clusters that hold a pair, out of the k asked (column n).
+CLUSTERS_USED = Metric("clusters_used", "clusters used", "", None, 0)
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        *fid.METRICS,
+        FID_IMAGES_PER_FEATURE,
+        *diversity.METRICS,
+        CLUSTERS_USED,
+        *target.METRICS,
+        *correspondence.METRICS,
+        *(correspondence.group_metric(group) for group in ("pose", "background", "fur")),
+    )
+}
+
+
+def metric(name: str) -> Metric:
+    """A metric by name; groups of factors that a user's judge adds are known by their prefix."""
+    prefix = f"{correspondence.FACTOR_CORRELATION.name}_"
+    if name not in METRICS and name.startswith(prefix):
+        return correspondence.group_metric(name.removeprefix(prefix))
+    if name not in METRICS:
+        raise UserError(f"no metric is called {name!r}; known: {', '.join(METRICS)}.")
+    return METRICS[name]
+
+
+@dataclass(frozen=True)
+class Value:
+    """One number: metric, value, and n, the images (or clusters, factors) that it is made of."""
+
+    metric: Metric
+    value: float
+    n: int
+
+
+def fid_values(features, reference, what: str) -> Iterator[Value]:
+    """FID and KID of features [N,d] against reference features [M,d]; `what` names the first."""
+    generated = fid.gaussian_statistic(features, what)
+    real = fid.gaussian_statistic(reference, "reference set")
+    fewest = min(generated.count, real.count)
+    yield Value(fid.FID, fid.fid(generated, real), generated.count)
+    yield Value(fid.KID, fid.kid(features, reference), generated.count)
+    yield Value(FID_IMAGES_PER_FEATURE, fewest / features.shape[1], fewest)
+
+
+def diversity_values(distances, k: int) -> Iterator[Value]:
+    """Cluster LPIPS, its spread and the plain mean, of LPIPS distances [n,n]."""
+    result = diversity.cluster_lpips(distances, k)
+    yield Value(diversity.CLUSTER_LPIPS, result.mean, len(distances))
+    yield Value(diversity.CLUSTER_LPIPS_STD, result.std, len(distances))
+    yield Value(CLUSTERS_USED, result.clusters_used, k)
+    yield from mean_lpips_values(distances)
+
+
+def mean_lpips_values(distances) -> Iterator[Value]:
+    """The plain mean of LPIPS distances [n,n]."""
+    yield Value(diversity.MEAN_LPIPS, diversity.mean_pairwise(distances), len(distances))
+
+
+def target_values(observation: Observation, prefix: str) -> Iterator[Value]:
+    """Shares called the target and "none of these" by the judge."""
+    kind, name = observation.meta["target"]
+    logits = observation[f"{prefix}/{kind}_logits"]
+    names = observation.meta[f"{kind}_names"]
+    yield Value(target.TARGET_RATE, target.share_called(logits, names, name), len(logits))
+    logits, names = observation[f"{prefix}/class_logits"], observation.meta["class_names"]
+    yield Value(target.NONE_RATE, target.share_called(logits, names, names[-1]), len(logits))
+
+
+def correspondence_values(observation: Observation, prefix: str) -> Iterator[Value]:
+    """LPIPS to source, retrieval and factor correlations of adapted against frozen images."""
+    distances = observation[f"{prefix}/source_lpips"]
+    n = len(distances)
+    yield Value(correspondence.SOURCE_LPIPS, correspondence.source_lpips(distances), n)
+    yield Value(correspondence.RETRIEVAL, correspondence.retrieval_top1(distances), n)
+    correlations = correspondence.factor_correlations(
+        observation[f"{prefix}/source_factors"], observation[f"{prefix}/factors"][:n]
+    )
+    yield Value(correspondence.FACTOR_CORRELATION, float(correlations.mean()), n)
+    groups = correspondence.group_means(correlations, observation.meta["factor_names"])
+    for group, value in groups.items():
+        yield Value(correspondence.group_metric(group), value, n)

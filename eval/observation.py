@@ -1,0 +1,81 @@
+"""The file that a look leaves: named arrays and what they are, in one .npz; no torch.
+
+Keys of a look at runs, per seed k (n_fid, n_div, n_gal: counts of `meta["counts"]`):
+
+| key | content |
+|---|---|
+| `seed<k>/features` | float32 [n_fid, d]: FID features of the measured images |
+| `seed<k>/class_logits`, `style_logits`, `factors` | float32 [n_fid, …]: the judge |
+| `seed<k>/lpips` | float32 [n_div, n_div] among the first measured images |
+| `seed<k>/source_lpips` | float32 [n_gal, n_gal]: rows adapted, columns frozen, same latents |
+| `seed<k>/source_factors` | float32 [n_gal, F]: the judge on the frozen images |
+| `seed<k>/images`, `source_images` | uint8 [n_gal, H, W, 3]: the first measured images |
+| `seed<k>/gallery`, `source_gallery` | uint8 [n_gal, H, W, 3]: truncated, same latents |
+| `seed<k>/snapshot<step>/…` | `class_logits`, `style_logits`, `lpips` of the first n_gal images |
+
+A look at the reference images has `half0/…` and `half1/…` with `features`, the judge's arrays,
+`lpips`, `images`; the halves share no image.
+"""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nada.atomic import atomic_path
+from nada.errors import UserError
+
+#: Raised when the arrays' meaning changes; an older file is refused.
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Observation:
+    """meta: what was looked at, with what (JSON). arrays: key -> array. path: where it was read."""
+
+    meta: dict
+    arrays: dict[str, np.ndarray]
+    path: str = ""
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        if key not in self.arrays:
+            raise UserError(f"{self.path}: array '{key}' is missing; make the observation again.")
+        return self.arrays[key]
+
+    def snapshots(self, seed: int) -> list[int]:
+        """Steps of the snapshots of a seed, ascending."""
+        start = f"seed{seed}/snapshot"
+        steps = {int(k[len(start) :].split("/")[0]) for k in self.arrays if k.startswith(start)}
+        return sorted(steps)
+
+
+def save_observation(path, observation: Observation) -> None:
+    """Write meta and arrays atomically; the same content gives the same bytes.
+
+    (numpy writes each entry with the zip format's first date, not the clock's.)
+    """
+    meta = json.dumps({"format": FORMAT, **observation.meta}, sort_keys=True, allow_nan=False)
+    arrays = {key: observation.arrays[key] for key in sorted(observation.arrays)}
+    with atomic_path(path) as temporary:
+        np.savez_compressed(temporary, meta=np.array(meta), **arrays)
+
+
+def load_observation(path) -> Observation:
+    """Read an observation whole. UserError: missing, truncated, or written by another version."""
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path}: no such observation; make it with python -m eval.observe.")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {key: file[key] for key in file.files}
+        meta = json.loads(str(arrays.pop("meta")))
+    except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError, zipfile.error) as error:
+        raise UserError(
+            f"{path}: truncated or not an observation ({type(error).__name__}); delete it and make"
+            f" it again with python -m eval.observe."
+        ) from None
+    if meta.get("format") != FORMAT:
+        raise UserError(f"{path}: format {meta.get('format')}, {FORMAT} is wanted; make it again.")
+    return Observation(meta, arrays, str(path))

@@ -1,0 +1,250 @@
+"""Look at adapted models once: features, judgements, distances and pictures into one file.
+
+    python -m eval.observe --settings LOOK.json --out FILE.npz
+
+One job looks at all seeds of a setting; the method "real" looks at the reference images in two
+disjoint halves, the real-against-real bound of every metric. Everything is measured on images
+rounded to uint8, as if they had been saved as PNG. Same run, same bytes.
+"""
+
+import argparse
+import sys
+import time
+
+from eval.observation import Observation, save_observation
+from eval.settings import REAL, Look, LookRun, read_look
+from nada.errors import UserError, command
+
+#: Truncation of the galleries that people look at (Gal et al. 2021, App. I).
+GALLERY_PSI = 0.7
+#: Seed of the split of the reference images into halves.
+HALVES_SEED = 0
+
+
+class Looker:
+    """The referee's networks on their device, and how they look at images.
+
+    Every method takes or gives uint8 [N,H,W,3]; arrays come back on the CPU as float32.
+    """
+
+    def __init__(self, look: Look):
+        import torch
+
+        from eval.features import CleanFidModel
+        from eval.referee import load_judge, load_perceptual
+
+        if look.device == "cuda" and not torch.cuda.is_available():
+            raise UserError("device is cuda, but no CUDA device is usable; set device: cpu.")
+        if look.device == "cpu":
+            torch.set_num_threads(1)  # bytes must not depend on the cores of the machine
+        # full float32 where a metric is measured, and the same algorithm every time
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+        self.device = torch.device(look.device)
+        self.batch = look.counts.batch
+        self.perceptual = load_perceptual(look.perceptual).to(self.device)
+        self.judge = load_judge(look.judge).to(self.device)
+        self.fid_model = CleanFidModel(self.perceptual)
+        kind, name = look.target
+        known = self.judge.class_names if kind == "class" else self.judge.style_names
+        if name not in known:
+            raise UserError(f"target {kind} {name!r}: the judge knows only {', '.join(known)}.")
+
+    def draw(self, model, z, psi: float, what: str):
+        """Images of latents z [N,z_dim]; UserError when one is not finite."""
+        import numpy as np
+
+        from eval.features import check_finite
+        from nada.images import to_uint8
+
+        parts, count = [], 0
+        for part in z.split(self.batch):
+            images = model.sample(part.to(self.device), psi)
+            check_finite(images, count, what)
+            count += len(images)
+            parts.append(to_uint8(images))
+        return np.concatenate(parts)
+
+    def features(self, images):
+        """FID features [N,d]."""
+        from eval.features import batches, stream_features
+
+        on_device = (x.to(self.device) for x in batches(images, self.batch))
+        return stream_features(on_device, self.fid_model)
+
+    def judgement(self, images) -> dict:
+        """The judge's class_logits [N,C], style_logits [N,S] and factors [N,F]."""
+        import torch
+
+        from eval.features import batches
+
+        with torch.inference_mode():
+            parts = [self.judge(x.to(self.device)) for x in batches(images, self.batch)]
+        return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
+
+    def distances(self, images, others=None):
+        """LPIPS [n,n], or [n,m] to others."""
+        import numpy as np
+
+        from eval.lpips_matrix import lpips_matrix
+
+        return lpips_matrix(self.perceptual, images, others, self.batch).astype(np.float32)
+
+
+def latents(seed: int, count: int, z_dim: int):
+    """The first `count` evaluation latents [count,z_dim] of a seed, on the CPU.
+
+    Drawn one by one in order, so that a smaller count is a prefix of a larger one and the batch
+    has no say.
+    """
+    import torch
+
+    generator = torch.Generator().manual_seed(seed)
+    return torch.stack([torch.randn(z_dim, generator=generator) for _ in range(count)])
+
+
+def look_at_source(look: Look, looker: Looker, source, run: LookRun) -> dict:
+    """The frozen model on the first gallery latents of a run: images, truncated images, factors."""
+    z = latents(run.latent_seed, look.counts.gallery_images, source.generator.config["z_dim"])
+    images = looker.draw(source, z, look.counts.truncation_psi, "source model")
+    return {
+        "source_images": images,
+        "source_gallery": looker.draw(source, z, GALLERY_PSI, "source model"),
+        "source_factors": looker.judgement(images)["factors"],
+    }
+
+
+def look_at_run(look: Look, looker: Looker, run: LookRun, z_dim: int, frozen: dict) -> dict:
+    """Everything one artifact yields; `frozen` is what `look_at_source` gave for its latents."""
+    from nada.artifact import load_artifact, snapshot_steps
+
+    counts = look.counts
+    model = load_artifact(run.folder, device=look.device)
+    z = latents(run.latent_seed, counts.fid_images, z_dim)
+    few = z[: counts.gallery_images]
+    images = looker.draw(model, z, counts.truncation_psi, run.id)
+    arrays = {
+        **frozen,
+        "features": looker.features(images),
+        **looker.judgement(images),
+        "lpips": looker.distances(images[: counts.diversity_images]),
+        "source_lpips": looker.distances(images[: len(few)], frozen["source_images"]),
+        "images": images[: len(few)],
+        "gallery": looker.draw(model, few, GALLERY_PSI, run.id),
+    }
+    for step in snapshot_steps(run.folder):
+        snapshot = load_artifact(run.folder, step=step, device=look.device)
+        images = looker.draw(snapshot, few, counts.truncation_psi, f"{run.id}, step {step}")
+        judgement = looker.judgement(images)
+        for name in ("class_logits", "style_logits"):
+            arrays[f"snapshot{step}/{name}"] = judgement[name]
+        arrays[f"snapshot{step}/lpips"] = looker.distances(images)
+    return arrays
+
+
+def look_at_runs(look: Look, looker: Looker) -> dict:
+    """Arrays of all seeds of a setting, keys `seed<k>/…`."""
+    from nada.artifact import AdaptedModel
+    from nada.stylegan2.checkpoints import load_source
+
+    source = AdaptedModel(load_source(look.source, device=look.device).G_ema)
+    z_dim = source.generator.config["z_dim"]
+    arrays = {}
+    for run in look.runs:
+        start = time.monotonic()
+        frozen = look_at_source(look, looker, source, run)
+        found = look_at_run(look, looker, run, z_dim, frozen)
+        arrays.update({f"seed{run.seed}/{name}": array for name, array in found.items()})
+        seconds = time.monotonic() - start
+        print(f"looked at {run.id}: {look.counts.fid_images} images, {seconds:.1f} s", flush=True)
+    return arrays
+
+
+def look_at_references(look: Look, looker: Looker) -> dict:
+    """Arrays of two disjoint random halves of the reference images, keys `half<k>/…`."""
+    import numpy as np
+
+    from eval.fid import MIN_IMAGES
+    from nada.images import load_images
+
+    images = load_images(look.references)
+    counts = look.counts
+    if len(images) < 2 * MIN_IMAGES:
+        raise UserError(
+            f"{look.references}: the reference set has {len(images)} images; FID needs at least"
+            f" {MIN_IMAGES} in each of its two halves, {2 * MIN_IMAGES} in all."
+        )
+    order = np.random.default_rng(HALVES_SEED).permutation(len(images))
+    arrays = {}
+    for half, index in enumerate(np.array_split(order, 2)):
+        part = images[np.sort(index)]
+        found = {
+            "features": looker.features(part),
+            **looker.judgement(part),
+            "lpips": looker.distances(part[: counts.diversity_images]),
+            "images": part[: counts.gallery_images],
+        }
+        arrays.update({f"half{half}/{name}": array for name, array in found.items()})
+    print(f"looked at {look.references}: {len(images)} images in two halves", flush=True)
+    return arrays
+
+
+def provenance(look: Look) -> dict:
+    """Hashes of every file that the look went through."""
+    from pathlib import Path
+
+    from nada.artifact import MODEL
+    from nada.atomic import sha256
+
+    files = {"perceptual": look.perceptual, "judge": look.judge}
+    if look.method == REAL:
+        files["references"] = look.references
+    else:
+        files["source"] = look.source
+        files.update({run.id: Path(run.folder) / MODEL for run in look.runs})
+    return {name: sha256(path) for name, path in files.items()}
+
+
+def observe(look: Look) -> Observation:
+    """Look as told; see `eval.observation` for the arrays."""
+    looker = Looker(look)
+    real = look.method == REAL
+    arrays = look_at_references(look, looker) if real else look_at_runs(look, looker)
+    meta = {
+        "world": look.world,
+        "task": look.task,
+        "method": look.method,
+        "variant": look.variant,
+        "shots": look.shots,
+        "warm_start": look.warm_start,
+        "device": look.device,
+        "target": list(look.target),
+        "class_names": looker.judge.class_names,
+        "style_names": looker.judge.style_names,
+        "factor_names": looker.judge.factor_names,
+        "runs": [{"id": r.id, "seed": r.seed, "latent_seed": r.latent_seed} for r in look.runs],
+        "counts": {
+            name: getattr(look.counts, name)
+            for name in ("fid_images", "diversity_images", "gallery_images", "truncation_psi")
+        },
+        "gallery_psi": GALLERY_PSI,
+        "hashes": provenance(look),
+    }
+    return Observation(meta, arrays)
+
+
+@command
+def main(argv=None):
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m eval.observe", description=__doc__)
+    parser.add_argument("--settings", required=True, help="the look file (JSON)")
+    parser.add_argument("--out", required=True, help="the observation to write (.npz)")
+    arguments = parser.parse_args(argv)
+    look = read_look(arguments.settings)
+    print(f"world {look.world}: {look.task}, {look.method} {look.variant} on {look.device}")
+    save_observation(arguments.out, observe(look))
+    print(f"wrote {arguments.out}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,155 @@
+"""Turn observations into numbers: one tidy row per run and metric.
+
+    python -m eval.score --settings GROUP.json --out FILE.csv
+
+Columns: world, task, method, variant, shots, warm_start, seed, step, weights, metric, value, n.
+`step` is "last" for the model as it ended, else the snapshot's step (on fewer images: see n).
+Rows of method "real" are the reference images against themselves: FID between two halves, the rest
+for each half (`seed` counts the halves). `n`: images behind the value (clusters asked for
+clusters_used).
+"""
+
+import argparse
+import sys
+
+import numpy as np
+import pandas as pd
+
+from eval.metrics import (
+    Value,
+    correspondence_values,
+    diversity_values,
+    fid_values,
+    mean_lpips_values,
+    target_values,
+)
+from eval.observation import Observation, load_observation
+from eval.settings import REAL, Group, read_group
+from nada.atomic import atomic_path
+from nada.errors import UserError, command
+
+COLUMNS = [
+    "world", "task", "method", "variant", "shots", "warm_start", "seed", "step", "weights",
+    "metric", "value", "n",
+]  # fmt: skip
+#: Value of column `step` for a model as its run left it.
+LAST = "last"
+#: Value of column `weights` where a method leaves one set of weights, as all do now.
+WEIGHTS = "final"
+
+
+def _row(meta: dict, seed: int, step, value: Value) -> dict:
+    if not np.isfinite(value.value):
+        raise UserError(
+            f"{meta['task']}, {meta['method']} {meta['variant']}, seed {seed}:"
+            f" {value.metric.name} is {value.value}; the observation holds values that are not"
+            f" finite, make it again."
+        )
+    labels = {key: meta[key] for key in COLUMNS[:6]}
+    return {
+        **labels, "seed": seed, "step": step, "weights": WEIGHTS,
+        "metric": value.metric.name, "value": value.value, "n": value.n,
+    }  # fmt: skip
+
+
+def reference_features(real: Observation) -> np.ndarray:
+    """FID features of all reference images, both halves."""
+    return np.concatenate([real["half0/features"], real["half1/features"]])
+
+
+def score_runs(observation: Observation, reference: np.ndarray, k: int) -> list[dict]:
+    """Rows of every seed and snapshot of one observation; reference: features [M,d]."""
+    meta, rows = observation.meta, []
+    for run in meta["runs"]:
+        seed, prefix = run["seed"], f"seed{run['seed']}"
+        values = [
+            *fid_values(observation[f"{prefix}/features"], reference, run["id"]),
+            *diversity_values(observation[f"{prefix}/lpips"], k),
+            *target_values(observation, prefix),
+            *correspondence_values(observation, prefix),
+        ]
+        rows += [_row(meta, seed, LAST, value) for value in values]
+        for step in observation.snapshots(seed):
+            at_step = f"{prefix}/snapshot{step}"
+            values = [
+                *target_values(observation, at_step),
+                *mean_lpips_values(observation[f"{at_step}/lpips"]),
+            ]
+            rows += [_row(meta, seed, step, value) for value in values]
+    return rows
+
+
+def score_real(observation: Observation, k: int) -> list[dict]:
+    """Rows of the reference images: half against half, and each half by itself."""
+    halves = [observation[f"half{half}/features"] for half in (0, 1)]
+    meta = observation.meta
+    rows = [_row(meta, 0, LAST, value) for value in fid_values(*halves, "half of the references")]
+    for half in (0, 1):
+        values = [
+            *diversity_values(observation[f"half{half}/lpips"], k),
+            *target_values(observation, f"half{half}"),
+        ]
+        rows += [_row(meta, half, LAST, value) for value in values]
+    return rows
+
+
+def score(group: Group) -> pd.DataFrame:
+    """All rows of a group: real images first, then its observations in the group's order."""
+    reals = {task: load_observation(path) for task, path in group.real.items()}
+    for task, real in reals.items():
+        if real.meta["method"] != REAL or real.meta["task"] != task:
+            raise UserError(f"{real.path}: not a look at the reference images of {task}.")
+    rows = [row for real in reals.values() for row in score_real(real, group.k_medoids)]
+    for path in group.observations:
+        observation = load_observation(path)
+        meta = observation.meta
+        if meta["task"] not in reals:
+            raise UserError(f"{path}: the group names no reference images for {meta['task']}.")
+        real = reals[meta["task"]]
+        for name in ("perceptual", "judge"):
+            if meta["hashes"][name] != real.meta["hashes"][name]:
+                raise UserError(f"{path}: seen by another {name} network than {real.path}.")
+        rows += score_runs(observation, reference_features(real), group.k_medoids)
+        print(f"scored {meta['task']}, {meta['method']} {meta['variant']}", flush=True)
+    table = pd.DataFrame(rows, columns=COLUMNS)
+    for row in table[(table.metric == "fid_images_per_feature") & (table.value < 2)].itertuples():
+        print(
+            f"note: {row.task}, {row.method} {row.variant}, seed {row.seed}: {row.value:.1f}"
+            f" images per FID feature; below 2 the bias of FID dominates it."
+        )
+    return table
+
+
+def read_scores(path) -> pd.DataFrame:
+    """Read a scores table; UserError when it is missing or lacks a column."""
+    try:
+        table = pd.read_csv(path, dtype={"step": str}, keep_default_na=False)
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: no such scores table; make it with python -m eval.score."
+        ) from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a scores table ({error}).") from None
+    missing = [column for column in COLUMNS if column not in table.columns]
+    if missing:
+        raise UserError(f"{path}: not a scores table, column '{missing[0]}' is missing.")
+    return table
+
+
+@command
+def main(argv=None):
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m eval.score", description=__doc__)
+    parser.add_argument("--settings", required=True, help="the group file (JSON)")
+    parser.add_argument("--out", required=True, help="the table of scores to write (CSV)")
+    arguments = parser.parse_args(argv)
+    group = read_group(arguments.settings)
+    print(f"world {group.world}: scores of group {group.name}")
+    table = score(group)
+    with atomic_path(arguments.out) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+    print(f"wrote {arguments.out}: {len(table)} rows")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

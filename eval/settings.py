@@ -1,0 +1,200 @@
+"""What `python -m eval.…` is told to do: the look file and the group file, read and checked.
+
+Both are written by `workflow/runs.py`; keys that a command has no use for are left alone.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from nada.errors import UserError
+
+#: The name of the observation of the reference images themselves.
+REAL = "real"
+#: What the seeds of one row of a table share.
+SETTING_KEYS = ("task", "method", "variant", "shots", "warm_start")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """How much is looked at. truncation_psi: of the measured images (1 is none)."""
+
+    batch: int = 32
+    fid_images: int = 1000
+    diversity_images: int = 300
+    gallery_images: int = 128
+    k_medoids: int = 10
+    truncation_psi: float = 1.0
+
+    def __post_init__(self):
+        for name in ("batch", "fid_images", "diversity_images", "gallery_images", "k_medoids"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise UserError(f"evaluation.{name} is {value!r}; a whole number >= 1 is wanted.")
+        for name in ("diversity_images", "gallery_images"):
+            if getattr(self, name) > self.fid_images:
+                raise UserError(
+                    f"evaluation.{name} is {getattr(self, name)}, more than the"
+                    f" {self.fid_images} images of evaluation.fid_images."
+                )
+        if self.k_medoids > self.diversity_images:
+            raise UserError(
+                f"evaluation.k_medoids is {self.k_medoids}, more clusters than the"
+                f" {self.diversity_images} images of evaluation.diversity_images."
+            )
+
+
+@dataclass(frozen=True)
+class LookRun:
+    """One artifact to look at: its id, seed, folder and the seed of the latents it shares."""
+
+    id: str
+    seed: int
+    folder: str
+    latent_seed: int
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look: all seeds of a setting, or the reference images (method "real", no runs).
+
+    target: ("class" or "style", name): what the judge must see in an adapted image.
+    """
+
+    world: str
+    task: str
+    method: str
+    variant: str
+    shots: int
+    warm_start: str
+    device: str
+    source: str
+    perceptual: str
+    judge: str
+    references: str
+    target: tuple[str, str]
+    counts: Counts
+    runs: tuple[LookRun, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A set of observations that are scored and shown together.
+
+    observations: files, in the order of the table's rows. members: their settings, each a tuple
+    of the values of SETTING_KEYS. real: task -> file of the look at its reference images.
+    table: names of the metrics shown, None: the default columns.
+    """
+
+    name: str
+    title: str
+    world: str
+    observations: tuple[str, ...]
+    members: tuple[tuple, ...]
+    real: dict[str, str]
+    k_medoids: int
+    table: tuple[str, ...] | None
+    grid_rows: int
+    grid_psi: float
+
+
+def _read(path) -> dict:
+    path = Path(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such settings file.") from None
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise UserError(f"{path}: not valid JSON ({error}).") from None
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: a JSON object is wanted.")
+    return content
+
+
+def _need(content: dict, *keys: str, where):
+    value, way = content, ""
+    for key in keys:
+        way = f"{way}.{key}".lstrip(".")
+        if not isinstance(value, dict) or key not in value:
+            raise UserError(f"{where}: the key '{way}' is missing.")
+        value = value[key]
+    return value
+
+
+def _counts(content: dict, where) -> Counts:
+    given = content.get("evaluation", {})
+    unknown = sorted(set(given) - set(Counts.__dataclass_fields__))
+    if unknown:
+        known = ", ".join(Counts.__dataclass_fields__)
+        raise UserError(f"{where}: unknown key 'evaluation.{unknown[0]}'; known: {known}.")
+    return Counts(**given)
+
+
+def _target(content: dict, where) -> tuple[str, str]:
+    """`target_class: name` or `target_style: name` -> ("class" or "style", name)."""
+    found = [(k, content[f"target_{k}"]) for k in ("class", "style") if f"target_{k}" in content]
+    if len(found) != 1:
+        raise UserError(f"{where}: one of the keys 'target_class', 'target_style' is wanted.")
+    return found[0]
+
+
+def read_look(path) -> Look:
+    """Read a look file; UserError names the missing key, the unknown one, or the bad value."""
+    content = _read(path)
+
+    def need(*keys):
+        return _need(content, *keys, where=path)
+
+    runs = tuple(
+        LookRun(*(_need(run, key, where=path) for key in ("id", "seed", "folder", "latent_seed")))
+        for run in need("runs")
+    )
+    method = need("method")
+    if (method == REAL) != (not runs):
+        raise UserError(f"{path}: method {method!r} with {len(runs)} runs; only 'real' has none.")
+    seeds = [run.seed for run in runs]
+    if len(set(seeds)) != len(seeds):
+        raise UserError(f"{path}: 'runs' names a seed twice: {seeds}.")
+    return Look(
+        world=need("world"),
+        task=need("task"),
+        method=method,
+        variant=content.get("variant", ""),
+        shots=content.get("shots", 0),
+        warm_start=content.get("warm_start", "source"),
+        device=need("device"),
+        source=need("source", "weights"),
+        perceptual=need("perceptual"),
+        judge=need("judge"),
+        references=need("references", "images"),
+        target=_target(content, path),
+        counts=_counts(content, path),
+        runs=runs,
+    )
+
+
+def read_group(path) -> Group:
+    """Read a group file; UserError names the missing key or the bad value."""
+    content = _read(path)
+
+    def need(*keys):
+        return _need(content, *keys, where=path)
+
+    entries = need("observations")
+    if not entries:
+        raise UserError(f"{path}: 'observations' is empty; a group needs at least one.")
+    grid = content.get("grid", {})
+    return Group(
+        name=need("group"),
+        title=content.get("title", need("group")),
+        world=need("world"),
+        observations=tuple(_need(entry, "file", where=path) for entry in entries),
+        members=tuple(
+            tuple(_need(entry, key, where=path) for key in SETTING_KEYS) for entry in entries
+        ),
+        real={task: _need(entry, "real", where=path) for task, entry in need("tasks").items()},
+        k_medoids=_counts(content, path).k_medoids,
+        table=tuple(content["table"]) if content.get("table") else None,
+        grid_rows=grid.get("rows", 6),
+        grid_psi=grid.get("truncation_psi", 0.7),
+    )

@@ -1,0 +1,278 @@
+"""Tables of a group: one row per variant, one column per metric, bounds beneath.
+
+    python -m eval.tables --settings GROUP.json --scores FILE.csv --out PREFIX
+
+writes PREFIX.csv (numbers), PREFIX.md and PREFIX.tex (for people). Cells are means over seeds with
+the half-width of a 95 % t interval; arrows, digits and bold come from the metrics themselves.
+"""
+
+import argparse
+import sys
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from eval import metrics
+from eval.diversity import CLUSTERS, MEMBERS
+from eval.fid import IMAGES_PER_FEATURE
+from eval.metric import Metric
+from eval.score import LAST, read_scores
+from eval.settings import REAL, SETTING_KEYS, Group, read_group
+from eval.statistics import t_interval
+from nada.atomic import atomic_path
+from nada.errors import UserError, command
+
+#: Columns when the group names none.
+DEFAULT_COLUMNS = (
+    "fid", "kid", "cluster_lpips", "mean_lpips", "target_rate", "none_rate", "factor_correlation",
+    "retrieval_top1",
+)  # fmt: skip
+#: The unchanged source model: a bound, never the best of anything.
+SOURCE = "source"
+BOUNDS = (SOURCE, REAL)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Mean over n seeds, half-width of its interval (None for one seed), and whether it is best."""
+
+    metric: Metric
+    mean: float
+    half: float | None
+    n: int
+    best: bool = False
+
+    def text(self, plus_minus: str) -> str:
+        """`12.34 ± 0.56`, or `12.34` for one seed; digits from the metric."""
+        digits = self.metric.digits
+        if self.half is None:
+            return f"{self.mean:z.{digits}f}"  # z: no minus sign before a rounded zero
+        return f"{self.mean:z.{digits}f} {plus_minus} {self.half:.{digits}f}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One setting of a task; cells in the order of the columns, None where nothing was scored."""
+
+    task: str
+    method: str
+    label: str
+    seeds: int
+    cells: tuple[Cell | None, ...]
+
+
+def _label(method: str, variant: str, shots: int, warm_start: str) -> str:
+    if method == REAL:
+        return "real images (two halves)"
+    if method == SOURCE:
+        return "source model, unchanged"
+    parts = [method, variant.replace("_", " ")]
+    if shots:
+        parts.append(f"{shots}-shot")
+    if warm_start != "source":
+        parts.append(f"from {warm_start}")
+    return " ".join(part for part in parts if part)
+
+
+def rows(scores: pd.DataFrame, columns: list[Metric]) -> list[Row]:
+    """One row per setting, tasks and settings in the order of the scores, bounds last per task.
+
+    Best: among a task's rows that are no bounds, when there are two or more; equal means (as
+    printed) are all best.
+    """
+    last = scores[scores.step == LAST]
+    found = []
+    for setting, part in last.groupby(list(SETTING_KEYS), sort=False):
+        task, method, variant, shots, warm_start = setting
+        cells = []
+        for metric in columns:
+            values = part.loc[part.metric == metric.name, "value"].astype(float)
+            if len(values) == 0:
+                cells.append(None)
+            elif method == REAL:  # two halves of one set are no seeds: no interval
+                cells.append(Cell(metric, float(values.mean()), None, len(values)))
+            else:
+                cells.append(Cell(metric, *t_interval(values), len(values)))
+        seeds = 0 if method == REAL else part.seed.nunique()
+        label = _label(method, variant, int(shots), warm_start)
+        found.append(Row(task, method, label, seeds, tuple(cells)))
+    tasks = list(dict.fromkeys(row.task for row in found))
+    order = {SOURCE: 1, REAL: 2}
+    found.sort(key=lambda row: (tasks.index(row.task), order.get(row.method, 0)))
+    return [row for task in tasks for row in _mark_best([r for r in found if r.task == task])]
+
+
+def _mark_best(task_rows: list[Row]) -> list[Row]:
+    rivals = [row for row in task_rows if row.method not in BOUNDS]
+    marked = {id(row): list(row.cells) for row in task_rows}
+    if len(rivals) >= 2:
+        for column in range(len(rivals[0].cells)):
+            cells = [(row, row.cells[column]) for row in rivals if row.cells[column] is not None]
+            if not cells or cells[0][1].metric.maximize is None:
+                continue
+            metric = cells[0][1].metric
+            printed = [round(cell.mean, metric.digits) for _, cell in cells]
+            best = max(printed) if metric.maximize else min(printed)
+            for (row, cell), value in zip(cells, printed, strict=True):
+                if value == best:
+                    marked[id(row)][column] = Cell(metric, cell.mean, cell.half, cell.n, True)
+    return [Row(r.task, r.method, r.label, r.seeds, tuple(marked[id(r)])) for r in task_rows]
+
+
+def footer(scores: pd.DataFrame, columns: list[Metric], k: int) -> list[str]:
+    """What was measured, in sentences: counts, clusters, seeds, biases, notes on bounds."""
+    last = scores[scores.step == LAST]
+    runs, reals = last[last.method != REAL], last[last.method == REAL]
+
+    def counts(name: str, table: pd.DataFrame) -> str:
+        values = sorted({int(n) for n in table.loc[table.metric == name, "n"]})
+        return "–".join(str(n) for n in dict.fromkeys((values[0], values[-1]))) if values else "no"
+
+    shown = {metric.name for metric in columns}
+    lines = []
+    if shown & {"fid", "kid"}:
+        lines.append(
+            f"FID and KID: {counts('fid', runs)} generated images against all reference images;"
+            f" real against real: halves of {counts('fid', reals)}."
+        )
+        per_feature = last.loc[last.metric == "fid_images_per_feature", "value"].astype(float)
+        if (per_feature < IMAGES_PER_FEATURE).any():
+            lines.append(
+                f"Fewer than {IMAGES_PER_FEATURE} images per feature (down to"
+                f" {per_feature.min():.1f}): FID is dominated by its bias."
+            )
+    if "cluster_lpips" in shown:
+        lines.append(
+            f"Cluster LPIPS: {counts('cluster_lpips', runs)} images, k={k} medoids, at most"
+            f" {MEMBERS} members each, mean over clusters that hold a pair."
+        )
+    if shown & {"factor_correlation", "retrieval_top1", "source_lpips"}:
+        lines.append(
+            f"Correspondence: {counts('source_lpips', runs)} latents, frozen against adapted."
+        )
+    seeds = sorted(runs.groupby(list(SETTING_KEYS), sort=False).seed.nunique().unique())
+    if len(seeds):
+        number = "–".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
+        lines.append(f"Mean over {number} seeds, ± half-width of the 95 % t interval when n ≥ 2.")
+    lines.append("Bold: best mean of the task's adapted models; the last rows are bounds.")
+    return lines
+
+
+def numbers(table: list[Row], columns: list[Metric]) -> pd.DataFrame:
+    """The table as numbers: per metric its mean, half-width of the interval, and n."""
+    records = []
+    for row in table:
+        record = {"task": row.task, "method": row.method, "row": row.label}
+        for metric, cell in zip(columns, row.cells, strict=True):
+            record[metric.name] = cell.mean if cell else None
+            record[f"{metric.name}_half_width"] = cell.half if cell else None
+            record[f"{metric.name}_n"] = cell.n if cell else 0
+        records.append(record)
+    return pd.DataFrame(records)
+
+
+def markdown(table: list[Row], columns: list[Metric], title: str, notes: list[str]) -> str:
+    """A Markdown table under its title, notes beneath."""
+
+    def text(cell: Cell | None) -> str:
+        if cell is None:
+            return "–"
+        return f"**{cell.text('±')}**" if cell.best else cell.text("±")
+
+    frame = pd.DataFrame(
+        [[r.task, r.label, *map(text, r.cells), r.seeds or "–"] for r in table],
+        columns=["task", "model", *(metric.heading for metric in columns), "seeds"],
+    )
+    body = frame.to_markdown(index=False, disable_numparse=True)
+    return f"**{title}**\n\n{body}\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
+    "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
+    "±": r"$\pm$", "≥": r"$\geq$", "–": "--", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
+}  # fmt: skip
+
+
+def latex_text(text: str) -> str:
+    """Plain text with LaTeX's special characters and our symbols escaped."""
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def latex(table: list[Row], columns: list[Metric], title: str, notes: list[str]) -> str:
+    """A booktabs table (pandas Styler): caption above, a rule between tasks, notes beneath."""
+
+    def text(cell: Cell | None) -> str:
+        if cell is None:
+            return "--"
+        body = cell.text(r"$\pm$")
+        return rf"\textbf{{{body}}}" if cell.best else body
+
+    heads = ["task", "model", *(metric.heading for metric in columns), "seeds"]
+    frame = pd.DataFrame(
+        [
+            [latex_text(r.task), latex_text(r.label), *map(text, r.cells), r.seeds or "--"]
+            for r in table
+        ],
+        columns=[latex_text(head) for head in heads],
+    )
+    body = frame.style.hide(axis="index").to_latex(
+        caption=latex_text(title), hrules=True, position="t", position_float="centering",
+        column_format="ll" + "r" * (len(columns) + 1),
+    )  # fmt: skip
+    note = r"\par\footnotesize " + latex_text(" ".join(notes)) + "\n"
+    return body.replace(r"\end{table}", note + r"\end{table}")
+
+
+def members(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
+    """The scores of a group's settings and its tasks' real images; other groups' rows are left out.
+
+    UserError names the first setting that has no score in the group's world.
+    """
+    scores = scores[scores.world == group.world]
+    settings = list(scores[list(SETTING_KEYS)].itertuples(index=False, name=None))
+    found = set(settings)
+    for member in group.members:
+        if member not in found:
+            name = ", ".join(str(part) for part in member)
+            raise UserError(
+                f"group {group.name}: no score of world {group.world!r} for {name}; make the"
+                f" scores again with python -m eval.score."
+            )
+    real = (scores.method == REAL) & scores.task.isin(group.real)
+    return scores[np.array([setting in group.members for setting in settings]) | real]
+
+
+def make(group: Group, scores: pd.DataFrame) -> dict[str, str]:
+    """The three files of a group as text: {".csv": …, ".md": …, ".tex": …}."""
+    wanted = members(group, scores)
+    columns = [metrics.metric(name) for name in group.table or DEFAULT_COLUMNS]
+    table = rows(wanted, columns)
+    title = f"World {group.world}: {group.title}"
+    notes = footer(wanted, columns, group.k_medoids or CLUSTERS)
+    return {
+        ".csv": numbers(table, columns).to_csv(index=False, lineterminator="\n"),
+        ".md": markdown(table, columns, title, notes),
+        ".tex": latex(table, columns, title, notes),
+    }
+
+
+@command
+def main(argv=None):
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m eval.tables", description=__doc__)
+    parser.add_argument("--settings", required=True, help="the group file (JSON)")
+    parser.add_argument("--scores", required=True, help="the table of scores (CSV)")
+    parser.add_argument("--out", required=True, help="names to write, without .csv, .md, .tex")
+    arguments = parser.parse_args(argv)
+    group = read_group(arguments.settings)
+    print(f"world {group.world}: table of group {group.name}")
+    for ending, text in make(group, read_scores(arguments.scores)).items():
+        with atomic_path(arguments.out + ending) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+        print(f"wrote {arguments.out}{ending}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

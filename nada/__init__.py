@@ -1,0 +1,1 @@
+"""StyleGAN-NADA (Gal et al. 2021): CLIP-guided adaptation of a StyleGAN2 generator."""

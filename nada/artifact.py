@@ -1,0 +1,195 @@
+"""The artifact every method leaves: AdaptedModel = latent_map ∘ generator, in one folder.
+
+`model.safetensors` holds the tensors, with the architecture and the provenance as metadata;
+`snapshots.safetensors` the tensors that changed during training, keyed `<step>/<name>`.
+"""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from nada.atomic import atomic_path, canonical_json
+from nada.errors import UserError
+from nada.manifest import read_weights
+from nada.mapper import LatentMapper
+from nada.stylegan2.generator import Generator
+
+FORMAT = "adapted-model-1"
+MODEL = "model.safetensors"
+SNAPSHOTS = "snapshots.safetensors"
+# One metadata key: safetensors writes several in a random order, and bytes must not depend on it.
+METADATA_KEY = "json"
+
+# What a model may be made of, by the name in its metadata. A generator has `config` (its keyword
+# arguments) and either the parts of a StyleGAN2 generator or its own sample(z, truncation_psi); a
+# latent map has `config` and map_z, map_w_plus, or both.
+GENERATORS = {"stylegan2": Generator}
+LATENT_MAPS = {"mapper": LatentMapper}
+
+
+class AdaptedModel:
+    """A generator and, possibly, a map of its latent codes; None is the identity."""
+
+    def __init__(self, generator: nn.Module, latent_map: nn.Module | None = None):
+        self.generator = generator.eval()
+        self.latent_map = latent_map.eval() if latent_map is not None else None
+
+    def with_latent_map(self, latent_map: nn.Module) -> "AdaptedModel":
+        """The same generator behind a latent map."""
+        return AdaptedModel(self.generator, latent_map)
+
+    def w_plus(self, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
+        """z [N,z_dim] → codes that the generator renders, [N,num_ws,style_dim].
+
+        truncation_psi: 1 leaves w as it is, 0 gives the mean w; applied before the latent map.
+        """
+        map_z = getattr(self.latent_map, "map_z", None)
+        map_w_plus = getattr(self.latent_map, "map_w_plus", None)
+        w = self.generator.mapping(map_z(z) if map_z else z)
+        codes = self.generator.broadcast(self.generator.truncate(w, truncation_psi))
+        return map_w_plus(codes) if map_w_plus else codes
+
+    @torch.no_grad()
+    def sample(self, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
+        """z [N,z_dim] → images [N,3,R,R], about [-1,1], with constant noise: same z, same image."""
+        draw = getattr(self.generator, "sample", None)
+        if draw is not None:
+            return draw(z, truncation_psi)
+        return self.generator.synthesis(self.w_plus(z, truncation_psi), noise_mode="const")
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Every tensor of the model by its name in the artifact."""
+        parts = {"generator": self.generator, "latent_map": self.latent_map}
+        return {
+            f"{part}.{name}": tensor
+            for part, module in parts.items()
+            if module is not None
+            for name, tensor in module.state_dict().items()
+        }
+
+
+def save_artifact(folder, model: AdaptedModel, provenance: dict) -> None:
+    """Write `model.safetensors` to a folder, atomically; `provenance` is any JSON-able record."""
+    with atomic_path(Path(folder) / MODEL) as temporary:
+        write_model(temporary, model, provenance)
+
+
+def load_artifact(folder, step: int | None = None, device="cpu") -> AdaptedModel:
+    """Read the model of a run's folder, as it ended or as it was at the end of `step`.
+
+    Raises UserError where the folder holds no artifact, a file of it is damaged, or no snapshot
+    of that step was kept.
+    """
+    folder = Path(folder)
+    tensors, about = _read(folder / MODEL)
+    if step is not None and step != about["provenance"].get("step"):
+        changed, steps = _read_snapshots(folder)
+        if step not in steps:
+            kept = ", ".join(map(str, snapshot_steps(folder))) or "none"
+            raise UserError(f"{folder}: no snapshot of step {step} was kept; steps kept: {kept}.")
+        prefix = f"{step}/"
+        for key, tensor in changed.items():
+            if key.startswith(prefix):
+                tensors[key.removeprefix(prefix)] = tensor
+    try:
+        generator = _build(GENERATORS, "generator", about, tensors)
+        latent_map = _build(LATENT_MAPS, "latent_map", about, tensors)
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"{folder / MODEL}: the tensors do not fit the architecture in the metadata: {reason}"
+        ) from error
+    return AdaptedModel(
+        generator.to(device), latent_map.to(device) if latent_map is not None else None
+    )
+
+
+def read_provenance(folder) -> dict:
+    """The provenance that a folder's model was saved with."""
+    return _read(Path(folder) / MODEL)[1]["provenance"]
+
+
+def snapshot_steps(folder) -> list[int]:
+    """The steps that `load_artifact` can load, ascending; the last is the model as it ended."""
+    last = read_provenance(folder).get("step")
+    _, steps = _read_snapshots(Path(folder))
+    return sorted({*steps, *([last] if last is not None else [])})
+
+
+def write_model(path, model: AdaptedModel, provenance: dict) -> None:
+    """Write the model's file to `path` as it stands (no temporary name): equal models, equal bytes."""
+    about = {
+        "format": FORMAT,
+        "generator": _describe(GENERATORS, model.generator),
+        "latent_map": _describe(LATENT_MAPS, model.latent_map),
+        "provenance": provenance,
+    }
+    _save(path, model.tensors(), about)
+
+
+def write_snapshots(path, snapshots: dict[int, dict[str, Tensor]], final: dict[str, Tensor]) -> None:
+    """Write the snapshots {step: {name: tensor}} of a model that ended as `final`.
+
+    A tensor that is the same in every snapshot and at the end is left to the model's file.
+    """
+    changed = {
+        name
+        for tensors in snapshots.values()
+        for name, tensor in tensors.items()
+        if not torch.equal(tensor.cpu(), final[name].cpu())
+    }
+    kept = {
+        f"{step}/{name}": tensor
+        for step, tensors in snapshots.items()
+        for name, tensor in tensors.items()
+        if name in changed
+    }
+    _save(path, kept, {"format": FORMAT, "steps": sorted(snapshots)})
+
+
+def _save(path, tensors: dict[str, Tensor], about: dict) -> None:
+    # clones: the file format wants every tensor contiguous, in storage of its own
+    stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    save_file(stored, path, metadata={METADATA_KEY: canonical_json(about)})
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
+    tensors, metadata = read_weights(path)
+    try:
+        about = json.loads(metadata[METADATA_KEY])
+    except (KeyError, ValueError):
+        about = {}
+    if about.get("format") != FORMAT:
+        raise UserError(f"{path} is no adapted model of this benchmark; make the run again.")
+    return tensors, about
+
+
+def _read_snapshots(folder: Path) -> tuple[dict[str, Tensor], list[int]]:
+    if not (folder / SNAPSHOTS).is_file():
+        return {}, []
+    tensors, about = _read(folder / SNAPSHOTS)
+    return tensors, about["steps"]
+
+
+def _describe(kinds: dict, module: nn.Module | None) -> dict | None:
+    if module is None:
+        return None
+    kind = next((name for name, cls in kinds.items() if type(module) is cls), None)
+    if kind is None:
+        raise TypeError(f"{type(module).__name__} is not registered; known: {', '.join(kinds)}")
+    return {"kind": kind, "config": module.config}
+
+
+def _build(kinds: dict, part: str, about: dict, tensors: dict[str, Tensor]) -> nn.Module | None:
+    description = about[part]
+    if description is None:
+        return None
+    with torch.device("meta"):  # no initialisation: no time, no random numbers
+        module = kinds[description["kind"]](**description["config"])
+    prefix = f"{part}."
+    state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+    module.load_state_dict(state, strict=True, assign=True)
+    return module.eval().requires_grad_(False)

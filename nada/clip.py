@@ -1,0 +1,272 @@
+"""CLIP as a frozen judge of images and texts: one open_clip model from a config and a local file.
+
+Gal et al. 2021, §3.1 and §4.1; the prompt ensemble is that of Radford et al. 2021.
+"""
+
+import difflib
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nada.errors import UserError
+from nada.manifest import read_weights
+
+# Per-channel statistics of OpenAI's CLIP training images, used where a config names none.
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+OPENAI_TEMPLATES = "openai_imagenet"  # the name, in place of a file, of the 79 public prompts
+RESIZES = ("antialias", "official")
+OWN_KEYS = ("image_mean", "image_std", "tokenizer")  # config keys that are not open_clip's
+NO_DIRECTION = 1e-6  # two texts whose mean embeddings are closer than this are the same text
+
+
+class WordTokenizer:
+    """Whole words to ids, for a closed vocabulary of a few dozen words.
+
+    Ids: 0 pads, 1 starts a text, 2… are `words` in their order, and the largest id ends a text,
+    because open_clip pools a text at the position of its largest id.
+    """
+
+    PAD, START, FIRST_WORD = 0, 1, 2
+
+    def __init__(self, words: list[str], context_length: int):
+        if len(set(words)) != len(words):
+            raise UserError("the tokenizer's word list holds a word twice; list every word once.")
+        self.words = list(words)
+        self.ids = {word: i for i, word in enumerate(self.words, start=self.FIRST_WORD)}
+        self.end = self.FIRST_WORD + len(self.words)
+        self.context_length = context_length
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of ids: the words, padding, start and end."""
+        return self.end + 1
+
+    def __call__(self, texts: list[str]) -> Tensor:
+        """Texts → ids [N, context_length]; case and punctuation are ignored.
+
+        Raises UserError naming a word outside the vocabulary, or a text that is too long.
+        """
+        ids = torch.full((len(texts), self.context_length), self.PAD, dtype=torch.long)
+        for row, text in zip(ids, texts, strict=True):
+            tokens = [self.START, *(self._id(word, text) for word in split_words(text)), self.end]
+            if len(tokens) > self.context_length:
+                raise UserError(
+                    f"the text '{text}' has {len(tokens) - 2} words, but this CLIP reads "
+                    f"{self.context_length - 2}; shorten it."
+                )
+            row[: len(tokens)] = torch.tensor(tokens)
+        return ids
+
+    def _id(self, word: str, text: str) -> int:
+        if word in self.ids:
+            return self.ids[word]
+        near = difflib.get_close_matches(word, self.words, n=3)
+        hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+        raise UserError(
+            f"the word '{word}' of the text '{text}' is not in this CLIP's vocabulary; {hint}"
+            f"It knows: {', '.join(sorted(self.words))}."
+        )
+
+
+def split_words(text: str) -> list[str]:
+    """The words of a text, lower case, without punctuation."""
+    return re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", text.lower())
+
+
+@dataclass
+class Clip:
+    """One frozen CLIP model in float32; `weight` is its share in an ensemble's sum.
+
+    `calls` counts encoder calls, for the cost record.
+    """
+
+    name: str
+    model: nn.Module
+    tokenizer: object
+    mean: Tensor  # [3,1,1]
+    std: Tensor  # [3,1,1]
+    weight: float = 1.0
+    resize: str = "antialias"
+    calls: int = 0
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square image that the model reads, in pixels."""
+        size = self.model.visual.image_size
+        return size[0] if isinstance(size, tuple) else size
+
+    @property
+    def device(self) -> torch.device:
+        return self.mean.device
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """Images [N,3,H,W] in [-1,1] → the model's input [N,3,S,S]; differentiable.
+
+        The shorter side is resized to S (bicubic; antialiased unless `resize` is 'official'),
+        then the centre is cropped; an image that has the size already is left alone.
+        """
+        size = self.image_size
+        x = (images + 1) / 2
+        height, width = x.shape[-2:]
+        if min(height, width) != size:
+            scale = size / min(height, width)
+            new = (max(size, round(height * scale)), max(size, round(width * scale)))
+            antialias = self.resize == "antialias"
+            x = F.interpolate(x, new, mode="bicubic", align_corners=False, antialias=antialias)
+        top, left = (x.shape[-2] - size) // 2, (x.shape[-1] - size) // 2
+        x = x[..., top : top + size, left : left + size]
+        return (x - self.mean) / self.std
+
+    def embed_images(self, images: Tensor) -> Tensor:
+        """Images [N,3,H,W] in [-1,1] → raw embeddings [N,E] (any length); differentiable."""
+        self.calls += 1
+        return self.model.encode_image(self.preprocess(images))
+
+    def encode_images(self, images: Tensor) -> Tensor:
+        """Images [N,3,H,W] in [-1,1] → unit embeddings [N,E]; differentiable."""
+        return F.normalize(self.embed_images(images), dim=-1)
+
+    @torch.no_grad()
+    def encode_texts(self, texts: list[str]) -> Tensor:
+        """Texts → unit embeddings [N,E], without graph."""
+        self.calls += 1
+        return F.normalize(self.model.encode_text(self.tokenizer(texts).to(self.device)), dim=-1)
+
+
+def load_clip(spec: dict, device="cpu", resize: str = "antialias") -> Clip:
+    """Build the CLIP of a run file's entry {"name", "config", "weights", "weight"}.
+
+    config: a JSON file with open_clip's model settings (embed_dim, vision_cfg, text_cfg, …) and,
+    optionally, image_mean, image_std and tokenizer {"type": "words", "words", "context_length"};
+    or the name of a model that open_clip knows, such as 'ViT-B-32-quickgelu'.
+    weights: a local safetensors file. Raises UserError where either cannot be used.
+    """
+    import open_clip  # here, not above: it takes seconds, and the tokenizer does without
+
+    if resize not in RESIZES:
+        raise UserError(f"clip resize is '{resize}'; it must be one of {', '.join(RESIZES)}.")
+    config = _read_config(spec["config"], open_clip)
+    architecture = {key: value for key, value in config.items() if key not in OWN_KEYS}
+    tensors, _ = read_weights(spec["weights"])
+    # attention's inference-only kernel would give one image two embeddings, with a graph and
+    # without, and ΔI rounding noise where it must be 0
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.random.fork_rng(devices=[]):  # initialisation must not move the run's stream
+            model = open_clip.model.CLIP(**architecture)
+        model.load_state_dict(tensors, strict=True)
+    except (TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(
+            f"CLIP '{spec['name']}': the weights {spec['weights']} and the config {spec['config']} "
+            f"do not fit together: {reason}"
+        ) from error
+    model = model.float().eval().requires_grad_(False).to(device)
+    mean, std = (
+        torch.tensor(config.get(key, default), dtype=torch.float32, device=device).view(3, 1, 1)
+        for key, default in (("image_mean", OPENAI_MEAN), ("image_std", OPENAI_STD))
+    )
+    tokenizer = _tokenizer(config, spec, open_clip)
+    return Clip(spec["name"], model, tokenizer, mean, std, spec.get("weight", 1.0), resize)
+
+
+def read_templates(source) -> list[str]:
+    """Prompt templates, each with one `{}`: a text file's lines, or the name 'openai_imagenet'.
+
+    The file's blank lines and lines that start with # are skipped. The named list is open_clip's
+    OPENAI_IMAGENET_TEMPLATES without the "many" prompt: 79, the ensemble of the public code.
+    """
+    if source == OPENAI_TEMPLATES:
+        import open_clip
+
+        prompts = [template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
+        return [prompt for prompt in prompts if "many" not in prompt.split()]
+    path = Path(source)
+    if not path.is_file():
+        raise UserError(
+            f"the prompt templates {path} are missing; give a text file or '{OPENAI_TEMPLATES}'."
+        )
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    templates = [line for line in lines if line and not line.startswith("#")]
+    bad = next((line for line in templates if line.count("{}") != 1), None)
+    if bad is not None or not templates:
+        what = f"the line '{bad}' has not exactly one {{}}" if templates else "the file is empty"
+        raise UserError(f"the prompt templates {path}: {what}; write one prompt with {{}} a line.")
+    return templates
+
+
+def text_direction(clip: Clip, source: str, target: str, templates: list[str]) -> Tensor:
+    """ΔT = normalise(mean_j(e_T(template_j(target)) − e_T(template_j(source)))), [E] (§4.1).
+
+    Each embedding is normalised first, then differences are averaged, then the mean normalised.
+    Raises UserError where the two texts have one embedding, so that there is no direction.
+    """
+    difference = _prompts(clip, target, templates) - _prompts(clip, source, templates)
+    mean_difference = difference.mean(dim=0)
+    if mean_difference.norm() < NO_DIRECTION:
+        raise UserError(
+            f"the texts '{source}' and '{target}' have the same embedding in CLIP '{clip.name}', "
+            "so there is no direction from one to the other; choose two different texts."
+        )
+    return F.normalize(mean_difference, dim=-1)
+
+
+def text_embedding(clip: Clip, text: str, templates: list[str]) -> Tensor:
+    """Unit embedding of one text, [E]: normalise(mean_j e_T(template_j(text)))."""
+    return F.normalize(_prompts(clip, text, templates).mean(dim=0), dim=-1)
+
+
+def _prompts(clip: Clip, text: str, templates: list[str]) -> Tensor:
+    """Unit embeddings [J,E] of one text in every template."""
+    return clip.encode_texts([template.replace("{}", text) for template in templates])
+
+
+def _read_config(source, open_clip) -> dict:
+    path = Path(source)
+    if path.is_file():
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise UserError(f"the CLIP config {path} is no valid JSON ({error}).") from error
+        missing = [k for k in ("embed_dim", "vision_cfg", "text_cfg") if k not in config]
+        if missing:
+            raise UserError(f"the CLIP config {path} lacks {', '.join(missing)}.")
+        return config
+    config = open_clip.get_model_config(str(source))
+    if config is None:
+        near = difflib.get_close_matches(str(source), open_clip.list_models(), n=3)
+        raise UserError(
+            f"the CLIP config '{source}' is neither a file nor a model that open_clip knows"
+            + (f"; near names: {', '.join(near)}." if near else ".")
+        )
+    return config
+
+
+def _tokenizer(config: dict, spec: dict, open_clip):
+    wanted = config.get("tokenizer")
+    if wanted is None:
+        if not Path(spec["config"]).is_file():
+            return open_clip.get_tokenizer(str(spec["config"]))
+        context_length = config["text_cfg"].get("context_length", 77)
+        return open_clip.tokenizer.SimpleTokenizer(context_length=context_length)
+    if wanted.get("type") != "words":
+        raise UserError(
+            f"the CLIP config {spec['config']} asks for a tokenizer of type "
+            f"'{wanted.get('type')}'; leave it out for open_clip's own, or write 'words'."
+        )
+    tokenizer = WordTokenizer(wanted["words"], wanted["context_length"])
+    needed = (tokenizer.vocab_size, tokenizer.context_length)
+    text = config["text_cfg"]
+    if (text.get("vocab_size"), text.get("context_length")) != needed:
+        raise UserError(
+            f"the CLIP config {spec['config']} has text_cfg.vocab_size={text.get('vocab_size')} "
+            f"and context_length={text.get('context_length')}, but its tokenizer needs "
+            f"{needed[0]} and {needed[1]}."
+        )
+    return tokenizer

@@ -1,0 +1,60 @@
+"""How a command answers a mistake: one sentence on stderr and a fixed exit code, no traceback."""
+
+import errno
+import functools
+import signal
+import sys
+
+EXIT_USER_ERROR = 2
+EXIT_INTERRUPTED = 128 + signal.SIGINT  # the shell's convention: 128 + signal number
+EXIT_TERMINATED = 128 + signal.SIGTERM
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+
+
+class UserError(Exception):
+    """A mistake the user can mend; the message says what is wrong, where, and what to do."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM arrived (a scheduler's time limit, for one); unwinds the stack like Ctrl-C."""
+
+
+def command(main):
+    """Wrap a command line's `main(argv=None)`: returns the exit code instead of raising.
+
+    UserError and a full disk give 2, Ctrl-C 130, SIGTERM 143, each with one line on stderr.
+    Whoever knows where a run's state lies adds it to the passing exception with `add_note`.
+    """
+
+    @functools.wraps(main)
+    def wrapped(argv=None) -> int:
+        previous = signal.signal(signal.SIGTERM, _raise_terminated)
+        try:
+            return main(argv) or 0
+        except UserError as error:
+            return _say(EXIT_USER_ERROR, "error", error, str(error))
+        except Terminated as error:
+            return _say(EXIT_TERMINATED, "terminated", error, "stopped by SIGTERM.")
+        except KeyboardInterrupt as error:
+            return _say(EXIT_INTERRUPTED, "interrupted", error, "stopped by Ctrl-C.")
+        except OSError as error:
+            if error.errno not in FULL_DISK:
+                raise
+            where = f" while writing {error.filename}" if error.filename else ""
+            sentence = f"the disk is full{where}; earlier results are untouched: free some space."
+            return _say(EXIT_USER_ERROR, "error", error, sentence)
+        finally:
+            signal.signal(signal.SIGTERM, previous)
+
+    return wrapped
+
+
+def _raise_terminated(_signal_number, _frame):
+    raise Terminated
+
+
+def _say(code: int, kind: str, error: BaseException, sentence: str) -> int:
+    """Print one line, whatever line breaks the sentence and its notes came with."""
+    line = " ".join([sentence, *getattr(error, "__notes__", [])])
+    print(f"{kind}: {' '.join(line.split())}", file=sys.stderr, flush=True)
+    return code

@@ -1,0 +1,210 @@
+"""Which layers are trained: all, a fixed set, or the k most relevant at each step (§4.2).
+
+A layer is a styled convolution, counted from 0 at 4x4: its weight, bias and noise strength. The
+mapping network and every toRGB stay frozen, and so do the affine layers that turn w into styles.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from nada.errors import UserError
+from nada.settings import setting
+from nada.stylegan2.generator import Generator
+
+# The manual sets of the public code, as convolutions counted from 0; each trains the constant too.
+PHASES = {
+    "texture": (0, *range(3, 11)),
+    "shape": (0, 1, 2),
+    "shape_expanded": (0, 1, 2, 3),
+    "no_fine": tuple(range(11)),
+}
+SELECTION_LR = 0.01  # SGD on the codes, public code; with one step it changes no ranking
+FIRST_RGB = "to_rgb"  # what the official slot map trains for slot 1, in place of a convolution
+
+
+@dataclass
+class LayerSettings:
+    """How layers are chosen (§4.2); every value that is not the paper's is the public code's.
+
+    policy: 'all' layers; 'manual'ly named ones; 'adaptive', k of them anew at each step.
+    manual: convolution indices from 0 (4x4), or texture, shape, shape_expanded, no_fine.
+    k: layers chosen at each step; from the number of convolutions on, all are trained without
+    choosing ('official': saturated='select' chooses even then). The paper counts slots, so that
+    its k = 18 at 1024 px means all.
+    n_w: codes that choose (paper: 8). n_i: optimisation steps on them (paper: 1).
+    micro_batch: codes rendered at once while choosing, 0 for all; less memory, the same mean.
+    map: slot i trains convolution i ('aligned'), or the layer before it ('official').
+    score: mean absolute gradient for n_i = 1 ('gradient'), or the float32 change of the code after
+    the step ('official'), which rounds small gradients away.
+    affine: 'frozen', or trained with their convolution ('official').
+    constant: the learned 4x4 constant trains with convolution 0 ('with_conv_0'), or only where
+    all layers or a named manual set train ('official').
+    """
+
+    policy: Literal["all", "manual", "adaptive"] = "all"
+    manual: list[int] | Literal["texture", "shape", "shape_expanded", "no_fine"] = "shape"
+    k: int = setting(3, 1)
+    n_w: int = setting(8, 1)
+    n_i: int = setting(1, 1)
+    micro_batch: int = setting(0, 0)
+    map: Literal["aligned", "official"] = "aligned"
+    score: Literal["gradient", "official"] = "gradient"
+    affine: Literal["frozen", "official"] = "frozen"
+    constant: Literal["with_conv_0", "official"] = "with_conv_0"
+    saturated: Literal["all", "select"] = "all"
+
+
+class Layers:
+    """The layer policy of one run: `choose()` says which layers the next step trains.
+
+    generator: G_train. target_loss(images [N,3,R,R]) -> scalar: Eq. 1, a mean over the images,
+    by which the adaptive policy judges its codes. run: opens the error messages.
+    Raises UserError for a k or an index that the generator does not have.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        settings: LayerSettings,
+        target_loss: Callable[[Tensor], Tensor],
+        run: str,
+    ):
+        self.generator = generator
+        self.settings = settings
+        self.target_loss = target_loss
+        self.fixed = self._fixed_choice(run)
+        self.slot_layers = slot_layers(generator, settings.map)
+        self.named = dict(generator.named_parameters())
+
+    @property
+    def selects(self) -> bool:
+        """Whether layers are chosen anew at each step."""
+        return self.fixed is None
+
+    def choose(self) -> tuple:
+        """The layers of the next step, in order: convolution indices (and official's toRGB)."""
+        if not self.selects:
+            return self.fixed
+        return top_layers(self.scores(), self.slot_layers, self.settings.k)
+
+    def trainable(self) -> dict[str, torch.nn.Parameter]:
+        """Every parameter that some step may train, by name."""
+        layers = self.slot_layers.values() if self.selects else self.fixed
+        names = self.names(layers)
+        return {name: self.named[name] for name in self.named if name in names}
+
+    def unfreeze(self, layers) -> None:
+        """Let gradients reach exactly the parameters of `layers`."""
+        chosen = self.names(layers)
+        for name, parameter in self.named.items():
+            parameter.requires_grad_(name in chosen)
+
+    def names(self, layers) -> set[str]:
+        """Parameter names of the layers, the constant included where it is trained with them."""
+        official_affine = self.settings.affine == "official"
+        parts = ["weight", "bias", "noise_strength"]
+        if official_affine:
+            parts += ["affine.weight", "affine.bias"]
+        names = set()
+        for layer in layers:
+            if layer == FIRST_RGB:
+                rgb = ["weight", "bias", "affine.weight", "affine.bias"]
+                names |= {f"synthesis.to_rgbs.0.{p}" for p in rgb[: 4 if official_affine else 2]}
+            else:
+                names |= {f"synthesis.convs.{layer}.{part}" for part in parts}
+        if self._trains_constant(layers):
+            names.add("synthesis.const")
+        return names
+
+    def scores(self) -> Tensor:
+        """Relevance of each W+ slot, [num_ws]: how far Eq. 1 moves it (§4.2, Fig. 4).
+
+        n_w codes w, copied to every slot, take n_i steps of gradient descent on Eq. 1 while all
+        weights are frozen; the score is mean |w_l − w_l(0)| over codes and features, or for
+        n_i = 1 the mean |∂L_global/∂w_l|, which ranks the same and does not round.
+        """
+        generator, settings = self.generator, self.settings
+        self.unfreeze(())
+        device = generator.w_avg.device
+        with torch.no_grad():
+            z = torch.randn(settings.n_w, generator.config["z_dim"], device=device)
+            initial = generator.broadcast(generator.mapping(z)).contiguous()  # [n_w,L,style_dim]
+        official = settings.score == "official"
+        codes, moved = initial, torch.zeros_like(initial)
+        for _ in range(settings.n_i):
+            gradient = self._gradient(codes)
+            if official:
+                codes = codes - SELECTION_LR * gradient
+            else:  # the sum of the steps, free of the rounding of w + step − w
+                moved = moved - SELECTION_LR * gradient
+                codes = initial + moved
+        change = codes - initial if official else moved
+        return change.abs().mean(dim=(0, 2))
+
+    def _gradient(self, w_plus: Tensor) -> Tensor:
+        """∂L_global/∂w_plus, in micro-batches; exact, because the loss is a mean."""
+        size = self.settings.micro_batch or len(w_plus)
+        parts = []
+        for codes in w_plus.split(size):
+            codes = codes.detach().requires_grad_(True)
+            loss = self.target_loss(self.generator.synthesis(codes, noise_mode="random"))
+            (gradient,) = torch.autograd.grad(loss * (len(codes) / len(w_plus)), codes)
+            parts.append(gradient)
+        return torch.cat(parts)
+
+    def _fixed_choice(self, run: str) -> tuple | None:
+        """The layers trained at every step, or None where they are chosen anew."""
+        settings = self.settings
+        count = len(self.generator.synthesis.convs)
+        size = self.generator.config["resolution"]
+        has = f"but the {size}x{size} generator has {count}"
+        if settings.policy == "all":
+            return tuple(range(count))
+        if settings.policy == "manual":
+            if isinstance(settings.manual, str):
+                return tuple(i for i in PHASES[settings.manual] if i < count)
+            bad = [i for i in settings.manual if not 0 <= i < count]
+            if bad or not settings.manual:
+                asked = f"layer {bad[0]} asked" if bad else "no layer asked"
+                raise UserError(
+                    f"{run}: {asked}, {has}; set layers.manual to indices 0..{count - 1}."
+                )
+            return tuple(sorted(set(settings.manual)))
+        if settings.k > self.generator.num_ws:
+            raise UserError(
+                f"{run}: k={settings.k} layers asked, {has}; set layers.k to 1..{count}."
+            )
+        if settings.k >= count and settings.saturated == "all":
+            return tuple(range(count))
+        return None
+
+    def _trains_constant(self, layers) -> bool:
+        if self.settings.constant == "with_conv_0":
+            return 0 in layers
+        named_set = self.settings.policy == "manual" and isinstance(self.settings.manual, str)
+        everything = len(set(layers)) == len(self.generator.synthesis.convs)
+        return not self.selects and (named_set or everything)
+
+
+def slot_layers(generator: Generator, layer_map: str) -> dict[int, int | str]:
+    """What each W+ slot trains when it is chosen: {slot: layer}.
+
+    aligned: slot i feeds convolution i; the last slot feeds only a toRGB and is left out.
+    official: the public code's list [conv 0, first toRGB, conv 1, conv 2, …], which is one off:
+    slot 1 trains a toRGB and each later slot the convolution before its own.
+    """
+    count = len(generator.synthesis.convs)
+    if layer_map == "aligned":
+        return dict(enumerate(range(count)))
+    return dict(enumerate([0, FIRST_RGB, *range(1, count)]))
+
+
+def top_layers(scores: Tensor, layers_of: dict[int, int | str], k: int) -> tuple:
+    """The layers of the k best-scored slots among `layers_of`, in the order of their slots."""
+    values = scores.tolist()
+    ranked = sorted(layers_of, key=lambda slot: values[slot], reverse=True)
+    return tuple(layers_of[slot] for slot in sorted(ranked[:k]))

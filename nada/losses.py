@@ -1,0 +1,64 @@
+"""The losses of StyleGAN-NADA on CLIP embeddings (Gal et al. 2021, Eq. 1, 2 and 5).
+
+All take unit embeddings unless said otherwise: the paper's equations omit the normalisation that
+its code applies before every difference.
+"""
+
+import torch
+from torch import Tensor
+
+
+def global_loss(image: Tensor, text: Tensor) -> Tensor:
+    """Eq. 1, the CLIP-space cosine distance of generated images to the target text.
+
+        L_global = mean_b(1 − e_I,b · e_T)
+
+    image: unit embeddings [B,E]; text: unit embedding [E]. Scalar in [0,2].
+    """
+    return (1 - image @ text).mean()
+
+
+def directional_loss(
+    trained: Tensor, frozen: Tensor, text_direction: Tensor, epsilon: float
+) -> Tensor:
+    """Eq. 2, with a guard where both generators give one image (ΔI = 0).
+
+        ΔI_b = e_I(G_train(w_b)) − e_I(G_frozen(w_b))
+        cos_b = ΔI_b · ΔT / √(‖ΔI_b‖² + ε²)
+        L_direction = mean_b(1 − cos_b)
+
+    trained, frozen: unit embeddings [B,E]; text_direction: unit ΔT [E]; epsilon: ε > 0, in the
+    length of embedding differences (0 is Eq. 2 to the letter: not a number at ΔI = 0).
+    The guard bounds the gradient by 1/ε: without it the first steps see 1/‖ΔI‖, and Adam's second
+    moment never forgets them. Scalar in [0,2].
+    """
+    image_direction = trained - frozen  # [B,E]
+    length = (image_direction.square().sum(dim=-1) + epsilon**2).sqrt()  # [B]
+    cosine = image_direction @ text_direction / length  # [B]
+    return (1 - cosine).mean()
+
+
+def embedding_distance_loss(base: Tensor, mapped: Tensor) -> Tensor:
+    """Eq. 5 as printed: squared distance of the embeddings before and after the mapper.
+
+        L_norm = mean_b ‖e_I(G(w_b)) − e_I(G(M(w_b)))‖²
+
+    base, mapped: unit embeddings [B,E]. Scalar in [0,4].
+    """
+    return (base - mapped).square().sum(dim=-1).mean()
+
+
+def embedding_norm_loss(base: Tensor, mapped: Tensor) -> Tensor:
+    """Eq. 5 as the public code computes it: squared difference of the embeddings' norms.
+
+        L_norm = mean_b (‖E_I(G(w_b))‖ − ‖E_I(G(M(w_b)))‖)²
+
+    base, mapped: raw embeddings [B,E], not normalised. Scalar ≥ 0.
+    """
+    return (base.norm(dim=-1) - mapped.norm(dim=-1)).square().mean()
+
+
+def ensemble(weights: list[float], losses: list[Tensor]) -> Tensor:
+    """Σ_m weight_m · loss_m over the CLIP models (a sum, not a mean; Gal et al. 2021, App. I)."""
+    terms = [weight * loss for weight, loss in zip(weights, losses, strict=True)]
+    return torch.stack(terms).sum()

@@ -1,0 +1,69 @@
+"""Weight files are checked against the manifest beside them before anything trusts them."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from nada.atomic import sha256
+from nada.errors import UserError
+
+MANIFEST = "manifest.json"
+
+
+def verify_weights(path) -> str:
+    """Compare a weight file with `manifest.json` beside it and return its SHA-256.
+
+    The manifest is {"files": {name: {"sha256": hex, …}}}; a file that it does not list, or that
+    has no manifest beside it, has no expected hash. Raises UserError where the file is missing or
+    its hash is another.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"the weight file {path} is missing; restore it, or correct the path.")
+    found = sha256(path)
+    expected = _expected(path)
+    if expected is not None and found != expected:
+        raise UserError(
+            f"the weight file {path} has SHA-256 {found[:12]}…, but {MANIFEST} beside it says "
+            f"{expected[:12]}…; restore the file (git checkout, or download it again)."
+        )
+    return found
+
+
+def read_weights(path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Read a safetensors file: (tensors, metadata); half precision becomes float32.
+
+    Raises UserError where the file is missing, truncated or no safetensors file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"the weight file {path} is missing; restore it, or correct the path.")
+    try:
+        with safe_open(path, framework="pt", device="cpu") as file:
+            names = file.keys()
+            tensors = {name: file.get_tensor(name) for name in names}
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise UserError(
+            f"the weight file {path} is truncated or no safetensors file ({error}); restore it."
+        ) from error
+    half = (torch.float16, torch.bfloat16)
+    tensors = {name: t.float() if t.dtype in half else t for name, t in tensors.items()}
+    return tensors, metadata
+
+
+def _expected(path: Path) -> str | None:
+    manifest = path.with_name(MANIFEST)
+    if not manifest.is_file():
+        return None
+    try:
+        files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
+        entry = files.get(path.name)
+        return None if entry is None else entry["sha256"]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(
+            f"the manifest {manifest} cannot be read ({type(error).__name__}: {error}); it must be "
+            '{"files": {name: {"sha256": …}}}: restore it.'
+        ) from error

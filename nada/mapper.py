@@ -1,0 +1,170 @@
+"""The latent mapper that finds the target's region of an adapted model (Gal et al. 2021, §4.3, I).
+
+The network is StyleCLIP's (Patashnik et al. 2021, §5): one small network per level of detail.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from nada.clip import Clip
+from nada.errors import UserError
+from nada.losses import embedding_distance_loss, embedding_norm_loss, ensemble, global_loss
+from nada.settings import setting
+from nada.stylegan2.generator import Generator
+from nada.stylegan2.ops import EqualizedLinear, lrelu
+
+MAPPER_LAYERS = 4  # StyleCLIP, §5
+MAPPER_LR_MUL = 0.01  # as in StyleGAN2's mapping network
+RESIDUAL_SCALE = 0.1  # ŵ = w + 0.1 M(w), StyleCLIP's code
+LEVEL_STARTS = (0, 4, 8)  # coarse: 4-8 px, medium: 16-32 px, fine: 64 px and up
+
+
+@dataclass
+class MapperSettings:
+    """How the mapper is trained; the weights λ are the paper's (App. I).
+
+    iterations: steps (StyleCLIP: 50 000 at 1024 px). batch: codes per step.
+    lr: RAdam's learning rate. StyleCLIP trains with Ranger, which is RAdam with averaged slow
+    weights and centred gradients; those two are left out. The rate is large because the layers'
+    own multiplier is 0.01.
+    lambda_l2: weight of mean (ŵ − w)² (public code: 0.8). lambda_norm: weight of Eq. 5 (public
+    code: 0.5). norm_loss: 'distance' of embeddings as Eq. 5 is printed, or the 'official' squared
+    difference of norms under the first CLIP.
+    truncation_psi: truncation of the codes it learns on.
+    """
+
+    iterations: int = setting(50_000, 1)
+    batch: int = setting(2, 1)
+    lr: float = setting(0.5, 0)
+    betas: tuple[float, float] = setting((0.95, 0.999), 0, 1)
+    lambda_l2: float = setting(0.5, 0)
+    lambda_norm: float = setting(0.2, 0)
+    norm_loss: Literal["distance", "official"] = "distance"
+    truncation_psi: float = setting(0.7, 0)
+
+
+class LatentMapper(nn.Module):
+    """ŵ = w + 0.1 M(w) on W+ codes [N,num_ws,style_dim], one network per level of slots.
+
+    Each level normalises a code over its features, then applies four equalised linear layers.
+    Levels that the generator's resolution does not reach do not exist.
+    """
+
+    kind = "mapper"
+
+    def __init__(self, num_ws: int, style_dim: int):
+        super().__init__()
+        self.config = {"num_ws": num_ws, "style_dim": style_dim}
+        starts = [start for start in LEVEL_STARTS if start < num_ws]
+        self.widths = [end - start for start, end in zip(starts, [*starts[1:], num_ws])]
+        self.levels = nn.ModuleList(
+            nn.ModuleList(
+                EqualizedLinear(style_dim, style_dim, lr_mul=MAPPER_LR_MUL)
+                for _ in range(MAPPER_LAYERS)
+            )
+            for _ in starts
+        )
+
+    def map_w_plus(self, w_plus: Tensor) -> Tensor:
+        """w_plus [N,num_ws,style_dim] → mapped w_plus of the same shape."""
+        moves = []
+        for level, x in zip(self.levels, w_plus.split(self.widths, dim=1), strict=True):
+            x = x * (x.square().mean(dim=-1, keepdim=True) + 1e-8).rsqrt()
+            for layer in level:
+                x = lrelu(layer(x))
+            moves.append(x)
+        return w_plus + RESIDUAL_SCALE * torch.cat(moves, dim=1)
+
+
+@dataclass
+class MapperLoss:
+    """The mapper's objective on one batch; calling it gives {"loss": …, and its terms}.
+
+        L = Σ_m weight_m L_global,m(G(ŵ)) + λ_L2 mean (ŵ − w)² + λ_norm L_norm
+
+    clips: the CLIP ensemble; texts: each one's unit target embedding [E].
+    """
+
+    generator: Generator
+    clips: list[Clip]
+    texts: list[Tensor]
+    settings: MapperSettings
+
+    def __call__(self, w_plus: Tensor, mapped: Tensor) -> dict[str, Tensor]:
+        with torch.no_grad():
+            base_image = self.generator.synthesis(w_plus, noise_mode="const")
+            base = [clip.embed_images(base_image) for clip in self.clips]
+        image = self.generator.synthesis(mapped, noise_mode="const")
+        embeddings = [clip.embed_images(image) for clip in self.clips]
+
+        units = [F.normalize(embedding, dim=-1) for embedding in embeddings]
+        weights = [clip.weight for clip in self.clips]
+        pairs = zip(units, self.texts, strict=True)
+        clip_loss = ensemble(weights, [global_loss(unit, text) for unit, text in pairs])
+        l2 = F.mse_loss(mapped, w_plus)
+        norm = self._norm_loss(base, embeddings, weights)
+        loss = clip_loss + self.settings.lambda_l2 * l2 + self.settings.lambda_norm * norm
+        return {"loss": loss, "clip_loss": clip_loss, "l2": l2, "norm_loss": norm}
+
+    def _norm_loss(self, base, mapped, weights) -> Tensor:
+        if self.settings.norm_loss == "official":
+            return embedding_norm_loss(base[0], mapped[0])
+        distances = [
+            embedding_distance_loss(F.normalize(a, dim=-1), F.normalize(b, dim=-1))
+            for a, b in zip(base, mapped, strict=True)
+        ]
+        return ensemble(weights, distances)
+
+
+def train_mapper(
+    job,
+    settings: MapperSettings,
+    clips: list[Clip],
+    texts: list[Tensor],
+    snapshots: set[int],
+    checkpoint_every: int,
+):
+    """Train a mapper on the parent run's model and return both as one adapted model.
+
+    job: nada.job.Job of a run with a parent. clips, texts: the ensemble and its unit embeddings of
+    the target. snapshots: the steps kept. The parent's generator stays as it is.
+    """
+    parent = job.parent()
+    if parent.latent_map is not None:
+        raise UserError(f"{job.name}: the parent's model has a latent map already; map another.")
+    generator = parent.generator
+    objective = MapperLoss(generator, clips, texts, settings)
+
+    job.seed_everything()
+    mapper = LatentMapper(generator.num_ws, generator.config["style_dim"]).to(job.device)
+    optimiser = torch.optim.RAdam(mapper.parameters(), lr=settings.lr, betas=settings.betas)
+    job.plan(settings.iterations, checkpoint_every)
+    start = 0
+    if resumed := job.resume():
+        start, state = resumed
+        mapper.load_state_dict(state["mapper"])
+        optimiser.load_state_dict(state["optimiser"])
+
+    with job.running():
+        for step in range(start + 1, settings.iterations + 1):
+            # codes of the adapted model, and where the mapper moves them
+            z = torch.randn(settings.batch, generator.config["z_dim"], device=job.device)
+            with torch.no_grad():
+                w_plus = parent.w_plus(z, settings.truncation_psi)
+            terms = objective(w_plus, mapper.map_w_plus(w_plus))
+            # one step of the mapper alone
+            optimiser.zero_grad(set_to_none=True)
+            terms["loss"].backward()
+            optimiser.step()
+            # what is kept
+            job.count(images=2 * settings.batch)
+            job.progress(step, **terms)
+            if step in snapshots:
+                job.snapshot(step, {f"latent_map.{k}": v for k, v in mapper.state_dict().items()})
+            state = {"mapper": mapper.state_dict(), "optimiser": optimiser.state_dict()}
+            job.checkpoint(step, state)
+    return parent.with_latent_map(mapper)

@@ -1,0 +1,51 @@
+"""Fixtures that the whole suite shares: the smoke benchmark, run once, and the project's folder."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def root():
+    """The project's folder."""
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def snakemake():
+    """Call Snakemake as a user would and return the finished process, its output in `stdout`.
+
+    snakemake(*words, cwd=…, entry=False): entry=True types the installed `snakemake` command,
+    else `python -m snakemake`, which takes the packages from `cwd`.
+    """
+
+    def call(*words, cwd=ROOT, entry=False):
+        script = [str(Path(sys.executable).with_name("snakemake"))]
+        command = script if entry else [sys.executable, "-m", "snakemake"]
+        environ = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
+        environ["OMP_NUM_THREADS"] = "1"
+        return subprocess.run(
+            [*command, *words],
+            cwd=cwd,
+            env=environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+
+    return call
+
+
+@pytest.fixture(scope="session")
+def smoke_results(tmp_path_factory, snakemake):
+    """The results folder of one real run of the smoke preset: every rule, every variant."""
+    results = tmp_path_factory.mktemp("smoke") / "results"
+    done = snakemake("all", "--cores", "2", "--config", "preset=smoke", f"results={results}")
+    assert done.returncode == 0, done.stdout[-6000:]
+    return results

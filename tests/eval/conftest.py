@@ -1,0 +1,129 @@
+"""A tiny world on disk for the tests of eval, made once: random networks, references, runs, scores."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from eval import observe, score
+from eval.referee import JudgeNet, PerceptualNet, save_network
+from nada.artifact import AdaptedModel, save_artifact, write_snapshots
+from nada.images import save_images
+from nada.stylegan2.checkpoints import SourceModel, save_source
+from nada.stylegan2.discriminator import Discriminator
+from nada.stylegan2.generator import Generator
+
+NAMES = (["dog", "cat"], ["photo", "sketch"], ["yaw", "background_r", "background_g", "fur_r"])
+COUNTS = {
+    "batch": 16, "fid_images": 60, "diversity_images": 24, "gallery_images": 8, "k_medoids": 4,
+    "truncation_psi": 1.0,
+}  # fmt: skip
+#: Seeds of each <method>-<variant>, in the order of the group's table.
+RUNS = {"source-unchanged": (0,), "nada-global": (0, 1), "nada-adaptive": (0,)}
+
+
+@dataclass
+class TinyWorld:
+    """Paths of a tiny world; every writer returns the path that it wrote."""
+
+    folder: Path
+
+    def write(self, name: str, content: dict) -> Path:
+        path = self.folder / name
+        path.write_text(json.dumps(content))
+        return path
+
+    def look(self, variant="global", method="nada", seeds=(0,), **changes) -> dict:
+        run = "dog2cat/{}-{}/seed{}"
+        runs = [
+            {"id": run.format(method, variant, seed), "seed": seed, "latent_seed": 100 + seed,
+             "folder": str(self.folder / run.format(method, variant, seed))}
+            for seed in seeds
+        ]  # fmt: skip
+        return {
+            "world": "tiny", "task": "dog2cat", "method": method, "variant": variant, "shots": 0,
+            "warm_start": "source", "device": "cpu", "target_class": "cat",
+            "source": {"domain": "dog", "weights": str(self.folder / "dog.safetensors")},
+            "perceptual": str(self.folder / "perceptual.safetensors"),
+            "judge": str(self.folder / "judge.safetensors"),
+            "references": {"domain": "cat", "images": str(self.folder / "cat.npz")},
+            "evaluation": COUNTS, "runs": runs, **changes,
+        }  # fmt: skip
+
+    def group(self, observations, **changes) -> dict:
+        return {
+            "group": "ablation", "title": "losses & layers", "world": "tiny",
+            "tasks": {"dog2cat": {"real": str(self.folder / "real.npz")}},
+            "observations": [
+                {"task": "dog2cat", "method": name.split("-")[0], "variant": name.split("-")[1],
+                 "shots": 0, "warm_start": "source", "file": str(self.folder / f"{name}.npz")}
+                for name in observations
+            ],
+            "evaluation": COUNTS, "grid": {"rows": 4, "truncation_psi": 0.7}, **changes,
+        }  # fmt: skip
+
+
+def shifted(generator: Generator, seed: int, amount: float) -> Generator:
+    """A copy of a generator with its synthesis weights moved at random."""
+    torch.manual_seed(seed)
+    copy = Generator(**generator.config)
+    copy.load_state_dict(generator.state_dict())
+    with torch.no_grad():
+        for parameter in copy.synthesis.parameters():
+            parameter += amount * torch.randn_like(parameter)
+    return copy
+
+
+def calibrated(net: torch.nn.Module, size: int = 16) -> torch.nn.Module:
+    """A random network whose batch norms know the statistics of noise: its outputs vary."""
+    net.train()
+    with torch.no_grad():
+        for _ in range(30):
+            net(torch.rand(16, 3, size, size) * 2 - 1)
+    return net.eval()
+
+
+def build(folder: Path) -> TinyWorld:
+    """Referee, source, references, and runs of three settings (two seeds each for `global`)."""
+    torch.manual_seed(0)
+    perceptual = calibrated(PerceptualNet(*NAMES, widths=(6, 8, 10, 12)))
+    save_network(folder / "perceptual.safetensors", perceptual)
+    judge = calibrated(JudgeNet(*NAMES, widths=(6, 8, 10, 12)))
+    save_network(folder / "judge.safetensors", judge)
+    size = {"resolution": 16, "channel_base": 128, "channel_max": 8}
+    generator = Generator(**size, z_dim=8, style_dim=8, mapping_layers=2)
+    source = SourceModel(generator, generator, Discriminator(**size), {})
+    save_source(folder / "dog.safetensors", source, torch.float32)
+    pixels = np.random.default_rng(0).integers(0, 256, (120, 16, 16, 3), dtype=np.uint8)
+    save_images(folder / "cat.npz", pixels)
+    for name, seeds in RUNS.items():
+        for seed in seeds:
+            run = folder / f"dog2cat/{name}/seed{seed}"
+            run.mkdir(parents=True)
+            amount = {"source-unchanged": 0.0, "nada-global": 0.6, "nada-adaptive": 0.2}[name]
+            model = AdaptedModel(shifted(generator, seed, amount))
+            save_artifact(run, model, {"step": 20})
+            if name == "nada-global":
+                middle = AdaptedModel(shifted(generator, seed, amount / 2)).tensors()
+                write_snapshots(run / "snapshots.safetensors", {10: middle}, model.tensors())
+    return TinyWorld(folder)
+
+
+@pytest.fixture(scope="session")
+def tiny_world(tmp_path_factory):
+    """The world with its observations real.npz and <method>-<variant>.npz, and scores.csv."""
+    world = build(tmp_path_factory.mktemp("tiny_world"))
+    looks = {"real": world.look(method="real", variant="", seeds=())}
+    for name, seeds in RUNS.items():
+        method, variant = name.split("-")
+        looks[name] = world.look(variant, method, seeds)
+    for name, look in looks.items():
+        settings, out = world.write(f"look_{name}.json", look), world.folder / f"{name}.npz"
+        assert observe.main(["--settings", str(settings), "--out", str(out)]) == 0
+    settings = world.write("group.json", world.group(list(RUNS)))
+    scores = world.folder / "scores.csv"
+    assert score.main(["--settings", str(settings), "--out", str(scores)]) == 0
+    return world

@@ -1,0 +1,180 @@
+"""Looking at artifacts: what is in the file, that it repeats itself, and how it fails."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from eval import observe
+from eval.features import CleanFidModel, batches, stream_features
+from eval.lpips_matrix import lpips_matrix
+from eval.observation import Observation, load_observation, save_observation
+from eval.observe import latents
+from eval.referee import load_judge, load_perceptual
+from nada.artifact import AdaptedModel, load_artifact, save_artifact
+from nada.errors import UserError
+from nada.images import load_images, save_images, to_tensor, to_uint8
+
+
+def look(world, tmp_path, capsys, name="out.npz", **changes):
+    """Run the command on a changed look file; return (exit code, file, stderr)."""
+    settings = tmp_path / "look.json"
+    settings.write_text(json.dumps(world.look(**changes)))
+    code = observe.main(["--settings", str(settings), "--out", str(tmp_path / name)])
+    return code, tmp_path / name, capsys.readouterr().err
+
+
+def test_an_observation_holds_what_the_artifact_draws_from_the_shared_latents(tiny_world):
+    seen = load_observation(tiny_world.folder / "nada-global.npz")
+    model = load_artifact(tiny_world.folder / "dog2cat/nada-global/seed1")
+    images = to_uint8(model.sample(latents(101, 60, 8)))
+    assert np.array_equal(seen["seed1/images"], images[:8])
+    assert np.array_equal(seen["seed1/gallery"], to_uint8(model.sample(latents(101, 8, 8), 0.7)))
+    perceptual = load_perceptual(tiny_world.folder / "perceptual.safetensors")
+    features = stream_features(batches(images, 60), CleanFidModel(perceptual))
+    np.testing.assert_allclose(seen["seed1/features"], features, atol=1e-6)
+    np.testing.assert_allclose(
+        seen["seed1/lpips"], lpips_matrix(perceptual, images[:24]), rtol=1e-4, atol=1e-6
+    )
+    judge = load_judge(tiny_world.folder / "judge.safetensors")
+    logits = judge(to_tensor(images))["class_logits"]
+    np.testing.assert_allclose(seen["seed1/class_logits"], logits, atol=1e-5)
+    assert seen.meta["class_names"] == judge.class_names
+    assert seen["seed1/source_lpips"].shape == (8, 8)
+
+
+def test_all_methods_are_shown_the_same_latents(tiny_world):
+    a, b = (
+        load_observation(tiny_world.folder / f"{name}.npz")
+        for name in ("nada-global", "nada-adaptive")
+    )
+    for name in ("source_images", "source_gallery", "source_factors"):
+        assert np.array_equal(a[f"seed0/{name}"], b[f"seed0/{name}"])
+    assert not np.array_equal(a["seed0/source_images"], a["seed1/source_images"])
+
+
+def test_the_source_control_shows_the_frozen_images(tiny_world):
+    seen = load_observation(tiny_world.folder / "source-unchanged.npz")
+    assert np.array_equal(seen["seed0/images"], seen["seed0/source_images"])
+    assert np.array_equal(seen["seed0/gallery"], seen["seed0/source_gallery"])
+
+
+def test_fewer_latents_are_the_first_of_more():
+    assert torch.equal(latents(5, 40, 8)[:7], latents(5, 7, 8))
+    assert not torch.equal(latents(5, 7, 8), latents(6, 7, 8))
+
+
+def test_snapshots_are_looked_at_step_by_step(tiny_world):
+    seen = load_observation(tiny_world.folder / "nada-global.npz")
+    assert seen.snapshots(0) == [10, 20]
+    assert seen["seed0/snapshot10/lpips"].shape == (8, 8)
+    assert np.array_equal(
+        seen["seed0/snapshot20/class_logits"].argmax(1), seen["seed0/class_logits"][:8].argmax(1)
+    )
+    assert not np.array_equal(seen["seed0/snapshot10/lpips"], seen["seed0/snapshot20/lpips"])
+
+
+def test_the_same_look_gives_the_same_bytes(tiny_world, tmp_path, capsys):
+    for name, changes in (("nada-global", {"seeds": (0, 1)}), ("real", {"method": "real"})):
+        if name == "real":
+            changes |= {"seeds": (), "variant": ""}
+        code, path, _ = look(tiny_world, tmp_path, capsys, **changes)
+        assert code == 0
+        assert path.read_bytes() == (tiny_world.folder / f"{name}.npz").read_bytes()
+
+
+def test_batch_size_changes_no_number(tiny_world, tmp_path, capsys):
+    counts = tiny_world.look()["evaluation"] | {"batch": 7}
+    code, path, _ = look(tiny_world, tmp_path, capsys, variant="adaptive", evaluation=counts)
+    assert code == 0
+    ours, wanted = (
+        load_observation(p).arrays for p in (path, tiny_world.folder / "nada-adaptive.npz")
+    )
+    assert ours.keys() == wanted.keys()
+    for key, array in wanted.items():
+        np.testing.assert_allclose(ours[key], array, rtol=1e-3, atol=1e-4, err_msg=key)
+
+
+def test_the_halves_of_the_references_share_no_image_and_lose_none(tiny_world, tmp_path, capsys):
+    counts = tiny_world.look()["evaluation"] | {"gallery_images": 60}
+    code, path, _ = look(tiny_world, tmp_path, capsys, method="real", seeds=(), evaluation=counts)
+    assert code == 0
+    halves = [load_observation(path)[f"half{half}/images"] for half in (0, 1)]
+    found = sorted(image.tobytes() for half in halves for image in half)
+    images = load_images(tiny_world.folder / "cat.npz")
+    assert found == sorted(image.tobytes() for image in images)
+
+
+def test_too_few_reference_images_are_an_error_that_says_how_many(tiny_world, tmp_path, capsys):
+    save_images(tmp_path / "few.npz", load_images(tiny_world.folder / "cat.npz")[:12])
+    references = {"domain": "cat", "images": str(tmp_path / "few.npz")}
+    code, path, said = look(
+        tiny_world, tmp_path, capsys, method="real", seeds=(), references=references
+    )
+    assert code == 2 and "the reference set has 12 images; FID needs at least 50" in said
+    assert not path.exists()
+
+
+def test_a_diverged_model_is_an_error_that_names_the_run_and_keeps_the_earlier_file(
+    tiny_world, tmp_path, capsys
+):
+    model = load_artifact(tiny_world.folder / "dog2cat/nada-global/seed0")
+    with torch.no_grad():
+        model.generator.synthesis.to_rgbs[0].bias.fill_(torch.nan)
+    save_artifact(tmp_path / "run", AdaptedModel(model.generator), {})
+    runs = [{"id": "broken", "seed": 0, "latent_seed": 1, "folder": str(tmp_path / "run")}]
+    (tmp_path / "out.npz").write_bytes(b"earlier")
+    code, path, said = look(tiny_world, tmp_path, capsys, runs=runs)
+    assert code == 2 and "broken: image 0 holds NaN" in said
+    assert path.read_bytes() == b"earlier"
+
+
+@pytest.mark.parametrize(
+    "changes, sentence",
+    [
+        ({"target_class": "bear"}, "judge knows only dog, cat, none of these"),
+        ({"evaluation": {"fid_image": 60}}, "unknown key 'evaluation.fid_image'"),
+        ({"evaluation": {"fid_images": 10}}, "more than the 10 images of evaluation.fid_images"),
+        ({"evaluation": {"k_medoids": 999}}, "evaluation.k_medoids is 999"),
+        ({"evaluation": {"batch": 0}}, "evaluation.batch is 0"),
+        ({"source": {}}, "the key 'source.weights' is missing"),
+        ({"seeds": (0, 0)}, "'runs' names a seed twice"),
+        ({"seeds": ()}, "only 'real' has none"),
+        ({"judge": "nowhere.safetensors"}, "nowhere.safetensors is missing"),
+    ],
+)
+def test_a_mistake_in_the_look_file_is_one_sentence(
+    tiny_world, tmp_path, capsys, changes, sentence
+):
+    code, _, said = look(tiny_world, tmp_path, capsys, **changes)
+    assert code == 2 and sentence in said and said.count("\n") == 1
+
+
+def test_missing_truncated_and_foreign_observations_are_refused(tiny_world, tmp_path):
+    with pytest.raises(UserError, match="no such observation"):
+        load_observation(tmp_path / "nowhere.npz")
+    whole = (tiny_world.folder / "nada-adaptive.npz").read_bytes()
+    for length in (0, 1000, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "cut.npz").write_bytes(whole[:length])
+        with pytest.raises(UserError, match="truncated or not an observation"):
+            load_observation(tmp_path / "cut.npz")
+    middle = bytearray(whole)
+    middle[len(whole) // 2] ^= 255  # a flipped bit on disk
+    (tmp_path / "cut.npz").write_bytes(middle)
+    with pytest.raises(UserError, match="truncated or not an observation"):
+        load_observation(tmp_path / "cut.npz")
+    np.savez(tmp_path / "other.npz", images=np.zeros(3))
+    with pytest.raises(UserError, match="not an observation"):
+        load_observation(tmp_path / "other.npz")
+
+
+def test_the_bytes_of_an_observation_do_not_depend_on_the_clock(tmp_path, monkeypatch):
+    import time
+
+    content = Observation({"b": 1, "a": [2]}, {"y": np.arange(5), "x": np.ones(3)})
+    save_observation(tmp_path / "a.npz", content)
+    later = time.localtime(time.time() + 400_000_000)
+    monkeypatch.setattr(time, "localtime", lambda *_: later)
+    save_observation(tmp_path / "b.npz", content)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()

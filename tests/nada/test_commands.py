@@ -1,0 +1,59 @@
+"""What a command answers to a mistake, a full disk, Ctrl-C and SIGTERM."""
+
+import errno
+import os
+import signal
+
+import pytest
+
+from nada.errors import UserError, command
+
+
+def run(failure, note=None):
+    @command
+    def main(argv=None):
+        if note:
+            failure.add_note(note)
+        raise failure
+
+    return main([])
+
+
+def test_a_user_s_mistake_is_one_line_on_stderr_and_exit_code_2(capsys):
+    assert run(UserError("k is 20;\nset it to 1..9.")) == 2
+    assert capsys.readouterr().err == "error: k is 20; set it to 1..9.\n"
+
+
+def test_success_is_exit_code_0():
+    assert command(lambda argv=None: None)([]) == 0
+
+
+def test_a_full_disk_is_one_line_that_names_the_file(capsys):
+    full = OSError(errno.ENOSPC, "No space left on device", "out/model.safetensors")
+    assert run(full) == 2
+    message = capsys.readouterr().err
+    assert message.count("\n") == 1 and "Traceback" not in message
+    assert "disk is full while writing out/model.safetensors" in message
+
+
+def test_other_errors_of_the_system_are_not_hidden():
+    with pytest.raises(PermissionError):
+        run(PermissionError(errno.EACCES, "Permission denied"))
+
+
+def test_ctrl_c_is_exit_code_130_with_the_note_of_whoever_knows_the_state(capsys):
+    assert run(KeyboardInterrupt(), "Training state lies in state/abc.") == 130
+    expected = "interrupted: stopped by Ctrl-C. Training state lies in state/abc.\n"
+    assert capsys.readouterr().err == expected
+
+
+def test_sigterm_is_exit_code_143_and_its_former_handler_comes_back(capsys):
+    before = signal.getsignal(signal.SIGTERM)
+
+    @command
+    def main(argv=None):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    assert main([]) == 143
+    assert capsys.readouterr().err == "terminated: stopped by SIGTERM.\n"
+    assert signal.getsignal(signal.SIGTERM) is before

@@ -1,0 +1,59 @@
+"""Settings: defaults in one place, one clear sentence for every mistake."""
+
+import pytest
+
+from nada.adapt import NadaSettings, snapshot_steps
+from nada.errors import UserError
+from nada.settings import read_settings, resolved
+
+
+def read(values):
+    return read_settings(NadaSettings, values, "variant 'v'")
+
+
+def test_defaults_are_the_paper_s():
+    settings = read({})
+    assert (settings.lr, settings.betas, settings.batch) == (0.002, (0.0, 0.99), 2)
+    assert (settings.layers.n_w, settings.layers.n_i) == (8, 1)
+    mapper = read({"mapper": {}}).mapper
+    assert (mapper.lambda_l2, mapper.lambda_norm, mapper.truncation_psi) == (0.5, 0.2, 0.7)
+    switches = ("codes", "clip_resize", "guard", "skipped_layer_state")
+    assert [getattr(settings, s) for s in switches] == ["shared", "antialias", "epsilon", "skip"]
+
+
+def test_equal_settings_resolve_equally_however_numbers_are_written():
+    assert resolved(read({"style_mixing": 0})) == resolved(read({"style_mixing": 0.0}))
+    assert isinstance(read({"lr": 1}).lr, float)
+
+
+@pytest.mark.parametrize(
+    "values, message",
+    [
+        ({"itertions": 3}, r"variant 'v': settings has no key 'itertions'; .*'iterations'\?"),
+        ({"layers": {"polcy": "all"}}, r"settings\.layers has no key 'polcy'; .*'policy'\?"),
+        ({"batch": "2"}, r"settings\.batch is '2'; it must be a whole number\."),
+        ({"batch": True}, r"settings\.batch is True; it must be a whole number\."),
+        ({"batch": 0}, r"settings\.batch is 0; set it to 1 or more\."),
+        ({"style_mixing": 1.5}, r"settings\.style_mixing is 1\.5; set it to 0\.\.1\."),
+        ({"lr": float("nan")}, r"settings\.lr is nan; set it to 0 or more\."),
+        ({"loss": "globl"}, r"settings\.loss is 'globl'; .*one of 'directional', 'global'\."),
+        ({"betas": [0.9]}, r"settings\.betas .* must be a list of 2 items, each a number\."),
+        ({"layers": {"manual": "form"}}, r"settings\.layers\.manual .*'texture', 'shape'"),
+        ({"layers": 3}, r"settings\.layers is 3; it must be an object of settings\."),
+        ({"mapper": {"lambda_l2": -1}}, r"settings\.mapper\.lambda_l2 is -1\.0; .*0 or more\."),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_the_key_the_value_and_what_is_allowed(values, message):
+    with pytest.raises(UserError, match=message):
+        read(values)
+
+
+def test_snapshots_are_evenly_spaced_or_listed_and_the_last_is_the_model_itself():
+    assert snapshot_steps(5, 300, "v") == {60, 120, 180, 240}
+    assert snapshot_steps([0, 50, 300], 300, "v") == {0, 50}
+    assert snapshot_steps(0, 300, "v") == set()
+
+
+def test_a_snapshot_outside_the_run_is_an_error():
+    with pytest.raises(UserError, match=r"step 301 asked, but the run has 300 iterations"):
+        snapshot_steps([100, 301], 300, "variant 'v'")

@@ -1,0 +1,118 @@
+"""A copy of the project whose jobs write small files at once: the real workflow without the work.
+
+Only the entry modules are changed, by one line at their top; everything that they import, and so
+every code digest, is the project's own.
+"""
+
+import ast
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import yaml
+
+JOBS = (
+    "baselines/adapt.py",
+    "eval/observe.py",
+    "eval/score.py",
+    "eval/tables.py",
+    "eval/galleries.py",
+    "workflow/worlds/mini/references.py",
+)
+QUICK = 'if __name__ == "__main__":\n    import quick_job\n\n    quick_job.run()\n\n'
+QUICK_JOB = """
+import pathlib, sys
+
+def run():
+    out = sys.argv[sys.argv.index("--out") + 1]
+    module = pathlib.Path(sys.argv[0]).stem
+    names = {
+        "adapt": ["/model.safetensors", "/snapshots.safetensors", "/curves.csv", "/run.json", "/cost.json"],
+        "tables": [".csv", ".md", ".tex"],
+        "galleries": [".png", ".csv"],
+    }.get(module, [""])
+    for name in names:
+        pathlib.Path(out + name).write_text("task,value\\n" + out + ",1\\n")
+    sys.exit(0)
+"""
+
+
+@dataclass
+class Project:
+    """A folder with the workflow in it, and how to plan and run there."""
+
+    folder: Path
+    snakemake: callable
+
+    def run(self, *words):
+        done = self.snakemake(*words, "--cores", "4", cwd=self.folder)
+        assert done.returncode == 0, done.stdout[-4000:]
+        return done.stdout
+
+    def planned(self, *words):
+        """{rule: number of jobs} that a dry run announces; {} when there is nothing to do."""
+        output = self.run(*words, "-n")
+        if "Nothing to be done" in output:
+            return {}
+        table = output[output.rindex("Job stats:") :].split("\n\n")[0]
+        counts = dict(re.findall(r"^(\w+) +(\d+)$", table, re.MULTILINE))
+        counts.pop("total")
+        return {rule: int(count) for rule, count in counts.items()}
+
+    def edit(self, file, old, new):
+        path = self.folder / file
+        text = path.read_text()
+        assert old in text
+        path.write_text(text.replace(old, new, 1))
+
+
+def with_shortcut(source):
+    """The source of a job's module, made to write its files and stop before it imports anything."""
+    lines = source.splitlines(keepends=True)
+    for statement in ast.parse(source).body:
+        docstring = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+        if not docstring and getattr(statement, "module", None) != "__future__":
+            return (
+                "".join(lines[: statement.lineno - 1])
+                + QUICK
+                + "".join(lines[statement.lineno - 1 :])
+            )
+    raise ValueError("no statement in this module")
+
+
+def copy_project(root, folder):
+    """Copy what the workflow needs; a weight file is replaced by a few bytes."""
+    ignored = shutil.ignore_patterns("__pycache__", "*.safetensors", "manifest.json", "weights")
+    for name in ("nada", "baselines", "eval", "workflow", "profiles"):
+        shutil.copytree(root / name, folder / name, ignore=ignored)
+    for name in ("Snakefile", "config.yaml"):
+        shutil.copy(root / name, folder / name)
+    place = folder / "workflow/worlds/mini"
+    world = yaml.safe_load((place / "world.yaml").read_text())
+    clips = [clip[key] for clip in world["clips"] for key in ("config", "weights")]
+    for file in [*world["sources"].values(), *clips, world["perceptual"], world["judge"]]:
+        (place / file).parent.mkdir(parents=True, exist_ok=True)
+        (place / file).write_text(json.dumps(file))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def bare_project(root, tmp_path_factory, snakemake):
+    """A fresh copy in which nothing has run."""
+    return Project(copy_project(root, tmp_path_factory.mktemp("bare")), snakemake)
+
+
+@pytest.fixture(scope="session")
+def finished_project(root, tmp_path_factory, snakemake):
+    """A copy in which `all` of the default configuration has run, with quick jobs."""
+    folder = copy_project(root, tmp_path_factory.mktemp("finished"))
+    (folder / "quick_job.py").write_text(QUICK_JOB)
+    for file in JOBS:
+        path = folder / file
+        path.write_text(with_shortcut(path.read_text()))
+    project = Project(folder, snakemake)
+    project.run("all")
+    return project

@@ -1,0 +1,1 @@
+"""The Snakemake workflow: what is run, in which world, and from which sources."""

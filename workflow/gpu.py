@@ -1,0 +1,91 @@
+"""Lease one CUDA card for a command: `python -m workflow.gpu -- CMD ...`.
+
+Snakemake counts GPUs but never says which one a job may use, so jobs on one node would all take
+card 0. A lease is an exclusive `flock` on a file per card; the kernel frees it when the process
+ends, however it ends. The locks live in a node-local folder, since `flock` is not reliable on NFS.
+"""
+
+import argparse
+import fcntl
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+POLL_SECONDS = 0.5  # how often a waiting job looks for a free card
+
+
+def visible_cards(environ=os.environ):
+    """List the cards this process may use, as CUDA_VISIBLE_DEVICES names them.
+
+    An existing CUDA_VISIBLE_DEVICES (a scheduler's or the user's) is the only choice; without one,
+    `nvidia-smi` is asked. Returns a list of strings, empty where there is no card.
+    """
+    mask = environ.get("CUDA_VISIBLE_DEVICES")
+    if mask is not None:
+        return [card.strip() for card in mask.split(",") if card.strip() not in ("", "-1")]
+    try:
+        query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+        answer = subprocess.run(query, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return []
+    return answer.stdout.split()
+
+
+def lease(cards, folder, poll=POLL_SECONDS):
+    """Wait for a free card of `cards` and hold it; return (card, file descriptor).
+
+    `folder` holds one lock file per card and is made when missing. The lease lasts as long as the
+    descriptor stays open, in this process or in one that inherited it.
+    """
+    if not cards:
+        raise ValueError("no card to lease")
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        for card in cards:
+            path = folder / f"{card.replace('/', '_')}.lock"
+            lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                os.close(lock)
+                continue
+            return card, lock
+        time.sleep(poll)
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(prog="python -m workflow.gpu", description=__doc__)
+    # One folder per user: another user's lock files could not be opened for writing.
+    default = Path(tempfile.gettempdir()) / f"stylegan-nada-benchmark-cards-{os.getuid()}"
+    parser.add_argument("--locks", type=Path, default=default, help="node-local lock folder")
+    parser.add_argument("command", nargs=argparse.REMAINDER, metavar="-- CMD")
+    args = parser.parse_args(argv)
+    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if not command:
+        parser.error("nothing to run: python -m workflow.gpu -- CMD ...")
+    cards = visible_cards()
+    if not cards:
+        print(
+            "error: this world asks for device 'cuda', but no CUDA card is visible here "
+            "(nvidia-smi finds none, or CUDA_VISIBLE_DEVICES is empty); "
+            "run on a machine with a card or use a world whose device is 'cpu'.",
+            file=sys.stderr,
+        )
+        return 2
+    card, lock = lease(cards, args.locks)
+    # The command inherits the descriptor, so the lease ends exactly when the command does.
+    os.set_inheritable(lock, True)
+    environ = dict(os.environ, CUDA_VISIBLE_DEVICES=card)
+    print(f"card {card} leased of {len(cards)} ({', '.join(cards)})", flush=True)
+    try:
+        os.execvpe(command[0], command, environ)
+    except OSError as error:
+        print(f"error: cannot run {command[0]!r}: {error.strerror}.", file=sys.stderr)
+        return 127
+
+
+if __name__ == "__main__":
+    sys.exit(main())

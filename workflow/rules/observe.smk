@@ -1,0 +1,31 @@
+# One look at the artifacts of a setting, all seeds in one job: importing torch and open_clip costs
+# more than looking. `real` looks at the reference images in the same way.
+
+
+rule look:
+    output:
+        f"{RESULTS}/observations/{{task}}/{{setting}}.json",
+    params:
+        content=lambda w: as_json(PLAN.look_file(w.task, w.setting)),
+    threads: 1
+    shell:
+        "printf '%s\\n' {params.content:q} > {output}"
+
+
+rule observe:
+    input:
+        unpack(lambda w: PLAN.look_inputs(w.task, w.setting)),
+        settings=f"{RESULTS}/observations/{{task}}/{{setting}}.json",
+    output:
+        f"{RESULTS}/observations/{{task}}/{{setting}}.npz",
+    log:
+        f"{RESULTS}/logs/observations/{{task}}/{{setting}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/observations/{{task}}/{{setting}}.tsv"
+    params:
+        code=digest("eval.observe"),
+    threads: 1
+    resources:
+        **GPU,
+    shell:
+        "{LEASE} {PYTHON} -m eval.observe --settings {input.settings} --out {output} > {log} 2>&1"

@@ -1,0 +1,70 @@
+# What people look at: a table and a grid per group, and one HTML page with all of them.
+
+
+rule table:
+    input:
+        settings=f"{RESULTS}/scores/{{group}}.json",
+        scores=f"{RESULTS}/scores/{{group}}.csv",
+    output:
+        csv=report(
+            f"{RESULTS}/tables/{{group}}.csv",
+            caption="../report/table.rst",
+            category="Tables",
+            labels={"group": "{group}"},
+        ),
+        md=f"{RESULTS}/tables/{{group}}.md",
+        tex=f"{RESULTS}/tables/{{group}}.tex",
+    log:
+        f"{RESULTS}/logs/tables/{{group}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/tables/{{group}}.tsv"
+    params:
+        code=digest("eval.tables"),
+        prefix=f"{RESULTS}/tables/{{group}}",
+    threads: 1
+    shell:
+        "{PYTHON} -m eval.tables --settings {input.settings} --scores {input.scores}"
+        " --out {params.prefix} > {log} 2>&1"
+
+
+rule grid:
+    input:
+        lambda w: PLAN.group_inputs(w.group),
+        settings=f"{RESULTS}/scores/{{group}}.json",
+    output:
+        png=report(
+            f"{RESULTS}/figures/{{group}}_grid.png",
+            caption="../report/grid.rst",
+            category="Grids",
+            labels={"group": "{group}"},
+        ),
+        csv=f"{RESULTS}/figures/{{group}}_grid.csv",
+    log:
+        f"{RESULTS}/logs/figures/{{group}}_grid.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/figures/{{group}}_grid.tsv"
+    params:
+        code=digest("eval.galleries"),
+        prefix=f"{RESULTS}/figures/{{group}}_grid",
+    threads: 1
+    shell:
+        "{PYTHON} -m eval.galleries grid --settings {input.settings} --out {params.prefix}"
+        " > {log} 2>&1"
+
+
+rule html:
+    input:
+        PLAN.shown(*PLAN.config["groups"]),
+        f"{RESULTS}/scores.csv",
+    output:
+        f"{RESULTS}/report.html",
+    log:
+        f"{RESULTS}/logs/report.log",
+        overrides=f"{RESULTS}/logs/report.json",
+    params:
+        overrides=as_json(config),
+    threads: 1
+    shell:
+        # A second Snakemake reads the records that the jobs above have left; it runs none of them.
+        "printf '%s\\n' {params.overrides:q} > {log.overrides} && {PYTHON} -m snakemake {input}"
+        " --cores 1 --nolock --report {output} --configfile {log.overrides} > {log[0]} 2>&1"

@@ -1,0 +1,39 @@
+# From observations to numbers: one job per group, no device; then all groups in one tidy file.
+
+
+rule group:
+    output:
+        f"{RESULTS}/scores/{{group}}.json",
+    params:
+        content=lambda w: as_json(PLAN.group_file(w.group)),
+    threads: 1
+    shell:
+        "printf '%s\\n' {params.content:q} > {output}"
+
+
+rule score:
+    input:
+        lambda w: PLAN.group_inputs(w.group),
+        settings=f"{RESULTS}/scores/{{group}}.json",
+    output:
+        f"{RESULTS}/scores/{{group}}.csv",
+    log:
+        f"{RESULTS}/logs/scores/{{group}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/scores/{{group}}.tsv"
+    params:
+        code=digest("eval.score"),
+    threads: 1
+    shell:
+        "{PYTHON} -m eval.score --settings {input.settings} --out {output} > {log} 2>&1"
+
+
+rule scores:
+    input:
+        expand(f"{RESULTS}/scores/{{group}}.csv", group=PLAN.config["groups"]),
+    output:
+        f"{RESULTS}/scores.csv",
+    threads: 1
+    shell:
+        # One header; a run that two groups share is scored alike in both and kept once.
+        "awk '!seen[$0]++' {input} > {output}"

@@ -1,0 +1,407 @@
+"""From the configuration to the runs: what is trained, observed, scored and shown, and from what.
+
+Pure: no torch, no Snakemake, no file is written. The Snakefile's rules only look things up here.
+A run is world x task x method x variant x shots x warm start x seed, with at most one parent.
+"""
+
+import ast
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from baselines import registry
+from workflow.config import ConfigError, check_files, load, merge, nearest
+
+DEFAULT_SHOTS, DEFAULT_WARM_START = 0, "source"
+REAL = "real"  # the observation of the reference images themselves
+
+
+# ---- words ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, order=True)
+class Setting:
+    """What the seeds of one row of a table share: task, method, variant, shots, warm start."""
+
+    task: str
+    method: str
+    variant: str
+    shots: int = DEFAULT_SHOTS
+    warm_start: str = DEFAULT_WARM_START
+
+    @property
+    def name(self):
+        """`<method>-<variant>`, with `-<n>shot` and `-<warm start>` when not the default."""
+        name = f"{self.method}-{self.variant}"
+        if self.shots != DEFAULT_SHOTS:
+            name += f"-{self.shots}shot"
+        if self.warm_start != DEFAULT_WARM_START:
+            name += f"-{self.warm_start}"
+        return name
+
+
+@dataclass(frozen=True, order=True)
+class Run:
+    """One adaptation: a setting and a seed; `parent` is the setting of its parent run or None."""
+
+    setting: Setting
+    seed: int
+    parent: Setting | None = None
+
+    @property
+    def id(self):
+        return run_id(self.setting, self.seed)
+
+    @property
+    def parent_id(self):
+        return None if self.parent is None else run_id(self.parent, self.seed)
+
+
+def run_id(setting, seed):
+    return f"{setting.task}/{setting.name}/seed{seed}"
+
+
+def stream_seed(*identity):
+    """A seed in [0, 2^63) from the parts of an identity, the same on every machine and release."""
+    text = json.dumps([str(part) for part in identity])
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+
+
+def latent_seed(task, seed):
+    """Seed of the evaluation latents of (task, seed): every method is measured on the same ones."""
+    return stream_seed("latents", task, seed)
+
+
+def metric_names(root="."):
+    """Names of the metrics that eval/ declares: `X = Metric("name", ...)` at a file's top level.
+
+    Only the literals are read: importing the files would import torch.
+    """
+    names = []
+    for path in sorted(Path(root, "eval").glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            call = getattr(node, "value", None)
+            if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "Metric":
+                literals = [*call.args[:1], *(k.value for k in call.keywords if k.arg == "name")]
+                names += [x.value for x in literals if isinstance(x, ast.Constant)]
+    return names
+
+
+def as_json(value):
+    """The text of a settings file; equal values give equal text."""
+    return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+# ---- the plan -------------------------------------------------------------------------------------
+
+
+class Plan:
+    """Every run, observation, score, table and figure that a configuration asks for.
+
+    config, world: as `workflow.config.load` returns them; methods: what `baselines.registry`
+    says of each. All paths are relative to the folder that the workflow runs in. Attribute `runs`
+    maps run ids to Run, parents before children.
+    """
+
+    def __init__(self, config, world, methods):
+        self.config, self.world, self.methods = config, world, methods
+        self.results = config["results"].rstrip("/")
+        self.device = world["device"] if config["device"] == "world" else config["device"]
+        self.groups = self._groups()
+        self.settings = self._settings()
+        self.runs = {}
+        for setting in self.settings.values():
+            for seed in config["seeds"]:
+                self._add(Run(setting, seed, self.parent(setting)))
+
+    # -- who is who
+
+    def _groups(self):
+        """The groups of config.yaml, and `<group>_<variant>` with that variant alone.
+
+        The controls stay out of the latter, so that `-R adapt` on it retrains just that variant.
+        """
+        groups = {}
+        for name, group in self.config["groups"].items():
+            groups[name] = group
+            for variant in group["variants"]:
+                title = f"{group['title']}: {variant}"
+                part = {**group, "variants": [variant], "controls": [], "title": title}
+                if groups.setdefault(f"{name}_{variant}", part) is not part:
+                    raise ConfigError(
+                        f"config: 'groups' has two targets named '{name}_{variant}'; rename one."
+                    )
+        return groups
+
+    def members(self, group):
+        """The settings of a group, in the order of its tables: controls, then variants, by task."""
+        group, members = self.groups[group], []
+        for task in group["tasks"]:
+            for control in group["controls"]:
+                variants = self.config["methods"][control]["variants"]
+                members += [Setting(task, control, variant) for variant in variants]
+            for shots in group["shots"]:
+                for warm_start in group["warm_starts"]:
+                    for variant in group["variants"]:
+                        setting = Setting(task, group["method"], variant, shots, warm_start)
+                        members.append(setting)
+        return list(dict.fromkeys(members))
+
+    def _settings(self):
+        """{(task, name): Setting} of every group's members and their ancestors, without doubles."""
+        settings = {}
+        for group in self.groups:
+            for setting in self.members(group):
+                while setting is not None:
+                    settings[setting.task, setting.name] = setting
+                    setting = self.parent(setting)
+        return settings
+
+    def parent(self, setting):
+        """The setting of the parent run, or None."""
+        variants = self.config["methods"][setting.method]["variants"]
+        parent = variants[setting.variant].get("parent")
+        if parent is None:
+            return None
+        return Setting(setting.task, setting.method, parent, setting.shots, setting.warm_start)
+
+    def _add(self, run):
+        if run.parent is not None and run.parent_id not in self.runs:
+            self._add(Run(run.parent, run.seed, self.parent(run.parent)))
+        self.runs.setdefault(run.id, run)
+
+    def run(self, task, setting, seed):
+        """The run of these three (as text, from a path), or a KeyError."""
+        return self.runs[f"{task}/{setting}/seed{int(seed)}"]
+
+    def seeds_of(self, setting):
+        return [run for run in self.runs.values() if run.setting == setting]
+
+    # -- where things lie
+
+    def folder(self, run_id):
+        return f"{self.results}/runs/{run_id}"
+
+    def observation(self, task, setting):
+        return f"{self.results}/observations/{task}/{setting}.npz"
+
+    def references(self, task):
+        return f"{self.results}/references/{self.config['tasks'][task]['references']['domain']}.npz"
+
+    def reference_count(self, domain):
+        """How many images of a domain are drawn: the most that any task asks for."""
+        tasks = (task["references"] for task in self.config["tasks"].values())
+        return max(task["count"] for task in tasks if task["domain"] == domain)
+
+    def shown(self, *groups):
+        """The tables and grids that some groups end in."""
+        tables = [f"{self.results}/tables/{group}.md" for group in groups]
+        return tables + [f"{self.results}/figures/{group}_grid.png" for group in groups]
+
+    def clip_files(self):
+        return [clip[key] for clip in self.world["clips"] for key in ("config", "weights")]
+
+    def source(self, task):
+        domain = self.config["tasks"][task]["source"]
+        return {"domain": domain, "weights": self.world["sources"][domain]}
+
+    def target(self, task):
+        """What the judge must see: {"target_class": name} or {"target_style": name}."""
+        entry = self.config["tasks"][task]
+        return {key: entry[key] for key in ("target_class", "target_style") if key in entry}
+
+    # -- what the jobs read
+
+    def adapt_inputs(self, run):
+        """Named files that a run reads beside its settings, by the supervision it declares."""
+        supervision = self.methods[run.setting.method].supervision
+        files = {"source": self.source(run.setting.task)["weights"]}
+        if supervision == "text":
+            files["clips"] = [*self.clip_files(), self.world["templates"]]
+        if supervision == "images" or run.setting.shots:
+            files["references"] = self.references(run.setting.task)
+        if run.parent is not None:
+            files["parent"] = f"{self.folder(run.parent_id)}/model.safetensors"
+        return files
+
+    def parent_argument(self, run):
+        """The part of the adapt command that names the parent's folder; empty without one."""
+        return "" if run.parent is None else f"--parent {self.folder(run.parent_id)}"
+
+    def look_inputs(self, task, name):
+        """Named files that an observe job reads beside its settings."""
+        files = {
+            "referee": [self.world["perceptual"], self.world["judge"]],
+            "clips": [*self.clip_files(), self.world["templates"]],
+            "references": self.references(task),
+            "source": self.source(task)["weights"],
+        }
+        if name != REAL:
+            runs = self.seeds_of(self.settings[task, name])
+            files["models"] = [f"{self.folder(run.id)}/model.safetensors" for run in runs]
+        return files
+
+    def group_inputs(self, name):
+        """The observations that a group's scores and grid are made of, the real images' included."""
+        tasks = self.groups[name]["tasks"]
+        return [self.observation(task, REAL) for task in tasks] + [
+            self.observation(setting.task, setting.name) for setting in self.members(name)
+        ]
+
+    def method_settings(self, setting):
+        """The method's settings with the variant's overrides applied."""
+        method = self.config["methods"][setting.method]
+        return merge(method["settings"], method["variants"][setting.variant].get("settings", {}))
+
+    def _surroundings(self, task):
+        """What every job on a task is told about it and the world."""
+        entry = self.config["tasks"][task]
+        return {
+            "world": self.world["name"],
+            "task": task,
+            "device": self.device,
+            "resolution": self.world["resolution"],
+            "source": self.source(task),
+            "text": entry["text"],
+            "templates": self.world["templates"],
+            "clips": self.world["clips"],
+            "references": {
+                "domain": entry["references"]["domain"],
+                "images": self.references(task),
+            },
+        }
+
+    def run_file(self, run):
+        """The content of settings.json: everything a run is."""
+        setting = run.setting
+        return {
+            **self._surroundings(setting.task),
+            "method": setting.method,
+            "variant": setting.variant,
+            "shots": setting.shots,
+            "warm_start": setting.warm_start,
+            "seed": run.seed,
+            "parent": run.parent_id,
+            "settings": self.method_settings(setting),
+        }
+
+    def look_file(self, task, name):
+        """What one observe job is told: the artifacts of a setting, one per seed, or the reals."""
+        look = {
+            **self._surroundings(task),
+            "setting": name,
+            **self.target(task),
+            "perceptual": self.world["perceptual"],
+            "judge": self.world["judge"],
+            "evaluation": self.config["evaluation"],
+        }
+        look["references"]["count"] = self.config["tasks"][task]["references"]["count"]
+        if name == REAL:
+            return {**look, "method": REAL, "runs": []}
+        setting = self.settings[task, name]
+        runs = [
+            {
+                "id": run.id,
+                "seed": run.seed,
+                "folder": self.folder(run.id),
+                "latent_seed": latent_seed(task, run.seed),
+            }
+            for run in self.seeds_of(setting)
+        ]
+        return {**look, **self._labels(setting), "runs": runs}
+
+    @staticmethod
+    def _labels(setting):
+        return {
+            "method": setting.method,
+            "variant": setting.variant,
+            "shots": setting.shots,
+            "warm_start": setting.warm_start,
+        }
+
+    def group_file(self, name):
+        """What the score, table and grid jobs of a group are told."""
+        group = self.groups[name]
+        observations = [
+            {
+                "task": setting.task,
+                "setting": setting.name,
+                **self._labels(setting),
+                "seeds": self.config["seeds"],
+                "file": self.observation(setting.task, setting.name),
+            }
+            for setting in self.members(name)
+        ]
+        return {
+            "group": name,
+            "title": group["title"],
+            "world": self.world["name"],
+            "preset": self.config["preset"],
+            "device": self.device,
+            "tasks": {
+                task: {
+                    "role": self.config["tasks"][task]["role"],
+                    "source": self.config["tasks"][task]["source"],
+                    "text": self.config["tasks"][task]["text"],
+                    **self.target(task),
+                    "real": self.observation(task, REAL),
+                }
+                for task in group["tasks"]
+            },
+            "observations": observations,
+            "evaluation": self.config["evaluation"],
+            "table": group["table"],
+            "grid": group["grid"],
+        }
+
+    # -- for people
+
+    def summary(self):
+        """Two lines: which world and preset ran, and how much target `all` takes, by stage."""
+        config, size = self.config, self.world["resolution"]
+        groups = list(config["groups"])
+        shown = {setting for group in groups for setting in self.members(group)}
+        tasks = {setting.task for setting in shown}
+        where = f"world '{self.world['name']}' ({size}x{size}, {self.device})"
+        stages = f"{self.runs_of(groups)} runs, {len(shown) + len(tasks)} observations"
+        return (
+            f"{where}, preset '{config['preset']}', seeds {config['seeds']}, into {self.results}\n"
+            f"target all, made anew: {stages}, a table and a grid for each of {', '.join(groups)}"
+        )
+
+    def runs_of(self, groups):
+        """Number of runs of some groups, parents included."""
+        ids = set()
+        for group in groups:
+            for setting in self.members(group):
+                while setting is not None:
+                    ids.update(run_id(setting, seed) for seed in self.config["seeds"])
+                    setting = self.parent(setting)
+        return len(ids)
+
+
+def check_names(config, methods, metrics):
+    """Raise ConfigError for a method without a file, or a table column that no metric declares."""
+    for method in config["methods"]:
+        if method not in methods:
+            raise ConfigError(
+                f"config: 'methods' names '{method}', but no baselines/{method}.py declares it; "
+                f"{nearest(method, methods)}"
+            )
+    for name, group in config["groups"].items():
+        for column in group["table"]:
+            if column not in metrics:
+                raise ConfigError(
+                    f"config: 'groups.{name}.table' names '{column}', which is no metric; "
+                    f"{nearest(column, metrics)}"
+                )
+
+
+def load_plan(root=".", overrides=None):
+    """Read, merge and check the whole configuration and return its Plan, or raise UserError."""
+    config, world = load(root, overrides)
+    methods = registry.methods(Path(root, "baselines"))
+    check_names(config, methods, metric_names(root))
+    check_files(world, root)
+    return Plan(config, world, methods)

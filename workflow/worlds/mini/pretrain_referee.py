@@ -1,0 +1,156 @@
+"""Train the mini world's referee from nothing: the perceptual network or the judge.
+
+The perceptual network learns species, style and factors; its stages are the LPIPS trunk and its pooled
+features those of FID. The judge also learns to say "none of these" to junk pictures and stands one-step
+adversarial images and blur, since a plain classifier calls a coloured ball a cat. Renders, seeds and
+architectures are shared neither between the two nor with the CLIPs or the reference sets.
+
+    python -m workflow.worlds.mini.pretrain_referee --name judge --out results/world_build
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+from nada.errors import command
+
+RECIPES = {
+    "perceptual": {"steps": 900, "batch": 96, "lr": 2e-3, "junk": 0.0, "radius": 0.0, "seed": 303},
+    "judge": {"steps": 1600, "batch": 96, "lr": 2e-3, "junk": 0.25, "radius": 1.2, "seed": 404},
+}
+POOL = 24_000
+FACTOR_WEIGHT = 2.0
+HELD_OUT = 1400
+HELD_OUT_JUNK = 300
+
+
+def soften(images, generator, noise: float = 0.10):
+    """Noise and, for half of the images, blur: [N, 3, R, R] -> the same shape. Factors stay readable."""
+    import torch
+    from torch.nn import functional as F
+
+    n = len(images)
+    share = torch.rand(n, 1, 1, 1, generator=generator) * (torch.rand(n, 1, 1, 1, generator=generator) < 0.5)
+    blurred = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    images = images + share * (blurred - images)
+    return images + noise * torch.rand(n, 1, 1, 1, generator=generator) * torch.randn(images.shape, generator=generator)
+
+
+def loss_of(output: dict, classes, styles, factors, junk_rows):
+    """Cross-entropy of class and style plus squared error of the factors (these two on pictures of something)."""
+    from torch.nn import functional as F
+
+    real = ~junk_rows
+    return (
+        F.cross_entropy(output["class_logits"], classes)
+        + 0.5 * F.cross_entropy(output["style_logits"][real], styles[real])
+        + FACTOR_WEIGHT * F.mse_loss(output["factors"][real], factors[real])
+    )
+
+
+def correlations(predicted, truth) -> list[float]:
+    """Pearson correlation of each factor over held-out pictures, rounded to 3 digits."""
+    import torch
+
+    a, b = predicted - predicted.mean(0), truth - truth.mean(0)
+    values = (a * b).sum(0) / torch.sqrt((a**2).sum(0) * (b**2).sum(0))
+    return [round(float(v), 3) for v in values]
+
+
+def train(name: str, out: Path, resolution: int) -> None:
+    """Train RECIPES[name], resuming where an earlier attempt stopped; write weights and record."""
+    import torch
+    from torch.nn import functional as F
+
+    from eval.referee import JudgeNet, PerceptualNet, save_network
+    from nada.atomic import atomic_path
+    from nada.training_state import TrainingState
+    from workflow.worlds.mini.renderer import FACTORS, SPECIES, STYLES, factors
+    from workflow.worlds.mini.scenes import cosine, from_uint8, junk, render_uint8, sample_scenes
+
+    recipe = RECIPES[name]
+    torch.manual_seed(recipe["seed"])
+    generator = torch.Generator().manual_seed(recipe["seed"])
+    network = {"perceptual": PerceptualNet, "judge": JudgeNet}[name](SPECIES, STYLES, FACTORS)
+    print(f"{name}: {sum(p.numel() for p in network.parameters()):,} parameters, {recipe}", flush=True)
+    optimizer = torch.optim.AdamW(network.parameters(), lr=recipe["lr"], weight_decay=0.02)
+    species, style, u = sample_scenes(POOL, generator)
+    pool, labels = render_uint8(species, style, u, resolution), factors(species, u)
+    none_class = len(SPECIES)
+
+    state = TrainingState(out / "state", f"{name}_{resolution}")
+    start, began = 0, time.time()
+    if (saved := state.load()) is not None:
+        start, payload = saved
+        network.load_state_dict(payload["network"])
+        optimizer.load_state_dict(payload["optimizer"])
+        generator.set_state(payload["generator"])
+        print(f"{name}: resumes at step {start}", flush=True)
+
+    for step in range(start, recipe["steps"]):
+        rows = torch.randint(POOL, (recipe["batch"],), generator=generator)
+        images, classes = from_uint8(pool[rows]), species[rows].clone()
+        junk_rows = torch.zeros(len(rows), dtype=torch.bool)
+        if count := int(recipe["junk"] * recipe["batch"]):
+            images[:count] = junk(images[:count], generator)
+            classes[:count], junk_rows[:count] = none_class, True
+        images = soften(images, generator)
+        for group in optimizer.param_groups:
+            group["lr"] = cosine(step, recipe["steps"], recipe["lr"])
+        network.train()
+        if recipe["radius"] and step % 2:
+            images.requires_grad_(True)
+            attack = F.cross_entropy(network(images)["class_logits"], classes)
+            (gradient,) = torch.autograd.grad(attack, images)
+            radius = recipe["radius"] * torch.rand(len(images), 1, 1, 1, generator=generator)
+            images = (images + radius * F.normalize(gradient.flatten(1), dim=1).view_as(images)).detach()
+        loss = loss_of(network(images), classes, style[rows], labels[rows], junk_rows)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        if step % 50 == 0:
+            print(f"{name}: step {step}/{recipe['steps']} loss {loss.item():.3f} {time.time() - began:.0f} s", flush=True)
+        if step % 200 == 199:
+            payload = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "generator": generator.get_state()}
+            state.save(step + 1, payload)
+
+    network.eval()
+    held_out = torch.Generator().manual_seed(recipe["seed"] + 1)
+    species, style, u = sample_scenes(HELD_OUT, held_out)
+    images = from_uint8(render_uint8(species, style, u, resolution))
+    with torch.no_grad():
+        parts = [network(part) for part in images.split(200)]
+        output = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        figures = {
+            "species": float((output["class_logits"].argmax(1) == species).float().mean()),
+            "style": float((output["style_logits"].argmax(1) == style).float().mean()),
+            "factor_correlation": dict(zip(FACTORS, correlations(output["factors"], factors(species, u)), strict=True)),
+            "held_out_images": HELD_OUT,
+        }
+        if recipe["junk"]:
+            garbage = junk(images[:HELD_OUT_JUNK], held_out)
+            figures["none_of_these_on_junk"] = float((network(garbage)["class_logits"].argmax(1) == none_class).float().mean())
+            figures["held_out_junk"] = HELD_OUT_JUNK
+    print(f"{name}: {figures}", flush=True)
+    out.mkdir(parents=True, exist_ok=True)
+    record = {"recipe": recipe, "figures": figures, "seconds": round(time.time() - began), "threads": torch.get_num_threads()}
+    save_network(out / f"{name}.safetensors", network, {"recipe": json.dumps(recipe)})
+    with atomic_path(out / f"{name}.record.json") as path:
+        path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+@command
+def main(argv=None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--name", choices=sorted(RECIPES), required=True, help="which network")
+    parser.add_argument("--out", type=Path, required=True, help="folder for weights and record")
+    parser.add_argument("--resolution", type=int, default=32, help="image side in pixels")
+    arguments = parser.parse_args(argv)
+    train(arguments.name, arguments.out, arguments.resolution)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,329 @@
+"""Train a source model (G, G_ema, D) of the mini world: regression on known factors, then adversarially.
+
+A pure GAN would need millions of images, hours of CPU. The mini world knows the factors of its
+pictures, so the generator first learns the map from z to pictures as a regression (z gives the uniform
+numbers that the renderer draws from), coarse resolutions first, and then finishes adversarially, which
+sharpens it and trains the discriminator that belongs to it.
+
+    python -m workflow.worlds.mini.pretrain_source --domain dog --out results/world_build
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from nada.errors import command
+
+AFFINE_START = 0.3  # scale of the initial modulation weights
+PAIRED_SHARE = 0.7  # share of the adversarial phase over which the pixel loss fades out
+DOMAINS = {"dog": "dog", "face": "person"}  # domain -> species
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Sizes and lengths of one source training; every length is counted in steps."""
+
+    resolution: int = 32
+    z_dim: int = 64
+    style_dim: int = 64
+    channel_base: int = 1280
+    channel_max: int = 96
+    mapping_layers: int = 4
+    mapping_lr_mul: float = 1.0  # at 0.01 the map from z to factors is never learnt
+    pool: int = 20_000  # (z, picture) pairs
+    mapping_steps: int = 2500
+    coarse_steps: int = 6000  # regression at half the resolution
+    fine_steps: int = 8000
+    batch: int = 16
+    lr: float = 1.2e-2  # equalised weights are N(0, 1): the usual 2e-3 hardly moves a regression
+    lr_end: float = 2e-3
+    ema: float = 0.995  # decay a step during regression
+    adversarial_steps: int = 2500
+    adversarial_lr: float = 2e-3
+    pixel_weight: float = 3.0  # L1 to the paired render while the discriminator is young
+    r1_gamma: float = 0.3
+    style_mixing: float = 0.5
+    ema_kimg: float = 2.5  # half-life of G_ema in the adversarial phase, thousands of images
+    seed: int = 11
+
+
+def uniforms(z):
+    """z [N, z_dim] -> the renderer's uniform numbers [N, NUM_UNIFORMS]: Phi of the normalised z."""
+    import torch
+
+    from workflow.worlds.mini.renderer import NUM_UNIFORMS
+
+    normal = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+    return torch.special.ndtr(normal[:, :NUM_UNIFORMS])
+
+
+def mapping_targets(species, u):
+    """Smooth descriptions of a scene that w should hold linearly, [N, 11 + NUM_UNIFORMS], about unit size."""
+    import torch
+
+    from workflow.worlds.mini.renderer import factors
+
+    return torch.cat([factors(species, u), (u - 0.5) * 3.4], dim=1)
+
+
+def reconstruction_loss(image, target):
+    """L1 + half the squared error + L1 of finite differences (edges), on [N, 3, R, R] in [-1, 1]."""
+    edges = 0.0
+    for dim in (2, 3):
+        edges = edges + (image.diff(dim=dim) - target.diff(dim=dim)).abs().mean()
+    return (image - target).abs().mean() + 0.5 * (image - target).square().mean() + edges
+
+
+class _Regression:
+    """The warm-up: the mapping learns the factors, then the synthesis learns to draw them."""
+
+    def __init__(self, domain: str, recipe: Recipe, out: Path) -> None:
+        import torch
+
+        from workflow.worlds.mini.renderer import SPECIES
+        from workflow.worlds.mini.scenes import render_uint8
+
+        self.domain, self.recipe, self.out = domain, recipe, out
+        self.generator = torch.Generator().manual_seed(recipe.seed)
+        self.species = SPECIES.index(DOMAINS[domain])
+        self.z = torch.randn(recipe.pool, recipe.z_dim, generator=self.generator)
+        kinds = torch.full((recipe.pool,), self.species)
+        self.u = uniforms(self.z)
+        self.pool = {
+            r: render_uint8(kinds, torch.zeros_like(kinds), self.u, r)
+            for r in (recipe.resolution // 2, recipe.resolution)
+        }
+
+    def build(self, resolution: int):
+        from nada.stylegan2.generator import Generator
+
+        import torch
+
+        r = self.recipe
+        G = Generator(
+            resolution, r.z_dim, r.style_dim, r.channel_base, r.channel_max, r.mapping_layers, r.mapping_lr_mul
+        )
+        with torch.no_grad():  # a regression starts better from weak modulation
+            for name, weight in G.synthesis.named_parameters():
+                if name.endswith("affine.weight"):
+                    weight.mul_(AFFINE_START)
+        return G
+
+    def learn_mapping(self, G) -> None:
+        import torch
+        from torch.nn import functional as F
+
+        r = self.recipe
+        optimizer = torch.optim.Adam(G.mapping.parameters(), lr=5e-3, betas=(0.9, 0.99))
+        for step in range(r.mapping_steps):
+            optimizer.param_groups[0]["lr"] = 5e-3 * (1 - 0.95 * step / r.mapping_steps)
+            z = torch.randn(512, r.z_dim, generator=self.generator)
+            u = uniforms(z)
+            target = mapping_targets(torch.full((512,), self.species), u)
+            loss = F.mse_loss(G.mapping(z)[:, : target.shape[1]], target)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            if step % 500 == 0:
+                print(f"{self.domain}: mapping {step}/{r.mapping_steps} mse {loss.item():.4f}", flush=True)
+
+    def learn_drawing(self, G, G_ema, resolution: int, steps: int, state, tag: str) -> None:
+        import torch
+
+        from workflow.worlds.mini.scenes import from_uint8
+
+        r = self.recipe
+        synthesis = list(G.synthesis.parameters())
+        optimizer = torch.optim.Adam(
+            [{"params": synthesis, "scale": 1.0}, {"params": G.mapping.parameters(), "scale": 0.1}],
+            lr=r.lr, betas=(0.9, 0.99),
+        )  # fmt: skip
+        start, began, running = 0, time.time(), 0.0
+        if (saved := state.load()) is not None and saved[1]["stage"] == tag:
+            start = saved[0]
+            restore(saved[1], G=G, G_ema=G_ema, optimizer=optimizer, generator=self.generator)
+            print(f"{self.domain}: {tag} resumes at step {start}", flush=True)
+        for step in range(start, steps):
+            lr = r.lr * (r.lr_end / r.lr) ** (step / steps)
+            for group in optimizer.param_groups:
+                group["lr"] = lr * group["scale"]
+            rows = torch.randint(r.pool, (r.batch,), generator=self.generator)
+            image = G.synthesis(G.broadcast(G.mapping(self.z[rows])), noise_mode="none")
+            loss = reconstruction_loss(image, from_uint8(self.pool[resolution][rows]))
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            follow(G_ema, G, min(r.ema, (step + 1) / (step + 10)))
+            running = loss.item() if step == start else 0.99 * running + 0.01 * loss.item()
+            if step % 100 == 0:
+                rate = (step - start + 1) * r.batch / (time.time() - began)
+                print(f"{self.domain}: {tag} {step}/{steps} loss {running:.4f} {rate:.0f} img/s", flush=True)
+            if step % 250 == 249:
+                state.save(step + 1, snapshot(tag, G=G, G_ema=G_ema, optimizer=optimizer, generator=self.generator))
+
+
+def follow(ema, model, decay: float) -> None:
+    """Move the averaged model towards the model; buffers are copied."""
+    import torch
+
+    with torch.no_grad():
+        for average, value in zip(ema.parameters(), model.parameters(), strict=True):
+            average.lerp_(value, 1 - decay)
+        for average, value in zip(ema.buffers(), model.buffers(), strict=True):
+            average.copy_(value)
+
+
+def snapshot(stage: str, *, generator, **parts) -> dict:
+    """Everything a stage needs to go on, as plain tensors and dicts."""
+    return {"stage": stage, "generator": generator.get_state(), **{k: v.state_dict() for k, v in parts.items()}}
+
+
+def restore(saved: dict, *, generator, **parts) -> None:
+    """Inverse of `snapshot`."""
+    generator.set_state(saved["generator"])
+    for name, part in parts.items():
+        part.load_state_dict(saved[name])
+
+
+def copy_shared(target, source) -> None:
+    """Copy every parameter and buffer that both generators have in the same shape (coarse to fine)."""
+    own = target.state_dict()
+    shared = {k: v for k, v in source.state_dict().items() if k in own and own[k].shape == v.shape}
+    target.load_state_dict({**own, **shared})
+
+
+def measure_w_avg(G) -> None:
+    """Set w_avg to the mean of 10,000 mapped z, [style_dim]."""
+    import torch
+
+    with torch.no_grad():
+        z = torch.randn(10_000, G.config["z_dim"], generator=torch.Generator().manual_seed(0))
+        G.mapping.w_avg.copy_(G.mapping(z, skip_w_avg_update=True).mean(dim=0))
+
+
+def adversarial(regression: _Regression, G, G_ema, state) -> tuple:
+    """The adversarial phase; returns (G, G_ema, D)."""
+    import torch
+
+    from nada.stylegan2.discriminator import Discriminator
+    from nada.stylegan2.training import AdversarialTrainer, TrainingSettings
+    from workflow.worlds.mini.scenes import from_uint8
+
+    r, generator = regression.recipe, regression.generator
+    D = Discriminator(r.resolution, r.channel_base, r.channel_max, mbstd_group_size=4)
+    settings = TrainingSettings(
+        g_lr=r.adversarial_lr, d_lr=r.adversarial_lr, r1_gamma=r.r1_gamma, style_mixing=r.style_mixing,
+        path_length_weight=0.0, ema_kimg=r.ema_kimg,
+    )  # fmt: skip
+    pairs = {"weight": r.pixel_weight}
+
+    def pixel_loss():
+        rows = torch.randint(r.pool, (r.batch,), generator=generator)
+        image = G.synthesis(G.broadcast(G.mapping(regression.z[rows], skip_w_avg_update=True)), noise_mode="none")
+        return pairs["weight"] * reconstruction_loss(image, from_uint8(regression.pool[r.resolution][rows]))
+
+    trainer = AdversarialTrainer(G, D, G_ema, settings, extra_generator_loss=pixel_loss)
+    start, began = 0, time.time()
+    if (saved := state.load()) is not None and saved[1]["stage"] == "adversarial":
+        start = saved[0]
+        restore(saved[1], trainer=trainer, generator=generator)
+        print(f"{regression.domain}: adversarial resumes at step {start}", flush=True)
+    for step in range(start, r.adversarial_steps):
+        pairs["weight"] = r.pixel_weight * max(0.0, 1 - step / (PAIRED_SHARE * r.adversarial_steps))
+        if not pairs["weight"]:
+            trainer.extra_generator_loss = None
+        rows = torch.randint(r.pool, (r.batch,), generator=generator)
+        scalars = trainer.step(from_uint8(regression.pool[r.resolution][rows]))
+        if step % 50 == 0:
+            shown = " ".join(f"{k} {float(v):.3f}" for k, v in scalars.items())
+            rate = (step - start + 1) * r.batch / (time.time() - began)
+            print(f"{regression.domain}: adversarial {step}/{r.adversarial_steps} {shown} {rate:.0f} img/s", flush=True)
+        if step % 100 == 99:
+            state.save(step + 1, snapshot("adversarial", trainer=trainer, generator=generator))
+    return G, G_ema, D
+
+
+def train(domain: str, out: Path, recipe: Recipe) -> None:
+    """Train one source model, resuming where an earlier attempt stopped; write weights and record."""
+    import torch
+
+    from nada.atomic import atomic_path
+    from nada.stylegan2.checkpoints import SourceModel, save_source
+    from nada.training_state import TrainingState
+
+    torch.manual_seed(recipe.seed)
+    began = time.time()
+    regression = _Regression(domain, recipe, out)
+    half = recipe.resolution // 2
+    done = {"coarse": 1, "fine": 2, "adversarial": 3}
+    state = TrainingState(out / "state", f"source_{domain}_{recipe.resolution}_{recipe.seed}")
+    saved = state.load()
+    reached = done[saved[1]["stage"]] if saved else 0
+
+    coarse = regression.build(half)
+    coarse_ema = copy.deepcopy(coarse)
+    if reached <= 1:
+        if reached == 0:
+            regression.learn_mapping(coarse)
+        regression.learn_drawing(coarse, coarse_ema, half, recipe.coarse_steps, state, "coarse")
+    G = regression.build(recipe.resolution)
+    copy_shared(G, coarse)
+    G_ema = copy.deepcopy(G)
+    if reached <= 2:
+        regression.learn_drawing(G, G_ema, recipe.resolution, recipe.fine_steps, state, "fine")
+        G.load_state_dict(G_ema.state_dict())
+        measure_w_avg(G)
+        G_ema.load_state_dict(G.state_dict())
+    # A G_ema after regression alone, for a first look and as a fallback.
+    write_sheet(regression, G_ema, out / f"{domain}_regression.png")
+    G, G_ema, D = adversarial(regression, G, G_ema, state)
+    measure_w_avg(G_ema)
+    write_sheet(regression, G_ema, out / f"{domain}.png")
+
+    record = {"recipe": asdict(recipe), "seconds": round(time.time() - began), "threads": torch.get_num_threads()}
+    model = SourceModel(G=G, G_ema=G_ema, D=D, metadata={"domain": domain, "recipe": json.dumps(asdict(recipe))})
+    save_source(out / f"{domain}.safetensors", model, dtype=torch.float16)
+    with atomic_path(out / f"{domain}.record.json") as path:
+        path.write_text(json.dumps(record, indent=1) + "\n")
+
+
+def write_sheet(regression: _Regression, G_ema, path: Path) -> None:
+    """Renders above, generated below, for the same fresh z: three pairs of rows of twelve."""
+    import torch
+    from PIL import Image
+
+    from workflow.worlds.mini.scenes import render_uint8
+
+    r = regression.recipe
+    z = torch.randn(36, r.z_dim, generator=torch.Generator().manual_seed(r.seed + 1))
+    kinds = torch.full((36,), regression.species)
+    real = render_uint8(kinds, torch.zeros_like(kinds), uniforms(z), r.resolution)
+    with torch.no_grad():
+        fake = G_ema.synthesis(G_ema.broadcast(G_ema.mapping(z, skip_w_avg_update=True)), noise_mode="const")
+    fake = ((fake + 1) * 127.5 + 0.5).clamp(0, 255).to(torch.uint8)
+    rows = [part for i in range(0, 36, 12) for part in (real[i : i + 12], fake[i : i + 12])]
+    grid = torch.stack(rows).permute(0, 3, 1, 4, 2).reshape(len(rows) * r.resolution, 12 * r.resolution, 3)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(grid.numpy()).resize((12 * 96, len(rows) * 96), Image.NEAREST).save(path)
+
+
+@command
+def main(argv=None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--domain", choices=sorted(DOMAINS), required=True, help="which source domain")
+    parser.add_argument("--out", type=Path, required=True, help="folder for weights, sheet and record")
+    parser.add_argument("--threads", type=int, default=1, help="CPU threads")
+    arguments = parser.parse_args(argv)
+    import torch
+
+    torch.set_num_threads(arguments.threads)
+    train(arguments.domain, arguments.out, Recipe())
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

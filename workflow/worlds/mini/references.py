@@ -1,0 +1,56 @@
+"""Draw the real images of a domain of the mini world: the target side of every measurement.
+
+    python -m workflow.worlds.mini.references --domain cat --count 1000 --out cat.npz
+"""
+
+from __future__ import annotations
+
+import argparse
+import zlib
+from pathlib import Path
+
+from nada.errors import UserError, command
+
+WORLD = Path(__file__).parent / "world.yaml"
+LARGEST = 20_000  # scenes are drawn for this many at once, so that a smaller set is a prefix of a larger one
+
+
+def reference_images(domain: str, species: str, style: str, count: int, resolution: int):
+    """The first `count` real images of a domain: uint8 [count, H, W, 3], the same on every machine.
+
+    The stream of scenes depends on the domain's name alone; pre-training uses other seeds.
+    """
+    import torch
+
+    from workflow.worlds.mini.scenes import render_uint8, sample_scenes
+
+    generator = torch.Generator().manual_seed(zlib.crc32(f"reference {domain}".encode()))
+    kinds, styles, u = sample_scenes(LARGEST, generator, species, style)
+    images = render_uint8(kinds[:count], styles[:count], u[:count], resolution)
+    return images.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+@command
+def main(argv=None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--domain", required=True, help="a domain of world.yaml")
+    parser.add_argument("--count", type=int, required=True, help=f"number of images, 1..{LARGEST}")
+    parser.add_argument("--out", type=Path, required=True, help=".npz file to write")
+    arguments = parser.parse_args(argv)
+    import yaml
+
+    world = yaml.safe_load(WORLD.read_text())
+    domains = world["references"]["domains"]
+    if arguments.domain not in domains:
+        raise UserError(f"domain '{arguments.domain}': the mini world has {', '.join(domains)}; choose one of them.")
+    if not 1 <= arguments.count <= LARGEST:
+        raise UserError(f"count {arguments.count}: must be 1..{LARGEST}.")
+    from nada.images import save_images
+
+    images = reference_images(arguments.domain, **domains[arguments.domain], count=arguments.count, resolution=world["resolution"])
+    save_images(arguments.out, images)
+    print(f"{arguments.count} real images of {arguments.domain} -> {arguments.out}")
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
