@@ -12,7 +12,9 @@ def main(argv=None) -> None:
     """Read the run file, train its method, write the run's folder."""
     parser = argparse.ArgumentParser(prog="python -m baselines.adapt", description=__doc__)
     parser.add_argument("--settings", required=True, help="the run file, settings.json")
-    parser.add_argument("--out", required=True, help="the run's folder, written whole or not at all")
+    parser.add_argument(
+        "--out", required=True, help="the run's folder, written whole or not at all"
+    )
     parser.add_argument("--state", required=True, help="folder of training states, for resume")
     parser.add_argument("--parent", help="folder of the parent run, where the run has one")
     parser.add_argument("--code", default="", help="digest of the code, part of the run's identity")

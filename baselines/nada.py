@@ -15,7 +15,7 @@ METHOD = Method(
 
 
 def adapt(job: Job) -> AdaptedModel:
-    """Adapt the source generator (§4.1-4.2), or train a mapper on the parent run's model (§4.3)."""
+    """Adapt the source generator (§4.1-4.2), or train a mapper on the parent's model (§4.3)."""
     settings = job.read_settings(NadaSettings)
     if settings.mapper is None:
         if job.has_parent:

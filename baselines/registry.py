@@ -67,7 +67,9 @@ def _declared(folder: Path) -> list[tuple[str, Method]]:
 def _declaration(path: Path) -> ast.Call | None:
     """The call in `METHOD = Method(…)` at the top level of a file, if it has one."""
     for node in ast.parse(path.read_text(encoding="utf-8"), filename=str(path)).body:
-        names = [getattr(t, "id", None) for t in node.targets] if isinstance(node, ast.Assign) else []
+        names = (
+            [getattr(t, "id", None) for t in node.targets] if isinstance(node, ast.Assign) else []
+        )
         if "METHOD" in names and isinstance(node.value, ast.Call):
             return node.value
     return None

@@ -186,8 +186,6 @@ def save_network(path, net: nn.Module, metadata: dict | None = None) -> None:
 def _load(path, kind: str) -> nn.Module:
     tensors, metadata = read_weights(path)
     about = json.loads(metadata.get(METADATA_KEY, "{}"))
-    if not about and "kind" in metadata:
-        about = {k: v if k == "kind" else json.loads(v) for k, v in metadata.items()}
     if about.get("kind") != kind:
         found = f"a {about['kind']} network" if "kind" in about else "no network of the referee"
         raise UserError(f"{path}: holds {found}, a {kind} network is wanted here.")

@@ -54,7 +54,7 @@ class AdaptedModel:
 
     @torch.no_grad()
     def sample(self, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
-        """z [N,z_dim] → images [N,3,R,R], about [-1,1], with constant noise: same z, same image."""
+        """z [N,z_dim] → images [N,3,R,R], about [-1,1]; constant noise: same z, same image."""
         draw = getattr(self.generator, "sample", None)
         if draw is not None:
             return draw(z, truncation_psi)
@@ -120,7 +120,7 @@ def snapshot_steps(folder) -> list[int]:
 
 
 def write_model(path, model: AdaptedModel, provenance: dict) -> None:
-    """Write the model's file to `path` as it stands (no temporary name): equal models, equal bytes."""
+    """Write the model to `path` itself, under no temporary name; equal models, equal bytes."""
     about = {
         "format": FORMAT,
         "generator": _describe(GENERATORS, model.generator),
@@ -130,7 +130,9 @@ def write_model(path, model: AdaptedModel, provenance: dict) -> None:
     _save(path, model.tensors(), about)
 
 
-def write_snapshots(path, snapshots: dict[int, dict[str, Tensor]], final: dict[str, Tensor]) -> None:
+def write_snapshots(
+    path, snapshots: dict[int, dict[str, Tensor]], final: dict[str, Tensor]
+) -> None:
     """Write the snapshots {step: {name: tensor}} of a model that ended as `final`.
 
     A tensor that is the same in every snapshot and at the end is left to the model's file.

@@ -10,6 +10,8 @@ from pathlib import Path
 
 from nada.errors import FULL_DISK
 
+_UMASK = os.umask(0)  # the only way to read it is to set it
+os.umask(_UMASK)
 NO_SPACE_BYTES = 1 << 16  # a writer that hides its errno failed for want of space below this
 
 
@@ -27,6 +29,7 @@ def atomic_path(path):
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
+        temporary.chmod(0o666 & ~_UMASK)  # some writers (safetensors) give the owner alone access
         os.replace(temporary, path)
     except BaseException as error:
         full = _is_full_disk(error, path.parent)  # asked before the removal frees the space

@@ -26,7 +26,9 @@ def load_images(path) -> np.ndarray:
             f"the image file {path} has no array 'images'; it must hold uint8 [N,H,W,3]."
         ) from None
     except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
-        raise UserError(f"the image file {path} cannot be read ({error}); make it again.") from error
+        raise UserError(
+            f"the image file {path} cannot be read ({error}); make it again."
+        ) from error
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
         raise UserError(
             f"the image file {path} holds {images.dtype} {list(images.shape)}; "

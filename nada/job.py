@@ -340,9 +340,7 @@ class Job:
         writer = csv.DictWriter(text, columns, lineterminator="\n")
         writer.writeheader()
         for row in self._rows:  # nine digits give a float32 back exactly
-            writer.writerow(
-                {k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()}
-            )
+            writer.writerow({k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()})
         return text.getvalue()
 
     def _counted(self, step: int) -> dict:
@@ -390,7 +388,9 @@ def read_run_file(path) -> dict:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise UserError(f"the run file {path} is no valid JSON ({error}); make it again.") from error
+        raise UserError(
+            f"the run file {path} is no valid JSON ({error}); make it again."
+        ) from error
     if not isinstance(settings, dict):
         raise UserError(f"the run file {path} holds no object; make it again.")
     return settings

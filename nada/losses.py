@@ -29,8 +29,8 @@ def directional_loss(
 
     trained, frozen: unit embeddings [B,E]; text_direction: unit ΔT [E]; epsilon: ε > 0, in the
     length of embedding differences (0 is Eq. 2 to the letter: not a number at ΔI = 0).
-    The guard bounds the gradient by 1/ε: without it the first steps see 1/‖ΔI‖, and Adam's second
-    moment never forgets them. Scalar in [0,2].
+    The guard bounds the gradient by 1/ε: without it the first steps see 1/‖ΔI‖, and Adam's
+    second moment long remembers them. Scalar in [0,2].
     """
     image_direction = trained - frozen  # [B,E]
     length = (image_direction.square().sum(dim=-1) + epsilon**2).sqrt()  # [B]

@@ -4,8 +4,7 @@ import sys
 
 from snakemake.cli import main as snakemake
 
-# Options that swallow every word after them, though each of their values must contain "=".
-PAIRS = ("--resources", "--res", "--config", "-C", "--set-threads", "--set-resources")
+PAIRS = ("--resources", "--res", "--config", "-C", "--set-threads")  # every value has a "="
 TARGETS = ("all", "ablation", "tables", "figures", "report")  # and <target>_<variant>: no jobs
 
 
@@ -15,8 +14,8 @@ def targets_first(argv):
     for word in argv:
         option = word if word.startswith("-") and option != "--" else option
         forced = option in ("-R", "--forcerun") and word.partition("_")[0] in TARGETS
-        swallowed = word != option and (forced or option in PAIRS and "=" not in word)
-        (moved if swallowed else rest).append(word)
+        bare = option in PAIRS and word != option and "=" not in word
+        (moved if bare or forced else rest).append(word)
     return moved, rest
 
 

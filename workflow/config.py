@@ -127,7 +127,7 @@ def sentence(error):
         kinds = [rule] if isinstance(rule, str) else rule
         return f"{at} is {shown}; {' or '.join(KINDS[kind] for kind in kinds)} is wanted."
     if error.validator == "enum":
-        return f"{at} is {shown}; {nearest(value, rule)}"
+        return f"{at} is {shown}; one of {', '.join(map(str, rule))} is wanted."
     limits = {
         "minimum": f"at least {rule}",
         "maximum": f"at most {rule}",

@@ -14,6 +14,12 @@ from baselines import registry
 from workflow.config import ConfigError, check_files, load, merge, nearest
 
 DEFAULT_SHOTS, DEFAULT_WARM_START = 0, "source"
+# Names of the Snakefile's rules, which no group may take.
+RULES = (
+    *("all", "tables", "figures", "report", "settings", "references", "adapt"),
+    *("look", "observe", "group", "score", "scores", "table", "grid", "html"),
+    *("pretrain_world", "pretrain_source", "pretrain_clip", "pretrain_referee"),
+)
 REAL = "real"  # the observation of the reference images themselves
 
 
@@ -122,17 +128,20 @@ class Plan:
 
         The controls stay out of the latter, so that `-R adapt` on it retrains just that variant.
         """
-        groups = {}
+        groups = []
         for name, group in self.config["groups"].items():
-            groups[name] = group
+            groups.append((name, group))
             for variant in group["variants"]:
                 title = f"{group['title']}: {variant}"
                 part = {**group, "variants": [variant], "controls": [], "title": title}
-                if groups.setdefault(f"{name}_{variant}", part) is not part:
-                    raise ConfigError(
-                        f"config: 'groups' has two targets named '{name}_{variant}'; rename one."
-                    )
-        return groups
+                groups.append((f"{name}_{variant}", part))
+        names = [*RULES, *(name for name, _ in groups)]
+        for name, _ in groups:
+            if names.count(name) > 1:
+                raise ConfigError(
+                    f"config: 'groups' makes a target '{name}', a name that is taken; rename one."
+                )
+        return dict(groups)
 
     def members(self, group):
         """The settings of a group, in the order of its tables: controls, then variants, by task."""

@@ -8,6 +8,7 @@ directly or not, without docstrings and comments: a change of wording changes no
 import ast
 import functools
 import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,26 +24,36 @@ def module_path(name, root=ROOT):
     return None
 
 
-@functools.cache
-def _syntax_tree(path, _stamp):
-    return ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+@dataclass(frozen=True)
+class Source:
+    """What the digest needs of one file: the dotted names it imports, and the text of its code."""
+
+    imports: tuple[str, ...]
+    text: str
 
 
-def syntax_tree(path):
-    """Parse a source file; parsed again only when its size or time stamp changed."""
+def source(name, path):
+    """Read a module once; again only when its file's size or time stamp changed."""
     stat = path.stat()
-    return _syntax_tree(path, (stat.st_mtime_ns, stat.st_size))
+    return _source(name, path, stat.st_mtime_ns, stat.st_size)
 
 
-def imports(name, path):
-    """Yield every first-party dotted name that the module imports, at any depth of its code.
-
-    `from a import b` yields both `a` and `a.b`, since b may be a module; a package's own
-    `__init__` is yielded for each of its modules, since Python runs it on import.
-    """
+@functools.cache
+def _source(name, path, *_stamp):
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
     package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    imports = tuple(first_party_imports(tree, package))
+    return Source(imports, without_docstrings(tree))
+
+
+def first_party_imports(tree, package):
+    """Yield every first-party dotted name that a module imports, at any depth of its code.
+
+    package: the parts of the package's name, for relative imports. `from a import b` yields both
+    `a` and `a.b`, since b may be a module; and each package above, since Python runs its __init__.
+    """
     found = set()
-    for node in ast.walk(syntax_tree(path)):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -54,6 +65,15 @@ def imports(name, path):
         parts = dotted.split(".")
         if parts[0] in FIRST_PARTY:
             yield from (".".join(parts[: i + 1]) for i in range(len(parts)))
+
+
+def without_docstrings(tree):
+    """Return the text of a syntax tree with docstrings taken out (comments never were in it)."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    return ast.dump(tree)
 
 
 def closure(*modules, root=ROOT):
@@ -73,27 +93,13 @@ def closure(*modules, root=ROOT):
         if name in files or path is None:  # None: a class or function, not a module
             continue
         files[name] = path
-        waiting += imports(name, path)
+        waiting += source(name, path).imports
     return files
-
-
-def without_docstrings(tree):
-    """Return the text of a syntax tree with docstrings left out (comments never were in it)."""
-    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    removed = []
-    for node in ast.walk(tree):
-        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
-            removed.append((node, node.body[0]))
-            del node.body[0]
-    text = ast.dump(tree)
-    for node, docstring in removed:  # the tree is cached and shared
-        node.body.insert(0, docstring)
-    return text
 
 
 def digest(*modules, root=ROOT):
     """Return a 16-digit hexadecimal digest of the modules' code and of all they import."""
     hashed = hashlib.sha256()
     for name, path in sorted(closure(*modules, root=root).items()):
-        hashed.update(f"{name}\0{without_docstrings(syntax_tree(path))}\0".encode())
+        hashed.update(f"{name}\0{source(name, path).text}\0".encode())
     return hashed.hexdigest()[:16]

@@ -160,7 +160,7 @@ def ema_decay(
 def update_ema(average: nn.Module, model: nn.Module, decay: float) -> None:
     """average <- model + decay * (average - model) for parameters; buffers are copied."""
     for p_average, p in zip(average.parameters(), model.parameters(), strict=True):
-        p_average.copy_(p.lerp(p_average, decay))
+        p_average.lerp_(p, 1 - decay)
     for b_average, b in zip(average.buffers(), model.buffers(), strict=True):
         b_average.copy_(b)
 

@@ -41,11 +41,13 @@ def make_world(folder: Path) -> None:
     source = SourceModel(generator, copy.deepcopy(generator), discriminator, {})
     (folder / "weights").mkdir()
     save_source(folder / "weights/dog.safetensors", source)
-    for name in ("a", "b"):
-        model = open_clip.model.CLIP(**{k: CLIP[k] for k in ("embed_dim", "vision_cfg", "text_cfg")})
+    for name, size in (("a", 16), ("b", 8)):  # b sees every image resized
+        config = {**CLIP, "vision_cfg": {**CLIP["vision_cfg"], "image_size": size}}
+        towers = {key: config[key] for key in ("embed_dim", "vision_cfg", "text_cfg")}
+        model = open_clip.model.CLIP(**towers)
         half = {k: v.half().contiguous() for k, v in model.state_dict().items()}
         save_file(half, folder / f"weights/clip_{name}.safetensors")
-        (folder / f"weights/clip_{name}.json").write_text(json.dumps(CLIP))
+        (folder / f"weights/clip_{name}.json").write_text(json.dumps(config))
     (folder / "templates.txt").write_text("a {}\nphoto of the {}\n")
     pixels = np.random.default_rng(0).integers(0, 256, (12, 16, 16, 3), dtype=np.uint8)
     save_images(folder / "cat.npz", pixels)

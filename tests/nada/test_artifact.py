@@ -105,7 +105,9 @@ def test_a_new_kind_of_generator_and_of_latent_map_needs_only_a_registration(
             return self.images[: len(z)]
 
     class Flip(torch.nn.Module):
-        config = {}
+        def __init__(self):
+            super().__init__()
+            self.config = {}
 
         def map_z(self, z):
             return -z

@@ -1,6 +1,7 @@
 """The frozen CLIP: tokenizer, preprocessing, embeddings, prompt ensemble, file errors."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import open_clip
@@ -51,7 +52,7 @@ def test_a_word_listed_twice_is_an_error():
 
 
 def test_embeddings_are_the_open_clip_model_s_own_after_its_preprocessing(clip, clip_spec):
-    config = json.loads(open(clip_spec["config"]).read())
+    config = json.loads(Path(clip_spec["config"]).read_text())
     towers = {key: config[key] for key in ("embed_dim", "vision_cfg", "text_cfg")}
     model = open_clip.model.CLIP(**towers).eval()
     model.load_state_dict(read_weights(clip_spec["weights"])[0])
@@ -150,7 +151,7 @@ def test_a_bad_template_file_is_an_error_that_names_the_line(tmp_path, text, mes
 
 
 def test_weights_that_do_not_fit_the_config_are_an_error_naming_both(clip_spec, tmp_path):
-    config = json.loads(open(clip_spec["config"]).read())
+    config = json.loads(Path(clip_spec["config"]).read_text())
     config["vision_cfg"]["width"] = 48
     (tmp_path / "wide.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match=r"clip\.safetensors.*wide\.json.*size mismatch"):
@@ -163,7 +164,7 @@ def test_an_unknown_config_name_is_an_error_with_near_names(clip_spec):
 
 
 def test_a_tokenizer_that_does_not_fit_the_text_tower_is_an_error(clip_spec, tmp_path):
-    config = json.loads(open(clip_spec["config"]).read())
+    config = json.loads(Path(clip_spec["config"]).read_text())
     config["tokenizer"]["words"].remove("the")
     (tmp_path / "short.json").write_text(json.dumps(config))
     with pytest.raises(UserError, match="vocab_size=9.*needs 8"):

@@ -28,21 +28,26 @@ def test_an_atomic_write_appears_under_its_name_with_its_suffix_kept(tmp_path):
     assert (tmp_path / "new/file.npz").read_text() == "whole"
 
 
+def test_a_written_file_may_be_read_by_whom_the_umask_allows(tmp_path):
+    (tmp_path / "plain").write_text("")
+    with atomic_path(tmp_path / "a.safetensors") as temporary:
+        save_file({"a": torch.zeros(1)}, temporary)
+    assert (tmp_path / "a.safetensors").stat().st_mode == (tmp_path / "plain").stat().st_mode
+
+
 @pytest.mark.parametrize("failure", [ValueError("no"), KeyboardInterrupt()])
 def test_a_failed_write_leaves_the_earlier_file_and_nothing_else(tmp_path, failure):
     path = tmp_path / "file.txt"
     path.write_text("earlier")
-    with pytest.raises(type(failure)):
-        with atomic_path(path) as temporary:
-            temporary.write_text("half")
-            raise failure
+    with pytest.raises(type(failure)), atomic_path(path) as temporary:
+        temporary.write_text("half")
+        raise failure
     assert names(tmp_path) == ["file.txt"] and path.read_text() == "earlier"
 
 
 def test_a_full_disk_is_told_by_name_whatever_error_the_writer_raised(tmp_path):
-    with pytest.raises(OSError) as caught:
-        with atomic_path(tmp_path / "file.safetensors"):
-            raise RuntimeError("I/O error: No space left on device (os error 28)")
+    with pytest.raises(OSError) as caught, atomic_path(tmp_path / "file.safetensors"):
+        raise RuntimeError("I/O error: No space left on device (os error 28)")
     assert caught.value.errno == errno.ENOSPC
     assert caught.value.filename == str(tmp_path / "file.safetensors")
 
@@ -56,7 +61,7 @@ def tiny_disk(tmp_path):
     if subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("mounting a small disk needs privileges")
     yield disk
-    subprocess.run(["umount", str(disk)], check=True)
+    subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +75,8 @@ def tiny_disk(tmp_path):
 )
 def test_a_really_full_disk_is_told_as_such_and_keeps_what_it_held(tiny_disk, write):
     (tiny_disk / "file.bin").write_text("earlier")
-    with pytest.raises(OSError) as caught:
-        with atomic_path(tiny_disk / "file.bin") as temporary:
-            write(temporary)
+    with pytest.raises(OSError) as caught, atomic_path(tiny_disk / "file.bin") as temporary:
+        write(temporary)
     assert caught.value.errno == errno.ENOSPC
     assert names(tiny_disk) == ["file.bin"]
     assert (tiny_disk / "file.bin").read_text() == "earlier"

@@ -1,6 +1,5 @@
 """Training state: random streams continue, nothing is executed, damage is told."""
 
-import pickle
 import random
 
 import numpy as np
@@ -71,8 +70,7 @@ def test_a_state_never_executes_code(tmp_path):
 
     state = TrainingState(tmp_path, "key")
     state.folder.mkdir()
-    with open(state.path, "wb") as file:
-        pickle.dump({"step": 1, "state": Harmful(), "rng": {}}, file)
+    torch.save({"step": 1, "state": Harmful(), "rng": {}}, state.path)
     with pytest.raises(UserError):
         state.load()
     assert not (tmp_path / "executed").exists()

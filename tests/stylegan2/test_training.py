@@ -75,7 +75,7 @@ def test_r1_of_a_quadratic_discriminator_is_its_closed_form(rng):
 
 
 def test_r1_through_the_discriminator_equals_finite_differences(rng):
-    D = Discriminator(16, 128, 8, mbstd_group_size=1).double()
+    D = Discriminator(16, 64, 4, mbstd_group_size=1).double()
     x = rng(2, 3, 16, 16).requires_grad_()
     pixels, h = 3 * 16 * 16, 1e-5
     bumps = h * torch.eye(pixels, dtype=torch.float64).reshape(pixels, 3, 16, 16)
@@ -181,7 +181,7 @@ def test_r1_runs_every_16_and_path_length_every_4_steps_from_step_0():
     assert trainer.images_seen == 36
 
 
-def first_gradients(optimizer, parameter, steps):
+def gradients_of(optimizer, parameter):
     """A list that receives the gradient of `parameter` at each of the optimizer's steps."""
     seen = []
     optimizer.register_step_pre_hook(lambda *_: seen.append(parameter.grad.clone()))
@@ -191,7 +191,7 @@ def first_gradients(optimizer, parameter, steps):
 def test_r1_gradient_is_weighted_by_half_gamma_times_16():
     trainer = trainer_of(TrainingSettings(d_lr=0, r1_gamma=3))  # D stays as it is
     weight, images = trainer.D.blocks[0].conv0.weight, batch()
-    seen = first_gradients(trainer.d_optimizer, weight, 2)
+    seen = gradients_of(trainer.d_optimizer, weight)
     report = trainer.step(images)
     images.requires_grad_()
     penalty = r1_penalty(images, trainer.D(images))
@@ -203,19 +203,15 @@ def test_r1_gradient_is_weighted_by_half_gamma_times_16():
 def test_path_length_gradient_is_weighted_by_2_times_4_and_moves_the_mean_by_a_hundredth():
     trainer = trainer_of(TrainingSettings(g_lr=0, style_mixing=0))  # G stays as it is
     weight = trainer.G.synthesis.convs[1].weight
-    seen = first_gradients(trainer.g_optimizer, weight, 2)
-    z = torch.randn(2, 8)
-    trainer.latent = lambda n: z[:n]  # y is the one thing drawn
-    state, y = torch.get_rng_state(), []
-    report = trainer.step(batch())
+    seen = gradients_of(trainer.g_optimizer, weight)
+    z, reals = torch.randn(4, 8), batch()
+    trainer.latent = lambda n: z[:n]
+    state = torch.get_rng_state()
+    report = trainer.step(reals)
     assert trainer.path_mean.item() == pytest.approx(0.01 * report["path_length"], rel=1e-5)
-    # Replay the draws of the step up to y: mixing coins, noise maps, y.
-    torch.set_rng_state(state)
-    batch()
-    trainer.sample_w_plus(4)
-    trainer.G.synthesis(trainer.G.broadcast(torch.zeros(4, 8)))
-    trainer.sample_w_plus(4)
-    trainer.G.synthesis(trainer.G.broadcast(torch.zeros(4, 8)))
+    torch.set_rng_state(state)  # replay the draws before y: mixing and noise of D, of G, of its own
+    for n in (4, 4):
+        trainer.G.synthesis(trainer.sample_w_plus(n))
     w_plus = trainer.sample_w_plus(2)
     images = trainer.G.synthesis(w_plus)
     y = torch.randn_like(images) / 16  # sqrt(16 * 16)
@@ -468,7 +464,7 @@ def test_resume_from_a_saved_state_is_bit_equal_to_not_stopping():
 def test_a_tiny_gan_learns_the_mean_colour_and_the_spread_of_its_data():
     torch.manual_seed(0)
     colour = torch.tensor([0.6, -0.5, 0.1])
-    settings = TrainingSettings(g_lr=0.005, d_lr=0.005, r1_gamma=0.5, ema_kimg=0.3)
+    settings = TrainingSettings(g_lr=0.005, d_lr=0.005, r1_gamma=0.5, ema_kimg=0.2)
     trainer = trainer_of(settings)
 
     def reals(n):  # flat images, brightness varies
@@ -479,11 +475,9 @@ def test_a_tiny_gan_learns_the_mean_colour_and_the_spread_of_its_data():
         return trainer.G_ema(torch.randn(256, 8), noise_mode="const").mean(dim=(2, 3))
 
     before = (fake_colours().mean(dim=0) - colour).abs().max()
-    for _ in range(150):
+    for _ in range(80):
         trainer.step(reals(8))
     fakes = fake_colours()
     after = (fakes.mean(dim=0) - colour).abs().max()
-    print(before, after, fakes.std(dim=0))
-    assert before > 0.3
-    assert after < 0.15
-    assert 0.05 < fakes.std(dim=0).mean() < 0.5
+    assert after < 0.15 < before / 4
+    assert 0.02 < fakes.std(dim=0).mean() < 0.4  # 0.2 in the data; a collapsed model has 0

@@ -1,1 +1,121 @@
-"""What a target means, in numbers of jobs: nothing when up to date, and never more than it must."""
+"""What a target means, in numbers of jobs: nothing when up to date, and never more than it must.
+
+Dry runs of the real workflow in copies with one task, the variants global, adaptive and mapper, the
+control, and two seeds; in `finished_project` every job has run (with quick jobs).
+"""
+
+import re
+
+import pytest
+
+from workflow.runs import RULES
+
+SEEDS = 2
+SETTINGS = 4  # three variants and the control
+RUNS = SEEDS * SETTINGS
+
+
+def test_all_plans_every_run_observation_score_table_grid_and_the_report(bare_project):
+    assert bare_project.planned("all", "--resources", "gpu=1") == {
+        "all": 1,
+        "settings": RUNS,
+        "adapt": RUNS,
+        "references": 1,
+        "look": SETTINGS + 1,  # the real images
+        "observe": SETTINGS + 1,
+        "group": 1,
+        "score": 1,
+        "scores": 1,
+        "table": 1,
+        "grid": 1,
+        "html": 1,
+    }
+
+
+def test_a_variants_target_plans_that_variant_and_its_parents_alone(bare_project):
+    planned = bare_project.planned("ablation_mapper")
+    assert planned["adapt"] == 2 * SEEDS  # the mapper and its adaptive parent
+    assert planned["observe"] == 2  # the mapper and the real images
+    assert [planned[rule] for rule in ("ablation_mapper", "score", "table", "grid")] == [1] * 4
+    assert "html" not in planned
+
+
+@pytest.mark.parametrize(
+    "typed",
+    ["--cores 8 --resources gpu=1 all", "--cores 2 -R adapt ablation_adaptive"],
+)
+def test_the_command_as_typed_plans_its_target(bare_project, snakemake, typed):
+    done = snakemake("-n", *typed.split(), cwd=bare_project.folder, entry=True)
+    assert done.returncode == 0, done.stdout[-2000:]
+    target = typed.split()[-1]
+    assert re.search(rf"^(local)?rule {target}:", done.stdout, re.MULTILINE)
+    assert "world 'mini' (32x32, cpu), preset 'default'" in done.stdout
+    assert "gpu=1" not in done.stdout.split("Building DAG", 1)[1]  # a CPU job asks for no card
+
+
+def test_a_job_on_cuda_asks_for_a_card(bare_project):
+    planned = bare_project.run("ablation_global", "-n", "--config", "device=cuda")
+    asking = [block for block in planned.split("\n[") if "gpu=1" in block]
+    assert len(asking) == SEEDS + 2  # the runs, their look, and the real images'
+    assert all("rule adapt:" in block or "rule observe:" in block for block in asking)
+
+
+def test_a_finished_project_has_nothing_to_do_after_a_comment_or_a_new_time_stamp(finished_project):
+    weights = finished_project.folder / "workflow/worlds/mini/weights/dog.safetensors"
+    weights.write_bytes(weights.read_bytes())  # as `git checkout` does: the same bytes, a new time
+    with finished_project.edited("nada/adapt.py", lambda text: "# a comment\n" + text):
+        assert finished_project.planned("all", "tables", "figures", "report", "ablation") == {}
+
+
+def test_forcing_adapt_of_a_variant_retrains_just_its_runs(finished_project):
+    planned = finished_project.planned("ablation_adaptive", "-R", "adapt")
+    assert planned["adapt"] == SEEDS
+    assert planned["observe"] == 1
+    assert not {"settings", "references", "html"} & set(planned)
+
+
+def test_an_edit_of_the_method_reruns_its_runs_and_what_follows(finished_project):
+    with finished_project.edited("nada/adapt.py", lambda text: text + "\n\nNEW = 1\n"):
+        planned = finished_project.planned("all")
+    assert planned["adapt"] == RUNS - SEEDS  # the control does not import it
+    assert planned["observe"] == SETTINGS - 1
+    assert [planned[rule] for rule in ("score", "scores", "table", "grid", "html")] == [1] * 5
+    assert "references" not in planned
+
+
+def test_an_edit_of_the_tables_retrains_and_measures_nothing(finished_project):
+    with finished_project.edited("eval/tables.py", lambda text: text + "\n\nNEW = 1\n"):
+        assert finished_project.planned("all") == {"all": 1, "table": 1, "html": 1}
+
+
+def test_a_changed_setting_reruns_the_variants_that_use_it(finished_project):
+    change = "methods={nada: {variants: {global: {settings: {lr: 0.001}}}}}"
+    planned = finished_project.planned("all", "--config", change)
+    assert planned["settings"] == planned["adapt"] == SEEDS
+    assert planned["observe"] == 1
+
+
+def test_other_weights_rerun_every_run(finished_project):
+    weights = "workflow/worlds/mini/weights/dog.safetensors"
+    with finished_project.edited(weights, lambda text: text + " "):
+        assert finished_project.planned("all")["adapt"] == RUNS
+
+
+def test_the_report_holds_the_table_and_the_grid(finished_project):
+    page = (finished_project.folder / "results/mini/report.html").read_text()
+    assert "ablation_grid.png" in page
+    assert "ablation.csv" in page
+
+
+def test_every_rule_that_starts_python_has_one_thread_a_log_and_a_benchmark(root):
+    files = [root / "Snakefile", *sorted((root / "workflow/rules").glob("*.smk"))]
+    text = "\n".join(file.read_text() for file in files)
+    rules = dict(re.findall(r"^rule (\w+):\n((?:    .*\n|\n)+)", text, re.MULTILINE))
+    assert set(rules) == set(RULES)
+    for name, body in rules.items():
+        keys = re.findall(r"^    (\w+):", body, re.MULTILINE)
+        assert "run" not in keys, name  # `run:` parses the whole workflow again for each job
+        if "shell" in keys:
+            assert "    threads: 1\n" in body, name
+        if re.search(r"-m (eval|baselines)\.", body):
+            assert {"log", "benchmark", "params"} <= set(keys), name

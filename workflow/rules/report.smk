@@ -60,11 +60,11 @@ rule html:
         f"{RESULTS}/report.html",
     log:
         f"{RESULTS}/logs/report.log",
-        overrides=f"{RESULTS}/logs/report.json",
+        config=f"{RESULTS}/logs/report.json",
     params:
-        overrides=as_json(config),
+        config=as_json(PLAN.config),
     threads: 1
     shell:
         # A second Snakemake reads the records that the jobs above have left; it runs none of them.
-        "printf '%s\\n' {params.overrides:q} > {log.overrides} && {PYTHON} -m snakemake {input}"
-        " --cores 1 --nolock --report {output} --configfile {log.overrides} > {log[0]} 2>&1"
+        "printf '%s\\n' {params.config:q} > {log.config} && {PYTHON} -m snakemake {input}"
+        " --cores 1 --nolock --report {output} --configfile {log.config} > {log[0]} 2>&1"

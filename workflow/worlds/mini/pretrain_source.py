@@ -43,7 +43,7 @@ class Recipe:
     lr: float = 1.2e-2  # equalised weights are N(0, 1): the usual 2e-3 hardly moves a regression
     lr_end: float = 2e-3
     ema: float = 0.995  # decay a step during regression
-    adversarial_steps: int = 2500
+    adversarial_steps: int = 1800
     adversarial_lr: float = 2e-3
     pixel_weight: float = 3.0  # L1 to the paired render while the discriminator is young
     r1_gamma: float = 0.3

@@ -1,0 +1,388 @@
+"""The adapt command end to end, in a tiny world: bytes, resume, records, mistakes."""
+
+import csv
+import errno
+import io
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from nada import job as job_module
+from nada.artifact import load_artifact, snapshot_steps
+from nada.atomic import sha256
+from nada.job import Job
+from nada.stylegan2.checkpoints import load_source
+
+ROOT = Path(__file__).parents[2]
+ADAPTIVE = {"layers": {"policy": "adaptive", "k": 2, "n_w": 3}, "style_mixing": 0.9}
+MAPPER = {"mapper": {"iterations": 6}, "layers": {"policy": "adaptive", "k": 2, "n_w": 3}}
+
+
+def rows(world, out):
+    return list(csv.DictReader(io.StringIO((world.folder / out / "curves.csv").read_text())))
+
+
+def changed_tensors(world, out):
+    """Names of the generator's tensors that differ from the source's."""
+    source = load_source("weights/dog.safetensors").G_ema.state_dict()
+    adapted = load_artifact(world.folder / out).generator.state_dict()
+    return {name for name, tensor in adapted.items() if not torch.equal(tensor, source[name])}
+
+
+def conv_names(*layers):
+    parts = ("weight", "bias", "noise_strength")
+    return {f"synthesis.convs.{layer}.{part}" for layer in layers for part in parts}
+
+
+# --- what a run leaves
+
+
+def test_a_run_leaves_its_artifact_curves_identity_and_cost(world):
+    assert world.adapt("run", world.run_file()) == 0
+    files = {"settings.json", "model.safetensors", "snapshots.safetensors", "curves.csv"}
+    assert {p.name for p in (world.folder / "run").iterdir()} == files | {"run.json", "cost.json"}
+    assert [row["step"] for row in rows(world, "run")] == list("123456")
+    cost = json.loads((world.folder / "run/cost.json").read_text())
+    assert cost["iterations"] == 6 and cost["images_seen"] == 6 * 2 * 2
+    assert cost["wall_seconds"] > 0 and cost["peak_memory_bytes"] > 1e7
+    assert cost["clip_calls"] == 6 * 2 * 2 + 2 * 3  # images; one target, one text pair per CLIP
+    assert not any((world.folder / "state").iterdir())
+
+
+def test_the_record_holds_resolved_settings_and_hashes_of_what_went_in_and_out(world):
+    world.adapt("run", world.run_file(seed=3))
+    record = json.loads((world.folder / "run/run.json").read_text())
+    assert record["run"] == "dog2cat/nada-all_layers/seed3"
+    assert record["settings"]["settings"]["lr"] == 0.002  # a default that the run file left out
+    assert record["code"] == "c0de" and record["device"] == "cpu"
+    assert record["torch"] == torch.__version__ and record["parent"] is None
+    assert record["inputs"]["source"]["sha256"] == sha256("weights/dog.safetensors")
+    assert record["inputs"]["clip b"]["sha256"] == sha256("weights/clip_b.safetensors")
+    for name in ("model.safetensors", "snapshots.safetensors", "curves.csv"):
+        assert record["outputs"][name] == sha256(world.folder / "run" / name)
+
+
+def test_no_file_of_a_run_holds_an_absolute_path_or_the_host_s_name(world):
+    run_file = world.run_file()
+    run_file["source"]["weights"] = str(world.folder / "weights/dog.safetensors")
+    run_file["templates"] = str(world.folder / "templates.txt")
+    world.adapt(str(world.folder / "run"), run_file)
+    (world.folder / "run/settings.json").unlink()  # the one file the user wrote
+    host = os.uname().nodename.encode()
+    for path in (world.folder / "run").iterdir():
+        content = path.read_bytes()
+        assert str(world.folder).encode() not in content
+        assert path.suffix == ".safetensors" or b'"/' not in content
+        assert len(host) < 4 or host not in content
+
+
+@pytest.mark.parametrize("settings", [{}, ADAPTIVE], ids=["all", "adaptive"])
+def test_the_same_run_twice_gives_the_same_bytes_and_another_seed_others(world, settings):
+    for out, seed in (("a", 0), ("b", 0), ("c", 1)):
+        assert world.adapt(out, world.run_file(settings=settings, seed=seed)) == 0
+    assert world.bytes_of("a") == world.bytes_of("b")
+    assert world.bytes_of("a")["model.safetensors"] != world.bytes_of("c")["model.safetensors"]
+
+
+def test_a_snapshot_is_the_model_of_the_shorter_run(world):
+    world.adapt("long", world.run_file(settings={"snapshots": [0, 2, 4]}))
+    world.adapt("short", world.run_file(settings={"iterations": 4, "snapshots": 0}))
+    assert snapshot_steps(world.folder / "long") == [0, 2, 4, 6]
+    at_4 = load_artifact(world.folder / "long", step=4).tensors()
+    short = load_artifact(world.folder / "short").tensors()
+    assert all(torch.equal(at_4[name], tensor) for name, tensor in short.items())
+    source = load_source("weights/dog.safetensors").G_ema.state_dict()
+    at_0 = load_artifact(world.folder / "long", step=0).generator.state_dict()
+    assert all(torch.equal(at_0[name], tensor) for name, tensor in source.items())
+
+
+def test_the_source_control_draws_the_source_model_s_own_images(world):
+    assert world.adapt("run", world.run_file("unchanged", method="source")) == 0
+    assert changed_tensors(world, "run") == set()
+    z = torch.randn(2, 8)
+    source = load_source("weights/dog.safetensors").G_ema
+    with torch.no_grad():
+        expected = source(z, noise_mode="const")
+    assert torch.equal(load_artifact(world.folder / "run").sample(z), expected)
+
+
+# --- what is trained
+
+
+def test_all_layers_train_convolutions_and_constant_and_nothing_else(world):
+    world.adapt("run", world.run_file())
+    assert changed_tensors(world, "run") == conv_names(*range(5)) | {"synthesis.const"}
+
+
+def test_manual_layers_leave_every_other_parameter_bit_identical(world):
+    settings = {"layers": {"policy": "manual", "manual": [1, 3]}, "iterations": 12}
+    world.adapt("run", world.run_file(settings=settings))
+    assert changed_tensors(world, "run") == conv_names(1, 3)
+
+
+def test_adaptive_runs_train_exactly_the_layers_that_the_curves_list(world):
+    world.adapt("run", world.run_file(settings=ADAPTIVE))
+    chosen = {int(layer) for row in rows(world, "run") for layer in row["layers"].split()}
+    assert all(len(row["layers"].split()) == 2 for row in rows(world, "run"))
+    constant = {"synthesis.const"} if 0 in chosen else set()
+    assert changed_tensors(world, "run") == conv_names(*chosen) | constant
+
+
+@pytest.mark.parametrize(
+    "baseline, switch",
+    [
+        ({}, {"loss": "global"}),
+        ({}, {"guard": "official"}),
+        ({}, {"codes": "official"}),
+        ({"style_mixing": 0.9}, {"style_mixing": 0.9, "codes": "official"}),
+        ({}, {"clip_resize": "official"}),
+        ({"loss": "global"}, {"loss": "global", "global_prompt": "bare"}),
+        (ADAPTIVE, {**ADAPTIVE, "skipped_layer_state": "decay"}),
+        (ADAPTIVE, {**ADAPTIVE, "layers": {**ADAPTIVE["layers"], "map": "official"}}),
+        (ADAPTIVE, {**ADAPTIVE, "layers": {**ADAPTIVE["layers"], "n_i": 2, "score": "official"}}),
+        ({}, {"layers": {"affine": "official"}}),
+    ],
+    ids=lambda settings: "-".join(settings) or "paper",
+)
+def test_every_switch_changes_the_training(world, baseline, switch):
+    assert world.adapt("paper", world.run_file(settings=baseline)) == 0
+    assert world.adapt("switched", world.run_file(settings=switch)) == 0
+    assert world.bytes_of("paper")["curves.csv"] != world.bytes_of("switched")["curves.csv"]
+
+
+def test_directional_training_turns_images_towards_the_text_direction(world):
+    world.adapt("run", world.run_file(settings={"iterations": 40}))
+    losses = [float(row["loss"]) for row in rows(world, "run")]
+    assert sum(losses[-5:]) / 5 < sum(losses[:5]) / 5 - 0.1
+
+
+def test_a_mapper_is_trained_on_its_parent_s_model_which_stays_as_it_is(world):
+    world.adapt("parent", world.run_file("adaptive", settings=ADAPTIVE))
+    run_file = world.run_file("mapper", settings=MAPPER, parent="dog2cat/nada-adaptive/seed0")
+    assert world.adapt("child", run_file, parent="parent") == 0
+    parent, child = (load_artifact(world.folder / out) for out in ("parent", "child"))
+    mine = child.generator.state_dict()
+    assert all(torch.equal(mine[n], t) for n, t in parent.generator.state_dict().items())
+    z = torch.randn(2, 8)
+    assert not torch.equal(child.sample(z), parent.sample(z))
+    early = load_artifact(world.folder / "child", step=2)
+    assert not torch.equal(early.sample(z), child.sample(z))
+    record = json.loads((world.folder / "child/run.json").read_text())
+    assert record["parent"] == {
+        "run": "dog2cat/nada-adaptive/seed0",
+        "model": sha256(world.folder / "parent/model.safetensors"),
+    }
+
+
+# --- interruption
+
+
+def interrupt_at(monkeypatch, step, action):
+    """Let `action` happen once, when the run reports `step`."""
+    original = Job.progress
+
+    def progress(self, at, **values):
+        original(self, at, **values)
+        if at == step:
+            monkeypatch.setattr(Job, "progress", original)
+            action()
+
+    monkeypatch.setattr(Job, "progress", progress)
+
+
+@pytest.mark.parametrize(
+    "number, code, word",
+    [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
+)
+def test_an_interrupted_run_says_where_its_state_lies_and_resumes_to_the_same_bytes(
+    world, monkeypatch, capsys, number, code, word
+):
+    run_file = world.run_file(settings=ADAPTIVE)
+    world.adapt("whole", run_file)
+    interrupt_at(monkeypatch, 5, lambda: os.kill(os.getpid(), number))
+    assert world.adapt("run", run_file) == code
+    message = capsys.readouterr().err
+    (state,) = (world.folder / "state").iterdir()
+    assert message.startswith(f"{word}: ") and message.count("\n") == 1
+    assert f"state/{state.name}; the same command resumes after step 4" in message
+    assert [p.name for p in (world.folder / "run").iterdir()] == ["settings.json"]
+
+    assert world.adapt("run", run_file) == 0
+    assert "going on after step 4" in capsys.readouterr().out
+    assert world.bytes_of("run") == world.bytes_of("whole")
+
+
+def test_an_interrupted_mapper_run_resumes_to_the_same_bytes(world, monkeypatch):
+    world.adapt("parent", world.run_file("adaptive", settings=ADAPTIVE))
+    run_file = world.run_file("mapper", settings=MAPPER, parent="dog2cat/nada-adaptive/seed0")
+    world.adapt("whole", run_file, parent="parent")
+    interrupt_at(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert world.adapt("run", run_file, parent="parent") == 143
+    assert world.adapt("run", run_file, parent="parent") == 0
+    assert world.bytes_of("run") == world.bytes_of("whole")
+
+
+def test_state_of_a_run_with_other_settings_is_not_resumed(world, monkeypatch, capsys):
+    interrupt_at(monkeypatch, 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert world.adapt("run", world.run_file()) == 143
+    capsys.readouterr()
+    assert world.adapt("run", world.run_file(settings={"lr": 0.001})) == 0
+    assert "going on" not in capsys.readouterr().out
+
+
+def test_a_run_killed_at_a_random_step_ends_bit_equal_after_resume(world):
+    settings = {**ADAPTIVE, "iterations": 30, "checkpoint_every": 2, "snapshots": 6}
+    run_file = world.run_file(settings=settings)
+    stop = random.SystemRandom().randrange(2, 10)  # tenths of the run
+    line = [sys.executable, "-m", "baselines.adapt", *world.arguments("run", run_file)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        for text in process.stdout:
+            if text.strip().startswith(f"step {3 * stop}/30"):
+                process.kill()
+                break
+    assert process.returncode == -signal.SIGKILL, f"was to die at step {3 * stop}"
+    assert [p.name for p in (world.folder / "run").iterdir()] == ["settings.json"]
+    (state,) = (world.folder / "state").iterdir()
+    assert (state / "state.pt").exists()
+
+    assert world.adapt("run", run_file) == 0
+    assert world.adapt("whole", run_file) == 0
+    assert world.bytes_of("run") == world.bytes_of("whole"), f"killed at step {3 * stop}"
+
+
+# --- mistakes: one sentence, exit code 2, earlier results untouched
+
+
+def fails(world, capsys, run_file, out="run", parent=None) -> str:
+    """The one line that a failing run prints; the run's folder stays as it was."""
+    capsys.readouterr()
+    (world.folder / out).mkdir(exist_ok=True)
+    before = {k: v for k, v in world.bytes_of(out).items() if k != "settings.json"}
+    assert world.adapt(out, run_file, parent) == 2
+    after = {k: v for k, v in world.bytes_of(out).items() if k != "settings.json"}
+    assert after == before
+    message = capsys.readouterr().err
+    assert message.startswith("error: ") and message.count("\n") == 1, message
+    return message
+
+
+@pytest.mark.parametrize("name", [job_module.SNAPSHOTS, job_module.RUN])
+def test_a_full_disk_at_the_end_leaves_the_earlier_results(world, monkeypatch, capsys, name):
+    assert world.adapt("run", world.run_file()) == 0
+    writer = {job_module.SNAPSHOTS: "write_snapshots", job_module.RUN: "_write_record"}[name]
+
+    def full(path, *_):
+        Path(path).write_text("half")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(job_module, writer, full)
+    message = fails(world, capsys, world.run_file(seed=1))
+    assert "disk is full" in message and "same command resumes after step 4" in message
+
+
+def test_a_full_disk_at_a_checkpoint_says_so(world, monkeypatch, capsys):
+    def full(*_):
+        raise RuntimeError("PytorchStreamWriter failed writing file: No space left on device")
+
+    monkeypatch.setattr("nada.training_state.torch.save", full)
+    message = fails(world, capsys, world.run_file())
+    assert "disk is full while writing state/" in message
+
+
+def test_a_loss_that_is_no_number_names_run_step_and_what_to_try(world, capsys):
+    message = fails(world, capsys, world.run_file(settings={"lr": 1e30}))
+    assert "dog2cat/nada-all_layers/seed0: loss is nan at step 2; try a lower lr" in message
+
+
+@pytest.mark.parametrize(
+    "damage, words",
+    [
+        (lambda path: path.unlink(), "dog.safetensors is missing"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "dog.safetensors"),
+    ],
+    ids=["missing", "truncated"],
+)
+def test_missing_or_truncated_weights_name_the_file(world, capsys, damage, words):
+    damage(Path("weights/dog.safetensors"))
+    assert words in fails(world, capsys, world.run_file())
+
+
+def test_weights_with_a_wrong_hash_name_the_file_and_the_manifest(world, capsys):
+    files = {"clip_b.safetensors": {"sha256": "0" * 64}}
+    Path("weights/manifest.json").write_text(json.dumps({"files": files}))
+    message = fails(world, capsys, world.run_file())
+    assert "clip_b.safetensors has SHA-256" in message and "manifest.json" in message
+
+
+def test_a_truncated_clip_names_the_file(world, capsys):
+    path = Path("weights/clip_a.safetensors")
+    path.write_bytes(path.read_bytes()[:-100])
+    assert "clip_a.safetensors is truncated" in fails(world, capsys, world.run_file())
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
+        ({"settings": {"iterationss": 3}}, "has no key 'iterationss'; did you mean 'iterations'?"),
+        (
+            {"variant": "adaptive", "settings": {"layers": {"policy": "adaptive", "k": 20}}},
+            "variant 'adaptive': k=20 layers asked, but the 16x16 generator has 5",
+        ),
+        ({"text": {"source": "dog", "target": "cta"}}, "'cta' of the text 'a cta'"),
+        ({"text": {"source": "dog"}}, "needs text.source and text.target"),
+        ({"resolution": 32}, "makes 16x16 images, but the run's resolution is 32"),
+        ({"device": "tpu"}, "device is 'tpu'; it must be cpu or cuda"),
+        ({"clips": []}, "names no CLIP"),
+        ({"templates": "none.txt"}, "templates none.txt are missing"),
+        ({"parent": "dog2cat/nada-adaptive/seed0"}, "--parent is not given"),
+        ({"settings": {"mapper": {}}}, "the run has no parent"),
+        ({"method": "nadda"}, "no method 'nadda'; did you mean 'nada'?"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_mistake_in_the_run_file_is_one_sentence(world, capsys, changes, words):
+    assert words in fails(world, capsys, world.run_file(**changes))
+
+
+def test_a_missing_or_broken_run_file_is_one_sentence(world, capsys):
+    from baselines.adapt import main
+
+    line = ["--settings", "none.json", "--out", "run", "--state", "state"]
+    assert main(line) == 2
+    assert "run file none.json is missing" in capsys.readouterr().err
+    Path("none.json").write_text("{")
+    assert main(line) == 2
+    assert "no valid JSON" in capsys.readouterr().err
+
+
+# --- few-shot images
+
+
+def few_shot(world, shots, seed=0, task="dog2cat"):
+    run_file = world.run_file(method="source", shots=shots, seed=seed, task=task)
+    return Job(run_file, "run", "state").few_shot_images()
+
+
+def test_few_shot_subsets_are_nested_shared_by_methods_and_drawn_from_task_and_seed(world):
+    def keys(images):
+        return {tuple(image.flatten().tolist()) for image in images}
+
+    small, large = keys(few_shot(world, 2)), keys(few_shot(world, 6))
+    assert len(small) == 2 and len(large) == 6 and small < large
+    nada_file = world.run_file(method="nada", variant="other", shots=2)
+    assert keys(Job(nada_file, "run", "state").few_shot_images()) == small
+    assert keys(few_shot(world, 6, seed=1)) != large
+    assert keys(few_shot(world, 6, task="dog2bear")) != large
+
+
+def test_too_few_reference_images_are_an_error_with_the_count(world):
+    with pytest.raises(job_module.UserError, match=r"shots is 13, but cat\.npz holds 12 images"):
+        few_shot(world, 13)

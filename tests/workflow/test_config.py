@@ -1,0 +1,263 @@
+"""Configuration: precedence, types from the command line, and one clear sentence per mistake."""
+
+import dataclasses
+import json
+
+import pytest
+import yaml
+
+from nada.atomic import sha256
+from workflow import config as configuration
+from workflow.config import ConfigError, load, load_world
+
+
+def test_the_command_line_wins_over_the_preset_and_the_preset_over_the_file(root):
+    default, _ = load(root)
+    smoke, _ = load(root, {"preset": "smoke"})
+    both, _ = load(root, {"preset": "smoke", "results": "results/mine"})
+    results = [config["results"] for config in (default, smoke, both)]
+    assert results == ["results/mini", "results/smoke", "results/mine"]
+    nada = smoke["methods"]["nada"]["settings"]
+    assert nada["iterations"] < default["methods"]["nada"]["settings"]["iterations"]
+    assert nada["lr"] == default["methods"]["nada"]["settings"]["lr"]
+
+
+def test_the_full_preset_has_the_five_seeds_that_verdicts_need(root):
+    assert len(load(root, {"preset": "full"})[0]["seeds"]) >= 5
+
+
+def test_strings_of_the_command_line_take_the_types_of_the_schema(root):
+    overrides = {
+        "seeds": ["3", "4"],
+        "methods": {
+            "nada": {
+                "settings": {
+                    "lr": "2e-3",
+                    "betas": ["0", "0.99"],
+                    "snapshots": "7",
+                    "layers": {"manual": ["1"]},
+                }
+            }
+        },
+        "evaluation": {"truncation_psi": "0.5"},
+    }
+    config, _ = load(root, overrides)
+    nada = config["methods"]["nada"]["settings"]
+    assert config["seeds"] == [3, 4]
+    assert (nada["lr"], nada["betas"], nada["snapshots"]) == (0.002, [0.0, 0.99], 7)
+    assert nada["layers"]["manual"] == [1]
+    assert config["evaluation"]["truncation_psi"] == 0.5
+
+
+def nested(path, value):
+    for key in reversed(path.split("/")):
+        value = {key: value}
+    return value
+
+
+NADA, LAYERS = "methods/nada/settings", "methods/nada/variants/adaptive/settings/layers"
+MISTAKES = [
+    # unknown keys: the key, where, the nearest valid name
+    ("seedz", [0], "unknown key 'seedz' in the top level; did you mean 'seeds'?"),
+    ("evaluation/k_medoid", 3, "unknown key 'k_medoid' in 'evaluation'; did you mean 'k_medoids'?"),
+    ("tasks/dog2cat/txt", {}, "unknown key 'txt' in 'tasks.dog2cat'; did you mean 'text'?"),
+    (f"{NADA}/learning_rate", 1, "unknown key 'learning_rate' in 'methods.nada.settings'; known: "),
+    (f"{LAYERS}/kk", 1, "unknown key 'kk' in 'methods.nada.variants.adaptive.settings.layers'"),
+    ("groups/ablation/task", [], "unknown key 'task' in 'groups.ablation'; did you mean 'tasks'?"),
+    ("methods/source/settings/lr", 1, "unknown key 'lr' in 'methods.source.settings'; none is"),
+    # types and ranges: where, the value, what is wanted
+    ("seeds", 5, "'seeds' is 5; a list, like [0, 1], is wanted."),
+    ("seeds", ["a"], "'seeds[0]' is \"a\"; a whole number is wanted."),
+    ("seeds", [0, 0], "'seeds' is [0, 0]; a list without repetition is wanted."),
+    ("seeds", [], "'seeds' is []; at least 1 value is wanted."),
+    ("seeds", [-1], "'seeds[0]' is -1; at least 0 is wanted."),
+    (f"{NADA}/iterations", 1.5, "'methods.nada.settings.iterations' is 1.5; a whole number"),
+    (f"{NADA}/lr", "fast", "'methods.nada.settings.lr' is \"fast\"; a number is wanted."),
+    (f"{NADA}/batch", True, "'methods.nada.settings.batch' is true; a whole number is wanted."),
+    (f"{NADA}/loss", "globl", "'methods.nada.settings.loss' is \"globl\"; one of"),
+    ("device", "gpu", "'device' is \"gpu\"; one of world, cpu, cuda is wanted."),
+    ("results", "my results", "'results' is \"my results\"; a text like "),
+    ("evaluation/truncation_psi", 2, "'evaluation.truncation_psi' is 2; at most 1 is wanted."),
+    ("methods", 3, "'methods' is 3; a mapping of keys to values is wanted."),
+    ("methods/nada/settings/layers", 3, "'methods.nada.settings.layers' is 3; a mapping"),
+    # prompts
+    ("tasks/dog2cat/text/target", " ", "'tasks.dog2cat.text.target' is \" \"; a text that is not"),
+    # names that do not exist
+    ("world", "mimi", "'world' is \"mimi\"; did you mean 'mini'?"),
+    ("preset", "smok", "'preset' is \"smok\"; did you mean 'smoke'?"),
+    ("tasks/dog2cat/source", "dgo", "'tasks.dog2cat.source' names 'dgo'; did you mean 'dog'?"),
+    ("tasks/dog2cat/references/domain", "cta", "'tasks.dog2cat.references.domain' names 'cta'"),
+    ("groups/ablation/tasks", ["dog2cta"], "names 'dog2cta'; did you mean 'dog2cat'?"),
+    ("groups/ablation/method", "nda", "'groups.ablation.method' names 'nda'; did you mean 'nada'?"),
+    ("groups/ablation/variants", ["adaptiv"], "names 'adaptiv'; did you mean 'adaptive'?"),
+    ("groups/ablation/controls", ["sorce"], "names 'sorce'; did you mean 'source'?"),
+    ("methods/nada/variants/mapper/parent", "adapt", "names 'adapt'; did you mean 'adaptive'?"),
+    # values that do not fit together
+    ("methods/nada/variants/adaptive/parent", "mapper", "makes a circle: "),
+    (f"{LAYERS}/k", 20, "k=20 layers asked, but the 32x32 generator has 7; set layers.k to 1..7."),
+    (f"{LAYERS}/k", 0, "layers.k' is 0; at least 1 is wanted."),
+    (f"{NADA}/layers/manual", [0, 7], "layer 7 asked, but the 32x32 generator has 7; list layers"),
+    (
+        f"{NADA}/layers/manual",
+        [],
+        "variant 'manual_layers' of method 'nada': layers.manual is empty",
+    ),
+    (f"{NADA}/layers/manual", ["a"], "'methods.nada.settings.layers.manual[0]' is \"a\"; a whole"),
+    ("evaluation/k_medoids", 301, "is 301, more clusters than the 300 images"),
+    ("evaluation/gallery_images", 1001, "is 1001, more than the 1000 images of"),
+    ("evaluation/diversity_images", 1001, "is 1001, more than the 1000 images of"),
+    (
+        "groups/ablation/shots",
+        [1001],
+        "asks for 1001 images, but task 'dog2cat' has 1000 references",
+    ),
+    ("groups/ablation/grid/rows", 129, "'groups.ablation.grid.rows' is 129, more than the 128"),
+    ("tasks/dog2cat/target_style", "photo", "'tasks.dog2cat' must say what the judge is to see"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "sentence"), MISTAKES, ids=lambda x: str(x)[:40])
+def test_a_mistake_is_one_sentence_that_names_it(root, path, value, sentence):
+    with pytest.raises(ConfigError) as error:
+        load(root, nested(path, value))
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_an_unknown_key_is_named_before_other_mistakes(root):
+    with pytest.raises(ConfigError, match="unknown key 'seedz'"):
+        load(root, {"seedz": 1, "seeds": "x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("a: [1\nb: 2\n", "not valid YAML"), ("- 1\n", "a mapping of keys to values is wanted")],
+)
+def test_a_broken_yaml_file_is_one_sentence(tmp_path, text, sentence):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=sentence):
+        load(tmp_path)
+
+
+def test_the_schema_of_nada_knows_exactly_the_settings_of_its_dataclasses():
+    from nada.adapt import NadaSettings
+    from nada.layers import LayerSettings
+    from nada.mapper import MapperSettings
+
+    rules = configuration.method_schema("nada")["properties"]
+    for cls, properties in (
+        (NadaSettings, rules),
+        (LayerSettings, rules["layers"]["properties"]),
+        (MapperSettings, rules["mapper"]["properties"]),
+    ):
+        assert {field.name for field in dataclasses.fields(cls)} == set(properties)
+
+
+def test_every_method_setting_of_the_configuration_is_accepted_by_the_method(root):
+    from nada.adapt import NadaSettings
+    from nada.settings import read_settings
+
+    config, _ = load(root)
+    nada = config["methods"]["nada"]
+    for name, variant in nada["variants"].items():
+        read_settings(
+            NadaSettings, configuration.merge(nada["settings"], variant.get("settings", {})), name
+        )
+
+
+def test_every_object_of_a_schema_refuses_unknown_keys(root):
+    def objects(rules):
+        if isinstance(rules, dict):
+            if "properties" in rules:
+                yield rules
+            for value in rules.values():
+                yield from objects(value)
+
+    for path in (root / "workflow/schemas").glob("*.schema.yaml"):
+        found = list(objects(yaml.safe_load(path.read_text())))
+        assert found
+        assert all(rules["additionalProperties"] is False for rules in found), path
+
+
+def test_the_configuration_is_short_and_every_key_is_commented(root):
+    lines = (root / "config.yaml").read_text().splitlines()
+    assert len(lines) <= 150
+    for position, line in enumerate(lines):
+        if line and not line.startswith((" ", "#")):
+            assert "#" in line or lines[position - 1].startswith("#"), line
+
+
+# ---- files of the world
+
+
+@pytest.fixture
+def world_folder(tmp_path):
+    """A root with one world of four small files and a manifest that knows one of them."""
+    folder = tmp_path / "workflow/worlds/tiny"
+    (folder / "weights").mkdir(parents=True)
+    for name in ("dog.safetensors", "clip.json", "clip.safetensors", "net.safetensors"):
+        (folder / "weights" / name).write_text(name)
+    (folder / "templates.txt").write_text("a {}\n")
+    world = {
+        "device": "cpu",
+        "resolution": 32,
+        "sources": {"dog": "weights/dog.safetensors"},
+        "clips": [
+            {
+                "name": "a",
+                "config": "weights/clip.json",
+                "weights": "weights/clip.safetensors",
+                "weight": 1.0,
+            }
+        ],
+        "perceptual": "weights/net.safetensors",
+        "judge": "weights/net.safetensors",
+        "templates": "templates.txt",
+        "references": {"module": "workflow.tiny", "domains": {}},
+    }
+    world["references"]["domains"]["cat"] = {"species": "cat", "style": "photo"}
+    (folder / "world.yaml").write_text(yaml.safe_dump(world))
+    dog = folder / "weights/dog.safetensors"
+    manifest = {"files": {dog.name: {"sha256": sha256(dog)}}}
+    (folder / "weights/manifest.json").write_text(json.dumps(manifest))
+    return tmp_path
+
+
+def test_whole_weights_pass_and_paths_are_relative_to_the_root(world_folder):
+    world = load_world("tiny", world_folder)
+    assert world["sources"] == {"dog": "workflow/worlds/tiny/weights/dog.safetensors"}
+    configuration.check_files(world, world_folder)
+
+
+@pytest.mark.parametrize(
+    ("damage", "sentence"),
+    [
+        (lambda path: path.unlink(), "dog.safetensors: this file of the world 'tiny' is missing"),
+        (lambda path: path.write_text("dog"), "dog.safetensors: damaged or replaced: its SHA-256"),
+    ],
+    ids=["missing", "truncated"],
+)
+def test_a_damaged_weight_file_is_named_before_anything_runs(world_folder, damage, sentence):
+    damage(world_folder / "workflow/worlds/tiny/weights/dog.safetensors")
+    with pytest.raises(ConfigError) as error:
+        configuration.check_files(load_world("tiny", world_folder), world_folder)
+    assert sentence in str(error.value)
+    assert "git checkout" in str(error.value)
+
+
+def test_an_unknown_key_of_a_world_is_named_with_its_file(world_folder):
+    path = world_folder / "workflow/worlds/tiny/world.yaml"
+    path.write_text(path.read_text() + "devise: cpu\n")
+    with pytest.raises(ConfigError, match=r"tiny/world.yaml: unknown key 'devise' .* 'device'\?"):
+        load_world("tiny", world_folder)
+
+
+def test_a_bad_configuration_stops_snakemake_with_one_sentence_and_no_traceback(
+    bare_project, snakemake
+):
+    done = snakemake("all", "-n", "--config", "seedz=[0]", cwd=bare_project.folder)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout
+    errors = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
+    assert errors == ["error: config: unknown key 'seedz' in the top level; did you mean 'seeds'?"]
+    assert not (bare_project.folder / "results").exists()

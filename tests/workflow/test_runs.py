@@ -1,0 +1,190 @@
+"""The run table: identities, parents, folders, and what each job is told."""
+
+import json
+
+import pytest
+
+from baselines import registry
+from workflow import runs
+from workflow.config import ConfigError, load
+from workflow.runs import Plan, Setting, load_plan
+
+
+def plan(root, **overrides):
+    config, world = load(root, overrides)
+    return Plan(config, world, registry.methods(root / "baselines"))
+
+
+@pytest.fixture(scope="module")
+def default(root):
+    return plan(root, seeds=[0, 1])
+
+
+def test_there_is_one_run_per_setting_and_seed(default):
+    ids = list(default.runs)
+    tasks = default.config["groups"]["ablation"]["tasks"]
+    variants = default.config["groups"]["ablation"]["variants"]
+    assert len(ids) == len(set(ids)) == len(tasks) * (len(variants) + 1) * 2
+    assert "dog2cat/nada-all_layers/seed1" in ids
+    assert "dog2bear/source-unchanged/seed0" in ids
+
+
+def test_defaults_are_left_out_of_a_name_and_others_are_appended():
+    assert Setting("t", "nada", "global").name == "nada-global"
+    assert Setting("t", "tgan", "default", 10).name == "tgan-default-10shot"
+    assert Setting("t", "tgan", "default", 10, "nada").name == "tgan-default-10shot-nada"
+
+
+def test_a_parent_is_the_run_of_the_same_task_and_seed_and_comes_first(default):
+    mapper = default.runs["dog2bear/nada-mapper/seed1"]
+    assert mapper.parent_id == "dog2bear/nada-adaptive/seed1"
+    order = list(default.runs)
+    assert order.index(mapper.parent_id) < order.index(mapper.id)
+    model = "results/mini/runs/dog2bear/nada-adaptive/seed1/model.safetensors"
+    assert default.adapt_inputs(mapper)["parent"] == model
+    assert default.parent_argument(mapper) == f"--parent {model.removesuffix('/model.safetensors')}"
+
+
+def test_a_parent_that_no_group_shows_is_still_run_once(root):
+    groups = {"ablation": {"tasks": ["dog2cat"], "variants": ["mapper"], "controls": []}}
+    alone = plan(root, seeds=[3], groups=groups)
+    assert list(alone.runs) == ["dog2cat/nada-adaptive/seed3", "dog2cat/nada-mapper/seed3"]
+    assert [setting.name for setting in alone.members("ablation")] == ["nada-mapper"]
+
+
+def test_each_variant_is_a_target_of_its_own_without_the_controls(default):
+    assert set(default.groups) == {
+        "ablation",
+        *(f"ablation_{v}" for v in default.config["groups"]["ablation"]["variants"]),
+    }
+    names = {setting.name for setting in default.members("ablation_adaptive")}
+    assert names == {"nada-adaptive"}
+
+
+def test_two_targets_of_one_name_are_refused(root):
+    config, _ = load(root)
+    groups = {"ablation_mapper": config["groups"]["ablation"]}  # also made by group ablation
+    with pytest.raises(ConfigError, match="target 'ablation_mapper', a name that is taken"):
+        plan(root, groups=groups)
+
+
+def test_the_run_file_is_everything_a_run_is(default):
+    told = default.run_file(default.runs["dog2cat/nada-adaptive/seed1"])
+    settings = told.pop("settings")
+    assert told == {
+        "world": "mini",
+        "task": "dog2cat",
+        "method": "nada",
+        "variant": "adaptive",
+        "shots": 0,
+        "warm_start": "source",
+        "seed": 1,
+        "device": "cpu",
+        "resolution": 32,
+        "parent": None,
+        "source": {"domain": "dog", "weights": "workflow/worlds/mini/weights/dog.safetensors"},
+        "text": {"source": "dog", "target": "cat"},
+        "templates": "workflow/worlds/mini/templates.txt",
+        "clips": default.world["clips"],
+        "references": {"domain": "cat", "images": "results/mini/references/cat.npz"},
+    }
+    assert settings["layers"]["policy"] == "adaptive"
+    assert settings["lr"] == default.config["methods"]["nada"]["settings"]["lr"]
+
+
+def test_a_variant_overrides_only_what_it_names(default):
+    told = default.run_file(default.runs["dog2cat/nada-global/seed0"])["settings"]
+    base = default.config["methods"]["nada"]["settings"]
+    assert told == {**base, "loss": "global"}
+
+
+def test_methods_share_the_latents_of_a_task_and_seed_and_nothing_else_does(default):
+    look = {
+        name: default.look_file("dog2cat", name) for name in ("nada-global", "source-unchanged")
+    }
+    seeds = [[run["latent_seed"] for run in entry["runs"]] for entry in look.values()]
+    assert seeds[0] == seeds[1]
+    others = [
+        runs.latent_seed(task, seed) for task in ("dog2cat", "dog2bear") for seed in range(50)
+    ]
+    assert len(set(others)) == 100
+    assert all(0 <= seed < 2**63 for seed in others)
+
+
+def test_a_stream_seed_never_changes_between_releases():
+    # Known value: the first eight bytes of SHA-256('["latents", "dog2cat", "0"]'), one bit less.
+    assert runs.latent_seed("dog2cat", 0) == 4057596773133854580
+
+
+def test_a_method_reads_only_what_its_supervision_names(default):
+    nada = default.adapt_inputs(default.runs["dog2cat/nada-global/seed0"])
+    source = default.adapt_inputs(default.runs["dog2cat/source-unchanged/seed0"])
+    assert set(nada) == {"source", "clips"}
+    assert set(source) == {"source"}
+
+
+def test_few_shot_runs_read_the_reference_images(root):
+    few = plan(root, seeds=[0], groups={"ablation": {"shots": [5]}})
+    run = few.runs["dog2cat/nada-global-5shot/seed0"]
+    assert few.adapt_inputs(run)["references"] == "results/mini/references/cat.npz"
+
+
+def test_the_look_at_the_reals_has_no_runs(default):
+    look = default.look_file("dog2cat", "real")
+    assert (look["method"], look["runs"], look["target_class"]) == ("real", [], "cat")
+    assert "models" not in default.look_inputs("dog2cat", "real")
+
+
+def test_the_eval_commands_read_what_they_are_told(default, tmp_path):
+    from eval.settings import read_group, read_look
+
+    file = tmp_path / "told.json"
+    file.write_text(runs.as_json(default.look_file("dog2cat", "nada-mapper")))
+    assert [run.seed for run in read_look(file).runs] == [0, 1]
+    file.write_text(runs.as_json(default.group_file("ablation")))
+    assert len(read_group(file).observations) == len(default.members("ablation"))
+
+
+def test_references_are_drawn_once_in_the_largest_number_asked(root):
+    tasks = {
+        "dog2cat": {"references": {"domain": "cat", "count": 500}},
+        "dog2bear": {"references": {"domain": "cat", "count": 700}},
+    }
+    assert plan(root, tasks=tasks).reference_count("cat") == 700
+
+
+def test_a_new_seed_leaves_the_run_files_of_the_others_as_they_are(root, default):
+    more = plan(root, seeds=[0, 1, 2])
+    for run in default.runs.values():
+        assert default.run_file(run) == more.run_file(more.runs[run.id])
+
+
+def test_the_device_of_the_configuration_wins_over_the_world(root):
+    on_card = plan(root, device="cuda")
+    run = on_card.runs["dog2cat/nada-global/seed0"]
+    assert (plan(root).device, on_card.device) == ("cpu", "cuda")
+    assert on_card.run_file(run)["device"] == "cuda"
+
+
+def test_settings_text_is_json_that_reads_back(default):
+    told = default.run_file(next(iter(default.runs.values())))
+    assert json.loads(runs.as_json(told)) == told
+
+
+def test_the_summary_says_world_preset_and_how_much(default):
+    first, second = default.summary().splitlines()
+    assert first.startswith("world 'mini' (32x32, cpu), preset 'default', seeds [0, 1]")
+    assert f"{len(default.runs)} runs, 14 observations" in second
+
+
+def test_a_method_without_a_file_and_a_column_without_a_metric_are_named(root):
+    with pytest.raises(ConfigError, match=r"'nadaa', but no baselines/nadaa.py .* 'nada'\?"):
+        runs.check_names({"methods": {"nadaa": {}}}, registry.methods(root / "baselines"), [])
+    with pytest.raises(ConfigError, match=r"'fidd', which is no metric; did you mean 'fid'\?"):
+        load_plan(root, {"groups": {"ablation": {"table": ["fidd"]}}})
+
+
+def test_a_group_cannot_take_the_name_of_a_rule(root):
+    config, _ = load(root)
+    with pytest.raises(ConfigError, match="target 'score', a name that is taken"):
+        plan(root, groups={"score": config["groups"]["ablation"]})

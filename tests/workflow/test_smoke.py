@@ -1,0 +1,72 @@
+"""The whole pipeline, for real and end to end: the smoke preset, run once for the test session."""
+
+import json
+import struct
+
+import pandas as pd
+import pytest
+import yaml
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def expected(root):
+    """The settings that the smoke preset's tables must show."""
+    config = yaml.safe_load((root / "config.yaml").read_text())
+    group = config["groups"]["ablation"]
+    preset = yaml.safe_load((root / "workflow/presets/smoke.yaml").read_text())
+    tasks = preset["groups"]["ablation"]["tasks"]
+    variants = {("nada", v) for v in group["variants"]} | {("source", "unchanged")}
+    return {"tasks": set(tasks), "settings": variants, "columns": group["table"]}
+
+
+def test_every_setting_has_a_finite_score_in_every_column_of_the_table(smoke_results, expected):
+    scores = pd.read_csv(smoke_results / "scores.csv", keep_default_na=False)
+    assert set(scores["task"]) == expected["tasks"]
+    adapted = scores[scores["method"] != "real"]
+    found = set(zip(adapted["method"], adapted["variant"], strict=True))
+    assert found == expected["settings"]
+    last = adapted[adapted["step"].astype(str) == "last"]
+    for setting in expected["settings"]:
+        own = last[(last["method"] == setting[0]) & (last["variant"] == setting[1])]
+        values = own.set_index("metric")["value"].astype(float)
+        for column in expected["columns"]:
+            assert pd.notna(values[column]), (setting, column)
+
+
+def test_the_unchanged_source_is_at_no_distance_from_itself(smoke_results):
+    scores = pd.read_csv(smoke_results / "scores.csv", keep_default_na=False)
+    source = scores[(scores["method"] == "source") & (scores["metric"] == "source_lpips")]
+    assert source["value"].astype(float).abs().max() < 1e-5
+
+
+def test_tables_figures_and_report_exist_and_are_whole(smoke_results):
+    tables = smoke_results / "tables"
+    assert "FID" in (tables / "ablation.md").read_text()
+    assert "\\begin{tabular}" in (tables / "ablation.tex").read_text()
+    assert len(pd.read_csv(tables / "ablation.csv")) >= 6
+    png = (smoke_results / "figures/ablation_grid.png").read_bytes()
+    assert png.startswith(b"\x89PNG")
+    assert png.rstrip(b"\0").endswith(b"IEND\xaeB`\x82")
+    width, height = struct.unpack(">II", png[16:24])
+    assert min(width, height) >= 200
+    assert (smoke_results / "report.html").stat().st_size > 1_000_000
+
+
+def test_every_run_leaves_its_identity_its_cost_and_its_log(smoke_results):
+    folders = sorted((smoke_results / "runs").glob("*/*/seed*"))
+    assert folders
+    for folder in folders:
+        identity = json.loads((folder / "run.json").read_text())
+        assert "date" not in identity
+        assert json.loads((folder / "cost.json").read_text())
+        log = smoke_results / "logs" / folder.relative_to(smoke_results).with_suffix(".log")
+        assert log.read_text().strip()
+        assert (folder / "curves.csv").is_file()
+
+
+def test_a_second_call_has_nothing_to_do(smoke_results, snakemake):
+    again = snakemake("all", "-n", "--config", "preset=smoke", f"results={smoke_results}")
+    assert again.returncode == 0
+    assert "Nothing to be done" in again.stdout
