@@ -16,6 +16,7 @@ try:
 except UserError as error:
     sys.exit(f"error: {error}")  # one sentence; Snakemake would add a traceback
 
+config.update(PLAN.config)  # what the report says about the configuration
 print(PLAN.summary(), file=sys.stderr)
 
 RESULTS = PLAN.results

@@ -46,6 +46,7 @@ def snakemake():
 def smoke_results(tmp_path_factory, snakemake):
     """The results folder of one real run of the smoke preset: every rule, every variant."""
     results = tmp_path_factory.mktemp("smoke") / "results"
-    done = snakemake("all", "--cores", "2", "--config", "preset=smoke", f"results={results}")
+    words = ["--cores", "2", "--resources", "gpu=1", "--config", "preset=smoke"]
+    done = snakemake(*words, f"results={results}", "all", entry=True)  # typed as in the README
     assert done.returncode == 0, done.stdout[-6000:]
     return results

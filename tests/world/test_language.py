@@ -3,7 +3,14 @@
 import random
 
 from nada.clip import WordTokenizer
-from workflow.worlds.mini.captions import CONTEXT_LENGTH, SPECIES_WORDS, STYLE_WORDS, TEMPLATES, VOCABULARY, caption
+from workflow.worlds.mini.captions import (
+    CONTEXT_LENGTH,
+    SPECIES_WORDS,
+    STYLE_WORDS,
+    TEMPLATES,
+    VOCABULARY,
+    caption,
+)
 from workflow.worlds.mini.renderer import SPECIES, STYLES
 
 

@@ -3,7 +3,14 @@
 import torch
 
 from workflow.worlds.mini.renderer import SPECIES, STYLES
-from workflow.worlds.mini.scenes import augment, cosine, from_uint8, junk, render_uint8, sample_scenes
+from workflow.worlds.mini.scenes import (
+    augment,
+    cosine,
+    from_uint8,
+    junk,
+    render_uint8,
+    sample_scenes,
+)
 
 
 def test_named_species_and_style_are_fixed_and_the_rest_is_drawn():

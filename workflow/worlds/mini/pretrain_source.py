@@ -100,9 +100,9 @@ class _Regression:
         }
 
     def build(self, resolution: int):
-        from nada.stylegan2.generator import Generator
-
         import torch
+
+        from nada.stylegan2.generator import Generator
 
         r = self.recipe
         G = Generator(
