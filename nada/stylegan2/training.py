@@ -231,9 +231,11 @@ class AdversarialTrainer:
         names the step.
         """
         settings, batch = self.settings, len(real_images)
-        report = self._discriminator_step(real_images, move_w_avg=train_generator)
+        with torch.no_grad():
+            fake_images = self.G.synthesis(self.sample_w_plus(batch, move_w_avg=train_generator))
+        report = self.discriminator_step(real_images, fake_images)
         if settings.r1_gamma and self.steps % settings.r1_interval == 0:
-            report |= self._r1_step(real_images)
+            report |= self.r1_step(real_images)
         if train_generator:
             report |= self._generator_step(batch)
             if settings.path_length_weight and self.steps % settings.path_length_interval == 0:
@@ -262,9 +264,8 @@ class AdversarialTrainer:
 
     # The four kinds of optimiser step .........................................................
 
-    def _discriminator_step(self, real_images: Tensor, move_w_avg: bool) -> dict[str, float]:
-        with torch.no_grad():
-            fake_images = self.G.synthesis(self.sample_w_plus(len(real_images), move_w_avg))
+    def discriminator_step(self, real_images: Tensor, fake_images: Tensor) -> dict[str, float]:
+        """One step of D on real and fake images, both [N,3,R,R]."""
         fake_logits = self.discriminate(self.augment(fake_images))
         real_logits = self.discriminate(self.augment(real_images))
         loss = discriminator_loss(real_logits, fake_logits)
@@ -276,7 +277,8 @@ class AdversarialTrainer:
             "real_sign": real_logits.sign().mean().item(),  # what ADA steers by
         }
 
-    def _r1_step(self, real_images: Tensor) -> dict[str, float]:
+    def r1_step(self, real_images: Tensor) -> dict[str, float]:
+        """One lazy step of D on its gradient penalty at real images [N,3,R,R]."""
         real_images = real_images.detach().requires_grad_(True)
         penalty = r1_penalty(real_images, self.D(self.augment(real_images)))
         loss = penalty * (self.settings.r1_gamma / 2 * self.settings.r1_interval)

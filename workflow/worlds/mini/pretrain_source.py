@@ -1,9 +1,9 @@
-"""Train a source model (G, G_ema, D) of the mini world: regression on known factors, then adversarially.
+"""Train a source model (G, G_ema, D) of the mini world: G by regression on known factors, D against it.
 
 A pure GAN would need millions of images, hours of CPU. The mini world knows the factors of its
-pictures, so the generator first learns the map from z to pictures as a regression (z gives the uniform
-numbers that the renderer draws from), coarse resolutions first, and then finishes adversarially, which
-sharpens it and trains the discriminator that belongs to it.
+pictures, so the generator learns the map from z to pictures as a regression (z gives the uniform
+numbers that the renderer draws from), coarse resolutions first. The discriminator then learns to tell
+what that generator makes from renders, with the loss and the R1 of the adversarial loop.
 
     python -m workflow.worlds.mini.pretrain_source --domain dog --out results/world_build
 """
@@ -20,7 +20,6 @@ from pathlib import Path
 from nada.errors import command
 
 AFFINE_START = 0.3  # scale of the initial modulation weights
-PAIRED_SHARE = 0.7  # share of the adversarial phase over which the pixel loss fades out
 DOMAINS = {"dog": "dog", "face": "person"}  # domain -> species
 
 
@@ -43,12 +42,10 @@ class Recipe:
     lr: float = 1.2e-2  # equalised weights are N(0, 1): the usual 2e-3 hardly moves a regression
     lr_end: float = 2e-3
     ema: float = 0.995  # decay a step during regression
-    adversarial_steps: int = 1800
-    adversarial_lr: float = 2e-3
-    pixel_weight: float = 3.0  # L1 to the paired render while the discriminator is young
-    r1_gamma: float = 0.3
-    style_mixing: float = 0.5
-    ema_kimg: float = 2.5  # half-life of G_ema in the adversarial phase, thousands of images
+    discriminator_steps: int = 1500
+    blur_steps: int = 700  # over which the blur of the discriminator's fakes fades away
+    d_lr: float = 3e-3
+    r1_gamma: float = 0.05
     seed: int = 11
 
 
@@ -206,46 +203,52 @@ def measure_w_avg(G) -> None:
         G.mapping.w_avg.copy_(G.mapping(z, skip_w_avg_update=True).mean(dim=0))
 
 
-def adversarial(regression: _Regression, G, G_ema, state) -> tuple:
-    """The adversarial phase; returns (G, G_ema, D)."""
+def blurred(images, amount: float):
+    """Mix images [N, 3, R, R] with their 3x3 mean; amount 0 leaves them, 1 is the mean alone."""
+    from torch.nn import functional as F
+
+    mean = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    return images + amount * (mean - images)
+
+
+def learn_discriminator(regression: _Regression, G, state):
+    """Train a fresh D against the finished G; returns it.
+
+    G's pictures are so near to the renders that a fresh D finds no difference in hundreds of steps,
+    so the first fakes are blurred, less and less. R1 runs from the start: without it D grows steep,
+    and the first penalty flattens it for good.
+    """
     import torch
 
     from nada.stylegan2.discriminator import Discriminator
     from nada.stylegan2.training import AdversarialTrainer, TrainingSettings
     from workflow.worlds.mini.scenes import from_uint8
 
-    r, generator = regression.recipe, regression.generator
+    r, generator, name = regression.recipe, regression.generator, regression.domain
+    pool = regression.pool[r.resolution]
     D = Discriminator(r.resolution, r.channel_base, r.channel_max, mbstd_group_size=4)
-    settings = TrainingSettings(
-        g_lr=r.adversarial_lr, d_lr=r.adversarial_lr, r1_gamma=r.r1_gamma, style_mixing=r.style_mixing,
-        path_length_weight=0.0, ema_kimg=r.ema_kimg,
-    )  # fmt: skip
-    pairs = {"weight": r.pixel_weight}
-
-    def pixel_loss():
-        rows = torch.randint(r.pool, (r.batch,), generator=generator)
-        image = G.synthesis(G.broadcast(G.mapping(regression.z[rows], skip_w_avg_update=True)), noise_mode="none")
-        return pairs["weight"] * reconstruction_loss(image, from_uint8(regression.pool[r.resolution][rows]))
-
-    trainer = AdversarialTrainer(G, D, G_ema, settings, extra_generator_loss=pixel_loss)
-    start, began = 0, time.time()
-    if (saved := state.load()) is not None and saved[1]["stage"] == "adversarial":
+    settings = TrainingSettings(d_lr=r.d_lr, r1_gamma=r.r1_gamma)
+    trainer = AdversarialTrainer(G, D, None, settings)
+    start, running = 0, 0.0
+    if (saved := state.load()) is not None and saved[1]["stage"] == "discriminator":
         start = saved[0]
         restore(saved[1], trainer=trainer, generator=generator)
-        print(f"{regression.domain}: adversarial resumes at step {start}", flush=True)
-    for step in range(start, r.adversarial_steps):
-        pairs["weight"] = r.pixel_weight * max(0.0, 1 - step / (PAIRED_SHARE * r.adversarial_steps))
-        if not pairs["weight"]:
-            trainer.extra_generator_loss = None
-        rows = torch.randint(r.pool, (r.batch,), generator=generator)
-        scalars = trainer.step(from_uint8(regression.pool[r.resolution][rows]))
+        print(f"{name}: discriminator resumes at step {start}", flush=True)
+    for step in range(start, r.discriminator_steps):
+        with torch.no_grad():
+            z = torch.randn(r.batch, r.z_dim, generator=generator)
+            fake = G.synthesis(G.broadcast(G.mapping(z, skip_w_avg_update=True)), noise_mode="none")
+            fake = blurred(fake, max(0.0, 1 - step / r.blur_steps))
+        real = from_uint8(pool[torch.randint(r.pool, (r.batch,), generator=generator)])
+        loss = trainer.discriminator_step(real, fake)["d_loss"]
+        if step % settings.r1_interval == 0:
+            trainer.r1_step(real)
+        running = loss if step == start else 0.98 * running + 0.02 * loss
         if step % 50 == 0:
-            shown = " ".join(f"{k} {float(v):.3f}" for k, v in scalars.items())
-            rate = (step - start + 1) * r.batch / (time.time() - began)
-            print(f"{regression.domain}: adversarial {step}/{r.adversarial_steps} {shown} {rate:.0f} img/s", flush=True)
+            print(f"{name}: discriminator {step}/{r.discriminator_steps} loss {running:.3f}", flush=True)
         if step % 100 == 99:
-            state.save(step + 1, snapshot("adversarial", trainer=trainer, generator=generator))
-    return G, G_ema, D
+            state.save(step + 1, snapshot("discriminator", trainer=trainer, generator=generator))
+    return D, running
 
 
 def train(domain: str, out: Path, recipe: Recipe) -> None:
@@ -260,32 +263,30 @@ def train(domain: str, out: Path, recipe: Recipe) -> None:
     began = time.time()
     regression = _Regression(domain, recipe, out)
     half = recipe.resolution // 2
-    done = {"coarse": 1, "fine": 2, "adversarial": 3}
     state = TrainingState(out / "state", f"source_{domain}_{recipe.resolution}_{recipe.seed}")
     saved = state.load()
-    reached = done[saved[1]["stage"]] if saved else 0
+    reached = ["coarse", "fine", "discriminator"].index(saved[1]["stage"]) if saved else -1
 
     coarse = regression.build(half)
     coarse_ema = copy.deepcopy(coarse)
-    if reached <= 1:
-        if reached == 0:
+    G = regression.build(recipe.resolution)
+    G_ema = copy.deepcopy(G)
+    if reached < 1:
+        if reached < 0:
             regression.learn_mapping(coarse)
         regression.learn_drawing(coarse, coarse_ema, half, recipe.coarse_steps, state, "coarse")
-    G = regression.build(recipe.resolution)
-    copy_shared(G, coarse)
-    G_ema = copy.deepcopy(G)
-    if reached <= 2:
+        copy_shared(G, coarse)
+        copy_shared(G_ema, coarse)
+    if reached < 2:
         regression.learn_drawing(G, G_ema, recipe.resolution, recipe.fine_steps, state, "fine")
-        G.load_state_dict(G_ema.state_dict())
-        measure_w_avg(G)
-        G_ema.load_state_dict(G.state_dict())
-    # A G_ema after regression alone, for a first look and as a fallback.
-    write_sheet(regression, G_ema, out / f"{domain}_regression.png")
-    G, G_ema, D = adversarial(regression, G, G_ema, state)
-    measure_w_avg(G_ema)
+        measure_w_avg(G_ema)
+        G.load_state_dict(G_ema.state_dict())  # a regression's average is its better half
+    D, d_loss = learn_discriminator(regression, G, state)
+    G_ema.load_state_dict(G.state_dict())
     write_sheet(regression, G_ema, out / f"{domain}.png")
 
-    record = {"recipe": asdict(recipe), "seconds": round(time.time() - began), "threads": torch.get_num_threads()}
+    record = {"recipe": asdict(recipe), "seconds": round(time.time() - began), "threads": torch.get_num_threads(),
+              "discriminator_loss": round(d_loss, 3)}  # fmt: skip
     model = SourceModel(G=G, G_ema=G_ema, D=D, metadata={"domain": domain, "recipe": json.dumps(asdict(recipe))})
     save_source(out / f"{domain}.safetensors", model, dtype=torch.float16)
     with atomic_path(out / f"{domain}.record.json") as path:
