@@ -22,6 +22,7 @@ RECIPES = {
     "a": {"patch": 4, "width": 96, "layers": 3, "steps": 1400, "batch": 128, "lr": 1e-3, "radius": 0.0, "seed": 101},
     "b": {"patch": 8, "width": 128, "layers": 4, "steps": 1600, "batch": 96, "lr": 1e-3, "radius": 1.5, "seed": 202},
 }  # fmt: skip
+CHECKPOINT_EVERY = 200  # steps
 POOL = 24_000  # pre-rendered training images
 WEIGHT_DECAY = 0.05
 MAX_LOGIT_SCALE = 60.0
@@ -144,7 +145,7 @@ def train(name: str, out: Path, resolution: int) -> None:
             model.logit_scale.clamp_(max=float(torch.tensor(MAX_LOGIT_SCALE).log()))
         if step % 50 == 0:
             print(f"clip {name}: step {step}/{recipe['steps']} loss {loss.item():.3f} {time.time() - began:.0f} s", flush=True)
-        if step % 200 == 199:
+        if (step + 1) % CHECKPOINT_EVERY == 0:
             payload = {"model": model.state_dict(), "optimizer": optimizer.state_dict(),
                        "generator": generator.get_state(), "words": torch.tensor(words.getstate()[1])}  # fmt: skip
             state.save(step + 1, payload)

@@ -21,6 +21,7 @@ RECIPES = {
     "perceptual": {"steps": 900, "batch": 96, "lr": 2e-3, "junk": 0.0, "radius": 0.0, "seed": 303},
     "judge": {"steps": 1600, "batch": 96, "lr": 2e-3, "junk": 0.25, "radius": 1.2, "seed": 404},
 }
+CHECKPOINT_EVERY = 200  # steps
 POOL = 24_000
 FACTOR_WEIGHT = 2.0
 HELD_OUT = 1400
@@ -113,7 +114,7 @@ def train(name: str, out: Path, resolution: int) -> None:
         optimizer.step()
         if step % 50 == 0:
             print(f"{name}: step {step}/{recipe['steps']} loss {loss.item():.3f} {time.time() - began:.0f} s", flush=True)
-        if step % 200 == 199:
+        if (step + 1) % CHECKPOINT_EVERY == 0:
             payload = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "generator": generator.get_state()}
             state.save(step + 1, payload)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from nada.errors import command
 
+CHECKPOINT_EVERY = 250  # steps
 AFFINE_START = 0.3  # scale of the initial modulation weights
 DOMAINS = {"dog": "dog", "face": "person"}  # domain -> species
 
@@ -160,7 +161,7 @@ class _Regression:
             if step % 100 == 0:
                 rate = (step - start + 1) * r.batch / (time.time() - began)
                 print(f"{self.domain}: {tag} {step}/{steps} loss {running:.4f} {rate:.0f} img/s", flush=True)
-            if step % 250 == 249:
+            if (step + 1) % CHECKPOINT_EVERY == 0:
                 state.save(step + 1, snapshot(tag, G=G, G_ema=G_ema, optimizer=optimizer, generator=self.generator))
 
 
@@ -246,7 +247,7 @@ def learn_discriminator(regression: _Regression, G, state):
         running = loss if step == start else 0.98 * running + 0.02 * loss
         if step % 50 == 0:
             print(f"{name}: discriminator {step}/{r.discriminator_steps} loss {running:.3f}", flush=True)
-        if step % 100 == 99:
+        if (step + 1) % CHECKPOINT_EVERY == 0:
             state.save(step + 1, snapshot("discriminator", trainer=trainer, generator=generator))
     return D, running
 
@@ -264,13 +265,12 @@ def train(domain: str, out: Path, recipe: Recipe) -> None:
     regression = _Regression(domain, recipe, out)
     half = recipe.resolution // 2
     state = TrainingState(out / "state", f"source_{domain}_{recipe.resolution}_{recipe.seed}")
-    saved = state.load()
-    reached = ["coarse", "fine", "discriminator"].index(saved[1]["stage"]) if saved else -1
-
     coarse = regression.build(half)
     coarse_ema = copy.deepcopy(coarse)
     G = regression.build(recipe.resolution)
     G_ema = copy.deepcopy(G)
+    saved = state.load()  # after the networks are drawn, since it also restores the random streams
+    reached = ["coarse", "fine", "discriminator"].index(saved[1]["stage"]) if saved else -1
     if reached < 1:
         if reached < 0:
             regression.learn_mapping(coarse)
