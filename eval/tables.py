@@ -2,11 +2,12 @@
 
     python -m eval.tables --settings GROUP.json --scores FILE.csv --out PREFIX
 
-writes PREFIX.csv (numbers), PREFIX.md and PREFIX.tex (for people). Cells are means over seeds with
+writes PREFIX.csv (numbers), PREFIX.md, PREFIX.html and PREFIX.tex (for people). Cells are means over seeds with
 the half-width of a 95 % t interval; arrows, digits and bold come from the metrics themselves.
 """
 
 import argparse
+import html
 import sys
 from dataclasses import dataclass
 
@@ -154,7 +155,10 @@ def footer(scores: pd.DataFrame, columns: list[Metric], k: int) -> list[str]:
     seeds = sorted(runs.groupby(list(SETTING_KEYS), sort=False).seed.nunique().unique())
     if len(seeds):
         number = "–".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
-        lines.append(f"Mean over {number} seeds, ± half-width of the 95 % t interval when n ≥ 2.")
+        if number == "1":
+            lines.append("One seed: no interval, and no claim.")
+        else:
+            lines.append(f"Mean over {number} seeds, ± half-width of the 95 % t interval.")
     lines.append("Bold: best mean of the task's adapted models; the last rows are bounds.")
     return lines
 
@@ -186,6 +190,49 @@ def markdown(table: list[Row], columns: list[Metric], title: str, notes: list[st
     )
     body = frame.to_markdown(index=False, disable_numparse=True)
     return f"**{title}**\n\n{body}\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
+
+
+_PAGE = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #222; }}
+table {{ border-collapse: collapse; }}
+th, td {{ padding: .3rem .8rem; text-align: right; font-variant-numeric: tabular-nums; }}
+th:nth-child(-n+2), td:nth-child(-n+2) {{ text-align: left; }}
+thead th {{ border-bottom: 2px solid #222; }}
+tr.bound td {{ color: #777; }}
+tr.first td {{ border-top: 1px solid #aaa; }}
+</style></head><body><h1>{title}</h1>
+<table><thead><tr>{head}</tr></thead>
+<tbody>
+{body}
+</tbody></table>
+<ul>{notes}</ul></body></html>
+"""
+
+
+def page(table: list[Row], columns: list[Metric], title: str, notes: list[str]) -> str:
+    """One HTML page that needs nothing else: title, table (bounds in grey, a rule between tasks), notes."""
+
+    def text(cell: Cell | None) -> str:
+        if cell is None:
+            return "–"
+        return f"<b>{cell.text('±')}</b>" if cell.best else cell.text("±")
+
+    heads = ["task", "model", *(metric.heading for metric in columns), "seeds"]
+    lines, previous = [], None
+    for row in table:
+        classes = ["bound"] * (row.method in BOUNDS) + ["first"] * (row.task != previous)
+        cells = [html.escape(row.task), html.escape(row.label), *map(text, row.cells)]
+        cells.append(str(row.seeds or "–"))
+        previous = row.task
+        content = "".join(f"<td>{cell}</td>" for cell in cells)
+        lines.append(f'<tr class="{" ".join(classes)}">{content}</tr>')
+    return _PAGE.format(
+        title=html.escape(title),
+        head="".join(f"<th>{html.escape(head)}</th>" for head in heads),
+        body="\n".join(lines),
+        notes="".join(f"<li>{html.escape(note)}</li>" for note in notes),
+    )
 
 
 _LATEX = {
@@ -245,7 +292,7 @@ def members(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def make(group: Group, scores: pd.DataFrame) -> dict[str, str]:
-    """The three files of a group as text: {".csv": …, ".md": …, ".tex": …}."""
+    """The four files of a group as text: {".csv": …, ".md": …, ".html": …, ".tex": …}."""
     wanted = members(group, scores)
     columns = [metrics.metric(name) for name in group.table or DEFAULT_COLUMNS]
     table = rows(wanted, columns)
@@ -254,6 +301,7 @@ def make(group: Group, scores: pd.DataFrame) -> dict[str, str]:
     return {
         ".csv": numbers(table, columns).to_csv(index=False, lineterminator="\n"),
         ".md": markdown(table, columns, title, notes),
+        ".html": page(table, columns, title, notes),
         ".tex": latex(table, columns, title, notes),
     }
 
@@ -264,7 +312,7 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m eval.tables", description=__doc__)
     parser.add_argument("--settings", required=True, help="the group file (JSON)")
     parser.add_argument("--scores", required=True, help="the table of scores (CSV)")
-    parser.add_argument("--out", required=True, help="names to write, without .csv, .md, .tex")
+    parser.add_argument("--out", required=True, help="names to write, without an ending")
     arguments = parser.parse_args(argv)
     group = read_group(arguments.settings)
     print(f"world {group.world}: table of group {group.name}")

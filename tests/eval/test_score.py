@@ -1,6 +1,7 @@
 """Scores, tables and grids of a group, from files to files."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -174,6 +175,16 @@ def test_halves_of_the_references_and_single_seeds_have_no_interval(planted):
     assert "0.980 " in real and "±" not in real and "–" in real
 
 
+def test_the_html_page_holds_the_same_cells_as_the_markdown_and_escapes_text(planted):
+    lines = [line for line in planted[".md"].splitlines() if line.startswith("|")]
+    shown = [cell.strip().strip("*") for line in lines for cell in line.strip("|").split("|")]
+    cells = re.findall(r"<t[hd]>(?:<b>)?(.*?)(?:</b>)?</t[hd]>", planted[".html"])
+    assert cells == [cell for cell in shown if not re.fullmatch(r":?-+:?", cell)]
+    assert planted[".html"].count("<b>") == planted[".md"].count("**") // 2 - 1  # less the title
+    assert "losses &amp; layers" in planted[".html"]
+
+
+
 def test_the_world_is_in_the_title_and_the_footer_says_what_was_measured(planted):
     assert planted[".md"].splitlines()[0] == "**World tiny: losses & layers**"
     assert r"\caption{World tiny: losses \& layers}" in planted[".tex"]
@@ -218,11 +229,11 @@ def test_an_unknown_column_is_an_error_that_lists_the_metrics():
         metric("fidd")
 
 
-def test_the_tables_command_writes_three_files(tiny_world, tmp_path, capsys):
+def test_the_tables_command_writes_four_files(tiny_world, tmp_path, capsys):
     settings = str(tiny_world.folder / "group.json")
     arguments = ["--settings", settings, "--out", str(tmp_path / "t"), "--scores"]
     assert tables.main([*arguments, str(tiny_world.folder / "scores.csv")]) == 0
-    assert {p.name for p in tmp_path.glob("t.*")} == {"t.csv", "t.md", "t.tex"}
+    assert {p.name for p in tmp_path.glob("t.*")} == {"t.csv", "t.md", "t.html", "t.tex"}
     assert tables.main([*arguments, str(tmp_path / "nowhere.csv")]) == 2
     assert "no such scores table" in capsys.readouterr().err
 

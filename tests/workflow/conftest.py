@@ -34,7 +34,7 @@ def run():
     module = pathlib.Path(sys.argv[0]).stem
     names = {
         "adapt": ["/model.safetensors", "/snapshots.safetensors", "/curves.csv", "/run.json", "/cost.json"],
-        "tables": [".csv", ".md", ".tex"],
+        "tables": [".csv", ".md", ".html", ".tex"],
         "galleries": [".png", ".csv"],
     }.get(module, [""])
     for name in names:

@@ -6,12 +6,13 @@ rule table:
         settings=f"{RESULTS}/scores/{{group}}.json",
         scores=f"{RESULTS}/scores/{{group}}.csv",
     output:
-        csv=report(
-            f"{RESULTS}/tables/{{group}}.csv",
+        html=report(
+            f"{RESULTS}/tables/{{group}}.html",
             caption="../report/table.rst",
             category="Tables",
             labels={"group": "{group}"},
         ),
+        csv=f"{RESULTS}/tables/{{group}}.csv",
         md=f"{RESULTS}/tables/{{group}}.md",
         tex=f"{RESULTS}/tables/{{group}}.tex",
     log:
