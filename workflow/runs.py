@@ -20,6 +20,7 @@ RULES = (
     *("look", "observe", "group", "score", "scores", "table", "grid", "html"),
     *("pretrain_world", "pretrain_source", "pretrain_clip", "pretrain_referee"),
 )
+TABLES = ("md", "html")  # a table's files for people; .csv and .tex come with them
 REAL = "real"  # the observation of the reference images themselves
 
 
@@ -205,7 +206,7 @@ class Plan:
 
     def shown(self, *groups):
         """The tables and grids that some groups end in."""
-        tables = [f"{self.results}/tables/{group}.md" for group in groups]
+        tables = [f"{self.results}/tables/{group}.{kind}" for group in groups for kind in TABLES]
         return tables + [f"{self.results}/figures/{group}_grid.png" for group in groups]
 
     def clip_files(self):
