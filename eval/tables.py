@@ -196,7 +196,9 @@ _PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #222; }}
 table {{ border-collapse: collapse; }}
-th, td {{ padding: .3rem .8rem; text-align: right; font-variant-numeric: tabular-nums; }}
+h1 {{ font-size: 1.2rem; }}
+td {{ white-space: nowrap; }}
+th, td {{ padding: .2rem .6rem; text-align: right; font-variant-numeric: tabular-nums; }}
 th:nth-child(-n+2), td:nth-child(-n+2) {{ text-align: left; }}
 thead th {{ border-bottom: 2px solid #222; }}
 tr.bound td {{ color: #777; }}
