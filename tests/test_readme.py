@@ -7,7 +7,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+BLOCKS = re.findall(r"^```\w*\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 TYPED = [
     line.split("#")[0].split("snakemake ", 1)[1].strip()
     for block in BLOCKS
@@ -30,7 +30,7 @@ def test_every_snakemake_line_of_the_readme_is_accepted_as_typed(typed, snakemak
 
 def test_every_make_target_of_the_readme_exists():
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    named = set(re.findall(r"make (\w+)", README))
+    named = set(re.findall(r"(?:^|`)make (\w+)", README, re.MULTILINE))
     assert named and all(re.search(rf"^{name}:", makefile, re.MULTILINE) for name in named)
 
 
