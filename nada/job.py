@@ -7,7 +7,6 @@ and writes the run's artifact, its identity (`run.json`) and its cost (`cost.jso
 import contextlib
 import csv
 import functools
-import hashlib
 import io
 import json
 import math
@@ -39,6 +38,7 @@ from nada.errors import FULL_DISK, UserError
 from nada.images import load_images, to_tensor
 from nada.manifest import read_weights, verify_weights
 from nada.settings import read_settings, resolved
+from nada.streams import stream_seed
 from nada.stylegan2.checkpoints import SourceModel, load_source
 from nada.training_state import TrainingState, state_key
 
@@ -372,12 +372,6 @@ def run_name(settings: dict) -> str:
     variant = settings["variant"] + (f"-{shots}shot" if shots else "")
     variant += f"-{start}" if start != "source" else ""
     return f"{settings['task']}/{settings['method']}-{variant}/seed{settings['seed']}"
-
-
-def stream_seed(*parts) -> int:
-    """A seed in [0, 2^63) for the random stream that `parts` (strings, numbers) name."""
-    digest = hashlib.sha256(canonical_json(list(parts)).encode()).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
 
 
 def read_run_file(path) -> dict:

@@ -5,12 +5,12 @@ A run is world x task x method x variant x shots x warm start x seed, with at mo
 """
 
 import ast
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from baselines import registry
+from nada.streams import stream_seed
 from workflow.config import ConfigError, check_files, load, merge, nearest
 
 DEFAULT_SHOTS, DEFAULT_WARM_START = 0, "source"
@@ -67,12 +67,6 @@ class Run:
 
 def run_id(setting, seed):
     return f"{setting.task}/{setting.name}/seed{seed}"
-
-
-def stream_seed(*identity):
-    """A seed in [0, 2^63) from the parts of an identity, the same on every machine and release."""
-    text = json.dumps([str(part) for part in identity])
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
 def latent_seed(task, seed):
