@@ -32,7 +32,9 @@ def publish(results: Path, out: Path) -> list[Path]:
     """
     for pattern in NEEDED:
         if not any(results.glob(pattern)):
-            raise UserError(f"{results}: there is no {pattern}; finish the run first: snakemake all.")
+            raise UserError(
+                f"{results}: there is no {pattern}; finish the run first: snakemake all."
+            )
     files = sorted(path for pattern in KEPT for path in results.glob(pattern) if path.is_file())
     fresh = out.with_name(f".{out.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
@@ -50,7 +52,9 @@ def main(argv=None) -> None:
     """Command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m workflow.publish", description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results/mini"), help="a finished run")
-    parser.add_argument("--out", type=Path, default=Path("results/published"), help="what to replace")
+    parser.add_argument(
+        "--out", type=Path, default=Path("results/published"), help="what to replace"
+    )
     arguments = parser.parse_args(argv)
     files = publish(arguments.results, arguments.out)
     print(f"published {len(files)} files of {arguments.results} -> {arguments.out}")

@@ -184,7 +184,6 @@ def test_the_html_page_holds_the_same_cells_as_the_markdown_and_escapes_text(pla
     assert "losses &amp; layers" in planted[".html"]
 
 
-
 def test_the_world_is_in_the_title_and_the_footer_says_what_was_measured(planted):
     assert planted[".md"].splitlines()[0] == "**World tiny: losses & layers**"
     assert r"\caption{World tiny: losses \& layers}" in planted[".tex"]

@@ -103,7 +103,11 @@ MISTAKES = [
         "variant 'manual_layers' of method 'nada': layers.manual is empty",
     ),
     (f"{NADA}/layers/manual", ["a"], "'methods.nada.settings.layers.manual[0]' is \"a\"; a whole"),
-    ("tasks/dog2cat/references/count", 99, "'tasks.dog2cat.references.count' is 99; at least 100 is wanted."),
+    (
+        "tasks/dog2cat/references/count",
+        99,
+        "'tasks.dog2cat.references.count' is 99; at least 100 is wanted.",
+    ),
     ("evaluation/fid_images", 49, "'evaluation.fid_images' is 49; at least 50 is wanted."),
     ("evaluation/k_medoids", 301, "is 301, more clusters than the 300 images"),
     ("evaluation/gallery_images", 1001, "is 1001, more than the 1000 images of"),

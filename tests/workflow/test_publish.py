@@ -14,7 +14,13 @@ def make(folder, *names):
 
 def test_tables_grids_scores_and_records_are_kept_and_weights_are_not(tmp_path):
     results, out = tmp_path / "mini", tmp_path / "published"
-    kept = ["scores.csv", "tables/a.md", "figures/a_grid.png", f"{RUN}/run.json", f"{RUN}/cost.json"]
+    kept = [
+        "scores.csv",
+        "tables/a.md",
+        "figures/a_grid.png",
+        f"{RUN}/run.json",
+        f"{RUN}/cost.json",
+    ]
     make(results, *kept, f"{RUN}/model.safetensors", "observations/dog2cat/nada-global.npz")
     make(out, "tables/old.md")
     publish(results, out)

@@ -29,7 +29,10 @@ def test_templates_name_no_style_and_no_species():
 def test_the_style_word_is_told_more_often_of_a_sketch_than_of_a_photo():
     rng = random.Random(0)
     share = {
-        style: sum(any(w in caption(1, STYLES.index(style), rng).split() for w in STYLE_WORDS[style]) for _ in range(800))
+        style: sum(
+            any(w in caption(1, STYLES.index(style), rng).split() for w in STYLE_WORDS[style])
+            for _ in range(800)
+        )
         for style in ("photo", "sketch")
     }
     assert share["sketch"] > 1.5 * share["photo"]

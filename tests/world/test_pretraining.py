@@ -48,7 +48,9 @@ def test_an_interrupted_clip_training_ends_with_the_same_bytes(tiny, monkeypatch
 
 
 @pytest.mark.parametrize(("name", "load"), [("judge", load_judge), ("perceptual", load_perceptual)])
-def test_an_interrupted_referee_training_ends_with_the_same_bytes(tiny, monkeypatch, tmp_path, name, load):
+def test_an_interrupted_referee_training_ends_with_the_same_bytes(
+    tiny, monkeypatch, tmp_path, name, load
+):
     pretrain_referee.train(name, tmp_path / "whole", 32)
     interrupted(monkeypatch, lambda: pretrain_referee.train(name, tmp_path / "parts", 32))
     whole, parts = (tmp_path / n / f"{name}.safetensors" for n in ("whole", "parts"))
@@ -57,7 +59,9 @@ def test_an_interrupted_referee_training_ends_with_the_same_bytes(tiny, monkeypa
 
 
 @pytest.mark.parametrize("steps", [(5, 2, 2), (2, 5, 2), (2, 2, 5)], ids=["coarse", "fine", "D"])
-def test_a_source_training_interrupted_in_any_stage_ends_with_the_same_bytes(monkeypatch, tmp_path, steps):
+def test_a_source_training_interrupted_in_any_stage_ends_with_the_same_bytes(
+    monkeypatch, tmp_path, steps
+):
     monkeypatch.setattr(pretrain_source, "CHECKPOINT_EVERY", 3)
     coarse, fine, discriminator = steps
     recipe = pretrain_source.Recipe(

@@ -13,7 +13,9 @@ def test_a_smaller_set_is_a_prefix_of_a_larger_one():
 
 
 def test_domains_draw_different_scenes():
-    assert not np.array_equal(reference_images("cat", "cat", "photo", 3, 32), reference_images("x", "cat", "photo", 3, 32))
+    assert not np.array_equal(
+        reference_images("cat", "cat", "photo", 3, 32), reference_images("x", "cat", "photo", 3, 32)
+    )
 
 
 def test_an_unknown_domain_and_a_bad_count_are_one_sentence_each(tmp_path, capsys):

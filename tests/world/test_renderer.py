@@ -33,7 +33,9 @@ def test_images_are_finite_and_in_range_for_every_species_and_style():
 def test_the_same_scene_is_the_same_picture_whatever_else_is_in_the_batch():
     species, u, style = scenes()
     together = render(species, u, style, 32)
-    alone = torch.cat([render(species[i : i + 1], u[i : i + 1], style[i : i + 1], 32) for i in range(len(u))])
+    alone = torch.cat(
+        [render(species[i : i + 1], u[i : i + 1], style[i : i + 1], 32) for i in range(len(u))]
+    )
     torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
 
 
@@ -85,4 +87,6 @@ def test_hue_saturation_value_agree_with_the_standard_library():
 
 def test_a_wrong_number_of_uniforms_is_named():
     with pytest.raises(ValueError, match=f"expected \\[B, {NUM_UNIFORMS}\\]"):
-        render(torch.zeros(1, dtype=torch.long), torch.rand(1, 3), torch.zeros(1, dtype=torch.long), 32)
+        render(
+            torch.zeros(1, dtype=torch.long), torch.rand(1, 3), torch.zeros(1, dtype=torch.long), 32
+        )

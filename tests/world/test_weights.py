@@ -29,9 +29,13 @@ def test_every_file_has_its_hash_and_every_network_its_record():
 
 def test_the_recorded_figures_pass_the_bars_and_a_missed_bar_is_named():
     files = MANIFEST["files"]
-    flat = {f"{n}.{k}": v for n in NETWORKS for k, v in files[f"{n}.safetensors"]["figures"].items()}
+    flat = {
+        f"{n}.{k}": v for n in NETWORKS for k, v in files[f"{n}.safetensors"]["figures"].items()
+    }
     assert failures(flat) == []
-    assert failures({**flat, "judge.species": 0.5}) == ["judge.species is 0.500, the bar is at least 0.97"]
+    assert failures({**flat, "judge.species": 0.5}) == [
+        "judge.species is 0.500, the bar is at least 0.97"
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -46,12 +50,18 @@ def test_the_judge_tells_dogs_from_cats_and_both_from_noise(pictures):
         called = judge(images)["class_logits"].argmax(1)
         assert (called == judge.class_names.index(species)).float().mean() >= 0.97
     noise = torch.randn(100, 3, 32, 32, generator=torch.Generator().manual_seed(0)).clamp(-1, 1)
-    assert (judge(noise)["class_logits"].argmax(1) == len(judge.class_names) - 1).float().mean() > 0.9
+    assert (
+        judge(noise)["class_logits"].argmax(1) == len(judge.class_names) - 1
+    ).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("name", ["a", "b"])
 def test_each_clip_names_dogs_and_cats_without_having_seen_these(name, pictures):
-    spec = {"name": name, "config": str(WEIGHTS / f"clip_{name}.json"), "weights": str(WEIGHTS / f"clip_{name}.safetensors")}
+    spec = {
+        "name": name,
+        "config": str(WEIGHTS / f"clip_{name}.json"),
+        "weights": str(WEIGHTS / f"clip_{name}.safetensors"),
+    }
     clip = load_clip({**spec, "weight": 1.0}, torch.device("cpu"))
     texts = clip.encode_texts(["a dog", "a cat"])
     for i, species in enumerate(("dog", "cat")):
@@ -61,12 +71,17 @@ def test_each_clip_names_dogs_and_cats_without_having_seen_these(name, pictures)
 
 
 def test_the_source_generator_draws_dogs_and_its_discriminator_has_learnt(pictures):
-    source, judge = load_source(WEIGHTS / "dog.safetensors"), load_judge(WEIGHTS / "judge.safetensors")
+    source, judge = (
+        load_source(WEIGHTS / "dog.safetensors"),
+        load_judge(WEIGHTS / "judge.safetensors"),
+    )
     G, D = source.G_ema.eval(), source.D.eval()
     z = torch.randn(200, G.config["z_dim"], generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         images = G.synthesis(G.broadcast(G.mapping(z)), noise_mode="const")
-        assert (judge(images)["class_logits"].argmax(1) == judge.class_names.index("dog")).float().mean() >= 0.95
+        assert (
+            judge(images)["class_logits"].argmax(1) == judge.class_names.index("dog")
+        ).float().mean() >= 0.95
         assert D(pictures["dog"]).mean() > D(images[:100]).mean()
 
 

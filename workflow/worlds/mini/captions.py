@@ -30,8 +30,10 @@ TEMPLATES = tuple((Path(__file__).parent / "templates.txt").read_text().split("\
 
 _OTHER_WORDS = ("a", "the", "of", "this", "is", "one", "my", "picture", "image", "view", "close", "up",
                 "good", "nice", "small", "here", "in", "style")  # fmt: skip
-VOCABULARY = _OTHER_WORDS + tuple(w for words in SPECIES_WORDS.values() for w in words) + tuple(
-    w for words in STYLE_WORDS.values() for w in words
+VOCABULARY = (
+    _OTHER_WORDS
+    + tuple(w for words in SPECIES_WORDS.values() for w in words)
+    + tuple(w for words in STYLE_WORDS.values() for w in words)
 )
 CONTEXT_LENGTH = 12
 

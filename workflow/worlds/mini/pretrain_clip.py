@@ -74,11 +74,15 @@ def zero_shot(model, tokenizer, images, labels, words, keep=None) -> float:
     with torch.no_grad():
         text = torch.stack(
             [
-                model.encode_text(tokenizer([t.format(w) for t in TEMPLATES]), normalize=True).mean(0)
+                model.encode_text(tokenizer([t.format(w) for t in TEMPLATES]), normalize=True).mean(
+                    0
+                )
                 for w in words
             ]
         )
-        features = torch.cat([model.encode_image(part, normalize=True) for part in images.split(200)])
+        features = torch.cat(
+            [model.encode_image(part, normalize=True) for part in images.split(200)]
+        )
         hit = (features @ text.T).argmax(dim=1) == labels
     return float((hit if keep is None else hit[keep]).float().mean())
 
@@ -105,8 +109,13 @@ def train(name: str, out: Path, resolution: int) -> None:
     model = open_clip.model.CLIP(
         embed_dim=config["embed_dim"], vision_cfg=config["vision_cfg"], text_cfg=config["text_cfg"]
     )
-    print(f"clip {name}: {sum(p.numel() for p in model.parameters()):,} parameters, {recipe}", flush=True)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=recipe["lr"], weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98))
+    print(
+        f"clip {name}: {sum(p.numel() for p in model.parameters()):,} parameters, {recipe}",
+        flush=True,
+    )
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=recipe["lr"], weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98)
+    )
 
     species, style, u = sample_scenes(POOL, generator)
     pool = render_uint8(species, style, u, resolution)
@@ -130,11 +139,16 @@ def train(name: str, out: Path, resolution: int) -> None:
         if recipe["radius"] and step % 2:  # every other step on adversarial images
             images.requires_grad_(True)
             attack = contrastive_loss(
-                model.encode_image(images, normalize=True), text.detach(), tokens, model.logit_scale.exp().detach()
+                model.encode_image(images, normalize=True),
+                text.detach(),
+                tokens,
+                model.logit_scale.exp().detach(),
             )
             (gradient,) = torch.autograd.grad(attack, images)
             radius = recipe["radius"] * torch.rand(len(images), 1, 1, 1, generator=generator)
-            images = (images + radius * F.normalize(gradient.flatten(1), dim=1).view_as(images)).detach()
+            images = (
+                images + radius * F.normalize(gradient.flatten(1), dim=1).view_as(images)
+            ).detach()
         loss = contrastive_loss(
             model.encode_image(images, normalize=True), text, tokens, model.logit_scale.exp()
         )
@@ -144,7 +158,10 @@ def train(name: str, out: Path, resolution: int) -> None:
         with torch.no_grad():
             model.logit_scale.clamp_(max=float(torch.tensor(MAX_LOGIT_SCALE).log()))
         if step % 50 == 0:
-            print(f"clip {name}: step {step}/{recipe['steps']} loss {loss.item():.3f} {time.time() - began:.0f} s", flush=True)
+            print(
+                f"clip {name}: step {step}/{recipe['steps']} loss {loss.item():.3f} {time.time() - began:.0f} s",
+                flush=True,
+            )
         if (step + 1) % CHECKPOINT_EVERY == 0:
             payload = {"model": model.state_dict(), "optimizer": optimizer.state_dict(),
                        "generator": generator.get_state(), "words": torch.tensor(words.getstate()[1])}  # fmt: skip
@@ -163,12 +180,21 @@ def train(name: str, out: Path, resolution: int) -> None:
     }
     print(f"clip {name}: {figures}", flush=True)
     out.mkdir(parents=True, exist_ok=True)
-    weights = {key: value.half().contiguous() for key, value in model.state_dict().items() if value.is_floating_point()}
+    weights = {
+        key: value.half().contiguous()
+        for key, value in model.state_dict().items()
+        if value.is_floating_point()
+    }
     with atomic_path(out / f"clip_{name}.safetensors") as path:
         save_file(weights, path, metadata={"config": json.dumps(config)})
     with atomic_path(out / f"clip_{name}.json") as path:
         path.write_text(json.dumps(config, indent=1) + "\n")
-    record = {"recipe": recipe, "figures": figures, "seconds": round(time.time() - began), "threads": torch.get_num_threads()}
+    record = {
+        "recipe": recipe,
+        "figures": figures,
+        "seconds": round(time.time() - began),
+        "threads": torch.get_num_threads(),
+    }
     with atomic_path(out / f"clip_{name}.record.json") as path:
         path.write_text(json.dumps(record, indent=1) + "\n")
 
@@ -177,7 +203,9 @@ def train(name: str, out: Path, resolution: int) -> None:
 def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--name", choices=sorted(RECIPES), required=True, help="which model")
-    parser.add_argument("--out", type=Path, required=True, help="folder for weights, config and record")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for weights, config and record"
+    )
     parser.add_argument("--resolution", type=int, default=32, help="image side in pixels")
     arguments = parser.parse_args(argv)
     train(arguments.name, arguments.out, arguments.resolution)

@@ -34,10 +34,14 @@ def soften(images, generator, noise: float = 0.10):
     from torch.nn import functional as F
 
     n = len(images)
-    share = torch.rand(n, 1, 1, 1, generator=generator) * (torch.rand(n, 1, 1, 1, generator=generator) < 0.5)
+    share = torch.rand(n, 1, 1, 1, generator=generator) * (
+        torch.rand(n, 1, 1, 1, generator=generator) < 0.5
+    )
     blurred = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     images = images + share * (blurred - images)
-    return images + noise * torch.rand(n, 1, 1, 1, generator=generator) * torch.randn(images.shape, generator=generator)
+    return images + noise * torch.rand(n, 1, 1, 1, generator=generator) * torch.randn(
+        images.shape, generator=generator
+    )
 
 
 def loss_of(output: dict, classes, styles, factors, junk_rows):
@@ -76,7 +80,9 @@ def train(name: str, out: Path, resolution: int) -> None:
     torch.manual_seed(recipe["seed"])
     generator = torch.Generator().manual_seed(recipe["seed"])
     network = {"perceptual": PerceptualNet, "judge": JudgeNet}[name](SPECIES, STYLES, FACTORS)
-    print(f"{name}: {sum(p.numel() for p in network.parameters()):,} parameters, {recipe}", flush=True)
+    print(
+        f"{name}: {sum(p.numel() for p in network.parameters()):,} parameters, {recipe}", flush=True
+    )
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe["lr"], weight_decay=0.02)
     species, style, u = sample_scenes(POOL, generator)
     pool, labels = render_uint8(species, style, u, resolution), factors(species, u)
@@ -107,15 +113,24 @@ def train(name: str, out: Path, resolution: int) -> None:
             attack = F.cross_entropy(network(images)["class_logits"], classes)
             (gradient,) = torch.autograd.grad(attack, images)
             radius = recipe["radius"] * torch.rand(len(images), 1, 1, 1, generator=generator)
-            images = (images + radius * F.normalize(gradient.flatten(1), dim=1).view_as(images)).detach()
+            images = (
+                images + radius * F.normalize(gradient.flatten(1), dim=1).view_as(images)
+            ).detach()
         loss = loss_of(network(images), classes, style[rows], labels[rows], junk_rows)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
         if step % 50 == 0:
-            print(f"{name}: step {step}/{recipe['steps']} loss {loss.item():.3f} {time.time() - began:.0f} s", flush=True)
+            print(
+                f"{name}: step {step}/{recipe['steps']} loss {loss.item():.3f} {time.time() - began:.0f} s",
+                flush=True,
+            )
         if (step + 1) % CHECKPOINT_EVERY == 0:
-            payload = {"network": network.state_dict(), "optimizer": optimizer.state_dict(), "generator": generator.get_state()}
+            payload = {
+                "network": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "generator": generator.get_state(),
+            }
             state.save(step + 1, payload)
 
     network.eval()
@@ -128,16 +143,25 @@ def train(name: str, out: Path, resolution: int) -> None:
         figures = {
             "species": float((output["class_logits"].argmax(1) == species).float().mean()),
             "style": float((output["style_logits"].argmax(1) == style).float().mean()),
-            "factor_correlation": dict(zip(FACTORS, correlations(output["factors"], factors(species, u)), strict=True)),
+            "factor_correlation": dict(
+                zip(FACTORS, correlations(output["factors"], factors(species, u)), strict=True)
+            ),
             "held_out_images": HELD_OUT,
         }
         if recipe["junk"]:
             garbage = junk(images[:HELD_OUT_JUNK], held_out)
-            figures["none_of_these_on_junk"] = float((network(garbage)["class_logits"].argmax(1) == none_class).float().mean())
+            figures["none_of_these_on_junk"] = float(
+                (network(garbage)["class_logits"].argmax(1) == none_class).float().mean()
+            )
             figures["held_out_junk"] = HELD_OUT_JUNK
     print(f"{name}: {figures}", flush=True)
     out.mkdir(parents=True, exist_ok=True)
-    record = {"recipe": recipe, "figures": figures, "seconds": round(time.time() - began), "threads": torch.get_num_threads()}
+    record = {
+        "recipe": recipe,
+        "figures": figures,
+        "seconds": round(time.time() - began),
+        "threads": torch.get_num_threads(),
+    }
     save_network(out / f"{name}.safetensors", network, {"recipe": json.dumps(recipe)})
     with atomic_path(out / f"{name}.record.json") as path:
         path.write_text(json.dumps(record, indent=1) + "\n")

@@ -104,7 +104,13 @@ class _Regression:
 
         r = self.recipe
         G = Generator(
-            resolution, r.z_dim, r.style_dim, r.channel_base, r.channel_max, r.mapping_layers, r.mapping_lr_mul
+            resolution,
+            r.z_dim,
+            r.style_dim,
+            r.channel_base,
+            r.channel_max,
+            r.mapping_layers,
+            r.mapping_lr_mul,
         )
         with torch.no_grad():  # a regression starts better from weak modulation
             for name, weight in G.synthesis.named_parameters():
@@ -128,7 +134,10 @@ class _Regression:
             loss.backward()
             optimizer.step()
             if step % 500 == 0:
-                print(f"{self.domain}: mapping {step}/{r.mapping_steps} mse {loss.item():.4f}", flush=True)
+                print(
+                    f"{self.domain}: mapping {step}/{r.mapping_steps} mse {loss.item():.4f}",
+                    flush=True,
+                )
 
     def learn_drawing(self, G, G_ema, resolution: int, steps: int, state, tag: str) -> None:
         import torch
@@ -160,9 +169,15 @@ class _Regression:
             running = loss.item() if step == start else 0.99 * running + 0.01 * loss.item()
             if step % 100 == 0:
                 rate = (step - start + 1) * r.batch / (time.time() - began)
-                print(f"{self.domain}: {tag} {step}/{steps} loss {running:.4f} {rate:.0f} img/s", flush=True)
+                print(
+                    f"{self.domain}: {tag} {step}/{steps} loss {running:.4f} {rate:.0f} img/s",
+                    flush=True,
+                )
             if (step + 1) % CHECKPOINT_EVERY == 0:
-                state.save(step + 1, snapshot(tag, G=G, G_ema=G_ema, optimizer=optimizer, generator=self.generator))
+                state.save(
+                    step + 1,
+                    snapshot(tag, G=G, G_ema=G_ema, optimizer=optimizer, generator=self.generator),
+                )
 
 
 def follow(ema, model, decay: float) -> None:
@@ -178,7 +193,11 @@ def follow(ema, model, decay: float) -> None:
 
 def snapshot(stage: str, *, generator, **parts) -> dict:
     """Everything a stage needs to go on, as plain tensors and dicts."""
-    return {"stage": stage, "generator": generator.get_state(), **{k: v.state_dict() for k, v in parts.items()}}
+    return {
+        "stage": stage,
+        "generator": generator.get_state(),
+        **{k: v.state_dict() for k, v in parts.items()},
+    }
 
 
 def restore(saved: dict, *, generator, **parts) -> None:
@@ -246,7 +265,10 @@ def learn_discriminator(regression: _Regression, G, state):
             trainer.r1_step(real)
         running = loss if step == start else 0.98 * running + 0.02 * loss
         if step % 50 == 0:
-            print(f"{name}: discriminator {step}/{r.discriminator_steps} loss {running:.3f}", flush=True)
+            print(
+                f"{name}: discriminator {step}/{r.discriminator_steps} loss {running:.3f}",
+                flush=True,
+            )
         if (step + 1) % CHECKPOINT_EVERY == 0:
             state.save(step + 1, snapshot("discriminator", trainer=trainer, generator=generator))
     return D, running
@@ -287,7 +309,9 @@ def train(domain: str, out: Path, recipe: Recipe) -> None:
 
     record = {"recipe": asdict(recipe), "seconds": round(time.time() - began), "threads": torch.get_num_threads(),
               "discriminator_loss": round(d_loss, 3)}  # fmt: skip
-    model = SourceModel(G=G, G_ema=G_ema, D=D, metadata={"domain": domain, "recipe": json.dumps(asdict(recipe))})
+    model = SourceModel(
+        G=G, G_ema=G_ema, D=D, metadata={"domain": domain, "recipe": json.dumps(asdict(recipe))}
+    )
     save_source(out / f"{domain}.safetensors", model, dtype=torch.float16)
     with atomic_path(out / f"{domain}.record.json") as path:
         path.write_text(json.dumps(record, indent=1) + "\n")
@@ -305,10 +329,16 @@ def write_sheet(regression: _Regression, G_ema, path: Path) -> None:
     kinds = torch.full((36,), regression.species)
     real = render_uint8(kinds, torch.zeros_like(kinds), uniforms(z), r.resolution)
     with torch.no_grad():
-        fake = G_ema.synthesis(G_ema.broadcast(G_ema.mapping(z, skip_w_avg_update=True)), noise_mode="const")
+        fake = G_ema.synthesis(
+            G_ema.broadcast(G_ema.mapping(z, skip_w_avg_update=True)), noise_mode="const"
+        )
     fake = ((fake + 1) * 127.5 + 0.5).clamp(0, 255).to(torch.uint8)
     rows = [part for i in range(0, 36, 12) for part in (real[i : i + 12], fake[i : i + 12])]
-    grid = torch.stack(rows).permute(0, 3, 1, 4, 2).reshape(len(rows) * r.resolution, 12 * r.resolution, 3)
+    grid = (
+        torch.stack(rows)
+        .permute(0, 3, 1, 4, 2)
+        .reshape(len(rows) * r.resolution, 12 * r.resolution, 3)
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(grid.numpy()).resize((12 * 96, len(rows) * 96), Image.NEAREST).save(path)
 
@@ -316,8 +346,12 @@ def write_sheet(regression: _Regression, G_ema, path: Path) -> None:
 @command
 def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--domain", choices=sorted(DOMAINS), required=True, help="which source domain")
-    parser.add_argument("--out", type=Path, required=True, help="folder for weights, sheet and record")
+    parser.add_argument(
+        "--domain", choices=sorted(DOMAINS), required=True, help="which source domain"
+    )
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for weights, sheet and record"
+    )
     parser.add_argument("--threads", type=int, default=1, help="CPU threads")
     arguments = parser.parse_args(argv)
     import torch

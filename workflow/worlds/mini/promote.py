@@ -45,25 +45,36 @@ def source_figures(build: Path, domain: str) -> dict:
     from workflow.worlds.mini.pretrain_source import DOMAINS
     from workflow.worlds.mini.references import reference_images
 
-    judge, perceptual = load_judge(build / "judge.safetensors"), load_perceptual(build / "perceptual.safetensors")
+    judge, perceptual = (
+        load_judge(build / "judge.safetensors"),
+        load_perceptual(build / "perceptual.safetensors"),
+    )
     G = load_source(build / f"{domain}.safetensors").G_ema
     z = torch.randn(MEASURED, G.config["z_dim"], generator=torch.Generator().manual_seed(5))
     with torch.no_grad():
-        fake = torch.cat([G.synthesis(G.broadcast(G.mapping(part)), noise_mode="const") for part in z.split(100)])
+        fake = torch.cat(
+            [G.synthesis(G.broadcast(G.mapping(part)), noise_mode="const") for part in z.split(100)]
+        )
         fake = to_tensor(to_uint8(fake))
 
         def look(images):
-            verdict = torch.cat([judge(part)["class_logits"].argmax(1) for part in images.split(200)])
+            verdict = torch.cat(
+                [judge(part)["class_logits"].argmax(1) for part in images.split(200)]
+            )
             features = torch.cat([perceptual.features(part) for part in images.split(200)]).numpy()
             return verdict, gaussian_statistic(features)
 
         verdict, generated = look(fake)
-        own = to_tensor(reference_images(domain, DOMAINS[domain], "photo", MEASURED, fake.shape[-1]))
+        own = to_tensor(
+            reference_images(domain, DOMAINS[domain], "photo", MEASURED, fake.shape[-1])
+        )
         other = to_tensor(reference_images("cat", "cat", "photo", MEASURED, fake.shape[-1]))
         renders, cats = look(own)[1], look(other)[1]
     between = fid(renders, cats)
     return {
-        "judged_own_class": float((verdict == judge.class_names.index(DOMAINS[domain])).float().mean()),
+        "judged_own_class": float(
+            (verdict == judge.class_names.index(DOMAINS[domain])).float().mean()
+        ),
         "judged_none_of_these": float((verdict == len(judge.class_names) - 1).float().mean()),
         "fid_to_renders": round(fid(generated, renders), 4),
         "fid_dog_to_cat_renders": round(between, 4),
@@ -73,8 +84,16 @@ def source_figures(build: Path, domain: str) -> dict:
 
 def failures(figures: dict[str, float]) -> list[str]:
     """One sentence for every bar that the flat figures miss."""
-    missed = [f"{k} is {figures[k]:.3f}, the bar is at least {v}" for k, v in BARS.items() if figures[k] < v]
-    return missed + [f"{k} is {figures[k]:.3f}, the bar is at most {v}" for k, v in CEILINGS.items() if figures[k] > v]
+    missed = [
+        f"{k} is {figures[k]:.3f}, the bar is at least {v}"
+        for k, v in BARS.items()
+        if figures[k] < v
+    ]
+    return missed + [
+        f"{k} is {figures[k]:.3f}, the bar is at most {v}"
+        for k, v in CEILINGS.items()
+        if figures[k] > v
+    ]
 
 
 def promote(build: Path) -> None:
@@ -84,17 +103,25 @@ def promote(build: Path) -> None:
     records = {}
     for name in NETWORKS:
         if not (build / f"{name}.safetensors").is_file():
-            raise UserError(f"{build / (name + '.safetensors')} is missing; train it first (see docs/mini-world.md).")
+            raise UserError(
+                f"{build / (name + '.safetensors')} is missing; train it first (see docs/mini-world.md)."
+            )
         records[name] = json.loads((build / f"{name}.record.json").read_text())
     records["dog"]["figures"] = source_figures(build, "dog")
-    flat = {f"{name}.{key}": value for name, record in records.items() for key, value in record["figures"].items()}
+    flat = {
+        f"{name}.{key}": value
+        for name, record in records.items()
+        for key, value in record["figures"].items()
+    }
     for key, value in flat.items():
         print(f"{key}: {value}")
     if missed := failures(flat):
         raise UserError("not promoted: " + "; ".join(missed) + ".")
     total = sum((build / f"{name}.safetensors").stat().st_size for name in NETWORKS)
     if total > SIZE_LIMIT:
-        raise UserError(f"not promoted: the weights weigh {total / 2**20:.1f} MiB, the limit is {SIZE_LIMIT / 2**20:.0f}.")
+        raise UserError(
+            f"not promoted: the weights weigh {total / 2**20:.1f} MiB, the limit is {SIZE_LIMIT / 2**20:.0f}."
+        )
     WEIGHTS.mkdir(exist_ok=True)
     files = {}
     for name, record in records.items():
@@ -107,14 +134,21 @@ def promote(build: Path) -> None:
             recipe=record["recipe"], seed=record["recipe"]["seed"], figures=record["figures"],
             seconds=record["seconds"], threads=record["threads"], device="cpu",
         )  # fmt: skip
-    write_json(WEIGHTS / "manifest.json", {"date": datetime.date.today().isoformat(), "files": files})
+    write_json(
+        WEIGHTS / "manifest.json", {"date": datetime.date.today().isoformat(), "files": files}
+    )
     print(f"promoted {len(files)} files, {total / 2**20:.1f} MiB -> {WEIGHTS}")
 
 
 @command
 def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--build", type=Path, default=Path("results/world_build"), help="folder of the pre-trainings")
+    parser.add_argument(
+        "--build",
+        type=Path,
+        default=Path("results/world_build"),
+        help="folder of the pre-trainings",
+    )
     promote(parser.parse_args(argv).build)
 
 

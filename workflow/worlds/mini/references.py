@@ -1,6 +1,6 @@
 """Draw the real images of a domain of the mini world: the target side of every measurement.
 
-    python -m workflow.worlds.mini.references --domain cat --count 1000 --out cat.npz
+python -m workflow.worlds.mini.references --domain cat --count 1000 --out cat.npz
 """
 
 from __future__ import annotations
@@ -42,12 +42,19 @@ def main(argv=None) -> None:
     world = yaml.safe_load(WORLD.read_text())
     domains = world["references"]["domains"]
     if arguments.domain not in domains:
-        raise UserError(f"domain '{arguments.domain}': the mini world has {', '.join(domains)}; choose one of them.")
+        raise UserError(
+            f"domain '{arguments.domain}': the mini world has {', '.join(domains)}; choose one of them."
+        )
     if not 1 <= arguments.count <= LARGEST:
         raise UserError(f"count {arguments.count}: must be 1..{LARGEST}.")
     from nada.images import save_images
 
-    images = reference_images(arguments.domain, **domains[arguments.domain], count=arguments.count, resolution=world["resolution"])
+    images = reference_images(
+        arguments.domain,
+        **domains[arguments.domain],
+        count=arguments.count,
+        resolution=world["resolution"],
+    )
     save_images(arguments.out, images)
     print(f"{arguments.count} real images of {arguments.domain} -> {arguments.out}")
 

@@ -202,7 +202,9 @@ def _fur_colour(table: _Table, u: dict[str, torch.Tensor], palette: Palette) -> 
 
 def _background_colour(u: dict[str, torch.Tensor], palette: Palette) -> torch.Tensor:
     rgb = hsv_to_rgb(
-        u["background_hue"], 0.15 + 0.45 * u["background_saturation"], 0.35 + 0.55 * u["background_value"]
+        u["background_hue"],
+        0.15 + 0.45 * u["background_saturation"],
+        0.35 + 0.55 * u["background_value"],
     )
     return _recolour(rgb, palette)
 
@@ -234,7 +236,9 @@ def factors(species: torch.Tensor, u: torch.Tensor, palette: Palette = STANDARD)
     named = _named(u)
     table = _Table(species, u.device)
     pose = [2 * named[name] - 1 for name in FACTORS[:5]]
-    colours = torch.cat([_background_colour(named, palette), _fur_colour(table, named, palette)], dim=1)
+    colours = torch.cat(
+        [_background_colour(named, palette), _fur_colour(table, named, palette)], dim=1
+    )
     return torch.cat([torch.stack(pose, dim=1), 2 * colours - 1], dim=1)
 
 
@@ -257,171 +261,242 @@ def render(
     Returns:
         float32 [B, 3, resolution, resolution] in [-1, 1].
     """
-    v = _named(u)
-    t = _Table(species, u.device)
-    batch = len(u)
-
-    def column(values: torch.Tensor) -> torch.Tensor:
-        return values[:, None, None]
-
-    # Face coordinates: undo shift, rotation and scale.
-    axis = (torch.arange(resolution, device=u.device) + 0.5) / resolution * 2 - 1
-    grid_y, grid_x = torch.meshgrid(axis, axis, indexing="ij")
-    scale = column(_pose(v, "scale"))
-    px = grid_x[None] - column(_pose(v, "shift_x"))
-    py = grid_y[None] - column(_pose(v, "shift_y"))
-    cos, sin = column(torch.cos(_pose(v, "rotation"))), column(torch.sin(_pose(v, "rotation")))
-    x, y = (px * cos + py * sin) / scale, (py * cos - px * sin) / scale
-    pixel = 2 / resolution / scale
-
-    # Colours.
-    fur = _fur_colour(t, v, palette)
-    iris = _recolour(_along(t.palette(_IRIS), v["iris"]), palette)
-    dark = torch.full_like(fur, 0.06)
-    white = torch.full_like(fur, 0.96)
-    background = _background_colour(v, palette)
-    gradient = 1.08 - 0.16 * (grid_y[None, None] + 1)
-    canvas = _Canvas((background[:, :, None, None] * gradient).clamp(0, 1).expand(batch, 3, resolution, resolution), pixel)
-
-    # Shapes.
-    head_w, head_h = t.range("head_w", v["head_w"]), t.range("head_h", v["head_h"])
-    taper = t.range("taper", v["taper"])
-    narrow = 1 - taper * ((y / head_h).clamp(-1, 1.2) + 0.15)
-    head = _ellipse(x / narrow, y, head_w, head_h) * narrow.clamp(max=1)
-    yaw = column(_pose(v, "yaw"))
-    xi = x - yaw  # inner features move with the head's turn
-    ax = (xi).abs()
-
-    # Hair of a person and mane of a lion, behind the head.
-    hair_rgb = _recolour(0.08 + 0.75 * _along(t.palette(_FUR), v["marking_a"] * 0.7) * v["marking_a"][:, None], palette)
-    hair_drop = 0.25 + 0.75 * column(v["marking_b"])
-    hair = torch.minimum(
-        _ellipse(x, y + 0.10, head_w + 0.11, head_h + 0.06),
-        torch.maximum(_ellipse(x, y, head_w + 0.12, hair_drop), -(y + 0.3)),
-    )
-    canvas.put(hair, hair_rgb, t.amount(_HAIR))
-    angle = torch.atan2(y, x)
-    wave = 0.025 * torch.sin(angle * 13)
-    canvas.put(
-        _ellipse(x, y - 0.02, head_w + 0.25 + wave, head_h + 0.23 + wave),
-        fur * torch.tensor([0.62, 0.48, 0.36], device=u.device),
-        t.amount(_MANE),
-    )
-
-    # Ears of animals are drawn over the head, so that a lifted ear and a hanging one are the same part.
-    ear_length = t.range("ear_length", v["ear_length"])
-    # Dogs: most hang, about a third stand; between them the lift is continuous.
-    lift = v["ear_lift"]
-    is_dog = (species == SPECIES.index("dog")).to(u.dtype)
-    s_curve = torch.sigmoid((lift - 0.60) * 26)
-    lift = is_dog * (0.10 + 0.86 * (1 - s_curve) + 0.10 * (v["ear_width"] - 0.5)) + (1 - is_dog) * lift
-    ear_at, ear_angle = t.range("ear_at", lift), t.range("ear_angle", lift)
-    ear_base = t.range("ear_base", v["ear_width"])
-    ear_tip = t.range("ear_tip", is_dog * lift + (1 - is_dog) * v["ear_width"])
-    bx, by = head_w * 0.92 * torch.sin(ear_at), -head_h * 0.86 * torch.cos(ear_at)
-    tx, ty = bx + ear_length * torch.sin(ear_angle), by - ear_length * torch.cos(ear_angle)
-    mirrored = x.abs()
-    ear = _capsule(mirrored, y, bx * 0.92, by * 0.92, tx, ty, ear_base, ear_tip)
-    inner_x, inner_y = bx + 0.72 * (tx - bx), by + 0.72 * (ty - by)
-    ear_inner = _capsule(mirrored, y, bx, by, inner_x, inner_y, ear_base * 0.52, ear_tip * 0.45)
-    standing = (0.5 - (lift - 0.5) * 4).clamp(0, 1)[:, None, None]
-    hanging_share = column(is_dog) * (1 - standing)
-    ear_dark = t.amount(_EAR_DARK) * hanging_share + (1 - hanging_share) * (1 - 0.12 * column(is_dog))
-    ear_rgb = fur * ear_dark[:, 0]
-    inner_amount = t.amount(_INNER_AMOUNT) * (1 - hanging_share) + 0 * hanging_share
-    animal = 1 - t.amount(_HAIR)
-
-    standing_amount = animal * (1 - hanging_share)
-    canvas.put(ear, ear_rgb, standing_amount)
-    canvas.put(ear_inner, t.colour(_EAR_INNER), inner_amount * standing_amount, outline=0.4)
-    canvas.put(head, fur)
-    fringe = torch.maximum(_ellipse(x, y, head_w, head_h), y + 0.28 - 0.05 * torch.sin(9 * x + 6 * column(v["marking_a"])))
-    canvas.put(fringe, hair_rgb, t.amount(_HAIR), outline=0.5)
-    canvas.put(_ellipse(mirrored - head_w * 0.66, y - 0.16, 0.30, 0.26) .maximum(head), white, t.amount(_CHEEK), outline=0.3)
-
-    # Markings: a dog's blaze and eye patch, a cat's forehead stripes.
-    is_cat = (species == SPECIES.index("cat")).to(u.dtype)[:, None, None]
-    dog = column(is_dog)
-    blaze = torch.maximum(_capsule(xi, y, 0 * yaw, -head_h, 0 * yaw, 0.12 + 0 * yaw, 0.05 + 0 * yaw, 0.10 + 0 * yaw), head)
-    canvas.put(blaze, white, dog * _gate(v["marking_a"], 0.30), outline=0.0)
-    stripes = torch.maximum((torch.sin(xi * 34).abs() - 0.35) * 0.05, torch.maximum(y + 0.20, head))
-    canvas.put(stripes, fur * 0.5, is_cat * _gate(v["marking_a"], 0.55), outline=0.0)
-
-    # Muzzle, nose, mouth.
-    muzzle_y = t.range("muzzle_y", v["muzzle_y"])
-    muzzle_w, muzzle_h = t.range("muzzle_w", v["muzzle_w"]), t.range("muzzle_h", v["muzzle_h"])
-    nose_x = x - 1.35 * yaw
-    light = t.amount(_MUZZLE_LIGHT)[:, 0]
-    muzzle = torch.maximum(_ellipse(x - 1.15 * yaw, y - muzzle_y, muzzle_w, muzzle_h), head - 0.03)
-    canvas.put(muzzle, fur + (white - fur) * light, animal, outline=0.6)
-    nose_w, nose_y = t.range("nose_w", v["nose_w"]), t.range("nose_y", v["nose_y"])
-    nose = _ellipse(nose_x, y - nose_y, nose_w, nose_w * 0.72)
-    mouth_line = torch.maximum(nose_x.abs() - 0.012, (y - nose_y - 0.08).abs() - 0.07)
-    smile = 0.06 + 0.05 * column(v["mouth"])
-    mouth_curve = torch.maximum(
-        (y - (nose_y + 0.15) - smile * (1 - (nose_x / 0.12) ** 2) + smile).abs() - 0.012, nose_x.abs() - 0.12
-    )
-    tongue = _ellipse(nose_x, y - nose_y - 0.22, 0.055 + 0 * yaw, 0.085 + 0 * yaw)
-    pink = torch.tensor([0.90, 0.42, 0.46], device=u.device).expand(batch, 3)
-    canvas.put(tongue, pink, dog * _gate(v["mouth"], 0.35), outline=0.7)
-    canvas.put(torch.minimum(mouth_line, mouth_curve), dark, 0.75 * t.amount(_MOUTH), outline=0.0)
-    canvas.put(nose, t.colour(_NOSE_COLOUR), animal + 0.6 * t.amount(_HAIR), outline=0.5)
-    lips = _ellipse(nose_x, y - nose_y - 0.19 + 0.35 * smile * (nose_x / 0.12) ** 2, 0.11 + 0 * yaw, 0.030 + 0 * yaw)
-    canvas.put(lips, pink * 0.85, t.amount(_LIPS), outline=0.6)
-
-    # Whiskers: three lines a side.
-    whisker_y = y - nose_y - 0.05
-    spread = (ax - 0.12).clamp(min=0)
-    lines = torch.stack([(whisker_y - slope * spread).abs() - 0.008 for slope in (-0.22, 0.06, 0.34)]).amin(dim=0)
-    whiskers = torch.maximum(lines, torch.maximum(0.15 - ax, ax - 0.60))
-    canvas.put(whiskers, white, 0.85 * t.amount(_WHISKERS), outline=0.0)
-
-    # Eyes.
-    eye_x, eye_y = t.range("eye_x", v["eye_x"]), t.range("eye_y", v["eye_y"])
-    eye = t.range("eye_size", v["eye_size"])
-    patch = _ellipse(xi - eye_x, y - eye_y, eye + 0.085, eye + 0.10)
-    canvas.put(patch, fur * 0.45, dog * _gate(v["marking_b"], 0.35), outline=0.0)
-    ex, ey = ax - eye_x, y - eye_y
-    canvas.put(_ellipse(ex, ey, eye * 1.25, eye * 0.85), white, t.amount(_SCLERA), outline=0.5)
-    iris_scale = 1 - 0.35 * t.amount(_SCLERA)
-    gaze = 0.015 * (column(v["gaze"]) * 2 - 1)
-    canvas.put(_ellipse(ex, ey, eye * iris_scale, eye * 1.02 * iris_scale), iris, 1.0, outline=0.8)
-    pupil = _ellipse(ex - gaze * torch.sign(xi), ey, eye * t.amount(_SLIT) * iris_scale, eye * t.amount(_PUPIL) * iris_scale)
-    canvas.put(pupil, dark, 1.0, outline=0.0)
-    glint = _ellipse(ex + eye * 0.25 * torch.sign(xi), ey + eye * 0.35, eye * 0.26, eye * 0.26)
-    canvas.put(glint, white, 0.9, outline=0.0)
-    brow = _capsule(ax, y, eye_x - 0.07, eye_y - 0.13, eye_x + 0.07, eye_y - 0.14, 0.018 + 0 * yaw, 0.014 + 0 * yaw)
-    canvas.put(brow, hair_rgb * 0.8, t.amount(_HAIR), outline=0.0)
-    canvas.put(ear, ear_rgb, animal * hanging_share)  # hanging ears lie over the head
-
-    shade = _shading(x, y, head_w, head_h, column(v["light"]))
-    return _styled(canvas, shade, style, grid_x, grid_y, x, y, palette) * 2 - 1
+    face = _Face(species, u, resolution, palette)
+    face.hair_and_mane()
+    face.standing_ears()
+    face.head_with_fringe()
+    face.markings()
+    face.muzzle_and_mouth()
+    face.whiskers()
+    face.eyes()
+    face.hanging_ears()
+    return _styled(face, style) * 2 - 1
 
 
-def _shading(x, y, head_w, head_h, light) -> torch.Tensor:
-    """Lambertian shading of an ellipsoid lit from above, the side given by `light` in [0, 1]. [B,R,R], about 0.7-1.1."""
-    nx, ny = x / (head_w + 0.25), y / (head_h + 0.25)
-    nz = torch.sqrt((1 - nx**2 - ny**2).clamp(min=0.02))
-    lx = (light * 2 - 1) * 0.6
-    return 0.68 + 0.40 * (nx * lx - ny * 0.45 + nz * 0.75)
+def _column(values: torch.Tensor) -> torch.Tensor:
+    """[B] -> [B, 1, 1], to broadcast over pixels."""
+    return values[:, None, None]
 
 
-def _styled(canvas: _Canvas, shade, style, grid_x, grid_y, x, y, palette: Palette) -> torch.Tensor:
+class _Face:
+    """One batch of faces on its canvas: coordinates, colours, and one method per part.
+
+    Parts are painted from back to front in the order that `render` calls them. `x`, `y` are face
+    coordinates (pose undone), `xi` those of inner features, which move with the head's turn.
+    """
+
+    def __init__(self, species, u, resolution: int, palette: Palette) -> None:
+        self.v = v = _named(u)
+        self.table = t = _Table(species, u.device)
+        self.palette = palette
+
+        # Face coordinates: undo shift, rotation and scale.
+        axis = (torch.arange(resolution, device=u.device) + 0.5) / resolution * 2 - 1
+        self.grid_y, self.grid_x = torch.meshgrid(axis, axis, indexing="ij")
+        scale = _column(_pose(v, "scale"))
+        px = self.grid_x[None] - _column(_pose(v, "shift_x"))
+        py = self.grid_y[None] - _column(_pose(v, "shift_y"))
+        angle = _pose(v, "rotation")
+        cos, sin = _column(torch.cos(angle)), _column(torch.sin(angle))
+        self.x, self.y = (px * cos + py * sin) / scale, (py * cos - px * sin) / scale
+        self.yaw = _column(_pose(v, "yaw"))
+        self.xi = self.x - self.yaw
+        self.nose_x = self.x - 1.35 * self.yaw  # the nose stands out, so it moves more
+
+        # Who it is, as amounts in [0, 1], [B, 1, 1].
+        self.dog = _column((species == SPECIES.index("dog")).to(u.dtype))
+        self.cat = _column((species == SPECIES.index("cat")).to(u.dtype))
+        self.person = t.amount(_HAIR)
+        self.animal = 1 - self.person
+
+        # Colours, [B, 3].
+        self.fur = _fur_colour(t, v, palette)
+        self.dark = torch.full_like(self.fur, 0.06)
+        self.white = torch.full_like(self.fur, 0.96)
+        pink = torch.tensor([0.90, 0.42, 0.46], device=u.device)
+        self.pink = pink.expand(len(u), 3)
+        hair = _along(t.palette(_FUR), v["marking_a"] * 0.7) * v["marking_a"][:, None]
+        self.hair = _recolour(0.08 + 0.75 * hair, palette)
+
+        # Shapes that several parts use.
+        self.head_w = t.range("head_w", v["head_w"])
+        self.head_h = t.range("head_h", v["head_h"])
+        taper = t.range("taper", v["taper"])
+        narrow = 1 - taper * ((self.y / self.head_h).clamp(-1, 1.2) + 0.15)
+        head = _ellipse(self.x / narrow, self.y, self.head_w, self.head_h)
+        self.head = head * narrow.clamp(max=1)
+        self.nose_y = t.range("nose_y", v["nose_y"])
+        self.eye_x = t.range("eye_x", v["eye_x"])
+        self.eye_y = t.range("eye_y", v["eye_y"])
+        self.eye = t.range("eye_size", v["eye_size"])
+        self._shape_ears()
+
+        gradient = 1.08 - 0.16 * (self.grid_y[None, None] + 1)
+        background = _background_colour(v, palette)[:, :, None, None] * gradient
+        size = (len(u), 3, resolution, resolution)
+        self.canvas = _Canvas(background.clamp(0, 1).expand(size), 2 / resolution / scale)
+
+    def _shape_ears(self) -> None:
+        """Signed distances of ear and inner ear, and the share of dogs' ears that hang.
+
+        An ear is a tapered capsule. Most dogs' ears hang and about a third stand; between the two
+        its lift is continuous.
+        """
+        v, t = self.v, self.table
+        is_dog = self.dog[:, 0, 0]
+        standing = torch.sigmoid((v["ear_lift"] - 0.60) * 26)
+        dog_lift = 0.10 + 0.86 * (1 - standing) + 0.10 * (v["ear_width"] - 0.5)
+        lift = is_dog * dog_lift + (1 - is_dog) * v["ear_lift"]
+        at, angle = t.range("ear_at", lift), t.range("ear_angle", lift)
+        length = t.range("ear_length", v["ear_length"])
+        base = t.range("ear_base", v["ear_width"])
+        tip = t.range("ear_tip", is_dog * lift + (1 - is_dog) * v["ear_width"])
+        base_x, base_y = self.head_w * 0.92 * torch.sin(at), -self.head_h * 0.86 * torch.cos(at)
+        tip_x, tip_y = base_x + length * torch.sin(angle), base_y - length * torch.cos(angle)
+        mirrored = self.x.abs()
+        self.ear = _capsule(mirrored, self.y, base_x * 0.92, base_y * 0.92, tip_x, tip_y, base, tip)
+        inner_x, inner_y = base_x + 0.72 * (tip_x - base_x), base_y + 0.72 * (tip_y - base_y)
+        self.ear_inner = _capsule(
+            mirrored, self.y, base_x, base_y, inner_x, inner_y, base * 0.52, tip * 0.45
+        )
+        self.hanging = self.dog * (1 - _column((0.5 - (lift - 0.5) * 4).clamp(0, 1)))
+        brightness = t.amount(_EAR_DARK) * self.hanging
+        brightness = brightness + (1 - self.hanging) * (1 - 0.12 * self.dog)
+        self.ear_colour = self.fur * brightness[:, 0]
+
+    def hair_and_mane(self) -> None:
+        """Behind the head: a person's hair, short to long, and a lion's wavy mane."""
+        x, y, put = self.x, self.y, self.canvas.put
+        length = 0.25 + 0.75 * _column(self.v["marking_b"])
+        hair = torch.minimum(
+            _ellipse(x, y + 0.10, self.head_w + 0.11, self.head_h + 0.06),
+            torch.maximum(_ellipse(x, y, self.head_w + 0.12, length), -(y + 0.3)),
+        )
+        put(hair, self.hair, self.person)
+        wave = 0.025 * torch.sin(torch.atan2(y, x) * 13)
+        mane = _ellipse(x, y - 0.02, self.head_w + 0.25 + wave, self.head_h + 0.23 + wave)
+        put(mane, self.fur * self.fur.new_tensor([0.62, 0.48, 0.36]), self.table.amount(_MANE))
+
+    def standing_ears(self) -> None:
+        """Ears that stand, under the head's outline; their inside shows."""
+        amount = self.animal * (1 - self.hanging)
+        self.canvas.put(self.ear, self.ear_colour, amount)
+        inner = self.table.amount(_INNER_AMOUNT) * (1 - self.hanging) * amount
+        self.canvas.put(self.ear_inner, self.table.colour(_EAR_INNER), inner, outline=0.4)
+
+    def hanging_ears(self) -> None:
+        """Ears that hang lie over the head."""
+        self.canvas.put(self.ear, self.ear_colour, self.animal * self.hanging)
+
+    def head_with_fringe(self) -> None:
+        """The head, a person's fringe, a fox's white cheeks."""
+        x, y, put = self.x, self.y, self.canvas.put
+        put(self.head, self.fur)
+        edge = y + 0.28 - 0.05 * torch.sin(9 * x + 6 * _column(self.v["marking_a"]))
+        fringe = torch.maximum(_ellipse(x, y, self.head_w, self.head_h), edge)
+        put(fringe, self.hair, self.person, outline=0.5)
+        cheeks = _ellipse(x.abs() - self.head_w * 0.66, y - 0.16, 0.30, 0.26).maximum(self.head)
+        put(cheeks, self.white, self.table.amount(_CHEEK), outline=0.3)
+
+    def markings(self) -> None:
+        """A dog's blaze and a cat's stripes on the forehead."""
+        xi, y, zero = self.xi, self.y, 0 * self.yaw
+        blaze = _capsule(xi, y, zero, -self.head_h, zero, 0.12 + zero, 0.05 + zero, 0.10 + zero)
+        amount = self.dog * _gate(self.v["marking_a"], 0.30)
+        self.canvas.put(torch.maximum(blaze, self.head), self.white, amount, outline=0.0)
+        stripes = (torch.sin(xi * 34).abs() - 0.35) * 0.05
+        stripes = torch.maximum(stripes, torch.maximum(y + 0.20, self.head))
+        amount = self.cat * _gate(self.v["marking_a"], 0.55)
+        self.canvas.put(stripes, self.fur * 0.5, amount, outline=0.0)
+
+    def muzzle_and_mouth(self) -> None:
+        """Muzzle, tongue (some dogs), mouth, nose, and a person's lips."""
+        v, t, put = self.v, self.table, self.canvas.put
+        y, nose_x, below = self.y, self.nose_x, self.y - self.nose_y
+        muzzle = _ellipse(
+            self.x - 1.15 * self.yaw,
+            y - t.range("muzzle_y", v["muzzle_y"]),
+            t.range("muzzle_w", v["muzzle_w"]),
+            t.range("muzzle_h", v["muzzle_h"]),
+        )
+        light = t.amount(_MUZZLE_LIGHT)[:, 0]
+        colour = self.fur + (self.white - self.fur) * light
+        put(torch.maximum(muzzle, self.head - 0.03), colour, self.animal, outline=0.6)
+
+        zero = 0 * self.yaw
+        tongue = _ellipse(nose_x, below - 0.22, 0.055 + zero, 0.085 + zero)
+        put(tongue, self.pink, self.dog * _gate(v["mouth"], 0.35), outline=0.7)
+        smile = 0.06 + 0.05 * _column(v["mouth"])
+        philtrum = torch.maximum(nose_x.abs() - 0.012, (below - 0.08).abs() - 0.07)
+        bow = y - (self.nose_y + 0.15) - smile * (1 - (nose_x / 0.12) ** 2) + smile
+        mouth = torch.maximum(bow.abs() - 0.012, nose_x.abs() - 0.12)
+        put(torch.minimum(philtrum, mouth), self.dark, 0.75 * t.amount(_MOUTH), outline=0.0)
+
+        nose_w = t.range("nose_w", v["nose_w"])
+        nose = _ellipse(nose_x, below, nose_w, nose_w * 0.72)
+        put(nose, t.colour(_NOSE_COLOUR), self.animal + 0.6 * self.person, outline=0.5)
+        lips_y = below - 0.19 + 0.35 * smile * (nose_x / 0.12) ** 2
+        lips = _ellipse(nose_x, lips_y, 0.11 + zero, 0.030 + zero)
+        put(lips, self.pink * 0.85, t.amount(_LIPS), outline=0.6)
+
+    def whiskers(self) -> None:
+        """Three lines a side."""
+        side = self.xi.abs()
+        below, spread = self.y - self.nose_y - 0.05, (side - 0.12).clamp(min=0)
+        lines = [(below - slope * spread).abs() - 0.008 for slope in (-0.22, 0.06, 0.34)]
+        ends = torch.maximum(0.15 - side, side - 0.60)
+        whiskers = torch.maximum(torch.stack(lines).amin(dim=0), ends)
+        self.canvas.put(whiskers, self.white, 0.85 * self.table.amount(_WHISKERS), outline=0.0)
+
+    def eyes(self) -> None:
+        """A dog's patch around one eye, sclera (people), iris, pupil, glint, and a person's brows."""
+        v, t, put, eye = self.v, self.table, self.canvas.put, self.eye
+        side, right = self.xi.abs(), torch.sign(self.xi)
+        patch = _ellipse(self.xi - self.eye_x, self.y - self.eye_y, eye + 0.085, eye + 0.10)
+        put(patch, self.fur * 0.45, self.dog * _gate(v["marking_b"], 0.35), outline=0.0)
+
+        ex, ey = side - self.eye_x, self.y - self.eye_y
+        put(_ellipse(ex, ey, eye * 1.25, eye * 0.85), self.white, t.amount(_SCLERA), outline=0.5)
+        size = eye * (1 - 0.35 * t.amount(_SCLERA))
+        iris = _recolour(_along(t.palette(_IRIS), v["iris"]), self.palette)
+        put(_ellipse(ex, ey, size, size * 1.02), iris, 1.0, outline=0.8)
+        gaze = 0.015 * (_column(v["gaze"]) * 2 - 1)
+        pupil = _ellipse(ex - gaze * right, ey, size * t.amount(_SLIT), size * t.amount(_PUPIL))
+        put(pupil, self.dark, 1.0, outline=0.0)
+        glint = _ellipse(ex + eye * 0.25 * right, ey + eye * 0.35, eye * 0.26, eye * 0.26)
+        put(glint, self.white, 0.9, outline=0.0)
+
+        zero = 0 * self.yaw
+        inner, outer = self.eye_x - 0.07, self.eye_x + 0.07
+        high, low = self.eye_y - 0.14, self.eye_y - 0.13
+        brow = _capsule(side, self.y, inner, low, outer, high, 0.018 + zero, 0.014 + zero)
+        put(brow, self.hair * 0.8, self.person, outline=0.0)
+
+    def shading(self) -> torch.Tensor:
+        """Lambertian shading of an ellipsoid lit from above and one side; [B, R, R], about 0.7-1.1."""
+        nx, ny = self.x / (self.head_w + 0.25), self.y / (self.head_h + 0.25)
+        nz = torch.sqrt((1 - nx**2 - ny**2).clamp(min=0.02))
+        light_x = (_column(self.v["light"]) * 2 - 1) * 0.6
+        return 0.68 + 0.40 * (nx * light_x - ny * 0.45 + nz * 0.75)
+
+
+def _styled(face: _Face, style: torch.Tensor) -> torch.Tensor:
     """Compose colour, ink and shading into one of STYLES; [B, 3, R, R] in [0, 1]."""
-    body = canvas.body[:, None]
-    lit = canvas.colour * (1 + body * (shade[:, None] - 1))
-    if palette.textured:
-        lit = lit * (1 + 0.035 * body * torch.sin(23 * x + 5 * torch.sin(9 * y))[:, None])
+    canvas, grid_x, grid_y = face.canvas, face.grid_x, face.grid_y
+    body, shade = canvas.body[:, None], face.shading()[:, None]
+    lit = canvas.colour * (1 + body * (shade - 1))
+    if face.palette.textured:
+        fur = torch.sin(23 * face.x + 5 * torch.sin(9 * face.y))[:, None]
+        lit = lit * (1 + 0.035 * body * fur)
     photo = lit.clamp(0, 1)
 
-    grey = canvas.colour.mean(dim=1, keepdim=True) * (1 + body * (shade[:, None] - 1))
+    grey = canvas.colour.mean(dim=1, keepdim=True)
     paper = photo.new_tensor([0.97, 0.95, 0.91])[None, :, None, None]
     hatch = (torch.sin((grid_x + grid_y) * 26) > 0).to(photo.dtype)[None, None]
-    tone = body * (0.62 - grey).clamp(min=0) * (0.55 + 0.45 * hatch)
+    tone = body * (0.62 - grey * (1 + body * (shade - 1))).clamp(min=0) * (0.55 + 0.45 * hatch)
     sketch = (paper - 0.82 * canvas.ink[:, None] - 0.75 * tone).clamp(0.06, 1)
 
-    mean = canvas.colour.mean(dim=1, keepdim=True)
-    vivid = ((mean + (canvas.colour - mean) * 1.6) * 1.05).clamp(0, 1)
+    vivid = ((grey + (canvas.colour - grey) * 1.6) * 1.05).clamp(0, 1)
     flat = torch.round(vivid * 5) / 5 * 0.6 + vivid * 0.4
     cartoon = flat * (1 - 0.95 * canvas.ink[:, None])
 

@@ -76,7 +76,7 @@ def _blobs(n: int, resolution: int, generator: torch.Generator, cells: int) -> t
 
 
 def junk(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Pictures of nothing made from renders: the judge's "none of these" class (design: tested referee).
+    """Pictures of nothing made from renders: the judge's "none of these" class.
 
     Six kinds in turn: coloured noise, patch shuffles, cross-fades of two pictures, over-saturated
     pictures drowned in blobs, smooth blobs alone, and one centred ball of noise on a background.
