@@ -2,7 +2,7 @@
 
     python -m eval.tables --settings GROUP.json --scores FILE.csv --out PREFIX
 
-writes PREFIX.csv (numbers), PREFIX.md, PREFIX.html and PREFIX.tex (for people). Cells are means over seeds with
+writes PREFIX.csv (numbers) and PREFIX.md, .html and .tex (for people). Cells are means over seeds with
 the half-width of a 95 % t interval; arrows, digits and bold come from the metrics themselves.
 """
 
