@@ -37,6 +37,7 @@ from nada.clip import Clip, load_clip, read_templates
 from nada.errors import FULL_DISK, UserError
 from nada.images import load_images, to_tensor
 from nada.manifest import read_weights, verify_weights
+from nada.run_id import DEFAULT_SHOTS, DEFAULT_WARM_START, run_id, setting_name
 from nada.settings import read_settings, resolved
 from nada.streams import stream_seed
 from nada.stylegan2.checkpoints import SourceModel, load_source
@@ -367,11 +368,11 @@ class Job:
 
 
 def run_name(settings: dict) -> str:
-    """A run's id: <task>/<method>-<variant>/seed<k>, shots and warm start where not the default."""
-    shots, start = settings.get("shots", 0), settings.get("warm_start", "source")
-    variant = settings["variant"] + (f"-{shots}shot" if shots else "")
-    variant += f"-{start}" if start != "source" else ""
-    return f"{settings['task']}/{settings['method']}-{variant}/seed{settings['seed']}"
+    """The id of the run that a run file describes."""
+    shots = settings.get("shots", DEFAULT_SHOTS)
+    warm_start = settings.get("warm_start", DEFAULT_WARM_START)
+    setting = setting_name(settings["method"], settings["variant"], shots, warm_start)
+    return run_id(settings["task"], setting, settings["seed"])
 
 
 def read_run_file(path) -> dict:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baselines import registry
+from nada.run_id import DEFAULT_SHOTS, DEFAULT_WARM_START, run_id, setting_name
 from nada.streams import stream_seed
 from workflow.config import ConfigError, check_files, load, merge, nearest
 
-DEFAULT_SHOTS, DEFAULT_WARM_START = 0, "source"
 # Names of the Snakefile's rules, which no group may take.
 RULES = (
     *("all", "tables", "figures", "report", "settings", "references", "adapt"),
@@ -40,12 +40,7 @@ class Setting:
     @property
     def name(self):
         """`<method>-<variant>`, with `-<n>shot` and `-<warm start>` when not the default."""
-        name = f"{self.method}-{self.variant}"
-        if self.shots != DEFAULT_SHOTS:
-            name += f"-{self.shots}shot"
-        if self.warm_start != DEFAULT_WARM_START:
-            name += f"-{self.warm_start}"
-        return name
+        return setting_name(self.method, self.variant, self.shots, self.warm_start)
 
 
 @dataclass(frozen=True, order=True)
@@ -58,15 +53,13 @@ class Run:
 
     @property
     def id(self):
-        return run_id(self.setting, self.seed)
+        return run_id(self.setting.task, self.setting.name, self.seed)
 
     @property
     def parent_id(self):
-        return None if self.parent is None else run_id(self.parent, self.seed)
-
-
-def run_id(setting, seed):
-    return f"{setting.task}/{setting.name}/seed{seed}"
+        return (
+            None if self.parent is None else run_id(self.parent.task, self.parent.name, self.seed)
+        )
 
 
 def latent_seed(task, seed):
@@ -380,7 +373,7 @@ class Plan:
         for group in groups:
             for setting in self.members(group):
                 while setting is not None:
-                    ids.update(run_id(setting, seed) for seed in self.config["seeds"])
+                    ids.update(Run(setting, seed).id for seed in self.config["seeds"])
                     setting = self.parent(setting)
         return len(ids)
 
