@@ -2,8 +2,8 @@
 
     python -m eval.tables --settings GROUP.json --scores FILE.csv --out PREFIX
 
-writes PREFIX.csv (numbers) and PREFIX.md, .html and .tex (for people). Cells are means over seeds with
-the half-width of a 95 % t interval; arrows, digits and bold come from the metrics themselves.
+writes PREFIX.csv (numbers) and PREFIX.md, .html and .tex (for people). Cells are means over seeds
+with the half-width of a 95 % t interval; arrows, digits and bold come from the metrics themselves.
 """
 
 import argparse
@@ -176,16 +176,19 @@ def numbers(table: list[Row], columns: list[Metric]) -> pd.DataFrame:
     return pd.DataFrame(records)
 
 
+def _shown(cells, bold: str, plus_minus: str = "±", missing: str = "–") -> list[str]:
+    """Cells as text; `bold` is the pattern of a best one, `missing` stands where nothing was scored."""
+    texts = []
+    for cell in cells:
+        text = missing if cell is None else cell.text(plus_minus)
+        texts.append(bold.format(text) if cell is not None and cell.best else text)
+    return texts
+
+
 def markdown(table: list[Row], columns: list[Metric], title: str, notes: list[str]) -> str:
     """A Markdown table under its title, notes beneath."""
-
-    def text(cell: Cell | None) -> str:
-        if cell is None:
-            return "–"
-        return f"**{cell.text('±')}**" if cell.best else cell.text("±")
-
     frame = pd.DataFrame(
-        [[r.task, r.label, *map(text, r.cells), r.seeds or "–"] for r in table],
+        [[r.task, r.label, *_shown(r.cells, "**{}**"), r.seeds or "–"] for r in table],
         columns=["task", "model", *(metric.heading for metric in columns), "seeds"],
     )
     body = frame.to_markdown(index=False, disable_numparse=True)
@@ -215,16 +218,11 @@ tr.first td {{ border-top: 1px solid #aaa; }}
 def page(table: list[Row], columns: list[Metric], title: str, notes: list[str]) -> str:
     """One HTML page that needs nothing else: title, table (bounds in grey, a rule between tasks), notes."""
 
-    def text(cell: Cell | None) -> str:
-        if cell is None:
-            return "–"
-        return f"<b>{cell.text('±')}</b>" if cell.best else cell.text("±")
-
     heads = ["task", "model", *(metric.heading for metric in columns), "seeds"]
     lines, previous = [], None
     for row in table:
         classes = ["bound"] * (row.method in BOUNDS) + ["first"] * (row.task != previous)
-        cells = [html.escape(row.task), html.escape(row.label), *map(text, row.cells)]
+        cells = [html.escape(row.task), html.escape(row.label), *_shown(row.cells, "<b>{}</b>")]
         cells.append(str(row.seeds or "–"))
         previous = row.task
         content = "".join(f"<td>{cell}</td>" for cell in cells)
@@ -251,17 +249,15 @@ def latex_text(text: str) -> str:
 
 def latex(table: list[Row], columns: list[Metric], title: str, notes: list[str]) -> str:
     """A booktabs table (pandas Styler): caption above, a rule between tasks, notes beneath."""
-
-    def text(cell: Cell | None) -> str:
-        if cell is None:
-            return "--"
-        body = cell.text(r"$\pm$")
-        return rf"\textbf{{{body}}}" if cell.best else body
-
     heads = ["task", "model", *(metric.heading for metric in columns), "seeds"]
     frame = pd.DataFrame(
         [
-            [latex_text(r.task), latex_text(r.label), *map(text, r.cells), r.seeds or "--"]
+            [
+                latex_text(r.task),
+                latex_text(r.label),
+                *_shown(r.cells, r"\textbf{{{}}}", r"$\pm$", "--"),
+                r.seeds or "--",
+            ]
             for r in table
         ],
         columns=[latex_text(head) for head in heads],

@@ -7,7 +7,7 @@ MINI = "workflow.worlds.mini"
 
 
 rule pretrain_world:
-    """Train every network of the mini world again (about an hour and a half on 2 cores)."""
+    """Train every network of the mini world again (about 70 minutes of core time)."""
     input:
         f"{BUILD}/dog.safetensors",
         expand(f"{BUILD}/clip_{{name}}.safetensors", name=["a", "b"]),

@@ -80,13 +80,13 @@ def reconstruction_loss(image, target):
 class _Regression:
     """The warm-up: the mapping learns the factors, then the synthesis learns to draw them."""
 
-    def __init__(self, domain: str, recipe: Recipe, out: Path) -> None:
+    def __init__(self, domain: str, recipe: Recipe) -> None:
         import torch
 
         from workflow.worlds.mini.renderer import SPECIES
         from workflow.worlds.mini.scenes import render_uint8
 
-        self.domain, self.recipe, self.out = domain, recipe, out
+        self.domain, self.recipe = domain, recipe
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.species = SPECIES.index(DOMAINS[domain])
         self.z = torch.randn(recipe.pool, recipe.z_dim, generator=self.generator)
@@ -142,6 +142,7 @@ class _Regression:
     def learn_drawing(self, G, G_ema, resolution: int, steps: int, state, tag: str) -> None:
         import torch
 
+        from nada.stylegan2.training import update_ema
         from workflow.worlds.mini.scenes import from_uint8
 
         r = self.recipe
@@ -165,7 +166,7 @@ class _Regression:
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            follow(G_ema, G, min(r.ema, (step + 1) / (step + 10)))
+            update_ema(G_ema, G, min(r.ema, (step + 1) / (step + 10)))
             running = loss.item() if step == start else 0.99 * running + 0.01 * loss.item()
             if step % 100 == 0:
                 rate = (step - start + 1) * r.batch / (time.time() - began)
@@ -178,17 +179,6 @@ class _Regression:
                     step + 1,
                     snapshot(tag, G=G, G_ema=G_ema, optimizer=optimizer, generator=self.generator),
                 )
-
-
-def follow(ema, model, decay: float) -> None:
-    """Move the averaged model towards the model; buffers are copied."""
-    import torch
-
-    with torch.no_grad():
-        for average, value in zip(ema.parameters(), model.parameters(), strict=True):
-            average.lerp_(value, 1 - decay)
-        for average, value in zip(ema.buffers(), model.buffers(), strict=True):
-            average.copy_(value)
 
 
 def snapshot(stage: str, *, generator, **parts) -> dict:
@@ -232,7 +222,7 @@ def blurred(images, amount: float):
 
 
 def learn_discriminator(regression: _Regression, G, state):
-    """Train a fresh D against the finished G; returns it.
+    """Train a fresh D against the finished G; returns (D, running mean of its loss).
 
     G's pictures are so near to the renders that a fresh D finds no difference in hundreds of steps,
     so the first fakes are blurred, less and less. R1 runs from the start: without it D grows steep,
@@ -284,7 +274,7 @@ def train(domain: str, out: Path, recipe: Recipe) -> None:
 
     torch.manual_seed(recipe.seed)
     began = time.time()
-    regression = _Regression(domain, recipe, out)
+    regression = _Regression(domain, recipe)
     half = recipe.resolution // 2
     state = TrainingState(out / "state", f"source_{domain}_{recipe.resolution}_{recipe.seed}")
     coarse = regression.build(half)
