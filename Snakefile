@@ -4,7 +4,7 @@ import sys
 from snakemake.utils import min_version
 
 from nada.errors import UserError
-from workflow.runs import REAL, as_json, load_plan
+from workflow.runs import FIGURES, REAL, as_json, load_plan
 from workflow.sources import digest
 
 min_version("9.19")
@@ -32,6 +32,7 @@ wildcard_constraints:
     seed=r"\d+",
     domain="|".join(PLAN.world["references"]["domains"]),
     group="|".join(PLAN.groups),
+    kind="|".join(FIGURES),
 
 
 report: "workflow/report/workflow.rst"
@@ -49,7 +50,7 @@ include: "workflow/rules/pretrain.smk"
 
 
 rule all:
-    """Every group's runs, scores, table and grid, the joined scores, and the report."""
+    """Every group's runs, scores, table, grid and figures, the joined scores, and the report."""
     input:
         PLAN.shown(*PLAN.config["groups"]),
         f"{RESULTS}/scores.csv",
@@ -63,9 +64,9 @@ rule tables:
 
 
 rule figures:
-    """The grid of every group."""
+    """The grid of every group, its training curves, chosen layers and sweep."""
     input:
-        expand(f"{RESULTS}/figures/{{group}}_grid.png", group=PLAN.config["groups"]),
+        [figure for group in PLAN.config["groups"] for figure in PLAN.figures(group)],
 
 
 rule report:
@@ -77,7 +78,7 @@ rule report:
 for group in PLAN.groups:
 
     rule:
-        """Runs, scores, table and grid of one group with its controls, or of one variant alone."""
+        """Runs, scores, table and pictures of one group with its controls, or of one variant."""
         name:
             group
         input:

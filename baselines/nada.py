@@ -15,7 +15,7 @@ METHOD = Method(
 
 
 def adapt(job: Job) -> AdaptedModel:
-    """Adapt the source generator (§4.1-4.2), or train a mapper on the parent's model (§4.3)."""
+    """Adapt the source generator (§4.1-4.2), or train a mapper on a model (§4.3)."""
     settings = job.read_settings(NadaSettings)
     if settings.mapper is None:
         if job.has_parent:
@@ -24,9 +24,15 @@ def adapt(job: Job) -> AdaptedModel:
                 "add settings.mapper, or remove the parent."
             )
         return adapt_generator(job, settings)
-    if not job.has_parent:
+    if settings.mapper.base == "source" and job.has_parent:
+        raise UserError(
+            f"{job.label}: settings.mapper.base is 'source', but the run has a parent; "
+            "remove the parent, or set settings.mapper.base to 'parent'."
+        )
+    if settings.mapper.base == "parent" and not job.has_parent:
         raise UserError(
             f"{job.label}: settings.mapper trains a mapper on another run's model, but the run has "
-            "no parent; give the variant a parent, or remove settings.mapper."
+            "no parent; give the variant a parent, or set settings.mapper.base to 'source', or "
+            "remove settings.mapper."
         )
     return adapt_mapper(job, settings)

@@ -1,12 +1,12 @@
 """Every metric of the benchmark by name, and the values of one look; no torch is imported for it.
 
-The metrics are declared beside their functions: fid, diversity, target, correspondence.
+The metrics are declared beside their functions: fid, precision_recall, diversity, target, correspondence.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from eval import correspondence, diversity, fid, target
+from eval import correspondence, diversity, fid, precision_recall, target
 from eval.metric import Metric
 from eval.observation import Observation
 from nada.errors import UserError
@@ -21,6 +21,7 @@ METRICS: dict[str, Metric] = {
     for metric in (
         *fid.METRICS,
         FID_IMAGES_PER_FEATURE,
+        *precision_recall.METRICS,
         *diversity.METRICS,
         CLUSTERS_USED,
         *target.METRICS,
@@ -59,6 +60,18 @@ def fid_values(features, reference, what: str) -> Iterator[Value]:
     yield Value(FID_IMAGES_PER_FEATURE, fewest / features.shape[1], fewest)
 
 
+def kid_values(features, reference) -> Iterator[Value]:
+    """KID alone: unbiased, so that it can be read on the few images of a snapshot; FID cannot."""
+    yield Value(fid.KID, fid.kid(features, reference), len(features))
+
+
+def precision_recall_values(features, reference) -> Iterator[Value]:
+    """Precision and recall of features [N,d] against reference features [M,d]."""
+    precision, recall = precision_recall.precision_recall(reference, features)
+    yield Value(precision_recall.PRECISION, precision, len(features))
+    yield Value(precision_recall.RECALL, recall, len(features))
+
+
 def diversity_values(distances, k: int) -> Iterator[Value]:
     """Cluster LPIPS, its spread and the plain mean, of LPIPS distances [n,n]."""
     result = diversity.cluster_lpips(distances, k)
@@ -84,7 +97,12 @@ def target_values(observation: Observation, prefix: str) -> Iterator[Value]:
 
 
 def correspondence_values(observation: Observation, prefix: str) -> Iterator[Value]:
-    """LPIPS to source, retrieval and factor correlations of adapted against frozen images."""
+    """LPIPS to source, retrieval and factor correlations of adapted against frozen images.
+
+    Nothing where the generator has no W+: its images belong to no image of the source model.
+    """
+    if f"{prefix}/source_lpips" not in observation.arrays:
+        return
     distances = observation[f"{prefix}/source_lpips"]
     n = len(distances)
     yield Value(correspondence.SOURCE_LPIPS, correspondence.source_lpips(distances), n)

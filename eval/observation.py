@@ -1,6 +1,6 @@
 """The file that a look leaves: named arrays and what they are, in one .npz; no torch.
 
-Keys of a look at runs, per seed k (n_fid, n_div, n_gal: counts of `meta["counts"]`):
+Keys of a look at runs, per seed k (n_fid, n_div, n_gal, n_snap: counts of `meta["counts"]`):
 
 | key | content |
 |---|---|
@@ -11,7 +11,10 @@ Keys of a look at runs, per seed k (n_fid, n_div, n_gal: counts of `meta["counts
 | `seed<k>/source_factors` | float32 [n_gal, F]: the judge on the frozen images |
 | `seed<k>/images`, `source_images` | uint8 [n_gal, H, W, 3]: the first measured images |
 | `seed<k>/gallery`, `source_gallery` | uint8 [n_gal, H, W, 3]: truncated, same latents |
-| `seed<k>/snapshot<step>/…` | `class_logits`, `style_logits`, `lpips` of the first n_gal images |
+| `seed<k>/snapshot<step>/…` | `features`, `class_logits`, `style_logits`, `lpips` of the first n_snap images |
+
+`source_lpips` is left out where the generator has no W+ (an image bank): no image of the source
+belongs to one of its own.
 
 A look at the reference images has `half0/…` and `half1/…` with `features`, the judge's arrays,
 `lpips`, `images`; the halves share no image.

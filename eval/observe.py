@@ -17,6 +17,8 @@ from nada.errors import UserError, command
 
 #: Truncation of the galleries that people look at (Gal et al. 2021, App. I).
 GALLERY_PSI = 0.7
+#: What is kept of a snapshot's images.
+SNAPSHOT_ARRAYS = ("features", "class_logits", "style_logits", "lpips")
 #: Seed of the split of the reference images into halves.
 HALVES_SEED = 0
 
@@ -31,7 +33,7 @@ class Looker:
         import torch
 
         from eval.features import CleanFidModel
-        from eval.referee import load_judge, load_perceptual
+        from eval.referee import fused, load_judge, load_perceptual
 
         if look.device == "cuda" and not torch.cuda.is_available():
             raise UserError("device is cuda, but no CUDA device is usable; set device: cpu.")
@@ -42,7 +44,7 @@ class Looker:
         torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
         self.device = torch.device(look.device)
         self.batch = look.counts.batch
-        self.perceptual = load_perceptual(look.perceptual).to(self.device)
+        self.perceptual = fused(load_perceptual(look.perceptual)).to(self.device)
         self.judge = load_judge(look.judge).to(self.device)
         self.fid_model = CleanFidModel(self.perceptual)
         kind, name = look.target
@@ -116,7 +118,7 @@ def look_at_source(look: Look, looker: Looker, source, run: LookRun) -> dict:
 
 def look_at_run(look: Look, looker: Looker, run: LookRun, z_dim: int, frozen: dict) -> dict:
     """Everything one artifact yields; `frozen` is what `look_at_source` gave for its latents."""
-    from nada.artifact import load_artifact, snapshot_steps
+    from nada.artifact import load_artifact, read_provenance, snapshot_steps
 
     counts = look.counts
     model = load_artifact(run.folder, device=look.device)
@@ -128,18 +130,37 @@ def look_at_run(look: Look, looker: Looker, run: LookRun, z_dim: int, frozen: di
         "features": looker.features(images),
         **looker.judgement(images),
         "lpips": looker.distances(images[: counts.diversity_images]),
-        "source_lpips": looker.distances(images[: len(few)], frozen["source_images"]),
         "images": images[: len(few)],
         "gallery": looker.draw(model, few, GALLERY_PSI, run.id),
     }
+    if has_w_plus(model):  # else no image of the source model belongs to an image of its own
+        arrays["source_lpips"] = looker.distances(images[: len(few)], frozen["source_images"])
+    last = read_provenance(run.folder).get("step")
     for step in snapshot_steps(run.folder):
-        snapshot = load_artifact(run.folder, step=step, device=look.device)
-        images = looker.draw(snapshot, few, counts.truncation_psi, f"{run.id}, step {step}")
-        judgement = looker.judgement(images)
-        for name in ("class_logits", "style_logits"):
-            arrays[f"snapshot{step}/{name}"] = judgement[name]
-        arrays[f"snapshot{step}/lpips"] = looker.distances(images)
+        if step == last:  # the model itself, which was looked at already
+            found = {name: arrays[name][: counts.snapshot_images] for name in SNAPSHOT_ARRAYS}
+            found["lpips"] = found["lpips"][:, : counts.snapshot_images]
+        else:
+            snapshot = load_artifact(run.folder, step=step, device=look.device)
+            first = z[: counts.snapshot_images]
+            found = look_at_snapshot(look, looker, snapshot, first, f"{run.id}, step {step}")
+        arrays.update({f"snapshot{step}/{name}": found[name] for name in SNAPSHOT_ARRAYS})
     return arrays
+
+
+def look_at_snapshot(look: Look, looker: Looker, model, z, what: str) -> dict:
+    """What the last model's first images yield too, of a model on its way: see SNAPSHOT_ARRAYS."""
+    images = looker.draw(model, z, look.counts.truncation_psi, what)
+    return {
+        "features": looker.features(images),
+        **looker.judgement(images),
+        "lpips": looker.distances(images[: look.counts.diversity_images]),
+    }
+
+
+def has_w_plus(model) -> bool:
+    """Whether a model's latents are StyleGAN2's, so that they name an image of the source too."""
+    return hasattr(model.generator, "mapping")
 
 
 def look_at_runs(look: Look, looker: Looker) -> dict:
@@ -225,7 +246,13 @@ def observe(look: Look) -> Observation:
         "runs": [{"id": r.id, "seed": r.seed, "latent_seed": r.latent_seed} for r in look.runs],
         "counts": {
             name: getattr(look.counts, name)
-            for name in ("fid_images", "diversity_images", "gallery_images", "truncation_psi")
+            for name in (
+                "fid_images",
+                "diversity_images",
+                "gallery_images",
+                "snapshot_images",
+                "truncation_psi",
+            )
         },
         "gallery_psi": GALLERY_PSI,
         "hashes": provenance(look),

@@ -5,12 +5,14 @@ viewer (is this a cat? in which pose?). Their architectures differ on purpose: a
 one of them should not fool the other for free. Neither takes part in any adaptation.
 """
 
+import copy
 import json
 
 import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nada.atomic import atomic_path, canonical_json
 from nada.errors import UserError
@@ -158,6 +160,21 @@ class JudgeNet(nn.Module):
         # mean for what fills the picture (style), maximum for what is somewhere in it (ears)
         features = torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1)
         return {name: head(features) for name, head in self.heads.items()}
+
+
+def fused(net: PerceptualNet) -> PerceptualNet:
+    """A copy for measuring only: batch norms folded into their convolutions, channels last.
+
+    About half the time on a CPU; features move by rounding alone (1e-6 of their size).
+    """
+    net = copy.deepcopy(net).eval()
+    for block in net.blocks:
+        layers = list(block)
+        for index, layer in enumerate(layers):
+            if isinstance(layer, nn.BatchNorm2d):
+                block[index - 1] = fuse_conv_bn_eval(layers[index - 1], layer)
+                block[index] = nn.Identity()
+    return net.to(memory_format=torch.channels_last).requires_grad_(False)
 
 
 METADATA_KEY = "json"

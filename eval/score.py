@@ -20,7 +20,9 @@ from eval.metrics import (
     correspondence_values,
     diversity_values,
     fid_values,
+    kid_values,
     mean_lpips_values,
+    precision_recall_values,
     target_values,
 )
 from eval.observation import Observation, load_observation
@@ -64,6 +66,7 @@ def score_runs(observation: Observation, reference: np.ndarray, k: int) -> list[
         seed, prefix = run["seed"], f"seed{run['seed']}"
         values = [
             *fid_values(observation[f"{prefix}/features"], reference, run["id"]),
+            *precision_recall_values(observation[f"{prefix}/features"], reference),
             *diversity_values(observation[f"{prefix}/lpips"], k),
             *target_values(observation, prefix),
             *correspondence_values(observation, prefix),
@@ -72,6 +75,7 @@ def score_runs(observation: Observation, reference: np.ndarray, k: int) -> list[
         for step in observation.snapshots(seed):
             at_step = f"{prefix}/snapshot{step}"
             values = [
+                *kid_values(observation[f"{at_step}/features"], reference),
                 *target_values(observation, at_step),
                 *mean_lpips_values(observation[f"{at_step}/lpips"]),
             ]
@@ -83,7 +87,8 @@ def score_real(observation: Observation, k: int) -> list[dict]:
     """Rows of the reference images: half against half, and each half by itself."""
     halves = [observation[f"half{half}/features"] for half in (0, 1)]
     meta = observation.meta
-    rows = [_row(meta, 0, LAST, value) for value in fid_values(*halves, "half of the references")]
+    values = [*fid_values(*halves, "half of the references"), *precision_recall_values(*halves)]
+    rows = [_row(meta, 0, LAST, value) for value in values]
     for half in (0, 1):
         values = [
             *diversity_values(observation[f"half{half}/lpips"], k),

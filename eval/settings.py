@@ -23,15 +23,16 @@ class Counts:
     fid_images: int = 1000
     diversity_images: int = 300
     gallery_images: int = 128
+    snapshot_images: int = 64
     k_medoids: int = 10
     truncation_psi: float = 1.0
 
     def __post_init__(self):
-        for name in ("batch", "fid_images", "diversity_images", "gallery_images", "k_medoids"):
+        for name in (n for n in self.__dataclass_fields__ if n != "truncation_psi"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise UserError(f"evaluation.{name} is {value!r}; a whole number >= 1 is wanted.")
-        for name in ("diversity_images", "gallery_images"):
+        for name in ("diversity_images", "gallery_images", "snapshot_images"):
             if getattr(self, name) > self.fid_images:
                 raise UserError(
                     f"evaluation.{name} is {getattr(self, name)}, more than the"
@@ -78,12 +79,30 @@ class Look:
 
 
 @dataclass(frozen=True)
+class Member:
+    """What figures need of one setting beside its scores.
+
+    setting: the values of SETTING_KEYS. layers: convolutions trained at a step, None where that is
+    no choice of the method. chooses: whether they are chosen anew at each step. curves: seed ->
+    file of the run's curves.
+    """
+
+    setting: tuple
+    layers: int | None
+    chooses: bool
+    curves: dict[int, str]
+
+
+@dataclass(frozen=True)
 class Group:
     """A set of observations that are scored and shown together.
 
     observations: files, in the order of the table's rows. members: their settings, each a tuple
     of the values of SETTING_KEYS. real: task -> file of the look at its reference images.
-    table: names of the metrics shown, None: the default columns.
+    table: names of the metrics shown, None: the default columns. oracle: those of them that are
+    shown a second time, of the best snapshot. against: (baseline variant, variants whose paired
+    differences from it are shown). sweep: metrics drawn against the layers trained at a step.
+    drawn: the members with what figures need. convolutions: of the world's generator.
     """
 
     name: str
@@ -96,6 +115,11 @@ class Group:
     table: tuple[str, ...] | None
     grid_rows: int
     grid_psi: float
+    oracle: tuple[str, ...] = ()
+    against: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    sweep: tuple[str, ...] = ()
+    drawn: tuple[Member, ...] = ()
+    convolutions: int = 0
 
 
 def _read(path) -> dict:
@@ -197,4 +221,20 @@ def read_group(path) -> Group:
         table=tuple(content["table"]) if content.get("table") else None,
         grid_rows=grid.get("rows", 6),
         grid_psi=grid.get("truncation_psi", 0.7),
+        oracle=tuple(content.get("oracle", ())),
+        against=tuple(
+            (_need(pairs, "baseline", where=path), tuple(_need(pairs, "variants", where=path)))
+            for pairs in content.get("against", ())
+        ),
+        sweep=tuple(content.get("sweep", ())),
+        drawn=tuple(
+            Member(
+                setting=tuple(_need(entry, key, where=path) for key in SETTING_KEYS),
+                layers=entry.get("layers"),
+                chooses=entry.get("chooses_layers", False),
+                curves={run["seed"]: run["curves"] for run in entry.get("runs", ())},
+            )
+            for entry in entries
+        ),
+        convolutions=content.get("convolutions", 0),
     )

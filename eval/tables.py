@@ -4,6 +4,8 @@
 
 writes PREFIX.csv (numbers) and PREFIX.md, .html and .tex (for people). Cells are means over seeds
 with the half-width of a 95 % t interval; arrows, digits and bold come from the metrics themselves.
+Where the group asks for it, a metric has a second column, of the best snapshot by its own value, and
+a second table (.md, .html) the differences of variants from a baseline, paired over seeds.
 """
 
 import argparse
@@ -18,9 +20,10 @@ from eval import metrics
 from eval.diversity import CLUSTERS, MEMBERS
 from eval.fid import IMAGES_PER_FEATURE
 from eval.metric import Metric
+from eval.precision_recall import NEIGHBOURS
 from eval.score import LAST, read_scores
 from eval.settings import REAL, SETTING_KEYS, Group, read_group
-from eval.statistics import t_interval
+from eval.statistics import LEAST_SEEDS, UNDECIDED, holm, sign_flip_p, t_interval
 from nada.atomic import atomic_path
 from nada.errors import UserError, command
 
@@ -29,9 +32,27 @@ DEFAULT_COLUMNS = (
     "fid", "kid", "cluster_lpips", "mean_lpips", "target_rate", "none_rate", "factor_correlation",
     "retrieval_top1",
 )  # fmt: skip
-#: The unchanged source model: a bound, never the best of anything.
-SOURCE = "source"
-BOUNDS = (SOURCE, REAL)
+#: Controls: bounds, never the best of anything; last in a table, in this order.
+SOURCE, REPLAY = "source", "replay"
+BOUNDS = (SOURCE, REPLAY, REAL)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric of the model as its run left it or, with oracle, of the best of its snapshots."""
+
+    metric: Metric
+    oracle: bool = False
+
+    @property
+    def name(self) -> str:
+        return f"{self.metric.name}_oracle" if self.oracle else self.metric.name
+
+    @property
+    def heading(self) -> str:
+        if not self.oracle:
+            return self.metric.heading
+        return f"{self.metric.label}, best snapshot {self.metric.arrow}"
 
 
 @dataclass(frozen=True)
@@ -68,6 +89,8 @@ def _label(method: str, variant: str, shots: int, warm_start: str) -> str:
         return "real images (two halves)"
     if method == SOURCE:
         return "source model, unchanged"
+    if method == REPLAY:
+        return f"the {shots} target images, replayed"
     parts = [method, variant.replace("_", " ")]
     if shots:
         parts.append(f"{shots}-shot")
@@ -76,19 +99,33 @@ def _label(method: str, variant: str, shots: int, warm_start: str) -> str:
     return " ".join(part for part in parts if part)
 
 
-def rows(scores: pd.DataFrame, columns: list[Metric]) -> list[Row]:
+def seed_values(part: pd.DataFrame, column: Column) -> pd.Series:
+    """One value per seed [seed -> float] of one setting's scores; empty where nothing was scored.
+
+    Oracle: the best over a seed's snapshots, where there are two or more of them.
+    """
+    part = part[part.metric == column.metric.name].astype({"value": float})
+    if not column.oracle:
+        return part[part.step == LAST].set_index("seed").value
+    part = part[part.step != LAST]
+    if part.step.nunique() < 2:
+        return part.set_index("seed").value.iloc[:0]
+    by_seed = part.groupby("seed").value
+    return by_seed.max() if column.metric.maximize else by_seed.min()
+
+
+def rows(scores: pd.DataFrame, columns: list[Column]) -> list[Row]:
     """One row per setting, tasks and settings in the order of the scores, bounds last per task.
 
     Best: among a task's rows that are no bounds, when there are two or more; equal means (as
     printed) are all best.
     """
-    last = scores[scores.step == LAST]
     found = []
-    for setting, part in last.groupby(list(SETTING_KEYS), sort=False):
+    for setting, part in scores.groupby(list(SETTING_KEYS), sort=False):
         task, method, variant, shots, warm_start = setting
         cells = []
-        for metric in columns:
-            values = part.loc[part.metric == metric.name, "value"].astype(float)
+        for column in columns:
+            values, metric = seed_values(part, column), column.metric
             if len(values) == 0:
                 cells.append(None)
             elif method == REAL:  # two halves of one set are no seeds: no interval
@@ -99,7 +136,7 @@ def rows(scores: pd.DataFrame, columns: list[Metric]) -> list[Row]:
         label = _label(method, variant, int(shots), warm_start)
         found.append(Row(task, method, label, seeds, tuple(cells)))
     tasks = list(dict.fromkeys(row.task for row in found))
-    order = {SOURCE: 1, REAL: 2}
+    order = {method: place for place, method in enumerate(BOUNDS, start=1)}
     found.sort(key=lambda row: (tasks.index(row.task), order.get(row.method, 0)))
     return [row for task in tasks for row in _mark_best([r for r in found if r.task == task])]
 
@@ -121,7 +158,7 @@ def _mark_best(task_rows: list[Row]) -> list[Row]:
     return [Row(r.task, r.method, r.label, r.seeds, tuple(marked[id(r)])) for r in task_rows]
 
 
-def footer(scores: pd.DataFrame, columns: list[Metric], k: int) -> list[str]:
+def footer(scores: pd.DataFrame, columns: list[Column], k: int) -> list[str]:
     """What was measured, in sentences: counts, clusters, seeds, biases, notes on bounds."""
     last = scores[scores.step == LAST]
     runs, reals = last[last.method != REAL], last[last.method == REAL]
@@ -130,7 +167,7 @@ def footer(scores: pd.DataFrame, columns: list[Metric], k: int) -> list[str]:
         values = sorted({int(n) for n in table.loc[table.metric == name, "n"]})
         return "–".join(str(n) for n in dict.fromkeys((values[0], values[-1]))) if values else "no"
 
-    shown = {metric.name for metric in columns}
+    shown = {column.name for column in columns}
     lines = []
     if shown & {"fid", "kid"}:
         lines.append(
@@ -143,6 +180,14 @@ def footer(scores: pd.DataFrame, columns: list[Metric], k: int) -> list[str]:
                 f"Fewer than {IMAGES_PER_FEATURE} images per feature (down to"
                 f" {per_feature.min():.1f}): FID is dominated by its bias."
             )
+    if shown & {"precision", "recall"}:
+        lines.append(f"Precision and recall: spheres to the k={NEIGHBOURS}rd neighbour.")
+    if any(column.oracle for column in columns):
+        snapshots = scores[(scores.step != LAST) & (scores.method != REAL)]
+        lines.append(
+            f"Best snapshot: the best of a run's snapshots by the very number shown, on"
+            f" {counts('target_rate', snapshots)} images: an oracle, optimistic by its choice."
+        )
     if "cluster_lpips" in shown:
         lines.append(
             f"Cluster LPIPS: {counts('cluster_lpips', runs)} images, k={k} medoids, at most"
@@ -163,17 +208,82 @@ def footer(scores: pd.DataFrame, columns: list[Metric], k: int) -> list[str]:
     return lines
 
 
-def numbers(table: list[Row], columns: list[Metric]) -> pd.DataFrame:
+def numbers(table: list[Row], columns: list[Column]) -> pd.DataFrame:
     """The table as numbers: per metric its mean, half-width of the interval, and n."""
     records = []
     for row in table:
         record = {"task": row.task, "method": row.method, "row": row.label}
-        for metric, cell in zip(columns, row.cells, strict=True):
-            record[metric.name] = cell.mean if cell else None
-            record[f"{metric.name}_half_width"] = cell.half if cell else None
-            record[f"{metric.name}_n"] = cell.n if cell else 0
+        for column, cell in zip(columns, row.cells, strict=True):
+            record[column.name] = cell.mean if cell else None
+            record[f"{column.name}_half_width"] = cell.half if cell else None
+            record[f"{column.name}_n"] = cell.n if cell else 0
         records.append(record)
     return pd.DataFrame(records)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A variant minus its baseline over the seeds that both have: one metric of one task.
+
+    mean, half: of the paired differences, as measured (not signed by what is better). p: two-sided
+    exact sign-flip test, Holm-corrected over the rows of its column; None below LEAST_SEEDS seeds.
+    """
+
+    metric: Metric
+    mean: float
+    half: float | None
+    p: float | None
+
+    def text(self) -> str:
+        """`+1.23 ± 0.45, p 0.06`; `undecided` in place of p where the seeds are too few."""
+        spread = "" if self.half is None else f" ± {self.half:.{self.metric.digits}f}"
+        verdict = UNDECIDED if self.p is None else f"p {self.p:.2g}"
+        return f"{self.mean:+z.{self.metric.digits}f}{spread}, {verdict}"
+
+
+def differences(scores: pd.DataFrame, columns: list[Column], against) -> list[tuple]:
+    """(task, variant, baseline, [Difference or None per column]) of every pair of `against`.
+
+    against: (baseline variant, its variants) as the group names them. Pairs without a seed in common are left out.
+    """
+    found = []
+    for task, of_task in scores.groupby("task", sort=False):
+        by_variant = {v: part for v, part in of_task.groupby("variant") if v}
+        pairs = [(v, b) for b, variants in against for v in variants]
+        pairs = [pair for pair in pairs if set(pair) <= set(by_variant)]
+        per_column = []
+        for column in columns:
+            values = {v: seed_values(part, column) for v, part in by_variant.items()}
+            paired = [(values[v] - values[b]).dropna().to_numpy() for v, b in pairs]
+            tested = [i for i, d in enumerate(paired) if len(d) >= LEAST_SEEDS]
+            p = dict(zip(tested, holm([sign_flip_p(paired[i], "two-sided") for i in tested])))
+            per_column.append(
+                [
+                    Difference(column.metric, *t_interval(d), p.get(i)) if len(d) else None
+                    for i, d in enumerate(paired)
+                ]
+            )
+        rows_of_task = zip(*per_column, strict=True)
+        found += [(task, *pair, list(row)) for pair, row in zip(pairs, rows_of_task, strict=True)]
+    return found
+
+
+def difference_frame(found: list[tuple], columns: list[Column]) -> pd.DataFrame:
+    """The second table as text: task, variant, baseline, one cell per column."""
+    return pd.DataFrame(
+        [
+            [task, variant.replace("_", " "), baseline.replace("_", " ")]
+            + [cell.text() if cell else "–" for cell in cells]
+            for task, variant, baseline, cells in found
+        ],
+        columns=["task", "variant", "minus", *(column.heading for column in columns)],
+    )
+
+
+DIFFERENCE_NOTE = (
+    "Differences, paired over seeds: mean, 95 % t interval; p of the two-sided exact sign-flip test,"
+    f" Holm-corrected over the rows; undecided: fewer than {LEAST_SEEDS} seeds."
+)
 
 
 def _shown(cells, bold: str, plus_minus: str = "±", missing: str = "–") -> list[str]:
@@ -185,11 +295,11 @@ def _shown(cells, bold: str, plus_minus: str = "±", missing: str = "–") -> li
     return texts
 
 
-def markdown(table: list[Row], columns: list[Metric], title: str, notes: list[str]) -> str:
+def markdown(table: list[Row], columns: list[Column], title: str, notes: list[str]) -> str:
     """A Markdown table under its title, notes beneath."""
     frame = pd.DataFrame(
         [[r.task, r.label, *_shown(r.cells, "**{}**"), r.seeds or "–"] for r in table],
-        columns=["task", "model", *(metric.heading for metric in columns), "seeds"],
+        columns=["task", "model", *(column.heading for column in columns), "seeds"],
     )
     body = frame.to_markdown(index=False, disable_numparse=True)
     return f"**{title}**\n\n{body}\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
@@ -215,10 +325,10 @@ tr.first td {{ border-top: 1px solid #aaa; }}
 """
 
 
-def page(table: list[Row], columns: list[Metric], title: str, notes: list[str]) -> str:
+def page(table: list[Row], columns: list[Column], title: str, notes: list[str]) -> str:
     """One HTML page that needs nothing else: title, table (bounds in grey, a rule between tasks), notes."""
 
-    heads = ["task", "model", *(metric.heading for metric in columns), "seeds"]
+    heads = ["task", "model", *(column.heading for column in columns), "seeds"]
     lines, previous = [], None
     for row in table:
         classes = ["bound"] * (row.method in BOUNDS) + ["first"] * (row.task != previous)
@@ -247,9 +357,9 @@ def latex_text(text: str) -> str:
     return "".join(_LATEX.get(character, character) for character in text)
 
 
-def latex(table: list[Row], columns: list[Metric], title: str, notes: list[str]) -> str:
+def latex(table: list[Row], columns: list[Column], title: str, notes: list[str]) -> str:
     """A booktabs table (pandas Styler): caption above, a rule between tasks, notes beneath."""
-    heads = ["task", "model", *(metric.heading for metric in columns), "seeds"]
+    heads = ["task", "model", *(column.heading for column in columns), "seeds"]
     frame = pd.DataFrame(
         [
             [
@@ -289,19 +399,38 @@ def members(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
     return scores[np.array([setting in group.members for setting in settings]) | real]
 
 
+def columns_of(group: Group) -> list[Column]:
+    """The group's columns, an oracle's beside its metric's; UserError: an oracle without a best."""
+    found = []
+    for name in group.table or DEFAULT_COLUMNS:
+        found.append(Column(metrics.metric(name)))
+        if name in group.oracle:
+            if found[-1].metric.maximize is None:
+                raise UserError(f"group {group.name}: {name} has no best value; no oracle for it.")
+            found.append(Column(found[-1].metric, oracle=True))
+    return found
+
+
 def make(group: Group, scores: pd.DataFrame) -> dict[str, str]:
     """The four files of a group as text: {".csv": …, ".md": …, ".html": …, ".tex": …}."""
     wanted = members(group, scores)
-    columns = [metrics.metric(name) for name in group.table or DEFAULT_COLUMNS]
+    columns = columns_of(group)
     table = rows(wanted, columns)
     title = f"World {group.world}: {group.title}"
     notes = footer(wanted, columns, group.k_medoids or CLUSTERS)
-    return {
+    texts = {
         ".csv": numbers(table, columns).to_csv(index=False, lineterminator="\n"),
         ".md": markdown(table, columns, title, notes),
         ".html": page(table, columns, title, notes),
         ".tex": latex(table, columns, title, notes),
     }
+    if found := differences(wanted, columns, group.against):
+        frame = difference_frame(found, columns)
+        second = frame.to_markdown(index=False, disable_numparse=True)
+        texts[".md"] += f"\n{second}\n\n- {DIFFERENCE_NOTE}\n"
+        second = frame.to_html(index=False, border=0) + f"<ul><li>{DIFFERENCE_NOTE}</li></ul>"
+        texts[".html"] = texts[".html"].replace("</body>", f"{second}</body>")
+    return texts
 
 
 @command

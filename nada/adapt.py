@@ -6,23 +6,27 @@ Gal et al. 2021, Fig. 2. The layer policy is in `layers.py`, the losses in `loss
 import copy
 import dataclasses
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from nada.artifact import AdaptedModel
+from nada.augment import draw_views
 from nada.clip import Clip, text_direction, text_embedding
 from nada.errors import UserError
 from nada.job import Job
 from nada.layers import Layers, LayerSettings
-from nada.losses import directional_loss, ensemble, global_loss
+from nada.losses import directional_loss, ensemble, global_loss, image_direction
 from nada.mapper import MapperSettings, train_mapper
 from nada.settings import setting
+from nada.streams import stream_seed
 from nada.stylegan2.generator import Generator
 
 OFFICIAL_SHIFT = 1e-6  # what the public code adds to every pixel where the whole ΔI is zero
 BARE = ("{}",)  # the template of a text without a prompt around it
+CHUNK = 16  # images rendered or encoded at once where no graph is kept; bounds memory
 
 
 @dataclass
@@ -32,6 +36,11 @@ class NadaSettings:
     iterations: training steps (paper: 300 for textures, 2000 for animals). batch: codes per step.
     loss: 'directional' (Eq. 2) or 'global' (Eq. 1).
     lr, betas: Adam's (official: 0.0016 and (0, 0.992), a lazy-regularisation factor of 4/5).
+    direction: from the source text to the target 'text' (ΔT), or from images of the source
+    generator to the run's few-shot images ('image', Eq. 3), `shots` of them. source_images: N_s,
+    how many of the source's (paper: 16). global_target: with image directions, Eq. 1 (layer choice
+    and mapper too) aims at the images' mean embedding ('direction'), or still at the target text
+    ('text', as the public code).
     style_mixing: probability that a step's codes mix two w (Table 3: 0 or 0.9).
     snapshots: models kept on the way: how many, evenly spaced, or a list of steps.
     checkpoint_every: steps between training states kept for resume; 0 keeps none.
@@ -41,12 +50,15 @@ class NadaSettings:
     guard: 'epsilon', or 'official': no ε, and the batch shifted by 1e-6 where ΔI sums to 0.
     codes: 'shared' W+ and noise of both generators, or each its own crossover and noise.
     clip_resize: 'antialias', or the official bicubic without it.
+    augment: CLIP sees both generators' images as they are ('none'), or in `augment_views` random
+    views a step, the same of both ('shared': nada/augment.py; not in the paper, a switch of the
+    mini world; a mapper's images are never augmented).
     global_prompt: Eq. 1 (layer choice and mapper too) sees the target text in the prompt
     'templates', or 'bare'.
     skipped_layer_state: Adam's state of a layer not chosen is left alone ('skip'), or decays as
     under the old zero gradients of the official runs ('decay': its next step is up to 11x longer).
-    layers: see LayerSettings. mapper: see MapperSettings; given, the run trains only a mapper on
-    its parent's model.
+    layers: see LayerSettings. mapper: see MapperSettings; given, the run trains only a mapper, on
+    its parent's model or on the source's.
     """
 
     iterations: int = setting(300, 1)
@@ -54,6 +66,9 @@ class NadaSettings:
     loss: Literal["directional", "global"] = "directional"
     lr: float = setting(0.002, 0)
     betas: tuple[float, float] = setting((0.0, 0.99), 0, 1)
+    direction: Literal["text", "image"] = "text"
+    source_images: int = setting(16, 1)
+    global_target: Literal["direction", "text"] = "direction"
     style_mixing: float = setting(0.0, 0, 1)
     snapshots: int | list[int] = setting(5, 0)  # noqa: RUF009 (a frozen default)
     checkpoint_every: int = setting(100, 0)
@@ -61,6 +76,8 @@ class NadaSettings:
     guard: Literal["epsilon", "official"] = "epsilon"
     codes: Literal["shared", "official"] = "shared"
     clip_resize: Literal["antialias", "official"] = "antialias"
+    augment: Literal["none", "shared"] = "none"
+    augment_views: int = setting(1, 1)
     global_prompt: Literal["templates", "bare"] = "templates"
     skipped_layer_state: Literal["skip", "decay"] = "skip"
     layers: LayerSettings = dataclasses.field(default_factory=LayerSettings)
@@ -68,15 +85,15 @@ class NadaSettings:
 
 
 def adapt_generator(job: Job, settings: NadaSettings) -> AdaptedModel:
-    """Move the source generator towards the target text and return it (§4.1-4.2)."""
+    """Move the source generator towards the target and return it (§4.1-4.2, App. C)."""
     # two generators with one frozen mapping network
     frozen = job.source().G_ema.eval().requires_grad_(False)
     trained = copy.deepcopy(frozen)
     trained.mapping = frozen.mapping
 
     # what steers, and what is trained
-    loss = NadaLoss(job, settings)
-    layers = Layers(trained, settings.layers, loss.global_term, job.label)
+    loss = NadaLoss(job, settings, frozen)
+    layers = Layers(trained, settings.layers, loss.of_images, job.label)
     trainable = layers.trainable()
     optimiser = torch.optim.Adam(trainable.values(), lr=settings.lr, betas=settings.betas)
     snapshots = snapshot_steps(settings.snapshots, settings.iterations, job.label)
@@ -96,20 +113,14 @@ def adapt_generator(job: Job, settings: NadaSettings) -> AdaptedModel:
         if start == 0 and 0 in snapshots:
             job.snapshot(0, named_as_artifact(trainable))
         for step in range(start + 1, settings.iterations + 1):
-            # the layers of this step
-            chosen = layers.choose()
-            layers.unfreeze(chosen)
-            # the same codes and the same noise through both generators
-            frozen_images, trained_images = render_pair(frozen, trained, settings)
+            terms, chosen, images = forward_backward(frozen, trained, layers, loss, settings)
             # one step of Adam
-            terms = loss(trained_images, frozen_images)
-            optimiser.zero_grad(set_to_none=True)
-            terms["loss"].backward()
             if settings.skipped_layer_state == "decay":
                 fill_missing_gradients(trainable.values())
             optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
             # what is kept
-            job.count(images=2 * settings.batch + (settings.layers.n_w if layers.selects else 0))
+            job.count(images=images)
             if layers.selects:
                 terms["layers"] = " ".join(map(str, chosen))
             job.progress(step, **terms)
@@ -120,39 +131,105 @@ def adapt_generator(job: Job, settings: NadaSettings) -> AdaptedModel:
 
 
 def adapt_mapper(job: Job, settings: NadaSettings) -> AdaptedModel:
-    """Train a latent mapper on the parent run's model (§4.3), which stays as it is."""
+    """Train a latent mapper (§4.3) on the parent run's model, or on the source as it is.
+
+    The model itself stays as it was. On the source, it is the control of the mapper: how far it
+    gets without NADA.
+    """
+    on_source = settings.mapper.base == "source"
+    model = AdaptedModel(job.source().G_ema) if on_source else job.parent()
     steps = snapshot_steps(settings.snapshots, settings.mapper.iterations, job.label)
     clips = job.clips(settings.clip_resize)
-    texts = target_embeddings(job, clips, settings)
-    return train_mapper(job, settings.mapper, clips, texts, steps, settings.checkpoint_every)
+    targets = target_embeddings(job, clips, settings)
+    return train_mapper(
+        job, settings.mapper, model, clips, targets, steps, settings.checkpoint_every
+    )
+
+
+def forward_backward(
+    frozen: Generator,
+    trained: Generator,
+    layers: Layers,
+    loss: "NadaLoss",
+    settings: NadaSettings,
+) -> tuple[dict, tuple, int]:
+    """One step up to its gradients, which lie in the chosen parameters' `grad` alone.
+
+    Returns the loss's terms, the chosen layers and how many images were rendered. Adaptive
+    selection needs the gradient of Eq. 1 at W+ codes copied from one w, Eq. 2 the gradient at the
+    weights: of codes that are not mixed, one forward pass of generator and CLIPs serves both, with
+    every candidate layer in its graph. Codes of a step that mixes two w choose nothing: codes are
+    then drawn apart, as without sharing.
+    """
+    codes = draw_codes(frozen, settings)
+    sharing = layers.shares and not codes.mixed
+    chosen = layers.candidates if sharing else layers.choose()
+    layers.unfreeze(chosen)
+    if sharing:
+        codes = codes._replace(trained=codes.trained.clone().requires_grad_())
+    # the same codes and the same noise through both generators
+    frozen_images, trained_images = render_pair(frozen, trained, codes, settings)
+    seen = loss.see(trained_images, frozen_images)
+    if sharing:
+        few = seen.of_first(layers.shared(settings.batch), settings.batch)
+        chosen = layers.choose_with(codes.trained, loss.global_term(few))
+        layers.unfreeze(chosen)
+    terms = loss(seen)
+    # no further down than the first layer that is trained
+    terms["loss"].backward(inputs=list(layers.parameters(chosen).values()))
+    rendered = settings.batch * (1 if frozen_images is None else 2)
+    return terms, chosen, rendered + layers.images_drawn(settings.batch, sharing)
+
+
+class Seen(NamedTuple):
+    """A step's images as every CLIP sees them, [V·B,E] each, view by view; one list per CLIP."""
+
+    trained: list[Tensor]
+    frozen: list[Tensor]  # without graph; empty where the loss does not ask for them
+
+    def of_first(self, count: int, batch: int) -> list[Tensor]:
+        """The embeddings of the first `count` of `batch` trained images, in every view."""
+        if count == batch:
+            return self.trained
+        return [e.unflatten(0, (-1, batch))[:, :count].flatten(0, 1) for e in self.trained]
 
 
 class NadaLoss:
-    """The run's loss over its CLIP ensemble; text embeddings are made once, at the start."""
+    """The run's loss over its CLIP ensemble; embeddings of the target are made once, at the start.
 
-    def __init__(self, job: Job, settings: NadaSettings):
+    source: the source generator, whose images are where an image direction starts.
+    """
+
+    def __init__(self, job: Job, settings: NadaSettings, source: Generator):
         self.settings = settings
         self.clips: list[Clip] = job.clips(settings.clip_resize)
         self.weights = [clip.weight for clip in self.clips]
         self.targets = target_embeddings(job, self.clips, settings)
-        source, target = job.texts()
-        templates = job.templates()
-        self.directions = [text_direction(clip, source, target, templates) for clip in self.clips]
+        self.directions = target_directions(job, self.clips, settings, source)
 
-    def __call__(self, trained_images: Tensor, frozen_images: Tensor) -> dict[str, Tensor]:
+    def see(self, trained_images: Tensor, frozen_images: Tensor | None) -> Seen:
+        """Unit embeddings of a step's images [B,3,R,R]; only those of the trained have a graph."""
+        view = self._views(trained_images)
+        trained_views = view(trained_images)
+        trained = [clip.encode_images(trained_views) for clip in self.clips]
+        if frozen_images is None:
+            return Seen(trained, [])
+        with torch.no_grad():
+            frozen_views = view(frozen_images)
+            frozen = [clip.encode_images(frozen_views) for clip in self.clips]
+        if self.settings.guard == "official":
+            for i, clip in enumerate(self.clips):
+                if (trained[i] - frozen[i]).sum() == 0:
+                    trained[i] = clip.encode_images(trained_views + OFFICIAL_SHIFT)
+        return Seen(trained, frozen)
+
+    def __call__(self, seen: Seen) -> dict[str, Tensor]:
         """{"loss", "image_change"} of a batch; image_change is the mean ‖ΔI‖ over CLIPs."""
         if self.settings.loss == "global":
-            return {"loss": self.global_term(trained_images)}
+            return {"loss": self.global_term(seen.trained)}
+        epsilon = self.settings.epsilon if self.settings.guard == "epsilon" else 0.0
         losses, changes = [], []
-        for clip, direction in zip(self.clips, self.directions, strict=True):
-            with torch.no_grad():
-                frozen = clip.encode_images(frozen_images)
-            trained = clip.encode_images(trained_images)
-            epsilon = self.settings.epsilon
-            if self.settings.guard == "official":
-                epsilon = 0.0
-                if (trained - frozen).sum() == 0:
-                    trained = clip.encode_images(trained_images + OFFICIAL_SHIFT)
+        for trained, frozen, direction in zip(*seen, self.directions, strict=True):
             losses.append(directional_loss(trained, frozen, direction, epsilon))
             changes.append((trained.detach() - frozen).norm(dim=-1).mean())
         return {
@@ -160,34 +237,116 @@ class NadaLoss:
             "image_change": torch.stack(changes).mean(),
         }
 
-    def global_term(self, images: Tensor) -> Tensor:
-        """Eq. 1 over the ensemble, a scalar; the layer choice uses it too."""
-        pairs = zip(self.clips, self.targets, strict=True)
-        losses = [global_loss(clip.encode_images(images), target) for clip, target in pairs]
-        return ensemble(self.weights, losses)
+    def global_term(self, embeddings: list[Tensor]) -> Tensor:
+        """Eq. 1 over the ensemble, a scalar; embeddings: unit, [N,E] for each CLIP."""
+        pairs = zip(embeddings, self.targets, strict=True)
+        return ensemble(self.weights, [global_loss(image, target) for image, target in pairs])
+
+    def of_images(self, images: Tensor) -> Tensor:
+        """Eq. 1 of images [N,3,R,R], for a layer choice on codes of its own."""
+        views = self._views(images)(images)
+        return self.global_term([clip.encode_images(views) for clip in self.clips])
+
+    def _views(self, images: Tensor):
+        """What CLIP is shown of a batch, as a function that does the same to both generators'."""
+        if self.settings.augment == "none":
+            return lambda batch: batch
+        return draw_views(images, self.settings.augment_views)
 
 
 def target_embeddings(job: Job, clips: list[Clip], settings: NadaSettings) -> list[Tensor]:
-    """Each CLIP's unit embedding [E] of the target text, in the prompts the settings ask for."""
+    """Each CLIP's unit embedding [E] of the target, which Eq. 1, layer choice and mapper aim at.
+
+    That of the target text, in the prompts the settings ask for, or the mean of the target images.
+    """
+    if settings.direction == "image" and settings.global_target == "direction":
+        images = target_images(job)
+        means = [encode_targets(clip, images).mean(dim=0) for clip in clips]
+        return [F.normalize(mean, dim=-1) for mean in means]
     templates = job.templates() if settings.global_prompt == "templates" else BARE
     return [text_embedding(clip, job.texts()[1], templates) for clip in clips]
 
 
-def render_pair(frozen: Generator, trained: Generator, settings: NadaSettings):
-    """(frozen, trained) images [N,3,R,R] of one batch of codes; only the second has a graph."""
-    frozen_codes, trained_codes = draw_codes(frozen, settings)
-    noise = torch.Generator(frozen.w_avg.device)
-    seeds = torch.randint(2**62, (2,)).tolist()
-    second = seeds[0] if settings.codes == "shared" else seeds[1]
-    with torch.no_grad():
-        frozen_images = frozen.synthesis(frozen_codes, "random", noise.manual_seed(seeds[0]))
-    trained_images = trained.synthesis(trained_codes, "random", noise.manual_seed(second))
-    return frozen_images, trained_images
+def target_directions(
+    job: Job, clips: list[Clip], settings: NadaSettings, source: Generator
+) -> list[Tensor]:
+    """Each CLIP's unit direction [E] from the source to the target: ΔT (§4.1) or ΔI_real (Eq. 3)."""
+    if settings.direction == "text":
+        source_text, target_text = job.texts()
+        templates = job.templates()
+        return [text_direction(clip, source_text, target_text, templates) for clip in clips]
+    images = target_images(job)
+    drawn = source_images(source, settings.source_images, stream_seed("source images", job.name))
+    return [image_direction(encode_targets(clip, images), encode(clip, drawn)) for clip in clips]
+
+
+def target_images(job: Job) -> Tensor:
+    """The run's few-shot images [n,3,R,R]. Raises UserError where it has none."""
+    if job.shots < 1:
+        raise UserError(
+            f"{job.label}: settings.direction is 'image', but the run has no target images "
+            f"(shots is {job.shots}); set shots to 1 or more, or direction to 'text'."
+        )
+    return job.few_shot_images()
 
 
 @torch.no_grad()
-def draw_codes(generator: Generator, settings: NadaSettings) -> tuple[Tensor, Tensor]:
-    """W+ codes [N,num_ws,style_dim] for the frozen and the trained generator, mixed or not.
+def source_images(source: Generator, count: int, seed: int) -> Tensor:
+    """Images [count,3,R,R] of fresh codes of the source generator, untruncated, random noise."""
+    stream = torch.Generator(source.w_avg.device).manual_seed(seed)
+    images = []
+    for size in chunks(count):
+        z = torch.randn(size, source.config["z_dim"], generator=stream, device=source.w_avg.device)
+        codes = source.broadcast(source.mapping(z))
+        images.append(source.synthesis(codes, "random", stream))
+    return torch.cat(images)
+
+
+@torch.no_grad()
+def encode(clip: Clip, images: Tensor) -> Tensor:
+    """Unit embeddings [N,E] of any number of images [N,3,R,R], without graph."""
+    return torch.cat([clip.encode_images(part) for part in images.split(CHUNK)])
+
+
+def encode_targets(clip: Clip, images: Tensor) -> Tensor:
+    """As `encode`, for target images: the public code antialiases those whatever it does else."""
+    if clip.resize != "antialias":
+        clip = dataclasses.replace(clip, resize="antialias")
+    return encode(clip, images)
+
+
+def chunks(count: int) -> list[int]:
+    """`count` in parts of CHUNK and a rest."""
+    return [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
+
+
+def render_pair(frozen: Generator, trained: Generator, codes: "Codes", settings: NadaSettings):
+    """(frozen, trained) images [N,3,R,R] of one batch of codes; only the second has a graph.
+
+    The frozen ones are None under the global loss, which does not look at them.
+    """
+    noise = torch.Generator(frozen.w_avg.device)
+    seeds = torch.randint(2**62, (2,)).tolist()
+    second = seeds[0] if settings.codes == "shared" else seeds[1]
+    frozen_images = None
+    if settings.loss == "directional":
+        with torch.no_grad():
+            frozen_images = frozen.synthesis(codes.frozen, "random", noise.manual_seed(seeds[0]))
+    trained_images = trained.synthesis(codes.trained, "random", noise.manual_seed(second))
+    return frozen_images, trained_images
+
+
+class Codes(NamedTuple):
+    """W+ codes [N,num_ws,style_dim] of one batch; mixed: they hold two w each."""
+
+    frozen: Tensor
+    trained: Tensor
+    mixed: bool
+
+
+@torch.no_grad()
+def draw_codes(generator: Generator, settings: NadaSettings) -> Codes:
+    """A batch of codes for the frozen and the trained generator, mixed or not.
 
     With probability `style_mixing` the batch mixes two w at a crossover in 1..num_ws-1: one
     crossover for both generators, or (codes: 'official') each its own.
@@ -205,9 +364,9 @@ def draw_codes(generator: Generator, settings: NadaSettings) -> tuple[Tensor, Te
     mixes = bool(torch.rand(()) < settings.style_mixing)
     crossovers = torch.randint(1, generator.num_ws, (2,)).tolist()
     if not mixes:
-        return first, first
+        return Codes(first, first, mixed=False)
     codes = [torch.cat([first[:, :c], second[:, c:]], dim=1) for c in crossovers]
-    return (codes[0], codes[0]) if settings.codes == "shared" else (codes[0], codes[1])
+    return Codes(codes[0], codes[0 if settings.codes == "shared" else 1], mixed=True)
 
 
 def fill_missing_gradients(parameters) -> None:

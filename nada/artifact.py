@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from nada.atomic import atomic_path, canonical_json
 from nada.errors import UserError
+from nada.image_bank import ImageBank
 from nada.manifest import read_weights
 from nada.mapper import LatentMapper
 from nada.stylegan2.generator import Generator
@@ -26,7 +27,7 @@ METADATA_KEY = "json"
 # What a model may be made of, by the name in its metadata. A generator has `config` (its keyword
 # arguments) and either the parts of a StyleGAN2 generator or its own sample(z, truncation_psi); a
 # latent map has `config` and map_z, map_w_plus, or both.
-GENERATORS = {"stylegan2": Generator}
+GENERATORS = {"stylegan2": Generator, "image_bank": ImageBank}
 LATENT_MAPS = {"mapper": LatentMapper}
 
 

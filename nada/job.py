@@ -7,6 +7,7 @@ and writes the run's artifact, its identity (`run.json`) and its cost (`cost.jso
 import contextlib
 import csv
 import functools
+import hashlib
 import io
 import json
 import math
@@ -69,6 +70,7 @@ class Job:
         self.device = _device(settings["device"], self.name)
         self.inputs: dict[str, dict] = {}  # role → {"file", "sha256"} of everything that went in
         self._method_settings = settings.get("settings", {})
+        self._few_shot: dict | None = None  # which target images the method took
         self._clips: list[Clip] = []
         self._total, self._every, self._last_saved = 0, 0, None
         self._rows: list[dict] = []
@@ -94,6 +96,11 @@ class Job:
     @property
     def has_parent(self) -> bool:
         return self.parent_folder is not None
+
+    @property
+    def shots(self) -> int:
+        """How many target images the method may train on."""
+        return self.settings.get("shots", DEFAULT_SHOTS)
 
     def source(self) -> SourceModel:
         """The source domain's pre-trained networks, on the job's device."""
@@ -136,9 +143,11 @@ class Job:
         """The target images the method may train on, [shots,3,R,R] in [-1,1] on the device.
 
         Drawn from (task, seed) only, so that all methods share them; smaller sets are part of
-        larger ones. Raises UserError where there are too few images.
+        larger ones. The file is also what the evaluation measures against, so run.json keeps which
+        of its images these are ("few_shot": indices, and the SHA-256 of their pixels).
+        Raises UserError where there are too few images.
         """
-        shots, seed = self.settings.get("shots", 0), self.settings["seed"]
+        shots, seed = self.shots, self.settings["seed"]
         if shots < 1:
             raise UserError(f"{self.name}: shots is {shots}; this method needs 1 image or more.")
         path = self.settings["references"]["images"]
@@ -150,7 +159,11 @@ class Job:
             )
         stream = stream_seed("few-shot", self.settings["task"], seed)
         order = np.random.default_rng(stream).permutation(len(images))
-        return to_tensor(images[np.sort(order[:shots])]).to(self.device)
+        indices = np.sort(order[:shots])
+        chosen = images[indices]
+        digest = hashlib.sha256(chosen.tobytes()).hexdigest()
+        self._few_shot = {"indices": indices.tolist(), "sha256": digest}
+        return to_tensor(chosen).to(self.device)
 
     def seed_everything(self) -> None:
         """Start every library's random stream from the run's name; call before training."""
@@ -256,6 +269,7 @@ class Job:
             "run": self.name,
             "settings": _portable({**run, "settings": self._method_settings}),
             "inputs": self.inputs,
+            "few_shot": self._few_shot,
             "parent": self._parent_identity(),
             "code": self.code,
             "device": self.device.type,
@@ -275,7 +289,7 @@ class Job:
         templates = settings.get("templates")
         if templates and Path(templates).is_file():
             self._add_input("templates", templates)
-        if settings.get("shots", 0) > 0:
+        if self.shots > 0:
             self._add_input("references", settings["references"]["images"])
         if self.parent_folder is not None:
             self._add_input("parent", self.parent_folder / MODEL)

@@ -36,7 +36,10 @@ class LayerSettings:
     choosing ('official': saturated='select' chooses even then). The paper counts slots, so that
     its k = 18 at 1024 px means all.
     n_w: codes that choose (paper: 8). n_i: optimisation steps on them (paper: 1).
-    micro_batch: codes rendered at once while choosing, 0 for all; less memory, the same mean.
+    selection_codes: the step's own batch chooses first and only what n_w exceeds it by is drawn
+    beside it, so that one forward pass serves Eq. 1 and the loss ('shared'; see `Layers.shares`),
+    or all n_w codes are drawn apart ('official').
+    micro_batch: codes drawn apart that are rendered at once, 0 for all; less memory, the same mean.
     map: slot i trains convolution i ('aligned'), or the layer before it ('official').
     score: mean absolute gradient for n_i = 1 ('gradient'), or the float32 change of the code after
     the step ('official'), which rounds small gradients away.
@@ -50,6 +53,7 @@ class LayerSettings:
     k: int = setting(3, 1)
     n_w: int = setting(8, 1)
     n_i: int = setting(1, 1)
+    selection_codes: Literal["shared", "official"] = "shared"
     micro_batch: int = setting(0, 0)
     map: Literal["aligned", "official"] = "aligned"
     score: Literal["gradient", "official"] = "gradient"
@@ -85,15 +89,52 @@ class Layers:
         """Whether layers are chosen anew at each step."""
         return self.fixed is None
 
+    @property
+    def shares(self) -> bool:
+        """Whether a step's own codes may choose its layers, in the forward pass of its loss.
+
+        Only one gradient of Eq. 1 at the codes can be had from that pass: further steps (n_i > 1)
+        render moved codes, and the official score is the moved code itself.
+        """
+        settings = self.settings
+        wanted = settings.selection_codes == "shared"
+        return self.selects and wanted and settings.n_i == 1 and settings.score == "gradient"
+
+    @property
+    def candidates(self) -> tuple:
+        """Every layer that some step may train."""
+        return tuple(self.slot_layers.values()) if self.selects else self.fixed
+
     def choose(self) -> tuple:
         """The layers of the next step, in order: convolution indices (and official's toRGB)."""
+        return self._top(self.scores()) if self.selects else self.fixed
+
+    def choose_with(self, codes: Tensor, target_loss: Tensor) -> tuple:
+        """The layers of a step whose own codes choose (see `shares`), as `choose` gives them.
+
+        codes: the step's W+ codes [N,num_ws,style_dim], each one w in every slot, a leaf that
+        requires grad. target_loss: Eq. 1 of the images of the first `shared(N)` of them, a mean;
+        its graph is kept for the loss.
+        """
+        return self._top(self.shared_scores(codes, target_loss))
+
+    def shared(self, batch: int) -> int:
+        """How many of a step's `batch` codes choose its layers."""
+        return min(self.settings.n_w, batch)
+
+    def images_drawn(self, batch: int, sharing: bool) -> int:
+        """Images that one choice renders beside the step's batch."""
         if not self.selects:
-            return self.fixed
-        return top_layers(self.scores(), self.slot_layers, self.settings.k)
+            return 0
+        n_w, n_i = self.settings.n_w, self.settings.n_i
+        return n_w - self.shared(batch) if sharing else n_w * n_i
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """Every parameter that some step may train, by name."""
-        layers = self.slot_layers.values() if self.selects else self.fixed
+        return self.parameters(self.candidates)
+
+    def parameters(self, layers) -> dict[str, torch.nn.Parameter]:
+        """The parameters of the layers, by name."""
         names = self.names(layers)
         return {name: self.named[name] for name in self.named if name in names}
 
@@ -127,12 +168,9 @@ class Layers:
         weights are frozen; the score is mean |w_l − w_l(0)| over codes and features, or for
         n_i = 1 the mean |∂L_global/∂w_l|, which ranks the same and does not round.
         """
-        generator, settings = self.generator, self.settings
+        settings = self.settings
         self.unfreeze(())
-        device = generator.w_avg.device
-        with torch.no_grad():
-            z = torch.randn(settings.n_w, generator.config["z_dim"], device=device)
-            initial = generator.broadcast(generator.mapping(z)).contiguous()  # [n_w,L,style_dim]
+        initial = self._draw(settings.n_w)
         official = settings.score == "official"
         codes, moved = initial, torch.zeros_like(initial)
         for _ in range(settings.n_i):
@@ -144,6 +182,27 @@ class Layers:
                 codes = initial + moved
         change = codes - initial if official else moved
         return change.abs().mean(dim=(0, 2))
+
+    def shared_scores(self, codes: Tensor, target_loss: Tensor) -> Tensor:
+        """The scores for n_i = 1, of the step's own codes and of as many more as n_w asks for."""
+        n_w, shared = self.settings.n_w, self.shared(len(codes))
+        share = target_loss * (shared / n_w)  # of the mean over all n_w codes
+        (gradient,) = torch.autograd.grad(share, codes, retain_graph=True)
+        parts = [gradient[:shared]]
+        if n_w > shared:
+            more = self._gradient(self._draw(n_w - shared))
+            parts.append(more * ((n_w - shared) / n_w))
+        return SELECTION_LR * torch.cat(parts).abs().mean(dim=(0, 2))
+
+    @torch.no_grad()
+    def _draw(self, count: int) -> Tensor:
+        """Fresh codes w, each copied to every slot: [count,num_ws,style_dim]."""
+        generator = self.generator
+        z = torch.randn(count, generator.config["z_dim"], device=generator.w_avg.device)
+        return generator.broadcast(generator.mapping(z)).contiguous()
+
+    def _top(self, scores: Tensor) -> tuple:
+        return top_layers(scores, self.slot_layers, self.settings.k)
 
     def _gradient(self, w_plus: Tensor) -> Tensor:
         """∂L_global/∂w_plus, in micro-batches; exact, because the loss is a mean."""

@@ -1,19 +1,21 @@
-"""The losses of StyleGAN-NADA on CLIP embeddings (Gal et al. 2021, Eq. 1, 2 and 5).
+"""The losses of StyleGAN-NADA on CLIP embeddings (Gal et al. 2021, Eq. 1, 2, 3 and 5).
 
 All take unit embeddings unless said otherwise: the paper's equations omit the normalisation that
 its code applies before every difference.
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
 def global_loss(image: Tensor, text: Tensor) -> Tensor:
-    """Eq. 1, the CLIP-space cosine distance of generated images to the target text.
+    """Eq. 1, the CLIP-space cosine distance of generated images to the target's text.
 
         L_global = mean_b(1 − e_I,b · e_T)
 
-    image: unit embeddings [B,E]; text: unit embedding [E]. Scalar in [0,2].
+    image: unit embeddings [B,E]; text: unit embedding [E] (with image targets, that of the images).
+    Scalar in [0,2].
     """
     return (1 - image @ text).mean()
 
@@ -36,6 +38,17 @@ def directional_loss(
     length = (image_direction.square().sum(dim=-1) + epsilon**2).sqrt()  # [B]
     cosine = image_direction @ text_direction / length  # [B]
     return (1 - cosine).mean()
+
+
+def image_direction(target: Tensor, source: Tensor) -> Tensor:
+    """ΔI_real of Eq. 3, the direction from the source model's images to the target's images.
+
+        ΔI_real = normalise(mean_i e_I(I_i) − mean_j e_I(G_frozen(w_j)))
+
+    target: unit embeddings [N_r,E] of the target images; source: [N_s,E] of sampled ones (paper:
+    N_s = 16). Unit direction [E]; Eq. 3 is Eq. 2 with it in the place of ΔT.
+    """
+    return F.normalize(target.mean(dim=0) - source.mean(dim=0), dim=-1)
 
 
 def embedding_distance_loss(base: Tensor, mapped: Tensor) -> Tensor:

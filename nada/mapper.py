@@ -27,6 +27,8 @@ LEVEL_STARTS = (0, 4, 8)  # coarse: 4-8 px, medium: 16-32 px, fine: 64 px and up
 class MapperSettings:
     """How the mapper is trained; the weights λ are the paper's (App. I).
 
+    base: the model it is trained on: the 'parent' run's, or the unadapted 'source', without parent
+    (the control: a mapper and no NADA).
     iterations: steps (StyleCLIP: 50 000 at 1024 px). batch: codes per step.
     lr: RAdam's learning rate. StyleCLIP trains with Ranger, which is RAdam with averaged slow
     weights and centred gradients; those two are left out. The rate is large because the layers'
@@ -34,9 +36,13 @@ class MapperSettings:
     lambda_l2: weight of mean (ŵ − w)² (public code: 0.8). lambda_norm: weight of Eq. 5 (public
     code: 0.5). norm_loss: 'distance' of embeddings as Eq. 5 is printed, or the 'official' squared
     difference of norms under the first CLIP.
+    normalise: each level divides a code by the root mean square over its features, as StyleGAN's
+    mapping network does, or over the level's slots ('official': the public code normalises the
+    dimension after the batch's, which in W+ is that of the slots).
     truncation_psi: truncation of the codes it learns on.
     """
 
+    base: Literal["parent", "source"] = "parent"
     iterations: int = setting(50_000, 1)
     batch: int = setting(2, 1)
     lr: float = setting(0.5, 0)
@@ -44,21 +50,23 @@ class MapperSettings:
     lambda_l2: float = setting(0.5, 0)
     lambda_norm: float = setting(0.2, 0)
     norm_loss: Literal["distance", "official"] = "distance"
+    normalise: Literal["features", "official"] = "features"
     truncation_psi: float = setting(0.7, 0)
 
 
 class LatentMapper(nn.Module):
     """ŵ = w + 0.1 M(w) on W+ codes [N,num_ws,style_dim], one network per level of slots.
 
-    Each level normalises a code over its features, then applies four equalised linear layers.
+    Each level normalises a code (see MapperSettings), then applies four equalised linear layers.
     Levels that the generator's resolution does not reach do not exist.
     """
 
     kind = "mapper"
 
-    def __init__(self, num_ws: int, style_dim: int):
+    def __init__(self, num_ws: int, style_dim: int, normalise: str = "features"):
         super().__init__()
-        self.config = {"num_ws": num_ws, "style_dim": style_dim}
+        self.config = {"num_ws": num_ws, "style_dim": style_dim, "normalise": normalise}
+        self.normalised_dim = {"features": -1, "official": 1}[normalise]
         starts = [start for start in LEVEL_STARTS if start < num_ws]
         self.widths = [end - start for start, end in zip(starts, [*starts[1:], num_ws])]
         self.levels = nn.ModuleList(
@@ -73,7 +81,7 @@ class LatentMapper(nn.Module):
         """w_plus [N,num_ws,style_dim] → mapped w_plus of the same shape."""
         moves = []
         for level, x in zip(self.levels, w_plus.split(self.widths, dim=1), strict=True):
-            x = x * (x.square().mean(dim=-1, keepdim=True) + 1e-8).rsqrt()
+            x = x * (x.square().mean(dim=self.normalised_dim, keepdim=True) + 1e-8).rsqrt()
             for layer in level:
                 x = lrelu(layer(x))
             moves.append(x)
@@ -86,12 +94,12 @@ class MapperLoss:
 
         L = Σ_m weight_m L_global,m(G(ŵ)) + λ_L2 mean (ŵ − w)² + λ_norm L_norm
 
-    clips: the CLIP ensemble; texts: each one's unit target embedding [E].
+    clips: the CLIP ensemble; targets: each one's unit embedding [E] of the target text or images.
     """
 
     generator: Generator
     clips: list[Clip]
-    texts: list[Tensor]
+    targets: list[Tensor]
     settings: MapperSettings
 
     def __call__(self, w_plus: Tensor, mapped: Tensor) -> dict[str, Tensor]:
@@ -103,8 +111,8 @@ class MapperLoss:
 
         units = [F.normalize(embedding, dim=-1) for embedding in embeddings]
         weights = [clip.weight for clip in self.clips]
-        pairs = zip(units, self.texts, strict=True)
-        clip_loss = ensemble(weights, [global_loss(unit, text) for unit, text in pairs])
+        pairs = zip(units, self.targets, strict=True)
+        clip_loss = ensemble(weights, [global_loss(unit, target) for unit, target in pairs])
         l2 = F.mse_loss(mapped, w_plus)
         norm = self._norm_loss(base, embeddings, weights)
         loss = clip_loss + self.settings.lambda_l2 * l2 + self.settings.lambda_norm * norm
@@ -123,24 +131,26 @@ class MapperLoss:
 def train_mapper(
     job,
     settings: MapperSettings,
+    parent,
     clips: list[Clip],
-    texts: list[Tensor],
+    targets: list[Tensor],
     snapshots: set[int],
     checkpoint_every: int,
 ):
-    """Train a mapper on the parent run's model and return both as one adapted model.
+    """Train a mapper on a model and return both as one adapted model.
 
-    job: nada.job.Job of a run with a parent. clips, texts: the ensemble and its unit embeddings of
-    the target. snapshots: the steps kept. The parent's generator stays as it is.
+    job: nada.job.Job. parent: the nada.artifact.AdaptedModel that it maps the codes of, whose
+    generator stays as it is. clips, targets: the ensemble and its unit embeddings [E] of the
+    target. snapshots: the steps kept.
     """
-    parent = job.parent()
     if parent.latent_map is not None:
         raise UserError(f"{job.name}: the parent's model has a latent map already; map another.")
-    generator = parent.generator
-    objective = MapperLoss(generator, clips, texts, settings)
+    generator = parent.generator.requires_grad_(False)
+    objective = MapperLoss(generator, clips, targets, settings)
 
     job.seed_everything()
-    mapper = LatentMapper(generator.num_ws, generator.config["style_dim"]).to(job.device)
+    mapper = LatentMapper(generator.num_ws, generator.config["style_dim"], settings.normalise)
+    mapper = mapper.to(job.device)
     optimiser = torch.optim.RAdam(mapper.parameters(), lr=settings.lr, betas=settings.betas)
     job.plan(settings.iterations, checkpoint_every)
     start = 0

@@ -5,15 +5,15 @@ import sys
 from snakemake.cli import main as snakemake
 
 PAIRS = ("--resources", "--res", "--config", "-C", "--set-threads")  # every value has a "="
-TARGETS = ("all", "ablation", "tables", "figures", "report")  # and <target>_<variant>: no jobs
+TARGETS = ("all_", "ablation_", "departures_", "k_sweep_", "tables_", "figures_", "report_")
 
 
 def targets_first(argv):
-    """Split a command line into swallowed targets and the rest; nothing after `--` is touched."""
+    """Split a command line into swallowed targets (of no job) and the rest; not after `--`."""
     moved, rest, option = [], [], None
     for word in argv:
         option = word if word.startswith("-") and option != "--" else option
-        forced = option in ("-R", "--forcerun") and word.partition("_")[0] in TARGETS
+        forced = option in ("-R", "--forcerun") and f"{word}_".startswith(TARGETS)
         bare = option in PAIRS and word != option and "=" not in word
         (moved if bare or forced else rest).append(word)
     return moved, rest

@@ -252,6 +252,8 @@ def load(root=".", overrides=None):
     methods = base.get("methods")
     rules = full_schema(methods if isinstance(methods, dict) else {})
     config = merge(base, coerce(overrides, rules))
+    if isinstance(groups := config.get("groups"), dict):  # null: a group that a preset leaves out
+        config["groups"] = {name: group for name, group in groups.items() if group is not None}
     validate(config, rules, "config")
     world = load_world(config["world"], root)
     check(config, world)
@@ -291,7 +293,7 @@ def check(config, world):
             f"config: 'evaluation.k_medoids' is {evaluation['k_medoids']}, more clusters than the "
             f"{evaluation['diversity_images']} images of 'evaluation.diversity_images'."
         )
-    for key in ("diversity_images", "gallery_images"):
+    for key in ("diversity_images", "gallery_images", "snapshot_images"):
         if evaluation[key] > evaluation["fid_images"]:
             raise ConfigError(
                 f"config: 'evaluation.{key}' is {evaluation[key]}, more than the "
@@ -338,6 +340,12 @@ def check_layers(settings, world, who):
             )
 
 
+def controls(group):
+    """(method, shots) of a group's controls: a bare name is one without target images."""
+    entries = group["controls"]
+    return [(e["method"], e["shots"]) if isinstance(e, dict) else (e, [0]) for e in entries]
+
+
 def check_group(name, group, config):
     """Refuse names that do not exist and shots that the references cannot give."""
     methods = config["methods"]
@@ -347,13 +355,18 @@ def check_group(name, group, config):
     for variant in group["variants"]:
         variants = methods[group["method"]]["variants"]
         known_name(variant, variants, f"'groups.{name}.variants'")
-    for control in group["controls"]:
+    shown = list(group["shots"])
+    for control, shots in controls(group):
         known_name(control, methods, f"'groups.{name}.controls'")
+        shown += shots
+    for pairs in group.get("against", []):
+        for variant in (pairs["baseline"], *pairs["variants"]):
+            known_name(variant, group["variants"], f"'groups.{name}.against'")
     for task in group["tasks"]:
         references = config["tasks"][task]["references"]
-        if max(group["shots"]) > references["count"]:
+        if max(shown) > references["count"]:
             raise ConfigError(
-                f"config: 'groups.{name}.shots' asks for {max(group['shots'])} images, but task "
+                f"config: 'groups.{name}.shots' asks for {max(shown)} images, but task "
                 f"'{task}' has {references['count']} references of '{references['domain']}'."
             )
     if group["grid"]["rows"] > config["evaluation"]["gallery_images"]:

@@ -1,7 +1,9 @@
 """Copy what a finished run leaves for readers into the tracked folder results/published/.
 
-Tables, grids, scores and the records of every run (settings, identity, cost, curves): no weights and
-no observations. Published files are tracked, so they are never outputs of a rule.
+Tables, grids, figures with the numbers that they draw, scores, and the records of every run: identity
+with its resolved settings, and cost. No weights, no observations; of the curves only what the
+training figures draw, since those of every run would outweigh all the rest. Published files are
+tracked, so they are never outputs of a rule.
 
     python -m workflow.publish --results results/mini
 """
@@ -14,15 +16,16 @@ from pathlib import Path
 from nada.errors import UserError, command
 
 KEPT = (
+    "outcome.csv",
     "scores.csv",
     "tables/*",
-    "figures/*",
-    "runs/*/*/*/settings.json",
+    "figures/*_grid.png",
+    "figures/*.svg",
+    "figures/*.csv",
     "runs/*/*/*/run.json",
     "runs/*/*/*/cost.json",
-    "runs/*/*/*/curves.csv",
 )
-NEEDED = ("scores.csv", "tables/*.md", "figures/*.png", "runs/*/*/*/run.json")
+NEEDED = ("scores.csv", "tables/*.md", "figures/*_grid.png", "runs/*/*/*/run.json")
 
 
 def publish(results: Path, out: Path) -> list[Path]:

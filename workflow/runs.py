@@ -12,16 +12,27 @@ from pathlib import Path
 from baselines import registry
 from nada.run_id import DEFAULT_SHOTS, DEFAULT_WARM_START, run_id, setting_name
 from nada.streams import stream_seed
-from workflow.config import ConfigError, check_files, load, merge, nearest
+from workflow.config import (
+    ConfigError,
+    check_files,
+    controls,
+    convolutions,
+    load,
+    merge,
+    nearest,
+)
 
 # Names of the Snakefile's rules, which no group may take.
 RULES = (
     *("all", "tables", "figures", "report", "settings", "references", "adapt"),
-    *("look", "observe", "group", "score", "scores", "table", "grid", "html"),
+    *("look", "observe", "group", "score", "scores", "table", "grid", "figure", "html"),
     *("pretrain_world", "pretrain_source", "pretrain_clip", "pretrain_referee"),
 )
 TABLES = ("md", "html")  # a table's files for people; .csv and .tex come with them
+COMPARING = ("sweep", "against")  # a group's keys that need more than one variant
 REAL = "real"  # the observation of the reference images themselves
+# Figures beside the grid: <group>_<kind>.svg by python -m eval.<kind>, and whether it reads curves.
+FIGURES = {"training": True, "layers": True, "sweep": False}
 
 
 # ---- words ----------------------------------------------------------------------------------------
@@ -122,7 +133,8 @@ class Plan:
             for variant in group["variants"]:
                 title = f"{group['title']}: {variant}"
                 part = {**group, "variants": [variant], "controls": [], "title": title}
-                groups.append((f"{name}_{variant}", part))
+                alone = {key: value for key, value in part.items() if key not in COMPARING}
+                groups.append((f"{name}_{variant}", alone))
         names = [*RULES, *(name for name, _ in groups)]
         for name, _ in groups:
             if names.count(name) > 1:
@@ -135,9 +147,9 @@ class Plan:
         """The settings of a group, in the order of its tables: controls, then variants, by task."""
         group, members = self.groups[group], []
         for task in group["tasks"]:
-            for control in group["controls"]:
+            for control, shots in controls(group):
                 variants = self.config["methods"][control]["variants"]
-                members += [Setting(task, control, variant) for variant in variants]
+                members += [Setting(task, control, v, n) for v in variants for n in shots]
             for shots in group["shots"]:
                 for warm_start in group["warm_starts"]:
                     for variant in group["variants"]:
@@ -192,9 +204,19 @@ class Plan:
         return max(task["count"] for task in tasks if task["domain"] == domain)
 
     def shown(self, *groups):
-        """The tables and grids that some groups end in."""
+        """The tables, grids and figures that some groups end in."""
         tables = [f"{self.results}/tables/{group}.{kind}" for group in groups for kind in TABLES]
-        return tables + [f"{self.results}/figures/{group}_grid.png" for group in groups]
+        return tables + [figure for group in groups for figure in self.figures(group)]
+
+    def figures(self, group):
+        """The pictures of a group: its grid, and each figure that it has something for."""
+        members, prefix = self.members(group), f"{self.results}/figures/{group}"
+        has = {
+            "training": any(self.methods[m.method].supervision != "none" for m in members),
+            "layers": any(self.chooses_layers(member) for member in members),
+            "sweep": bool(self.groups[group].get("sweep")),
+        }
+        return [f"{prefix}_grid.png", *(f"{prefix}_{kind}.svg" for kind in FIGURES if has[kind])]
 
     def clip_files(self):
         return [clip[key] for clip in self.world["clips"] for key in ("config", "weights")]
@@ -245,6 +267,34 @@ class Plan:
         return [self.observation(task, REAL) for task in tasks] + [
             self.observation(setting.task, setting.name) for setting in self.members(name)
         ]
+
+    def figure_inputs(self, name, kind):
+        """What a figure is drawn from beside the group's file: named lists of files."""
+        files = {"scores": [f"{self.results}/scores/{name}.csv"]}
+        if FIGURES[kind]:
+            runs = [run for setting in self.members(name) for run in self.seeds_of(setting)]
+            files["curves"] = [f"{self.folder(run.id)}/curves.csv" for run in runs]
+        return files
+
+    def trained_layers(self, setting):
+        """Convolutions trained at a step by a setting's policy; None where it has none to choose."""
+        settings = self.method_settings(setting)
+        layers = settings.get("layers")
+        if layers is None or settings.get("mapper"):
+            return None
+        policy, count = layers.get("policy", "all"), convolutions(self.world["resolution"])
+        if policy == "adaptive":
+            return min(layers["k"], count) if "k" in layers else None
+        return count if policy == "all" else None
+
+    def chooses_layers(self, setting):
+        """Whether a setting's runs choose their layers anew at each step."""
+        settings = self.method_settings(setting)
+        layers = settings.get("layers", {})
+        count = convolutions(self.world["resolution"])
+        forced = layers.get("saturated") == "select"
+        few = layers.get("k", 1) < count or forced
+        return layers.get("policy") == "adaptive" and few and not settings.get("mapper")
 
     def method_settings(self, setting):
         """The method's settings with the variant's overrides applied."""
@@ -325,7 +375,12 @@ class Plan:
                 "task": setting.task,
                 "setting": setting.name,
                 **self._labels(setting),
-                "seeds": self.config["seeds"],
+                "layers": self.trained_layers(setting),
+                "chooses_layers": self.chooses_layers(setting),
+                "runs": [
+                    {"seed": run.seed, "curves": f"{self.folder(run.id)}/curves.csv"}
+                    for run in self.seeds_of(setting)
+                ],
                 "file": self.observation(setting.task, setting.name),
             }
             for setting in self.members(name)
@@ -336,6 +391,7 @@ class Plan:
             "world": self.world["name"],
             "preset": self.config["preset"],
             "device": self.device,
+            "convolutions": convolutions(self.world["resolution"]),
             "tasks": {
                 task: {
                     "role": self.config["tasks"][task]["role"],
@@ -349,6 +405,9 @@ class Plan:
             "observations": observations,
             "evaluation": self.config["evaluation"],
             "table": group["table"],
+            "oracle": group.get("oracle", []),
+            "against": group.get("against", []),
+            "sweep": group.get("sweep", []),
             "grid": group["grid"],
         }
 
@@ -364,7 +423,8 @@ class Plan:
         stages = f"{self.runs_of(groups)} runs, {len(shown) + len(tasks)} observations"
         return (
             f"{where}, preset '{config['preset']}', seeds {config['seeds']}, into {self.results}\n"
-            f"target all, made anew: {stages}, a table and a grid for each of {', '.join(groups)}"
+            f"target all, made anew: {stages}, a table, a grid and figures for each of"
+            f" {', '.join(groups)}"
         )
 
     def runs_of(self, groups):
@@ -387,12 +447,13 @@ def check_names(config, methods, metrics):
                 f"{nearest(method, methods)}"
             )
     for name, group in config["groups"].items():
-        for column in group["table"]:
-            if column not in metrics:
-                raise ConfigError(
-                    f"config: 'groups.{name}.table' names '{column}', which is no metric; "
-                    f"{nearest(column, metrics)}"
-                )
+        for key in ("table", "oracle", "sweep"):
+            for column in group.get(key, []):
+                if column not in metrics:
+                    raise ConfigError(
+                        f"config: 'groups.{name}.{key}' names '{column}', which is no metric; "
+                        f"{nearest(column, metrics)}"
+                    )
 
 
 def load_plan(root=".", overrides=None):

@@ -183,7 +183,7 @@ class AdversarialTrainer:
       augment(images) -> images, on all that D sees (R1 goes through it to the real images);
       latent(n) -> z [n, z_dim], N(0,I) by default (may be trainable: a miner);
       discriminate(images) -> logits of any shape, D by default (R1 always uses D);
-      extra_generator_loss() -> scalar added to the loss of G;
+      extra_generator_loss(images) -> scalar added to the loss of G, of the images of its step;
       g_parameters, d_parameters: what the two optimisers train, all of G and of D by default. Those
       that do not require gradients at a step are left alone in it, their Adam state too.
 
@@ -201,7 +201,7 @@ class AdversarialTrainer:
         augment: Callable[[Tensor], Tensor] = identity,
         latent: Callable[[int], Tensor] | None = None,
         discriminate: Callable[[Tensor], Tensor] | None = None,
-        extra_generator_loss: Callable[[], Tensor] | None = None,
+        extra_generator_loss: Callable[[Tensor], Tensor] | None = None,
         g_parameters: Iterable[nn.Parameter] | None = None,
         d_parameters: Iterable[nn.Parameter] | None = None,
     ):
@@ -290,7 +290,7 @@ class AdversarialTrainer:
         loss = adversarial = generator_loss(self.discriminate(self.augment(fake_images)))
         report = {"g_loss": adversarial.item()}
         if self.extra_generator_loss is not None:
-            extra = self.extra_generator_loss()
+            extra = self.extra_generator_loss(fake_images)
             loss = adversarial + extra
             report["extra_loss"] = extra.item()
         self._optimise(self.g_optimizer, loss, "generator loss")

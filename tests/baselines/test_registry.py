@@ -20,7 +20,7 @@ def declare(folder, file, name="mine", supervision="text"):
 
 def test_the_registered_methods_declare_where_they_come_from_and_what_they_learn_from():
     methods = registry.methods()
-    assert {"nada", "source"} <= set(methods)
+    assert {"nada", "source", "replay"} <= set(methods)
     for name, method in methods.items():
         assert method.name == name and method.paper and method.licence
         assert method.supervision in registry.SUPERVISION

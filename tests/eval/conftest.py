@@ -11,6 +11,7 @@ import torch
 from eval import observe, score
 from eval.referee import JudgeNet, PerceptualNet, save_network
 from nada.artifact import AdaptedModel, save_artifact, write_snapshots
+from nada.image_bank import ImageBank
 from nada.images import save_images
 from nada.stylegan2.checkpoints import SourceModel, save_source
 from nada.stylegan2.discriminator import Discriminator
@@ -19,10 +20,13 @@ from nada.stylegan2.generator import Generator
 NAMES = (["dog", "cat"], ["photo", "sketch"], ["yaw", "background_r", "background_g", "fur_r"])
 COUNTS = {
     "batch": 16, "fid_images": 60, "diversity_images": 24, "gallery_images": 8, "k_medoids": 4,
+    "snapshot_images": 8,
     "truncation_psi": 1.0,
 }  # fmt: skip
 #: Seeds of each <method>-<variant>, in the order of the group's table.
 RUNS = {"source-unchanged": (0,), "nada-global": (0, 1), "nada-adaptive": (0,)}
+#: Target images that the control replay draws.
+SHOTS = 5
 
 
 @dataclass
@@ -109,6 +113,11 @@ def build(folder: Path) -> TinyWorld:
             if name == "nada-global":
                 middle = AdaptedModel(shifted(generator, seed, amount / 2)).tensors()
                 write_snapshots(run / "snapshots.safetensors", {10: middle}, model.tensors())
+    run = folder / "dog2cat/replay-images/seed0"
+    run.mkdir(parents=True)
+    bank = ImageBank(SHOTS, 16)
+    bank.images.copy_(torch.from_numpy(pixels[:SHOTS]))
+    save_artifact(run, AdaptedModel(bank), {"step": 0})
     return TinyWorld(folder)
 
 

@@ -60,6 +60,20 @@ def test_the_source_control_shows_the_frozen_images(tiny_world):
     assert np.array_equal(seen["seed0/gallery"], seen["seed0/source_gallery"])
 
 
+def test_a_model_without_w_plus_is_measured_but_belongs_to_no_source_image(
+    tiny_world, tmp_path, capsys
+):
+    code, path, _ = look(tiny_world, tmp_path, capsys, method="replay", variant="images", shots=5)
+    assert code == 0
+    seen = load_observation(path)
+    assert "seed0/source_lpips" not in seen.arrays
+    few = load_images(tiny_world.folder / "cat.npz")[:5]
+    known = {image.tobytes() for image in (*few, *few[:, :, ::-1])}
+    assert {image.tobytes() for image in seen["seed0/images"]} <= known
+    assert np.array_equal(seen["seed0/images"], seen["seed0/gallery"])  # nothing to truncate
+    assert seen["seed0/features"].shape == (60, 12)
+
+
 def test_fewer_latents_are_the_first_of_more():
     assert torch.equal(latents(5, 40, 8)[:7], latents(5, 7, 8))
     assert not torch.equal(latents(5, 7, 8), latents(6, 7, 8))
@@ -73,6 +87,15 @@ def test_snapshots_are_looked_at_step_by_step(tiny_world):
         seen["seed0/snapshot20/class_logits"].argmax(1), seen["seed0/class_logits"][:8].argmax(1)
     )
     assert not np.array_equal(seen["seed0/snapshot10/lpips"], seen["seed0/snapshot20/lpips"])
+    middle = load_artifact(tiny_world.folder / "dog2cat/nada-global/seed0", step=10)
+    images = to_uint8(middle.sample(latents(100, 8, 8)))
+    perceptual = load_perceptual(tiny_world.folder / "perceptual.safetensors")
+    for name, wanted in (
+        ("features", stream_features(batches(images, 8), CleanFidModel(perceptual))),
+        ("lpips", lpips_matrix(perceptual, images)),
+    ):
+        found = seen[f"seed0/snapshot10/{name}"]
+        np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-6)
 
 
 def test_the_same_look_gives_the_same_bytes(tiny_world, tmp_path, capsys):

@@ -7,6 +7,7 @@ from eval.referee import (
     NONE_OF_THESE,
     JudgeNet,
     PerceptualNet,
+    fused,
     load_judge,
     load_perceptual,
     save_network,
@@ -108,3 +109,12 @@ def test_missing_truncated_and_swapped_files_are_one_sentence_errors(tmp_path, p
 def test_images_of_a_wrong_shape_are_refused(perceptual):
     with pytest.raises(ValueError, match="images"):
         perceptual.stages(torch.zeros(2, 1, 32, 32))
+
+
+def test_the_fused_network_measures_the_same_and_leaves_the_first_alone(perceptual):
+    x = torch.rand(4, 3, 32, 32) * 2 - 1
+    before = perceptual.features(x)
+    for ours, wanted in zip(fused(perceptual).stages(x), perceptual.stages(x), strict=True):
+        torch.testing.assert_close(ours, wanted, rtol=1e-5, atol=1e-5)
+    assert torch.equal(perceptual.features(x), before)
+    assert not any(isinstance(m, torch.nn.BatchNorm2d) for m in fused(perceptual).modules())

@@ -12,9 +12,10 @@ import pytest
 from cleanfid.fid import fid_from_feats
 from PIL import Image
 
-from eval import galleries, score, tables
+from eval import galleries, observe, score, tables
 from eval.metrics import METRICS, metric
 from eval.observation import Observation, load_observation, save_observation
+from eval.precision_recall import precision_recall
 from eval.score import COLUMNS, read_scores
 from eval.settings import read_group
 from eval.statistics import t_interval
@@ -53,6 +54,41 @@ def test_fid_is_clean_fids_between_the_run_and_all_reference_images(tiny_world, 
         assert value(scores, "nada", "global", "fid", seed) == pytest.approx(wanted, abs=1e-4)
     halves = fid_from_feats(real["half0/features"], real["half1/features"])
     assert value(scores, "real", "", "fid") == pytest.approx(halves, abs=1e-4)
+
+
+def test_precision_and_recall_are_those_of_the_fid_features(tiny_world, scores):
+    seen = load_observation(tiny_world.folder / "nada-global.npz")
+    real = load_observation(tiny_world.folder / "real.npz")
+    reference = np.concatenate([real["half0/features"], real["half1/features"]])
+    wanted = precision_recall(reference, seen["seed1/features"])
+    found = [value(scores, "nada", "global", name, 1) for name in ("precision", "recall")]
+    assert tuple(found) == wanted
+    halves = precision_recall(real["half1/features"], real["half0/features"])
+    assert value(scores, "real", "", "precision") == halves[0]
+
+
+def test_a_model_without_w_plus_has_every_score_but_correspondence(tiny_world, tmp_path, scores):
+    look = tiny_world.look(method="replay", variant="images")
+    (tmp_path / "look.json").write_text(json.dumps(look))
+    (tmp_path / "replay.json").write_text(json.dumps(tiny_world.group(["replay-images"])))
+    group = json.loads((tmp_path / "replay.json").read_text())
+    group["observations"][0]["file"] = str(tmp_path / "replay-images.npz")
+    (tmp_path / "replay.json").write_text(json.dumps(group))
+    paths = [
+        "--settings",
+        str(tmp_path / "look.json"),
+        "--out",
+        str(tmp_path / "replay-images.npz"),
+    ]
+    assert observe.main(paths) == 0
+    arguments = ["--settings", str(tmp_path / "replay.json"), "--out", str(tmp_path / "s.csv")]
+    assert score.main(arguments) == 0
+    found = read_scores(tmp_path / "s.csv")
+    found = set(found[found.method == "replay"].metric)
+    missing = set(METRICS) - found
+    assert missing == {name for name in METRICS if name.startswith("factor_")} | {
+        "retrieval_top1", "source_lpips"
+    }  # fmt: skip
 
 
 def test_the_unchanged_source_corresponds_to_itself(scores):
@@ -100,7 +136,13 @@ def test_another_referee_is_refused(tiny_world, tmp_path, capsys):
 
 
 def test_more_clusters_than_images_are_refused(tiny_world, tmp_path, capsys):
-    counts = {"fid_images": 60, "diversity_images": 40, "gallery_images": 8, "k_medoids": 30}
+    counts = {
+        "fid_images": 60,
+        "diversity_images": 40,
+        "gallery_images": 8,
+        "k_medoids": 30,
+        "snapshot_images": 8,
+    }
     settings = group_of(tiny_world, tmp_path, evaluation=counts)
     assert score.main(["--settings", str(settings), "--out", str(tmp_path / "s.csv")]) == 2
     assert "k=30 clusters asked of 24 images" in capsys.readouterr().err
@@ -212,6 +254,72 @@ def test_few_images_per_feature_are_said_in_the_footer(tiny_world, tmp_path):
     group = read_group(group_of(tiny_world, tmp_path, table=["fid"]))
     few = {key: values | {"fid_images_per_feature": [1.4]} for key, values in PLANTED.items()}
     assert "Fewer than 2 images per feature" in tables.make(group, table_scores(few))[".md"]
+
+
+def with_snapshots(cells, steps):
+    """`table_scores` with target rates of snapshots: {variant: {step: [value per seed]}}."""
+    rows = [
+        ["tiny", "dog2cat", "nada", variant, 0, "source", seed, str(step), "final", "target_rate", v, 8]
+        for variant, of_step in steps.items()
+        for step, values in of_step.items()
+        for seed, v in enumerate(values)
+    ]  # fmt: skip
+    return pd.concat([table_scores(cells), pd.DataFrame(rows, columns=COLUMNS)])
+
+
+def test_an_oracle_column_holds_each_seeds_best_snapshot(tiny_world, tmp_path):
+    steps = {
+        "global": {10: [0.9, 0.1, 0.2], 20: [0.1, 0.4, 0.3]},
+        "adaptive": {20: [0.7, 0.9, 0.8]},  # one snapshot: nothing to choose from
+    }
+    settings = group_of(tiny_world, tmp_path, table=["target_rate"], oracle=["target_rate"])
+    made = tables.make(read_group(settings), with_snapshots(PLANTED, steps))
+    (tmp_path / "t.csv").write_text(made[".csv"])
+    frame = pd.read_csv(tmp_path / "t.csv").set_index("row")
+    best = frame["target_rate_oracle"]
+    assert best["nada global"] == pytest.approx(np.mean([0.9, 0.4, 0.3]))
+    assert best.drop("nada global").isna().all()
+    assert "target rate, best snapshot ↑" in made[".md"] and "on 8 images: an oracle" in made[".md"]
+    described = read_group(
+        group_of(tiny_world, tmp_path, table=["source_lpips"], oracle=["source_lpips"])
+    )
+    with pytest.raises(UserError, match="source_lpips has no best value"):
+        tables.make(described, table_scores(PLANTED))
+
+
+def test_differences_are_paired_over_seeds_and_tested_only_from_five_on(tiny_world, tmp_path):
+    def made(ours, theirs):
+        cells = PLANTED | {("nada", "global"): {"fid": theirs}, ("nada", "adaptive"): {"fid": ours}}
+        against = [{"baseline": "global", "variants": ["adaptive"]}]
+        group = read_group(group_of(tiny_world, tmp_path, table=["fid"], against=against))
+        texts = tables.make(group, table_scores(cells))
+        assert "Holm-corrected" in texts[".md"] and "Holm-corrected" in texts[".html"]
+        return [line for line in texts[".md"].splitlines() if "| global" in line][-1]
+
+    theirs = [30.0, 31.0, 29.0, 35.0, 33.0]
+    ours = [x - d for x, d in zip(theirs, (1, 2, 1.5, 3, 2.5), strict=True)]
+    mean, half = t_interval([-1, -2, -1.5, -3, -2.5])
+    assert f"{mean:+.2f} ± {half:.2f}, p 0.062" in made(ours, theirs)  # 2 of 2^5 choices of signs
+    assert "undecided" in made(ours[:4], theirs[:4])
+    assert made(ours[:1], theirs[:1]).count("±") == 0
+    # seeds that only one of the two has are left out
+    assert f"{np.mean([-1, -2]):+.2f} ±" in made(ours[:2], theirs)
+
+
+def test_a_table_without_pairs_has_no_second_one(planted):
+    assert planted[".md"].count("| task") == 1 and "paired" not in planted[".html"]
+
+
+def test_the_replayed_images_are_a_bound_with_empty_cells(tiny_world, tmp_path):
+    cells = PLANTED | {("replay", "images"): {"fid": [1.0], "target_rate": [1.0]}}
+    group = tiny_world.group([*MEMBERS, "replay-images"], table=["fid", "retrieval_top1"])
+    group["observations"][-1]["shots"] = 10
+    (tmp_path / "group.json").write_text(json.dumps(group))
+    scores = table_scores(cells)
+    scores.loc[scores.method == "replay", "shots"] = 10
+    made = tables.make(read_group(tmp_path / "group.json"), scores)
+    line = next(line for line in made[".md"].splitlines() if "replayed" in line)
+    assert "the 10 target images, replayed" in line and "–" in line and "**" not in line
 
 
 def test_rows_of_other_groups_are_left_out_and_missing_ones_are_named(tiny_world, tmp_path):

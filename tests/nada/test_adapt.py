@@ -1,29 +1,47 @@
-"""The two-generator step: shared codes and noise, or the public code's independent ones."""
+"""The two-generator step: shared codes and noise, one forward pass for selection and loss, targets."""
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 
-from nada.adapt import NadaSettings, draw_codes, render_pair
+from nada.adapt import (
+    NadaLoss,
+    NadaSettings,
+    draw_codes,
+    forward_backward,
+    render_pair,
+    source_images,
+)
+from nada.errors import UserError
+from nada.layers import Layers, LayerSettings
+from nada.streams import stream_seed
+
+
+def render(generator, settings):
+    """The images of one batch, before any step."""
+    codes = draw_codes(generator, settings)
+    return render_pair(generator, copy.deepcopy(generator), codes, settings)
 
 
 @pytest.mark.parametrize("style_mixing", [0.0, 1.0])
 def test_shared_codes_and_noise_give_equal_images_before_the_first_step(generator, style_mixing):
     settings = NadaSettings(batch=3, style_mixing=style_mixing)
-    frozen_images, trained_images = render_pair(generator, copy.deepcopy(generator), settings)
+    frozen_images, trained_images = render(generator, settings)
     assert torch.equal(frozen_images, trained_images.detach())
     assert trained_images.requires_grad and not frozen_images.requires_grad
 
 
 def test_official_codes_share_no_noise(generator):
     settings = NadaSettings(batch=3, codes="official")
-    frozen_images, trained_images = render_pair(generator, copy.deepcopy(generator), settings)
+    frozen_images, trained_images = render(generator, settings)
     assert not torch.equal(frozen_images, trained_images)
 
 
 def test_without_mixing_one_w_fills_every_slot(generator):
-    codes, _ = draw_codes(generator, NadaSettings(batch=2, style_mixing=0.0))
+    codes, _, mixed = draw_codes(generator, NadaSettings(batch=2, style_mixing=0.0))
+    assert not mixed
     assert torch.equal(codes, codes[:, :1].expand_as(codes))
 
 
@@ -31,7 +49,8 @@ def test_mixing_switches_once_from_one_w_to_another_within_the_slots(generator):
     crossovers = set()
     for seed in range(60):
         torch.manual_seed(seed)
-        codes, again = draw_codes(generator, NadaSettings(batch=2, style_mixing=1.0))
+        codes, again, mixed = draw_codes(generator, NadaSettings(batch=2, style_mixing=1.0))
+        assert mixed
         assert torch.equal(codes, again)
         changes = (codes[0, 1:] != codes[0, :-1]).any(dim=-1).nonzero().flatten()
         assert len(changes) == 1
@@ -42,8 +61,8 @@ def test_mixing_switches_once_from_one_w_to_another_within_the_slots(generator):
 def test_mixing_happens_with_the_given_probability(generator):
     torch.manual_seed(0)
     settings = NadaSettings(batch=1, style_mixing=0.3)
-    drawn = [draw_codes(generator, settings)[0] for _ in range(500)]
-    mixed = sum(bool((codes[0] != codes[0, :1]).any()) for codes in drawn)
+    drawn = [draw_codes(generator, settings).frozen for _ in range(500)]
+    mixed = sum(bool((frozen[0] != frozen[0, :1]).any()) for frozen in drawn)
     assert abs(mixed / 500 - 0.3) < 4 * (0.3 * 0.7 / 500) ** 0.5
 
 
@@ -52,8 +71,230 @@ def test_official_mixing_crosses_over_at_different_slots(generator):
     for seed in range(20):
         torch.manual_seed(seed)
         settings = NadaSettings(batch=1, style_mixing=1.0, codes="official")
-        frozen, trained = draw_codes(generator, settings)
+        frozen, trained, _ = draw_codes(generator, settings)
         assert torch.equal(frozen[:, 0], trained[:, 0])
         assert torch.equal(frozen[:, -1], trained[:, -1])
         differ += not torch.equal(frozen, trained)
     assert differ > 5
+
+
+# --- one forward pass for layer choice and loss
+
+
+class FakeJob:
+    """What NadaLoss asks of a job: one CLIP, two texts, and few-shot images where there are any."""
+
+    label, name = "variant 'v'", "dog2cat/nada-v/seed0"
+
+    def __init__(self, clip, images=None):
+        self.clip, self.images = clip, images
+        self.shots = 0 if images is None else len(images)
+
+    def clips(self, resize):
+        self.clip.resize = resize
+        return [self.clip]
+
+    def texts(self):
+        return "dog", "cat"
+
+    def templates(self):
+        return ["a {}", "photo of the {}"]
+
+    def few_shot_images(self):
+        return self.images
+
+
+@pytest.fixture
+def double(generator, clip):
+    """The generator and a job around the CLIP, in float64."""
+    clip.model.double()
+    clip.mean, clip.std = clip.mean.double(), clip.std.double()
+    torch.set_default_dtype(torch.float64)
+    yield generator.double(), FakeJob(clip)
+    torch.set_default_dtype(torch.float32)
+
+
+def twin(generator):
+    """A trained generator a little away from the frozen one, as after some steps."""
+    trained = copy.deepcopy(generator)
+    torch.manual_seed(6)
+    with torch.no_grad():
+        for conv in trained.synthesis.convs:
+            conv.weight += 0.1 * torch.randn_like(conv.weight)
+    return trained
+
+
+def step(generator, job, seed=3, **settings):
+    """(trained generator, chosen layers, images rendered) after one step's gradients."""
+    settings = NadaSettings(**settings)
+    frozen, trained = generator.requires_grad_(False), twin(generator)
+    loss = NadaLoss(job, settings, frozen)
+    layers = Layers(trained, settings.layers, loss.of_images, "v")
+    torch.manual_seed(seed)
+    _, chosen, images = forward_backward(frozen, trained, layers, loss, settings)
+    return trained, chosen, images
+
+
+@pytest.mark.parametrize("loss", ["directional", "global"])
+@pytest.mark.parametrize("n_w", [2, 4])
+def test_a_shared_forward_gives_the_gradient_of_one_made_for_the_choice_alone(double, n_w, loss):
+    generator, job = double
+    settings = NadaSettings(batch=4, loss=loss)
+    objective = NadaLoss(job, settings, generator)
+    trained = twin(generator)
+    layers = Layers(trained, LayerSettings("adaptive", n_w=n_w), objective.of_images, "v")
+    codes = draw_codes(generator, settings)
+    leaf = codes.trained.clone().requires_grad_()
+
+    layers.unfreeze(layers.candidates)
+    torch.manual_seed(8)
+    images = render_pair(generator, trained, codes._replace(trained=leaf), settings)
+    seen = objective.see(images[1], images[0])
+    few = seen.of_first(n_w, 4)
+    shared = layers.shared_scores(leaf, objective.global_term(few))
+
+    layers.unfreeze(())
+    again = codes.trained.clone().requires_grad_()
+    torch.manual_seed(8)  # the same noise
+    images = render_pair(generator, trained, codes._replace(trained=again), settings)
+    objective.of_images(images[1][:n_w]).backward()
+    expected = 0.01 * again.grad[:n_w].abs().mean(dim=(0, 2))
+    torch.testing.assert_close(shared, expected, rtol=1e-10, atol=0)
+    assert expected.min() > 0
+
+
+def test_codes_beyond_the_batch_are_drawn_apart_and_weigh_the_same(double, monkeypatch):
+    generator, job = double
+    for conv in generator.synthesis.convs:  # noise differs by rendering: take it out
+        conv.noise_strength.data.zero_()
+    settings = NadaSettings(batch=2)
+    objective = NadaLoss(job, settings, generator)
+    trained = twin(generator)
+    layers = Layers(trained, LayerSettings("adaptive", n_w=5), objective.of_images, "v")
+    codes = draw_codes(generator, NadaSettings(batch=5)).trained.contiguous()
+    monkeypatch.setattr(layers, "_draw", lambda count: codes[5 - count :])
+    leaf = codes[:2].clone().requires_grad_()
+    loss = objective.of_images(trained.synthesis(leaf))
+    shared = layers.shared_scores(leaf, loss)
+    torch.testing.assert_close(shared, layers.scores(), rtol=1e-10, atol=0)
+
+
+@pytest.mark.parametrize("n_w", [3, 4, 6])
+def test_a_shared_step_trains_the_chosen_layers_as_if_they_had_been_named(double, n_w):
+    generator, job = double
+    adaptive = LayerSettings("adaptive", k=2, n_w=n_w)
+    trained, chosen, _ = step(generator, job, batch=4, layers=adaptive)
+    named, _, _ = step(generator, job, batch=4, layers=LayerSettings("manual", list(chosen)))
+    reached = Layers(trained, adaptive, None, "v").names(chosen)
+    for (name, mine), other in zip(trained.named_parameters(), named.parameters(), strict=True):
+        assert (mine.grad is not None) == (name in reached)
+        if mine.grad is not None:
+            torch.testing.assert_close(mine.grad, other.grad, rtol=1e-10, atol=1e-16)
+
+
+@pytest.mark.parametrize(
+    "settings, images",
+    [
+        ({"n_w": 3}, 8),
+        ({"n_w": 6}, 8 + 2),
+        ({"n_w": 6, "selection_codes": "official"}, 8 + 6),
+        ({"n_w": 6, "n_i": 2}, 8 + 12),
+        ({"n_w": 6, "score": "official"}, 8 + 6),
+    ],
+    ids=str,
+)
+def test_work_is_shared_only_where_one_gradient_of_the_step_s_codes_is_all_it_takes(
+    generator, clip, settings, images
+):
+    layers = LayerSettings("adaptive", k=2, **settings)
+    assert step(generator, FakeJob(clip), batch=4, layers=layers)[2] == images
+
+
+def test_a_step_that_mixes_two_w_chooses_by_codes_drawn_apart(generator, clip):
+    steps = [
+        step(
+            generator,
+            FakeJob(clip),
+            batch=4,
+            style_mixing=1.0,
+            layers=LayerSettings("adaptive", k=2, n_w=3, selection_codes=codes),
+        )
+        for codes in ("shared", "official")
+    ]
+    (shared, *mine), (official, *other) = steps
+    assert mine == other and mine[1] == 8 + 3
+    for a, b in zip(shared.parameters(), official.parameters(), strict=True):
+        assert (a.grad is None) == (b.grad is None)
+        assert a.grad is None or torch.equal(a.grad, b.grad)
+
+
+def test_the_global_loss_renders_and_encodes_no_frozen_image(generator, clip):
+    job = FakeJob(clip)
+    before = clip.calls
+    assert step(generator, job, batch=3, loss="global")[2] == 3
+    assert clip.calls - before == 3 + 1  # three texts of a new NadaLoss, one batch of images
+
+
+# --- image targets (Eq. 3)
+
+
+@pytest.fixture
+def images():
+    torch.manual_seed(9)
+    return torch.rand(5, 3, 16, 16) * 2 - 1
+
+
+def units(clip, images):
+    """Unit embeddings [N,E] of images as numpy float64, one by one."""
+    with torch.no_grad():
+        raw = np.concatenate([clip.embed_images(image[None]).numpy() for image in images])
+    raw = raw.astype(np.float64)
+    return raw / np.linalg.norm(raw, axis=1, keepdims=True)
+
+
+def test_an_image_direction_goes_from_n_s_source_images_to_the_few_shot_images(
+    generator, clip, images
+):
+    settings = NadaSettings(direction="image", source_images=20)
+    loss = NadaLoss(FakeJob(clip, images), settings, generator)
+    drawn = source_images(generator, 20, stream_seed("source images", FakeJob.name))
+    assert len({image.sum().item() for image in drawn}) == 20
+    expected = units(clip, images).mean(axis=0) - units(clip, drawn).mean(axis=0)
+    expected /= np.linalg.norm(expected)
+    np.testing.assert_allclose(loss.directions[0].numpy(), expected, atol=1e-5)
+
+
+def test_eq_1_and_the_layer_choice_aim_at_the_target_images_or_officially_at_the_text(
+    generator, clip, images
+):
+    def target(**settings):
+        settings = NadaSettings(direction="image", **settings)
+        return NadaLoss(FakeJob(clip, images), settings, generator).targets[0].numpy()
+
+    mean = units(clip, images).mean(axis=0)
+    np.testing.assert_allclose(target(), mean / np.linalg.norm(mean), atol=1e-6)
+    text = NadaLoss(FakeJob(clip), NadaSettings(), generator).targets[0].numpy()
+    np.testing.assert_array_equal(target(global_target="text"), text)
+
+
+def test_target_images_are_antialiased_also_where_the_official_resize_is_not(generator, clip):
+    large = torch.rand(2, 3, 48, 48) * 2 - 1
+    expected = units(clip, large).mean(axis=0)
+    settings = NadaSettings(direction="image", clip_resize="official")
+    loss = NadaLoss(FakeJob(clip, large), settings, generator)
+    assert loss.clips[0].resize == "official"
+    found = loss.targets[0].numpy()
+    np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-6)
+
+
+def test_source_images_depend_on_their_seed_alone_and_move_no_random_stream(generator):
+    before = torch.get_rng_state()
+    first, again, other = (source_images(generator, 3, seed) for seed in (1, 1, 2))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_an_image_direction_without_target_images_is_an_error(generator, clip):
+    message = r"variant 'v': settings.direction is 'image', but .*shots is 0\); set shots to 1"
+    with pytest.raises(UserError, match=message):
+        NadaLoss(FakeJob(clip), NadaSettings(direction="image"), generator)

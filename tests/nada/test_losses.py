@@ -1,4 +1,4 @@
-"""Eq. 1, 2 and 5 against closed forms."""
+"""Eq. 1, 2, 3 and 5 against closed forms."""
 
 import math
 
@@ -12,6 +12,7 @@ from nada.losses import (
     embedding_norm_loss,
     ensemble,
     global_loss,
+    image_direction,
 )
 
 
@@ -89,3 +90,12 @@ def test_eq_5_of_the_public_code_is_the_mean_squared_difference_of_norms():
 def test_the_clip_ensemble_is_a_weighted_sum_and_not_a_mean():
     losses = [torch.tensor(0.5), torch.tensor(2.0)]
     assert ensemble([1.0, 0.25], losses).item() == 1.0
+
+
+def test_the_image_direction_of_eq_3_is_the_unit_difference_of_mean_embeddings():
+    target = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]], dtype=torch.float64)
+    source = torch.tensor([[-1.0, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    difference = (1.6 / 3 + 0.5, 1.8 / 3 - 0.5)
+    length = math.hypot(*difference)
+    expected = torch.tensor([d / length for d in difference], dtype=torch.float64)
+    torch.testing.assert_close(image_direction(target, source), expected)

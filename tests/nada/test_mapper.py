@@ -14,14 +14,15 @@ def test_levels_are_4_to_8_px_16_to_32_px_and_finer_as_far_as_the_slots_go(num_w
     assert LatentMapper(num_ws, 8).widths == widths
 
 
-def test_the_mapper_adds_a_tenth_of_its_levels_outputs_against_a_numpy_reference():
+@pytest.mark.parametrize("normalise, axis", [("features", 2), ("official", 1)])
+def test_the_mapper_adds_a_tenth_of_its_levels_outputs_against_a_numpy_reference(normalise, axis):
     torch.manual_seed(0)
-    mapper = LatentMapper(10, 8)
+    mapper = LatentMapper(10, 8, normalise)
     w_plus = torch.randn(3, 10, 8)
     expected = w_plus.numpy().astype(np.float64).copy()
     for level, slots in zip(mapper.levels, (slice(0, 4), slice(4, 8), slice(8, 10)), strict=True):
         x = w_plus.numpy().astype(np.float64)[:, slots]
-        x = x / np.sqrt((x**2).mean(axis=-1, keepdims=True) + 1e-8)  # over features, per slot
+        x = x / np.sqrt((x**2).mean(axis=axis, keepdims=True) + 1e-8)  # of a slot, or of a feature
         for layer in level:
             weight, bias = layer.weight.detach().numpy(), layer.bias.detach().numpy()
             x = x @ (weight * 0.01 / np.sqrt(8)).T + bias * 0.01

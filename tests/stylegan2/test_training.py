@@ -348,7 +348,9 @@ def test_augmentation_is_seen_by_reals_fakes_and_r1():
 def test_an_extra_generator_loss_is_added_and_its_gradient_reaches_the_generator():
     target = torch.full((8, 4, 4), 5.0)
     plain, pulled = (trainer_of(TrainingSettings(path_length_weight=0, g_lr=0.1)) for _ in range(2))
-    pulled.extra_generator_loss = lambda: 1e3 * (pulled.G.synthesis.const - target).square().mean()
+    pulled.extra_generator_loss = lambda _: (
+        1e3 * (pulled.G.synthesis.const - target).square().mean()
+    )
     reports = []
     for trainer in (plain, pulled):
         torch.manual_seed(1)
@@ -409,7 +411,7 @@ def test_a_loss_that_is_not_finite_stops_naming_the_step_and_leaves_the_weights(
 
 
 def test_an_infinite_extra_loss_stops_too():
-    trainer = trainer_of(extra_generator_loss=lambda: torch.tensor(math.inf))
+    trainer = trainer_of(extra_generator_loss=lambda _: torch.tensor(math.inf))
     with pytest.raises(UserError, match="training step 0: the generator loss is inf"):
         trainer.step(batch())
 

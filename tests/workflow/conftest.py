@@ -21,10 +21,14 @@ JOBS = (
     "eval/score.py",
     "eval/tables.py",
     "eval/galleries.py",
+    "eval/training.py",
+    "eval/layers.py",
+    "eval/sweep.py",
     "workflow/worlds/mini/references.py",
 )
 # A smaller benchmark than the default, since a dry run takes the time that its jobs are many.
 SEEDS, TASKS, VARIANTS = [0, 1], ["dog2cat"], ["global", "adaptive", "mapper"]
+SWEPT = ["adaptive", "all_layers"]
 QUICK = 'if __name__ == "__main__":\n    import quick_job\n\n    quick_job.run()\n\n'
 QUICK_JOB = """
 import pathlib, sys
@@ -36,6 +40,7 @@ def run():
         "adapt": ["/model.safetensors", "/snapshots.safetensors", "/curves.csv", "/run.json", "/cost.json"],
         "tables": [".csv", ".md", ".html", ".tex"],
         "galleries": [".png", ".csv"],
+        **dict.fromkeys(("training", "layers", "sweep"), [".svg", ".png", ".csv"]),
     }.get(module, [""])
     for name in names:
         pathlib.Path(out + name).write_text("task,value\\n" + out + ",1\\n")
@@ -99,7 +104,9 @@ def copy_project(root, folder):
     shutil.copy(root / "Snakefile", folder / "Snakefile")
     config = yaml.safe_load((root / "config.yaml").read_text())
     config["seeds"] = SEEDS
-    config["groups"]["ablation"].update(tasks=TASKS, variants=VARIANTS)
+    del config["groups"]["departures"], config["groups"]["image_targets"]
+    config["groups"]["ablation"].update(tasks=TASKS, variants=VARIANTS, controls=["source"])
+    config["groups"]["k_sweep"].update(tasks=TASKS, variants=SWEPT)
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     place = folder / "workflow/worlds/mini"
     world = yaml.safe_load((place / "world.yaml").read_text())

@@ -13,6 +13,8 @@ TYPED = {
     "--cores 8 --resources gpu=1 mem_mb=2 all tables": "all tables --cores 8 --resources gpu=1 mem_mb=2",
     "--cores 2 --config preset=smoke seeds=[0] ablation": "ablation --cores 2 --config preset=smoke seeds=[0]",
     "--cores 2 -R adapt ablation_adaptive": "ablation_adaptive --cores 2 -R adapt",
+    "--cores 2 -R adapt k_sweep_k_1 departures": "k_sweep_k_1 departures --cores 2 -R adapt",
+    "-R adapt ablations": "-R adapt ablations",
     "ablation_adaptive -R adapt observe": "ablation_adaptive -R adapt observe",
     "--cores 8 --resources gpu=1 -- all": "--cores 8 --resources gpu=1 -- all",
     "-- --resources all": "-- --resources all",

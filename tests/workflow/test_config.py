@@ -65,6 +65,21 @@ MISTAKES = [
     (f"{LAYERS}/kk", 1, "unknown key 'kk' in 'methods.nada.variants.adaptive.settings.layers'"),
     ("groups/ablation/task", [], "unknown key 'task' in 'groups.ablation'; did you mean 'tasks'?"),
     ("methods/source/settings/lr", 1, "unknown key 'lr' in 'methods.source.settings'; none is"),
+    (
+        "groups/ablation/oracles",
+        [],
+        "unknown key 'oracles' in 'groups.ablation'; did you mean 'oracle'",
+    ),
+    (
+        "groups/ablation/controls",
+        [{"method": "replay"}],
+        "'groups.ablation.controls[0]' lacks the key",
+    ),
+    (
+        "groups/departures/against",
+        [{"baseline": "adaptive", "variants": ["official_adm"]}],
+        "'groups.departures.against' names 'official_adm'; did you mean 'official_adam'?",
+    ),
     # types and ranges: where, the value, what is wanted
     ("seeds", 5, "'seeds' is 5; a list, like [0, 1], is wanted."),
     ("seeds", ["a"], "'seeds[0]' is \"a\"; a whole number is wanted."),
@@ -111,6 +126,7 @@ MISTAKES = [
     ("evaluation/fid_images", 49, "'evaluation.fid_images' is 49; at least 50 is wanted."),
     ("evaluation/k_medoids", 301, "is 301, more clusters than the 300 images"),
     ("evaluation/gallery_images", 1001, "is 1001, more than the 1000 images of"),
+    ("evaluation/snapshot_images", 1001, "is 1001, more than the 1000 images of"),
     ("evaluation/diversity_images", 1001, "is 1001, more than the 1000 images of"),
     (
         "groups/ablation/shots",

@@ -12,16 +12,20 @@ def make(folder, *names):
         path.write_text(name)
 
 
-def test_tables_grids_scores_and_records_are_kept_and_weights_are_not(tmp_path):
+def test_tables_pictures_scores_and_records_are_kept_and_weights_and_curves_are_not(tmp_path):
     results, out = tmp_path / "mini", tmp_path / "published"
     kept = [
         "scores.csv",
         "tables/a.md",
         "figures/a_grid.png",
+        "figures/a_training.svg",
+        "figures/a_training.csv",
         f"{RUN}/run.json",
         f"{RUN}/cost.json",
     ]
-    make(results, *kept, f"{RUN}/model.safetensors", "observations/dog2cat/nada-global.npz")
+    left = ["model.safetensors", "curves.csv", "settings.json"]
+    make(results, *kept, *(f"{RUN}/{name}" for name in left), "observations/dog2cat/x.npz")
+    make(results, "figures/a_training.png")  # the vector file says the same
     make(out, "tables/old.md")
     publish(results, out)
     found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}

@@ -20,11 +20,13 @@ def default(root):
     return plan(root, seeds=[0, 1])
 
 
-def test_there_is_one_run_per_setting_and_seed(default):
+def test_there_is_one_run_per_setting_and_seed_whatever_the_groups_share(default):
     ids = list(default.runs)
-    tasks = default.config["groups"]["ablation"]["tasks"]
-    variants = default.config["groups"]["ablation"]["variants"]
-    assert len(ids) == len(set(ids)) == len(tasks) * (len(variants) + 1) * 2
+    groups = default.config["groups"]
+    assert len(ids) == len(set(ids)) == 2 * len(default.settings)
+    settings = {s for group in groups for s in default.members(group)}
+    assert settings == set(default.settings.values())
+    assert sum(len(default.members(group)) for group in groups) > len(settings)  # some are shared
     assert "dog2cat/nada-all_layers/seed1" in ids
     assert "dog2bear/source-unchanged/seed0" in ids
 
@@ -47,18 +49,89 @@ def test_a_parent_is_the_run_of_the_same_task_and_seed_and_comes_first(default):
 
 def test_a_parent_that_no_group_shows_is_still_run_once(root):
     groups = {"ablation": {"tasks": ["dog2cat"], "variants": ["mapper"], "controls": []}}
-    alone = plan(root, seeds=[3], groups=groups)
+    alone = plan(
+        root,
+        seeds=[3],
+        groups=groups | {"departures": None, "k_sweep": None, "image_targets": None},
+    )
     assert list(alone.runs) == ["dog2cat/nada-adaptive/seed3", "dog2cat/nada-mapper/seed3"]
     assert [setting.name for setting in alone.members("ablation")] == ["nada-mapper"]
 
 
 def test_each_variant_is_a_target_of_its_own_without_the_controls(default):
-    assert set(default.groups) == {
-        "ablation",
-        *(f"ablation_{v}" for v in default.config["groups"]["ablation"]["variants"]),
+    groups = default.config["groups"]
+    assert set(default.groups) == set(groups) | {
+        f"{name}_{variant}" for name, group in groups.items() for variant in group["variants"]
     }
     names = {setting.name for setting in default.members("ablation_adaptive")}
     assert names == {"nada-adaptive"}
+    alone = default.group_file("k_sweep_k_1")
+    assert (alone["sweep"], alone["against"]) == ([], [])  # these need more than one variant
+
+
+def test_a_control_with_shots_reads_the_target_images_of_every_seed(default):
+    assert "nada-replay" not in default.settings
+    run = default.runs["dog2cat/replay-images-10shot/seed1"]
+    assert default.adapt_inputs(run)["references"] == "results/mini/references/cat.npz"
+    assert default.run_file(run)["shots"] == 10
+
+
+def test_a_group_without_content_is_left_out(root):
+    assert set(plan(root, preset="development").config["groups"]) == {"ablation"}
+
+
+def test_the_k_sweep_goes_from_one_layer_to_all_and_trains_no_default_twice(default):
+    told = default.group_file("k_sweep")["observations"]
+    layers = [entry["layers"] for entry in told if entry["method"] == "nada"]
+    assert layers == list(range(1, len(layers) + 1))
+    assert layers[-1] == default.group_file("k_sweep")["convolutions"] == 7
+    variants = [entry["variant"] for entry in told]
+    adaptive = default.config["methods"]["nada"]["settings"]["layers"]["k"]
+    assert variants[layers.index(adaptive) + 1] == "adaptive"  # after the control
+    assert [e["chooses_layers"] for e in told] == [False, *[True] * 6, False]
+
+
+def test_every_departure_turns_one_switch_of_its_baseline(default):
+    group = default.config["groups"]["departures"]
+    found = []
+    for pairs in group["against"]:
+        base = default.method_settings(Setting("dog2bear", "nada", pairs["baseline"]))
+        for variant in pairs["variants"]:
+            changed = default.method_settings(Setting("dog2bear", "nada", variant))
+            different = sorted(leaves(changed).items() ^ leaves(base).items())
+            found.append((variant, {name for name, _ in different}))
+    switches = dict(found)
+    assert switches.pop("official_adam") == {"lr", "betas"}
+    assert switches.pop("official_lambdas") == {"mapper.lambda_l2", "mapper.lambda_norm"}
+    assert switches.pop("official_k") == {"layers.policy", "layers.k", "layers.saturated"}
+    assert all(len(names) == 1 for names in switches.values())
+    assert len(set(map(tuple, switches.values()))) == len(switches) >= 10
+    named = {v for v in group["variants"] if v.startswith(("official_", "no_"))}
+    assert named == {v for v, _ in found}
+
+
+def leaves(settings, path=""):
+    """{dotted key: value as text} of nested settings."""
+    found = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            found |= leaves(value, f"{path}{key}.")
+        else:
+            found[path + key] = str(value)
+    return found
+
+
+def test_a_group_ends_in_the_figures_that_it_has_something_for(default):
+    def kinds(group):
+        return [figure.rsplit("_", 1)[1] for figure in default.figures(group)]
+
+    assert kinds("ablation") == ["grid.png", "training.svg", "layers.svg"]
+    assert kinds("k_sweep") == ["grid.png", "training.svg", "layers.svg", "sweep.svg"]
+    assert kinds("ablation_global") == ["grid.png", "training.svg"]
+    assert kinds("k_sweep_k_1") == ["grid.png", "training.svg", "layers.svg"]
+    curves = default.figure_inputs("ablation", "training")["curves"]
+    assert "results/mini/runs/dog2bear/nada-global/seed1/curves.csv" in curves
+    assert "curves" not in default.figure_inputs("k_sweep", "sweep")
 
 
 def test_two_targets_of_one_name_are_refused(root):
@@ -174,7 +247,8 @@ def test_settings_text_is_json_that_reads_back(default):
 def test_the_summary_says_world_preset_and_how_much(default):
     first, second = default.summary().splitlines()
     assert first.startswith("world 'mini' (32x32, cpu), preset 'default', seeds [0, 1]")
-    assert f"{len(default.runs)} runs, 14 observations" in second
+    looks = len(default.settings) + len({task for task, _ in default.settings})
+    assert f"{len(default.runs)} runs, {looks} observations" in second
 
 
 def test_a_method_without_a_file_and_a_column_without_a_metric_are_named(root):

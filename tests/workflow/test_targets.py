@@ -1,7 +1,8 @@
 """What a target means, in numbers of jobs: nothing when up to date, and never more than it must.
 
-Dry runs of the real workflow in copies with one task, the variants global, adaptive and mapper, the
-control, and two seeds; in `finished_project` every job has run (with quick jobs).
+Dry runs of the real workflow in copies with one task, two seeds, the control source, the variants
+global, adaptive and mapper in `ablation`, adaptive and all_layers in `k_sweep`; in `finished_project`
+every job has run (with quick jobs).
 """
 
 import re
@@ -11,11 +12,13 @@ import pytest
 from workflow.runs import RULES
 
 SEEDS = 2
-SETTINGS = 4  # three variants and the control
+SETTINGS = 5  # four variants, one of them in both groups, and the control
+GROUPS = 2
+FIGURES = 5  # training curves and chosen layers of both groups, and the sweep
 RUNS = SEEDS * SETTINGS
 
 
-def test_all_plans_every_run_observation_score_table_grid_and_the_report(bare_project):
+def test_all_plans_every_run_observation_score_table_picture_and_the_report(bare_project):
     assert bare_project.planned("all", "--resources", "gpu=1") == {
         "all": 1,
         "settings": RUNS,
@@ -23,11 +26,12 @@ def test_all_plans_every_run_observation_score_table_grid_and_the_report(bare_pr
         "references": 1,
         "look": SETTINGS + 1,  # the real images
         "observe": SETTINGS + 1,
-        "group": 1,
-        "score": 1,
+        "group": GROUPS,
+        "score": GROUPS,
         "scores": 1,
-        "table": 1,
-        "grid": 1,
+        "table": GROUPS,
+        "grid": GROUPS,
+        "figure": FIGURES,
         "html": 1,
     }
 
@@ -37,7 +41,14 @@ def test_a_variants_target_plans_that_variant_and_its_parents_alone(bare_project
     assert planned["adapt"] == 2 * SEEDS  # the mapper and its adaptive parent
     assert planned["observe"] == 2  # the mapper and the real images
     assert [planned[rule] for rule in ("ablation_mapper", "score", "table", "grid")] == [1] * 4
+    assert planned["figure"] == 1  # its training; it chooses no layers itself
     assert "html" not in planned
+
+
+def test_the_sweep_is_a_target_that_shares_its_runs_with_the_ablation(bare_project):
+    assert bare_project.planned("k_sweep")["adapt"] == SEEDS * 3
+    both = bare_project.planned("k_sweep", "ablation")
+    assert (both["adapt"], both["observe"]) == (RUNS, SETTINGS + 1)
 
 
 @pytest.mark.parametrize(
@@ -79,13 +90,20 @@ def test_an_edit_of_the_method_reruns_its_runs_and_what_follows(finished_project
         planned = finished_project.planned("all")
     assert planned["adapt"] == RUNS - SEEDS  # the control does not import it
     assert planned["observe"] == SETTINGS - 1
-    assert [planned[rule] for rule in ("score", "scores", "table", "grid", "html")] == [1] * 5
+    twice = [planned[rule] for rule in ("score", "table", "grid")]
+    assert (twice, planned["scores"], planned["html"]) == ([GROUPS] * 3, 1, 1)
+    assert planned["figure"] == FIGURES
     assert "references" not in planned
 
 
 def test_an_edit_of_the_tables_retrains_and_measures_nothing(finished_project):
     with finished_project.edited("eval/tables.py", lambda text: text + "\n\nNEW = 1\n"):
-        assert finished_project.planned("all") == {"all": 1, "table": 1, "html": 1}
+        assert finished_project.planned("all") == {"all": 1, "table": GROUPS, "html": 1}
+
+
+def test_an_edit_of_a_figure_draws_just_that_figure_again(finished_project):
+    with finished_project.edited("eval/layers.py", lambda text: text + "\n\nNEW = 1\n"):
+        assert finished_project.planned("all") == {"all": 1, "figure": 2, "html": 1}
 
 
 def test_a_changed_setting_reruns_the_variants_that_use_it(finished_project):
@@ -105,6 +123,8 @@ def test_the_report_holds_the_table_and_the_grid(finished_project):
     page = (finished_project.folder / "results/mini/report.html").read_text()
     assert "ablation_grid.png" in page
     assert "ablation.csv" in page
+    for figure in ("ablation_training.svg", "ablation_layers.svg", "k_sweep_sweep.svg"):
+        assert figure in page
 
 
 def test_every_rule_that_starts_python_has_one_thread_a_log_and_a_benchmark(root):

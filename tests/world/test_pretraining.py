@@ -18,6 +18,7 @@ def tiny(monkeypatch):
     """Small pools, few steps, and a state every three."""
     for module in (pretrain_clip, pretrain_referee):
         monkeypatch.setattr(module, "POOL", 64)
+        monkeypatch.setattr(pretrain_referee, "HALF_WAY", 16)
         monkeypatch.setattr(module, "CHECKPOINT_EVERY", 3)
         monkeypatch.setattr(module, "HELD_OUT", 28)
         recipes = {k: {**v, "steps": 5, "batch": 4} for k, v in module.RECIPES.items()}
@@ -58,15 +59,19 @@ def test_an_interrupted_referee_training_ends_with_the_same_bytes(
     assert load(whole).factor_names[0] == "shift_x"
 
 
-@pytest.mark.parametrize("steps", [(5, 2, 2), (2, 5, 2), (2, 2, 5)], ids=["coarse", "fine", "D"])
+@pytest.mark.parametrize(
+    "steps",
+    [(5, 2, 1, 1), (2, 5, 1, 1), (2, 2, 5, 1), (2, 2, 1, 4)],
+    ids=["coarse", "fine", "warm-up", "adversarial"],
+)
 def test_a_source_training_interrupted_in_any_stage_ends_with_the_same_bytes(
     monkeypatch, tmp_path, steps
 ):
     monkeypatch.setattr(pretrain_source, "CHECKPOINT_EVERY", 3)
-    coarse, fine, discriminator = steps
+    coarse, fine, warmup, adversarial = steps
     recipe = pretrain_source.Recipe(
         channel_base=128, channel_max=8, pool=32, batch=2, mapping_steps=2, coarse_steps=coarse,
-        fine_steps=fine, discriminator_steps=discriminator, blur_steps=4,
+        fine_steps=fine, warmup_steps=warmup, adversarial_steps=adversarial, fade_steps=2,
     )  # fmt: skip
     pretrain_source.train("dog", tmp_path / "whole", recipe)
     interrupted(monkeypatch, lambda: pretrain_source.train("dog", tmp_path / "parts", recipe))

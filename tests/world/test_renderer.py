@@ -6,6 +6,7 @@ import torch
 from workflow.worlds.mini.renderer import (
     FACTORS,
     NUM_UNIFORMS,
+    PARTS,
     SPECIES,
     STYLES,
     UNIFORMS,
@@ -13,6 +14,7 @@ from workflow.worlds.mini.renderer import (
     factors,
     hsv_to_rgb,
     render,
+    standing_share,
 )
 
 
@@ -53,6 +55,34 @@ def test_species_share_pose_and_background_of_the_same_uniforms():
     torch.testing.assert_close(render(dog, u, style, 32)[corner], render(cat, u, style, 32)[corner])
     shared = [FACTORS.index(name) for name in ("shift_x", "rotation", "yaw", "background_r")]
     torch.testing.assert_close(factors(dog, u)[:, shared], factors(cat, u)[:, shared])
+
+
+def test_a_chimera_takes_each_part_from_its_own_species():
+    _, u, style = scenes(6, seed=5)
+    dog, cat = SPECIES.index("dog"), SPECIES.index("cat")
+    whole = torch.full((6,), dog)
+    parts = whole[:, None].repeat(1, len(PARTS))
+    torch.testing.assert_close(render(parts, u, style, 32), render(whole, u, style, 32))
+    parts[:, PARTS.index("muzzle")] = cat
+    mixed, plain = render(parts, u, style, 64), render(whole, u, style, 64)
+    changed = (mixed - plain).abs().sum(1) > 0.05
+    assert changed[:, 24:].any() and not changed[:, :16].any()  # the ears stay the dog's
+
+
+def test_another_palette_changes_colours_and_bands_the_background():
+    species, u, style = scenes()
+    plain = render(species, u, style, 32)
+    turned = render(species, u, style, 32, Palette(hue_shift=0.3))
+    torch.testing.assert_close(plain.mean(1), turned.mean(1), rtol=0, atol=0.35)
+    assert (plain - turned).abs().mean() > 0.05
+    row = render(species, u, style, 32, Palette(bands=1.0))[:, :, 0]
+    assert row.diff(dim=2).abs().mean() > 0.02
+
+
+def test_half_of_the_dogs_have_standing_ears():
+    lift = torch.linspace(0, 1, 1001)
+    assert 0.49 < (standing_share(lift) > 0.5).float().mean() < 0.51
+    assert standing_share(lift).diff().max() < 0.01  # without a jump
 
 
 def test_shift_factors_move_the_face_the_way_they_say():

@@ -2,14 +2,20 @@
 
 import torch
 
-from workflow.worlds.mini.renderer import SPECIES, STYLES
+from workflow.worlds.mini.renderer import PARTS, SPECIES, STYLES
 from workflow.worlds.mini.scenes import (
+    JUNK,
+    UNSEEN,
     augment,
     cosine,
+    erase,
     from_uint8,
+    half_way,
     junk,
+    recolour,
     render_uint8,
     sample_scenes,
+    shifted_scenes,
 )
 
 
@@ -22,7 +28,7 @@ def test_named_species_and_style_are_fixed_and_the_rest_is_drawn():
 
 def test_junk_is_finite_in_range_and_unlike_its_pictures():
     generator = torch.Generator().manual_seed(1)
-    species, style, u = sample_scenes(12, generator)
+    species, style, u = sample_scenes(2 * len(JUNK), generator)
     images = from_uint8(render_uint8(species, style, u, 32))
     garbage = junk(images, generator)
     assert garbage.isfinite().all() and garbage.abs().max() <= 1
@@ -41,3 +47,44 @@ def test_learning_rate_warms_up_to_the_peak_and_ends_at_two_percent():
     rates = [cosine(step, 1000, 1.0) for step in range(1000)]
     assert rates[0] == 0.02 and max(rates) == 1.0 and rates.index(1.0) <= 50
     assert abs(rates[-1] - 0.02) < 1e-3
+
+
+def test_the_shifted_camera_hides_combinations_and_wears_foreign_coats():
+    images, parts, whole, style, u, second = shifted_scenes(
+        800, torch.Generator().manual_seed(3), 32, hybrids=0.2
+    )
+    assert images.shape == (800, 3, 32, 32) and len(u) == 800
+    kind, coat = parts[:, 0], parts[:, PARTS.index("coat")]
+    for name, manner in UNSEEN:
+        seen = whole & (kind == SPECIES.index(name)) & (style == STYLES.index(manner))
+        assert not seen.any(), (name, manner)
+    shapes = parts[whole][:, : PARTS.index("coat")]
+    assert (shapes == shapes[:, :1]).all()
+    animals = whole & (kind != SPECIES.index("person"))
+    assert 0.3 < (coat != kind)[animals].float().mean() < 0.6
+    assert 0.35 < (~whole).float().mean() < 0.6
+    assert 0.05 < (second >= 0).float().mean() < 0.2 and not (whole & (second >= 0)).any()
+
+
+def test_faces_half_way_are_neither_of_their_two_species():
+    generator = torch.Generator().manual_seed(4)
+    assert half_way(40, generator, 32).shape == (40, 3, 32, 32)
+
+
+def test_recolouring_turns_hues_and_keeps_the_mean_of_a_cloudless_picture():
+    generator = torch.Generator().manual_seed(5)
+    species, style, u = sample_scenes(64, generator, None, "photo")
+    images = from_uint8(render_uint8(species, style, u, 32))
+    moved = recolour(images, generator)
+    clear = (moved.mean(1) - images.mean(1)).abs().amax((1, 2)) < 1e-5  # hue and grey keep the mean
+    assert 0.3 < clear.float().mean() < 0.7
+    grey = (moved - moved.mean(1, keepdim=True)).abs().amax((1, 2, 3)) < 1e-5
+    assert grey.any() and (clear & ~torch.isclose(moved, images, atol=1e-5).flatten(1).all(1)).any()
+
+
+def test_erasing_covers_one_square_of_some_pictures():
+    images = torch.zeros(200, 3, 32, 32)
+    covered = (erase(images, torch.Generator().manual_seed(6)) != 0).any(1)
+    touched = covered.flatten(1).any(1)
+    assert 0.15 < touched.float().mean() < 0.35
+    assert covered[touched].float().mean((1, 2)).max() <= 0.28

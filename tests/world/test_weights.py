@@ -7,10 +7,19 @@ import torch
 
 from eval.referee import load_judge, load_perceptual
 from nada.clip import load_clip
-from nada.images import to_tensor
+from nada.images import load_images, to_tensor
 from nada.manifest import verify_weights
 from nada.stylegan2.checkpoints import load_source
-from workflow.worlds.mini.promote import NETWORKS, SIZE_LIMIT, WEIGHTS, failures
+from workflow.worlds.mini.junk_set import JUNK_SET
+from workflow.worlds.mini.pretrain_source import DOMAINS
+from workflow.worlds.mini.promote import (
+    CLIPS,
+    NETWORKS,
+    SIZE_LIMIT,
+    WEIGHTS,
+    failures,
+    judged_as,
+)
 from workflow.worlds.mini.references import reference_images
 
 MANIFEST = json.loads((WEIGHTS / "manifest.json").read_text())
@@ -55,7 +64,7 @@ def test_the_judge_tells_dogs_from_cats_and_both_from_noise(pictures):
     ).float().mean() > 0.9
 
 
-@pytest.mark.parametrize("name", ["a", "b"])
+@pytest.mark.parametrize("name", CLIPS)
 def test_each_clip_names_dogs_and_cats_without_having_seen_these(name, pictures):
     spec = {
         "name": name,
@@ -70,19 +79,23 @@ def test_each_clip_names_dogs_and_cats_without_having_seen_these(name, pictures)
         assert (called == i).float().mean() >= 0.95
 
 
-def test_the_source_generator_draws_dogs_and_its_discriminator_has_learnt(pictures):
-    source, judge = (
-        load_source(WEIGHTS / "dog.safetensors"),
-        load_judge(WEIGHTS / "judge.safetensors"),
-    )
+@pytest.mark.parametrize(("domain", "species"), DOMAINS.items())
+def test_each_source_generator_draws_its_domain_and_its_discriminator_has_learnt(domain, species):
+    source = load_source(WEIGHTS / f"{domain}.safetensors")
+    judge = load_judge(WEIGHTS / "judge.safetensors")
     G, D = source.G_ema.eval(), source.D.eval()
     z = torch.randn(200, G.config["z_dim"], generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         images = G.synthesis(G.broadcast(G.mapping(z)), noise_mode="const")
-        assert (
-            judge(images)["class_logits"].argmax(1) == judge.class_names.index("dog")
-        ).float().mean() >= 0.95
-        assert D(pictures["dog"]).mean() > D(images[:100]).mean()
+        called = judge(images)["class_logits"].argmax(1)
+        assert (called == judge.class_names.index(species)).float().mean() >= 0.95
+        real = to_tensor(reference_images(domain, species, "photo", 200, 32))
+        assert D(real).mean() > D(images).mean()
+
+
+def test_the_judge_says_none_of_these_to_the_committed_junk():
+    judge = load_judge(WEIGHTS / "judge.safetensors")
+    assert judged_as(judge, to_tensor(load_images(JUNK_SET)), None) >= 0.90
 
 
 def test_the_perceptual_network_finds_halves_of_dogs_nearer_than_cats(pictures):

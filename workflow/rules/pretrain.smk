@@ -9,8 +9,8 @@ MINI = "workflow.worlds.mini"
 rule pretrain_world:
     """Train every network of the mini world again (about 70 minutes of core time)."""
     input:
-        f"{BUILD}/dog.safetensors",
-        expand(f"{BUILD}/clip_{{name}}.safetensors", name=["a", "b"]),
+        expand(f"{BUILD}/{{domain}}.safetensors", domain=["dog", "face"]),
+        expand(f"{BUILD}/clip_{{name}}.safetensors", name=["a", "b", "c"]),
         expand(f"{BUILD}/{{name}}.safetensors", name=["perceptual", "judge"]),
 
 
@@ -18,7 +18,7 @@ rule pretrain_source:
     output:
         f"{BUILD}/{{domain}}.safetensors",
     wildcard_constraints:
-        domain="dog",
+        domain="dog|face",
     log:
         f"{BUILD}/logs/{{domain}}.log",
     params:

@@ -1,4 +1,6 @@
-# What people look at: a table and a grid per group, and one HTML page with all of them.
+# What people look at: table, grid and figures of each group, and one HTML page with all of them.
+
+FIGURE_CODE = {kind: digest(f"eval.{kind}") for kind in FIGURES}
 
 
 rule table:
@@ -51,6 +53,32 @@ rule grid:
     shell:
         "{PYTHON} -m eval.galleries grid --settings {input.settings} --out {params.prefix}"
         " > {log} 2>&1"
+
+
+rule figure:
+    input:
+        unpack(lambda w: PLAN.figure_inputs(w.group, w.kind)),
+        settings=f"{RESULTS}/scores/{{group}}.json",
+    output:
+        svg=report(
+            f"{RESULTS}/figures/{{group}}_{{kind}}.svg",
+            caption="../report/figure.rst",
+            category="Figures",
+            labels={"group": "{group}", "figure": "{kind}"},
+        ),
+        png=f"{RESULTS}/figures/{{group}}_{{kind}}.png",
+        csv=f"{RESULTS}/figures/{{group}}_{{kind}}.csv",
+    log:
+        f"{RESULTS}/logs/figures/{{group}}_{{kind}}.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/figures/{{group}}_{{kind}}.tsv"
+    params:
+        code=lambda w: FIGURE_CODE[w.kind],
+        prefix=f"{RESULTS}/figures/{{group}}_{{kind}}",
+    threads: 1
+    shell:
+        "{PYTHON} -m eval.{wildcards.kind} --settings {input.settings} --scores {input.scores}"
+        " --out {params.prefix} > {log} 2>&1"
 
 
 rule html:

@@ -1,8 +1,12 @@
-"""Train a CLIP of the mini world from nothing: contrastive pairs of renders and captions.
+"""Train a CLIP of the mini world from nothing: contrastive pairs of pictures and captions.
 
-Symmetric InfoNCE in which captions with the same tokens count as positives of each other (templates
-would otherwise be false negatives). A *robust* model also sees one-step adversarial images within an
-L2 ball, so that its gradients move shapes rather than tints; its cost in accuracy is reported.
+The pictures come from a *shifted* camera (other palettes and backgrounds, coats of other species,
+chimeras, missing combinations; scenes.py), so that colour does not tell the species; what the shift
+costs on the standard camera is recorded. Symmetric InfoNCE in which captions with the same tokens
+count as positives of each other (templates would otherwise be false negatives). Linear read-outs
+of the embedding also learn each part's species, which speeds the lesson of the captions that name
+parts up; they are thrown away. A *robust* model
+sees one-step adversarial images within an L2 ball, so that its gradients move shapes, not tints.
 
     python -m workflow.worlds.mini.pretrain_clip --name a --out results/world_build
 """
@@ -17,15 +21,21 @@ from pathlib import Path
 
 from nada.errors import command
 
-# Sizes and recipe of each model. Patch sizes differ so that the two do not share blind spots.
+# Sizes and recipe of each model: two transformers, whose patch sizes differ so that they do not
+# share blind spots, and a convolutional one, trained to be more robust.
+# hybrids: share of training faces that show a second species as well.
+# radius: of the adversarial L2 ball on [-1, 1] pixels at 32x32; 0 trains a standard model.
 RECIPES = {
-    "a": {"patch": 4, "width": 96, "layers": 3, "steps": 1400, "batch": 128, "lr": 1e-3, "radius": 0.0, "seed": 101},
-    "b": {"patch": 8, "width": 128, "layers": 4, "steps": 1600, "batch": 96, "lr": 1e-3, "radius": 1.5, "seed": 202},
+    "a": {"patch": 4, "width": 96, "layers": 3, "steps": 1500, "batch": 128, "lr": 1e-3, "radius": 1.5, "hybrids": 0.0, "seed": 101},
+    "b": {"patch": 8, "width": 128, "layers": 4, "steps": 2000, "batch": 128, "lr": 1e-3, "radius": 1.5, "hybrids": 0.0, "seed": 202},
+    "c": {"residual": [1, 1, 1, 1], "side": 64, "width": 16, "steps": 1000, "batch": 96, "lr": 1e-3, "radius": 3.0, "hybrids": 0.0, "seed": 505},
 }  # fmt: skip
 CHECKPOINT_EVERY = 200  # steps
-POOL = 24_000  # pre-rendered training images
+POOL = 40_000  # pre-rendered training images
 WEIGHT_DECAY = 0.05
 MAX_LOGIT_SCALE = 60.0
+NO_LABEL = -100  # of a hybrid's parts: cross-entropy leaves it out
+READOUT_SCALE, READOUT_WEIGHT = 10.0, 1.0
 HELD_OUT = 1400
 
 
@@ -33,15 +43,17 @@ def model_config(recipe: dict, resolution: int) -> dict:
     """The open_clip model configuration, with the mini world's tokenizer and pixel statistics."""
     from workflow.worlds.mini.captions import CONTEXT_LENGTH, VOCABULARY
 
-    return {
-        "embed_dim": 64,
-        "vision_cfg": {
+    if "patch" in recipe:
+        tower = {
             "image_size": resolution,
             "patch_size": recipe["patch"] * resolution // 32,
-            "width": recipe["width"],
             "layers": recipe["layers"],
-            "head_width": 32,
-        },
+        }
+    else:  # open_clip's residual network; its stem needs pictures of twice the side
+        tower = {"image_size": recipe["side"] * resolution // 32, "layers": recipe["residual"]}
+    return {
+        "embed_dim": 64,
+        "vision_cfg": {**tower, "width": recipe["width"], "head_width": 32},
         "text_cfg": {
             "context_length": CONTEXT_LENGTH,
             "vocab_size": len(VOCABULARY) + 3,
@@ -55,6 +67,17 @@ def model_config(recipe: dict, resolution: int) -> dict:
     }
 
 
+def embed(model, images):
+    """Unit embeddings [N, E] of images [N, 3, R, R] in [-1, 1], enlarged to the model's side."""
+    from torch.nn import functional as F
+
+    side = model.visual.image_size
+    side = side if isinstance(side, int) else side[0]
+    if side != images.shape[-1]:
+        images = F.interpolate(images, size=side, mode="bicubic", align_corners=False)
+    return model.encode_image(images, normalize=True)
+
+
 def contrastive_loss(image_features, text_features, tokens, logit_scale):
     """Symmetric InfoNCE with multi-positives; features unit [N, E], tokens int [N, L]."""
     same = (tokens[:, None] == tokens[None]).all(dim=2).float()
@@ -63,6 +86,47 @@ def contrastive_loss(image_features, text_features, tokens, logit_scale):
     by_image = -(target * logits.log_softmax(dim=1)).sum(dim=1).mean()
     by_text = -(target * logits.T.log_softmax(dim=1)).sum(dim=1).mean()
     return (by_image + by_text) / 2
+
+
+def adversarial(model, images, text, tokens, radius: float, generator):
+    """One step up the loss within an L2 ball of a random radius up to `radius`; [N, 3, R, R] -> the same.
+
+    The step starts a little beside the image, or its gradient would be learnt by heart.
+    """
+    import torch
+    from torch.nn import functional as F
+
+    def unit(x):
+        return F.normalize(x.flatten(1), dim=1).view_as(x)
+
+    beside = images + 0.3 * unit(torch.randn(images.shape, generator=generator))
+    beside.requires_grad_(True)
+    scale = model.logit_scale.exp().detach()
+    loss = contrastive_loss(embed(model, beside), text, tokens, scale)
+    (gradient,) = torch.autograd.grad(loss, beside)
+    length = radius * torch.rand(len(images), 1, 1, 1, generator=generator)
+    return (beside + length * unit(gradient)).detach()
+
+
+class PartReadout:
+    """Linear read-outs of each part's species from the unit embedding: an auxiliary loss."""
+
+    def __init__(self, embed_dim: int) -> None:
+        import torch
+
+        from workflow.worlds.mini.renderer import PARTS, SPECIES
+
+        self.shape = (len(PARTS) - 1, len(SPECIES))  # all parts but the coat
+        self.linear = torch.nn.Linear(embed_dim, self.shape[0] * self.shape[1])
+
+    def loss(self, features, parts):
+        """Cross-entropy, mean over parts; features unit [N, E], parts int64 [N, len(PARTS)]."""
+        from torch.nn import functional as F
+
+        logits = READOUT_SCALE * self.linear(features)
+        return F.cross_entropy(
+            logits.view(-1, self.shape[1]), parts[:, : self.shape[0]].reshape(-1)
+        )
 
 
 def zero_shot(model, tokenizer, images, labels, words, keep=None) -> float:
@@ -80,11 +144,34 @@ def zero_shot(model, tokenizer, images, labels, words, keep=None) -> float:
                 for w in words
             ]
         )
-        features = torch.cat(
-            [model.encode_image(part, normalize=True) for part in images.split(200)]
-        )
+        features = torch.cat([embed(model, part) for part in images.split(200)])
         hit = (features @ text.T).argmax(dim=1) == labels
     return float((hit if keep is None else hit[keep]).float().mean())
+
+
+def held_out_figures(model, tokenizer, seed: int, resolution: int) -> dict:
+    """Zero-shot accuracies on fresh pictures of the standard camera and of the shifted one."""
+    import torch
+
+    from workflow.worlds.mini.captions import SPECIES_WORDS, STYLE_WORDS
+    from workflow.worlds.mini.scenes import from_uint8, render_uint8, sample_scenes, shifted_scenes
+
+    generator = torch.Generator().manual_seed(seed)
+    kinds, manners = [w[0] for w in SPECIES_WORDS.values()], [w[0] for w in STYLE_WORDS.values()]
+    species, style, u = sample_scenes(HELD_OUT, generator)
+    images = from_uint8(render_uint8(species, style, u, resolution))
+    shifted, parts, whole, manner, _, _ = shifted_scenes(HELD_OUT, generator, resolution)
+    shifted = from_uint8(shifted)
+    return {
+        "zero_shot_species": zero_shot(model, tokenizer, images, species, kinds),
+        "zero_shot_species_photo": zero_shot(model, tokenizer, images, species, kinds, style == 0),
+        "zero_shot_style": zero_shot(model, tokenizer, images, style, manners),
+        "shifted_zero_shot_species": zero_shot(
+            model, tokenizer, shifted, parts[:, 0], kinds, whole
+        ),
+        "shifted_zero_shot_style": zero_shot(model, tokenizer, shifted, manner, manners),
+        "held_out_images": HELD_OUT,
+    }
 
 
 def train(name: str, out: Path, resolution: int) -> None:
@@ -92,13 +179,19 @@ def train(name: str, out: Path, resolution: int) -> None:
     import open_clip
     import torch
     from safetensors.torch import save_file
-    from torch.nn import functional as F
 
     from nada.atomic import atomic_path
     from nada.clip import WordTokenizer
     from nada.training_state import TrainingState
-    from workflow.worlds.mini.captions import SPECIES_WORDS, STYLE_WORDS, caption
-    from workflow.worlds.mini.scenes import augment, cosine, from_uint8, render_uint8, sample_scenes
+    from workflow.worlds.mini.captions import caption, part_words
+    from workflow.worlds.mini.scenes import (
+        augment,
+        cosine,
+        erase,
+        from_uint8,
+        recolour,
+        shifted_scenes,
+    )
 
     recipe = RECIPES[name]
     config = model_config(recipe, resolution)
@@ -113,17 +206,27 @@ def train(name: str, out: Path, resolution: int) -> None:
         f"clip {name}: {sum(p.numel() for p in model.parameters()):,} parameters, {recipe}",
         flush=True,
     )
+    readout = PartReadout(config["embed_dim"])
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=recipe["lr"], weight_decay=WEIGHT_DECAY, betas=(0.9, 0.98)
+        [*model.parameters(), *readout.linear.parameters()],
+        lr=recipe["lr"],
+        weight_decay=WEIGHT_DECAY,
+        betas=(0.9, 0.98),
     )
 
-    species, style, u = sample_scenes(POOL, generator)
-    pool = render_uint8(species, style, u, resolution)
+    pool, parts, whole, style, u, second = shifted_scenes(
+        POOL, generator, resolution, recipe["hybrids"]
+    )
+    rows = zip(parts[:, 0].tolist(), whole.tolist(), second.tolist(), strict=True)
+    species = [first if one else (first, two) if two >= 0 else None for first, one, two in rows]
+    style, told = style.tolist(), part_words(parts, u)
+    labels = torch.where(second[:, None] >= 0, NO_LABEL, parts)
     state = TrainingState(out / "state", f"clip_{name}_{resolution}")
     start, began = 0, time.time()
     if (saved := state.load()) is not None:
         start, payload = saved
         model.load_state_dict(payload["model"])
+        readout.linear.load_state_dict(payload["readout"])
         optimizer.load_state_dict(payload["optimizer"])
         generator.set_state(payload["generator"])
         words.setstate((3, tuple(payload["words"].tolist()), None))
@@ -131,27 +234,22 @@ def train(name: str, out: Path, resolution: int) -> None:
 
     for step in range(start, recipe["steps"]):
         rows = torch.randint(POOL, (recipe["batch"],), generator=generator)
-        images = augment(from_uint8(pool[rows]), generator)
-        tokens = tokenizer([caption(int(species[r]), int(style[r]), words) for r in rows])
+        images = recolour(from_uint8(pool[rows]), generator)
+        images = augment(erase(images, generator), generator)
+        tokens = tokenizer([caption(species[r], style[r], told[r], words) for r in rows.tolist()])
         for group in optimizer.param_groups:
             group["lr"] = cosine(step, recipe["steps"], recipe["lr"])
         text = model.encode_text(tokens, normalize=True)
-        if recipe["radius"] and step % 2:  # every other step on adversarial images
-            images.requires_grad_(True)
-            attack = contrastive_loss(
-                model.encode_image(images, normalize=True),
-                text.detach(),
-                tokens,
-                model.logit_scale.exp().detach(),
+        if recipe["radius"]:  # half of the images become adversarial
+            count = len(images) // 2
+            radius = recipe["radius"] * resolution / 32
+            images[:count] = adversarial(
+                model, images[:count], text[:count].detach(), tokens[:count], radius, generator
             )
-            (gradient,) = torch.autograd.grad(attack, images)
-            radius = recipe["radius"] * torch.rand(len(images), 1, 1, 1, generator=generator)
-            images = (
-                images + radius * F.normalize(gradient.flatten(1), dim=1).view_as(images)
-            ).detach()
-        loss = contrastive_loss(
-            model.encode_image(images, normalize=True), text, tokens, model.logit_scale.exp()
-        )
+        features = embed(model, images)
+        contrast = contrastive_loss(features, text, tokens, model.logit_scale.exp())
+        part_loss = readout.loss(features, labels[rows])
+        loss = contrast + READOUT_WEIGHT * part_loss
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -159,31 +257,21 @@ def train(name: str, out: Path, resolution: int) -> None:
             model.logit_scale.clamp_(max=float(torch.tensor(MAX_LOGIT_SCALE).log()))
         if step % 50 == 0:
             print(
-                f"clip {name}: step {step}/{recipe['steps']} loss {loss.item():.3f} {time.time() - began:.0f} s",
+                f"clip {name}: step {step}/{recipe['steps']} loss {contrast.item():.3f} parts {part_loss.item():.3f} {time.time() - began:.0f} s",
                 flush=True,
             )
         if (step + 1) % CHECKPOINT_EVERY == 0:
-            payload = {"model": model.state_dict(), "optimizer": optimizer.state_dict(),
+            payload = {"model": model.state_dict(), "readout": readout.linear.state_dict(), "optimizer": optimizer.state_dict(),
                        "generator": generator.get_state(), "words": torch.tensor(words.getstate()[1])}  # fmt: skip
             state.save(step + 1, payload)
 
     model.eval()
-    held_out = torch.Generator().manual_seed(recipe["seed"] + 1)
-    species, style, u = sample_scenes(HELD_OUT, held_out)
-    images = from_uint8(render_uint8(species, style, u, resolution))
-    kinds, manners = [w[0] for w in SPECIES_WORDS.values()], [w[0] for w in STYLE_WORDS.values()]
-    figures = {
-        "zero_shot_species": zero_shot(model, tokenizer, images, species, kinds),
-        "zero_shot_species_photo": zero_shot(model, tokenizer, images, species, kinds, style == 0),
-        "zero_shot_style": zero_shot(model, tokenizer, images, style, manners),
-        "held_out_images": HELD_OUT,
-    }
+    figures = held_out_figures(model, tokenizer, recipe["seed"] + 1, resolution)
     print(f"clip {name}: {figures}", flush=True)
     out.mkdir(parents=True, exist_ok=True)
     weights = {
-        key: value.half().contiguous()
+        key: (value.half() if value.is_floating_point() else value).contiguous()
         for key, value in model.state_dict().items()
-        if value.is_floating_point()
     }
     with atomic_path(out / f"clip_{name}.safetensors") as path:
         save_file(weights, path, metadata={"config": json.dumps(config)})

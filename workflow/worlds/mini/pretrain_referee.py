@@ -1,8 +1,8 @@
 """Train the mini world's referee from nothing: the perceptual network or the judge.
 
 The perceptual network learns species, style and factors; its stages are the LPIPS trunk and its pooled
-features those of FID. The judge also learns to say "none of these" to junk pictures and stands one-step
-adversarial images and blur, since a plain classifier calls a coloured ball a cat. Renders, seeds and
+features those of FID. The judge also learns to say "none of these" to junk pictures and to faces half-way between two species, and
+stands one-step adversarial images and blur, since a plain classifier calls a coloured ball a cat. Renders, seeds and
 architectures are shared neither between the two nor with the CLIPs or the reference sets.
 
     python -m workflow.worlds.mini.pretrain_referee --name judge --out results/world_build
@@ -19,10 +19,11 @@ from nada.errors import command
 
 RECIPES = {
     "perceptual": {"steps": 900, "batch": 96, "lr": 2e-3, "junk": 0.0, "radius": 0.0, "seed": 303},
-    "judge": {"steps": 1600, "batch": 96, "lr": 2e-3, "junk": 0.25, "radius": 1.2, "seed": 404},
+    "judge": {"steps": 2200, "batch": 96, "lr": 2e-3, "junk": 0.35, "radius": 1.2, "seed": 404},
 }
 CHECKPOINT_EVERY = 200  # steps
 POOL = 24_000
+HALF_WAY = 10_000  # faces between two species, for the judge
 FACTOR_WEIGHT = 2.0
 HELD_OUT = 1400
 HELD_OUT_JUNK = 300
@@ -74,7 +75,14 @@ def train(name: str, out: Path, resolution: int) -> None:
     from nada.atomic import atomic_path
     from nada.training_state import TrainingState
     from workflow.worlds.mini.renderer import FACTORS, SPECIES, STYLES, factors
-    from workflow.worlds.mini.scenes import cosine, from_uint8, junk, render_uint8, sample_scenes
+    from workflow.worlds.mini.scenes import (
+        cosine,
+        from_uint8,
+        half_way,
+        junk,
+        render_uint8,
+        sample_scenes,
+    )
 
     recipe = RECIPES[name]
     torch.manual_seed(recipe["seed"])
@@ -87,6 +95,7 @@ def train(name: str, out: Path, resolution: int) -> None:
     species, style, u = sample_scenes(POOL, generator)
     pool, labels = render_uint8(species, style, u, resolution), factors(species, u)
     none_class = len(SPECIES)
+    between = half_way(HALF_WAY, generator, resolution) if recipe["junk"] else None
 
     state = TrainingState(out / "state", f"{name}_{resolution}")
     start, began = 0, time.time()
@@ -102,7 +111,9 @@ def train(name: str, out: Path, resolution: int) -> None:
         images, classes = from_uint8(pool[rows]), species[rows].clone()
         junk_rows = torch.zeros(len(rows), dtype=torch.bool)
         if count := int(recipe["junk"] * recipe["batch"]):
-            images[:count] = junk(images[:count], generator)
+            between_rows = torch.randint(HALF_WAY, (count // 2,), generator=generator)
+            images[: count // 2] = from_uint8(between[between_rows])
+            images[count // 2 : count] = junk(images[count // 2 : count], generator)
             classes[:count], junk_rows[:count] = none_class, True
         images = soften(images, generator)
         for group in optimizer.param_groups:
@@ -149,10 +160,15 @@ def train(name: str, out: Path, resolution: int) -> None:
             "held_out_images": HELD_OUT,
         }
         if recipe["junk"]:
-            garbage = junk(images[:HELD_OUT_JUNK], held_out)
-            figures["none_of_these_on_junk"] = float(
-                (network(garbage)["class_logits"].argmax(1) == none_class).float().mean()
-            )
+            neither = from_uint8(half_way(HELD_OUT_JUNK, held_out, resolution))
+            for kind, pictures in (
+                ("junk", junk(images[:HELD_OUT_JUNK], held_out)),
+                ("chimeras", neither[: HELD_OUT_JUNK // 2]),
+                ("half_way", neither[HELD_OUT_JUNK // 2 :]),
+            ):
+                verdict = network(pictures)["class_logits"].argmax(1)
+                share = float((verdict == none_class).float().mean())
+                figures[f"none_of_these_on_{kind}"] = share
             figures["held_out_junk"] = HELD_OUT_JUNK
     print(f"{name}: {figures}", flush=True)
     out.mkdir(parents=True, exist_ok=True)

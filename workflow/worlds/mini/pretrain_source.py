@@ -1,9 +1,10 @@
-"""Train a source model (G, G_ema, D) of the mini world: G by regression on known factors, D against it.
+"""Train a source model (G, G_ema, D) of the mini world: a regression on known factors, then a GAN.
 
 A pure GAN would need millions of images, hours of CPU. The mini world knows the factors of its
-pictures, so the generator learns the map from z to pictures as a regression (z gives the uniform
-numbers that the renderer draws from), coarse resolutions first. The discriminator then learns to tell
-what that generator makes from renders, with the loss and the R1 of the adversarial loop.
+pictures, so the generator first learns the map from z to pictures as a regression (z gives the
+uniform numbers that the renderer draws from), coarse resolutions first, and stops while it is still
+blurry. Then G and D train against each other; the regression's loss fades to a small rest, which
+keeps z where the factors are.
 
     python -m workflow.worlds.mini.pretrain_source --domain dog --out results/world_build
 """
@@ -18,6 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from nada.errors import command
+from workflow.worlds.mini.clock import Clock
 
 CHECKPOINT_EVERY = 250  # steps
 AFFINE_START = 0.3  # scale of the initial modulation weights
@@ -37,16 +39,24 @@ class Recipe:
     mapping_lr_mul: float = 1.0  # at 0.01 the map from z to factors is never learnt
     pool: int = 20_000  # (z, picture) pairs
     mapping_steps: int = 2500
-    coarse_steps: int = 6000  # regression at half the resolution
-    fine_steps: int = 8000
+    coarse_steps: int = 4000  # regression at half the resolution
+    fine_steps: int = 3000
     batch: int = 16
     lr: float = 1.2e-2  # equalised weights are N(0, 1): the usual 2e-3 hardly moves a regression
-    lr_end: float = 2e-3
+    lr_end: float = 3e-3
     ema: float = 0.995  # decay a step during regression
-    discriminator_steps: int = 1500
-    blur_steps: int = 700  # over which the blur of the discriminator's fakes fades away
-    d_lr: float = 3e-3
-    r1_gamma: float = 0.05
+    warmup_steps: int = 600  # of D alone, against the blurry G
+    blur_share: float = 0.7  # of the warm-up, over which a blur of its fakes fades away
+    adversarial_steps: int = 3000
+    fade_steps: int = 2000  # of them, over which the regression's weight falls
+    instance_noise: float = 0.1  # standard deviation, on all that D sees
+    g_lr: float = 2e-4
+    d_lr: float = 4e-3
+    r1_gamma: float = 0.1
+    r1_interval: int = 4
+    pixel_start: float = 3.0  # weight of the regression's loss when G starts to move,
+    pixel_end: float = 0.3  # and at the end of its fading
+    ema_kimg: float = 3.0
     seed: int = 11
 
 
@@ -86,7 +96,7 @@ class _Regression:
         from workflow.worlds.mini.renderer import SPECIES
         from workflow.worlds.mini.scenes import render_uint8
 
-        self.domain, self.recipe = domain, recipe
+        self.domain, self.recipe, self.clock = domain, recipe, Clock()
         self.generator = torch.Generator().manual_seed(recipe.seed)
         self.species = SPECIES.index(DOMAINS[domain])
         self.z = torch.randn(recipe.pool, recipe.z_dim, generator=self.generator)
@@ -151,10 +161,14 @@ class _Regression:
             [{"params": synthesis, "scale": 1.0}, {"params": G.mapping.parameters(), "scale": 0.1}],
             lr=r.lr, betas=(0.9, 0.99),
         )  # fmt: skip
+        parts = {"G": G, "G_ema": G_ema, "optimizer": optimizer, "clock": self.clock}
         start, began, running = 0, time.time(), 0.0
         if (saved := state.load()) is not None and saved[1]["stage"] == tag:
             start = saved[0]
-            restore(saved[1], G=G, G_ema=G_ema, optimizer=optimizer, generator=self.generator)
+            restore(
+                saved[1], G=G, G_ema=G_ema, optimizer=optimizer, generator=self.generator,
+                clock=self.clock,
+            )  # fmt: skip
             print(f"{self.domain}: {tag} resumes at step {start}", flush=True)
         for step in range(start, steps):
             lr = r.lr * (r.lr_end / r.lr) ** (step / steps)
@@ -177,7 +191,7 @@ class _Regression:
             if (step + 1) % CHECKPOINT_EVERY == 0:
                 state.save(
                     step + 1,
-                    snapshot(tag, G=G, G_ema=G_ema, optimizer=optimizer, generator=self.generator),
+                    snapshot(tag, generator=self.generator, **parts),
                 )
 
 
@@ -221,12 +235,13 @@ def blurred(images, amount: float):
     return images + amount * (mean - images)
 
 
-def learn_discriminator(regression: _Regression, G, state):
-    """Train a fresh D against the finished G; returns (D, running mean of its loss).
+def learn_adversarially(regression: _Regression, G, G_ema, state, out: Path):
+    """Train G and D against each other, G beside a fading regression loss; returns (D, last losses).
 
-    G's pictures are so near to the renders that a fresh D finds no difference in hundreds of steps,
-    so the first fakes are blurred, less and less. R1 runs from the start: without it D grows steep,
-    and the first penalty flattens it for good.
+    D cannot tell renders from a regression that has run its course, so the regression stops early;
+    D then starts alone, on fakes whose blur fades away. Real and fake images of a step show the
+    same scenes: what they have in common cancels out of D's gradient, which is noise otherwise. R1
+    runs from the start: without it D grows steep, and the first penalty flattens it for good.
     """
     import torch
 
@@ -235,33 +250,57 @@ def learn_discriminator(regression: _Regression, G, state):
     from workflow.worlds.mini.scenes import from_uint8
 
     r, generator, name = regression.recipe, regression.generator, regression.domain
-    pool = regression.pool[r.resolution]
+    pool, rows, real = regression.pool[r.resolution], None, None  # the scenes of this step
+
+    def pixel_loss(images):
+        faded = min(1.0, (trainer.steps - r.warmup_steps) / r.fade_steps)
+        weight = r.pixel_start * (r.pixel_end / r.pixel_start) ** faded
+        return weight * reconstruction_loss(images, real)
+
+    def noisy(images):  # instance noise: nothing too small to see decides between real and fake
+        noise = torch.randn(images.shape, generator=generator)
+        return images + r.instance_noise * noise
+
     D = Discriminator(r.resolution, r.channel_base, r.channel_max, mbstd_group_size=4)
-    settings = TrainingSettings(d_lr=r.d_lr, r1_gamma=r.r1_gamma)
-    trainer = AdversarialTrainer(G, D, None, settings)
-    start, running = 0, 0.0
-    if (saved := state.load()) is not None and saved[1]["stage"] == "discriminator":
-        start = saved[0]
-        restore(saved[1], trainer=trainer, generator=generator)
-        print(f"{name}: discriminator resumes at step {start}", flush=True)
-    for step in range(start, r.discriminator_steps):
-        with torch.no_grad():
-            z = torch.randn(r.batch, r.z_dim, generator=generator)
-            fake = G.synthesis(G.broadcast(G.mapping(z, skip_w_avg_update=True)), noise_mode="none")
-            fake = blurred(fake, max(0.0, 1 - step / r.blur_steps))
-        real = from_uint8(pool[torch.randint(r.pool, (r.batch,), generator=generator)])
-        loss = trainer.discriminator_step(real, fake)["d_loss"]
-        if step % settings.r1_interval == 0:
-            trainer.r1_step(real)
-        running = loss if step == start else 0.98 * running + 0.02 * loss
-        if step % 50 == 0:
+    settings = TrainingSettings(
+        g_lr=r.g_lr, d_lr=r.d_lr, r1_gamma=r.r1_gamma, r1_interval=r.r1_interval,
+        path_length_weight=0.0, style_mixing=0.0, ema_kimg=r.ema_kimg,
+    )  # fmt: skip
+    trainer = AdversarialTrainer(
+        G, D, G_ema, settings,
+        latent=lambda n: regression.z[rows[:n]], extra_generator_loss=pixel_loss, augment=noisy,
+    )  # fmt: skip
+    if (saved := state.load()) is not None and saved[1]["stage"] == "adversarial":
+        restore(saved[1], trainer=trainer, generator=generator, clock=regression.clock)
+        print(f"{name}: adversarial phase resumes at step {trainer.steps}", flush=True)
+    steps, running, began = r.warmup_steps + r.adversarial_steps, {}, time.time()
+    start = trainer.steps
+    while trainer.steps < steps:
+        rows = torch.randint(r.pool, (r.batch,), generator=generator)
+        real = from_uint8(pool[rows])
+        if trainer.steps < r.warmup_steps:
+            with torch.no_grad():
+                fake = G.synthesis(trainer.sample_w_plus(r.batch, move_w_avg=False))
+            blur = max(0.0, 1 - trainer.steps / (r.blur_share * r.warmup_steps))
+            report = trainer.discriminator_step(real, blurred(fake, blur))
+            if trainer.steps % r.r1_interval == 0:
+                report |= trainer.r1_step(real)
+            trainer.steps += 1
+        else:
+            report = trainer.step(real)
+        for key, value in report.items():
+            running[key] = running.get(key, value) + 0.04 * (value - running.get(key, value))
+        if trainer.steps % 50 == 0:
+            rate = (trainer.steps - start) * r.batch / (time.time() - began)
+            losses = " ".join(f"{key} {value:.3f}" for key, value in running.items())
             print(
-                f"{name}: discriminator {step}/{r.discriminator_steps} loss {running:.3f}",
-                flush=True,
+                f"{name}: adversarial {trainer.steps}/{steps} {losses} {rate:.0f} img/s", flush=True
             )
-        if (step + 1) % CHECKPOINT_EVERY == 0:
-            state.save(step + 1, snapshot("discriminator", trainer=trainer, generator=generator))
-    return D, running
+        if trainer.steps % CHECKPOINT_EVERY == 0:
+            parts = {"trainer": trainer, "clock": regression.clock}
+            state.save(trainer.steps, snapshot("adversarial", generator=generator, **parts))
+            write_sheet(regression, G_ema, out / f"{name}.png")
+    return D, {key: round(value, 3) for key, value in running.items()}
 
 
 def train(domain: str, out: Path, recipe: Recipe) -> None:
@@ -273,7 +312,6 @@ def train(domain: str, out: Path, recipe: Recipe) -> None:
     from nada.training_state import TrainingState
 
     torch.manual_seed(recipe.seed)
-    began = time.time()
     regression = _Regression(domain, recipe)
     half = recipe.resolution // 2
     state = TrainingState(out / "state", f"source_{domain}_{recipe.resolution}_{recipe.seed}")
@@ -282,7 +320,7 @@ def train(domain: str, out: Path, recipe: Recipe) -> None:
     G = regression.build(recipe.resolution)
     G_ema = copy.deepcopy(G)
     saved = state.load()  # after the networks are drawn, since it also restores the random streams
-    reached = ["coarse", "fine", "discriminator"].index(saved[1]["stage"]) if saved else -1
+    reached = ["coarse", "fine", "adversarial"].index(saved[1]["stage"]) if saved else -1
     if reached < 1:
         if reached < 0:
             regression.learn_mapping(coarse)
@@ -291,14 +329,13 @@ def train(domain: str, out: Path, recipe: Recipe) -> None:
         copy_shared(G_ema, coarse)
     if reached < 2:
         regression.learn_drawing(G, G_ema, recipe.resolution, recipe.fine_steps, state, "fine")
-        measure_w_avg(G_ema)
         G.load_state_dict(G_ema.state_dict())  # a regression's average is its better half
-    D, d_loss = learn_discriminator(regression, G, state)
-    G_ema.load_state_dict(G.state_dict())
+    D, losses = learn_adversarially(regression, G, G_ema, state, out)
+    measure_w_avg(G_ema)
     write_sheet(regression, G_ema, out / f"{domain}.png")
 
-    record = {"recipe": asdict(recipe), "seconds": round(time.time() - began), "threads": torch.get_num_threads(),
-              "discriminator_loss": round(d_loss, 3)}  # fmt: skip
+    record = {"recipe": asdict(recipe), "seconds": round(regression.clock.seconds()), "threads": torch.get_num_threads(),
+              "last_losses": losses}  # fmt: skip
     model = SourceModel(
         G=G, G_ema=G_ema, D=D, metadata={"domain": domain, "recipe": json.dumps(asdict(recipe))}
     )

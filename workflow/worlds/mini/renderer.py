@@ -16,6 +16,8 @@ import torch
 
 SPECIES = ("dog", "cat", "bear", "fox", "rabbit", "lion", "person")
 STYLES = ("photo", "sketch", "cartoon", "painting")
+# A face is made of parts; each can be of another species (a *chimera*).
+PARTS = ("head", "ears", "eyes", "muzzle", "coat")
 
 # Names of the uniforms, in the order of u's columns.
 UNIFORMS = (
@@ -84,6 +86,8 @@ _IRIS = {
     "lion": ((.70, .50, .15), (.76, .56, .18), (.82, .62, .22)),
     "person": ((.22, .14, .08), (.22, .45, .30), (.26, .46, .75)),
 }  # fmt: skip
+# From black over brown and blond to red.
+_HAIR_COLOUR = ((.07, .06, .06), (.26, .16, .10), (.52, .33, .17), (.86, .70, .38), (.68, .28, .12))  # fmt: skip
 _NOSE_COLOUR = ((.09, .08, .09), (.93, .55, .60), (.08, .07, .07), (.07, .06, .06),
                 (.92, .60, .64), (.25, .14, .12), (.70, .45, .36))  # fmt: skip
 _EAR_INNER = ((.62, .45, .38), (.95, .66, .68), (.60, .44, .32), (.12, .08, .07),
@@ -92,27 +96,29 @@ _EAR_INNER = ((.62, .45, .38), (.95, .66, .68), (.60, .44, .32), (.12, .08, .07)
 _INNER_AMOUNT = (0.30, 1.0, 0.8, 1.0, 1.0, 0.8, 0.0)
 _EAR_DARK = (0.55, 1.0, 0.95, 1.0, 1.0, 1.0, 0.95)  # brightness of the ear relative to the head
 _MUZZLE_LIGHT = (0.60, 0.35, 0.45, 0.85, 0.45, 0.55, 0.0)  # mix of the muzzle towards white
-_CHEEK = (0.0, 0.0, 0.0, 0.9, 0.0, 0.0, 0.0)
-_MANE = (0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0)
-_HAIR = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 _WHISKERS = (0.0, 1.0, 0.0, 0.3, 0.7, 0.0, 0.0)
 _SLIT = (0.75, 0.30, 0.75, 0.42, 0.75, 0.60, 0.55)  # pupil width relative to the iris
 _PUPIL = (0.75, 0.85, 0.75, 0.75, 0.75, 0.60, 0.55)  # pupil height relative to the iris
-_SCLERA = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 _MOUTH = (1.0, 0.8, 0.8, 0.5, 0.6, 0.8, 0.0)
-_LIPS = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0)
 
 INK_WIDTH = 0.020  # half width of an outline, canvas units
 
 
 @dataclass(frozen=True)
 class Palette:
-    """Colour and noise conventions of a camera; another palette gives a *shifted* renderer for CLIP's training."""
+    """Colour conventions of a camera; other palettes give the *shifted* renderer of CLIP's training.
+
+    saturation, brightness: factors of fur and background. hue_shift: turn of all hues, in turns.
+    textured: whether fur has a grain. bands: strength of a second background colour in wavy bands.
+    ink: width of outlines relative to the standard one.
+    """
 
     saturation: float = 1.0
     brightness: float = 1.0
     hue_shift: float = 0.0
     textured: bool = True
+    bands: float = 0.0
+    ink: float = 1.0
 
 
 STANDARD = Palette()
@@ -140,24 +146,36 @@ def _gate(u: torch.Tensor, share: float, ramp: float = 0.12) -> torch.Tensor:
     return ((u - (1 - share)) / ramp + 0.5).clamp(0, 1)[:, None, None]
 
 
+# The part that each column of the tables belongs to, by the column's first word.
+_PART_OF = {"head": "head", "taper": "head", "ear": "ears", "eye": "eyes", "muzzle": "muzzle", "nose": "muzzle"}  # fmt: skip
+
+
 class _Table:
-    """The species tables as tensors, gathered for a batch."""
+    """The species tables as tensors, gathered for a batch; species int64 [B] or [B, len(PARTS)]."""
 
     def __init__(self, species: torch.Tensor, device: torch.device) -> None:
-        self._species, self._device = species, device
+        if species.ndim == 1:
+            species = species[:, None].expand(-1, len(PARTS))
+        self._species, self._device = dict(zip(PARTS, species.T, strict=True)), device
+
+    def is_a(self, name: str, part: str) -> torch.Tensor:
+        """1.0 where the part is of that species, [B, 1, 1]."""
+        return (self._species[part] == SPECIES.index(name)).float()[:, None, None]
 
     def range(self, name: str, u: torch.Tensor) -> torch.Tensor:
-        low_high = torch.tensor(_SHAPE[name], device=self._device)[self._species]  # [B, 2]
+        rows = self._species[_PART_OF[name.split("_")[0]]]
+        low_high = torch.tensor(_SHAPE[name], device=self._device)[rows]  # [B, 2]
         return (low_high[:, 0] + (low_high[:, 1] - low_high[:, 0]) * u)[:, None, None]
 
-    def amount(self, column: tuple[float, ...]) -> torch.Tensor:
-        return torch.tensor(column, device=self._device)[self._species][:, None, None]
+    def amount(self, column: tuple[float, ...], part: str) -> torch.Tensor:
+        return torch.tensor(column, device=self._device)[self._species[part]][:, None, None]
 
-    def colour(self, column: tuple[tuple[float, ...], ...]) -> torch.Tensor:
-        return torch.tensor(column, device=self._device)[self._species]
+    def colour(self, column: tuple[tuple[float, ...], ...], part: str) -> torch.Tensor:
+        return torch.tensor(column, device=self._device)[self._species[part]]
 
-    def palette(self, table: dict) -> torch.Tensor:
-        return torch.tensor([table[name] for name in SPECIES], device=self._device)[self._species]
+    def palette(self, table: dict, part: str) -> torch.Tensor:
+        colours = torch.tensor([table[name] for name in SPECIES], device=self._device)
+        return colours[self._species[part]]
 
 
 def _ellipse(x, y, rx, ry):
@@ -178,31 +196,32 @@ def _capsule(x, y, ax, ay, bx, by, ra, rb):
 class _Canvas:
     """Painter's algorithm on colour, ink (outlines) and fur (where shading and hatching apply)."""
 
-    def __init__(self, background: torch.Tensor, pixel: torch.Tensor) -> None:
+    def __init__(self, background: torch.Tensor, pixel: torch.Tensor, ink: float) -> None:
         self.colour = background  # [B, 3, R, R]
         batch, _, res, _ = background.shape
         self.ink = background.new_zeros(batch, res, res)
         self.body = background.new_zeros(batch, res, res)
         self._pixel = pixel  # size of a pixel in face units, [B, 1, 1]
+        self._ink_width = INK_WIDTH * ink
 
     def put(self, distance, colour, amount=1.0, outline: float = 1.0) -> None:
         """Paint the inside of a signed distance [B,R,R] in an RGB colour [B,3], `amount` in [0,1] opaque."""
         alpha = (0.5 - distance / self._pixel).clamp(0, 1) * amount
         self.colour = self.colour + alpha[:, None] * (colour[:, :, None, None] - self.colour)
-        line = (1 - (distance.abs() - INK_WIDTH).clamp(min=0) / self._pixel).clamp(0, 1)
+        line = (1 - (distance.abs() - self._ink_width).clamp(min=0) / self._pixel).clamp(0, 1)
         opaque = amount if torch.is_tensor(amount) else float(amount)
         self.ink = torch.maximum(self.ink * (1 - alpha), line * outline * opaque)
         self.body = torch.maximum(self.body, alpha)
 
 
 def _fur_colour(table: _Table, u: dict[str, torch.Tensor], palette: Palette) -> torch.Tensor:
-    fur = _along(table.palette(_FUR), u["fur"]) * (0.90 + 0.18 * u["fur_light"])[:, None]
+    fur = _along(table.palette(_FUR, "coat"), u["fur"]) * (0.90 + 0.18 * u["fur_light"])[:, None]
     return _recolour(fur, palette)
 
 
-def _background_colour(u: dict[str, torch.Tensor], palette: Palette) -> torch.Tensor:
+def _background_colour(u: dict[str, torch.Tensor], palette: Palette, turn=0.0) -> torch.Tensor:
     rgb = hsv_to_rgb(
-        u["background_hue"],
+        u["background_hue"] + turn,
         0.15 + 0.45 * u["background_saturation"],
         0.35 + 0.55 * u["background_value"],
     )
@@ -224,6 +243,11 @@ def _named(u: torch.Tensor) -> dict[str, torch.Tensor]:
     if u.ndim != 2 or u.shape[1] != NUM_UNIFORMS:
         raise ValueError(f"u has shape {tuple(u.shape)}; expected [B, {NUM_UNIFORMS}]")
     return {name: u[:, i] for i, name in enumerate(UNIFORMS)}
+
+
+def standing_share(ear_lift: torch.Tensor) -> torch.Tensor:
+    """How far a dog's ears stand, 0 to 1, for its `ear_lift` uniform; half of the dogs are above 1/2."""
+    return torch.sigmoid((ear_lift - 0.50) * 26)
 
 
 def _pose(u: dict[str, torch.Tensor], name: str) -> torch.Tensor:
@@ -252,7 +276,7 @@ def render(
     """Draw a batch of faces.
 
     Args:
-        species: int64 [B], indices into SPECIES.
+        species: int64 [B], indices into SPECIES, or [B, len(PARTS)], one for each part.
         u: float32 [B, NUM_UNIFORMS] in [0, 1].
         style: int64 [B], indices into STYLES.
         resolution: side of the image in pixels.
@@ -304,10 +328,7 @@ class _Face:
         self.nose_x = self.x - 1.35 * self.yaw  # the nose stands out, so it moves more
 
         # Who it is, as amounts in [0, 1], [B, 1, 1].
-        self.dog = _column((species == SPECIES.index("dog")).to(u.dtype))
-        self.cat = _column((species == SPECIES.index("cat")).to(u.dtype))
-        self.person = t.amount(_HAIR)
-        self.animal = 1 - self.person
+        self.person = t.is_a("person", "head")
 
         # Colours, [B, 3].
         self.fur = _fur_colour(t, v, palette)
@@ -315,8 +336,8 @@ class _Face:
         self.white = torch.full_like(self.fur, 0.96)
         pink = torch.tensor([0.90, 0.42, 0.46], device=u.device)
         self.pink = pink.expand(len(u), 3)
-        hair = _along(t.palette(_FUR), v["marking_a"] * 0.7) * v["marking_a"][:, None]
-        self.hair = _recolour(0.08 + 0.75 * hair, palette)
+        hair = torch.tensor(_HAIR_COLOUR, device=u.device).expand(len(u), -1, -1)
+        self.hair = _recolour(_along(hair, v["marking_a"]), palette)
 
         # Shapes that several parts use.
         self.head_w = t.range("head_w", v["head_w"])
@@ -333,18 +354,28 @@ class _Face:
 
         gradient = 1.08 - 0.16 * (self.grid_y[None, None] + 1)
         background = _background_colour(v, palette)[:, :, None, None] * gradient
+        if palette.bands:
+            wave = torch.sin(
+                5 * self.grid_x + 3 * torch.sin(4 * self.grid_y + 6 * _column(v["light"]))
+            )
+            other = _background_colour(v, palette, turn=0.3)[:, :, None, None]
+            background = background + palette.bands * (0.5 + 0.5 * wave[:, None]) * (
+                other - background
+            )
         size = (len(u), 3, resolution, resolution)
-        self.canvas = _Canvas(background.clamp(0, 1).expand(size), 2 / resolution / scale)
+        pixel = 2 / resolution / scale
+        self.canvas = _Canvas(background.clamp(0, 1).expand(size), pixel, palette.ink)
 
     def _shape_ears(self) -> None:
         """Signed distances of ear and inner ear, and the share of dogs' ears that hang.
 
-        An ear is a tapered capsule. Most dogs' ears hang and about a third stand; between the two
-        its lift is continuous.
+        An ear is a tapered capsule. Half of the dogs have hanging ears and half standing ones;
+        between the two its lift is continuous.
         """
         v, t = self.v, self.table
-        is_dog = self.dog[:, 0, 0]
-        standing = torch.sigmoid((v["ear_lift"] - 0.60) * 26)
+        dog = t.is_a("dog", "ears")
+        is_dog = dog[:, 0, 0]
+        standing = standing_share(v["ear_lift"])
         dog_lift = 0.10 + 0.86 * (1 - standing) + 0.10 * (v["ear_width"] - 0.5)
         lift = is_dog * dog_lift + (1 - is_dog) * v["ear_lift"]
         at, angle = t.range("ear_at", lift), t.range("ear_angle", lift)
@@ -359,9 +390,10 @@ class _Face:
         self.ear_inner = _capsule(
             mirrored, self.y, base_x, base_y, inner_x, inner_y, base * 0.52, tip * 0.45
         )
-        self.hanging = self.dog * (1 - _column((0.5 - (lift - 0.5) * 4).clamp(0, 1)))
-        brightness = t.amount(_EAR_DARK) * self.hanging
-        brightness = brightness + (1 - self.hanging) * (1 - 0.12 * self.dog)
+        self.hanging = dog * (1 - _column((0.5 - (lift - 0.5) * 4).clamp(0, 1)))
+        brightness = t.amount(_EAR_DARK, "ears") * self.hanging
+        brightness = brightness + (1 - self.hanging) * (1 - 0.12 * dog)
+        self.eared = 1 - t.is_a("person", "ears")  # a person's lie under the hair
         self.ear_colour = self.fur * brightness[:, 0]
 
     def hair_and_mane(self) -> None:
@@ -375,18 +407,22 @@ class _Face:
         put(hair, self.hair, self.person)
         wave = 0.025 * torch.sin(torch.atan2(y, x) * 13)
         mane = _ellipse(x, y - 0.02, self.head_w + 0.25 + wave, self.head_h + 0.23 + wave)
-        put(mane, self.fur * self.fur.new_tensor([0.62, 0.48, 0.36]), self.table.amount(_MANE))
+        put(
+            mane,
+            self.fur * self.fur.new_tensor([0.62, 0.48, 0.36]),
+            self.table.is_a("lion", "head"),
+        )
 
     def standing_ears(self) -> None:
         """Ears that stand, under the head's outline; their inside shows."""
-        amount = self.animal * (1 - self.hanging)
+        amount = self.eared * (1 - self.hanging)
         self.canvas.put(self.ear, self.ear_colour, amount)
-        inner = self.table.amount(_INNER_AMOUNT) * (1 - self.hanging) * amount
-        self.canvas.put(self.ear_inner, self.table.colour(_EAR_INNER), inner, outline=0.4)
+        inner = self.table.amount(_INNER_AMOUNT, "ears") * (1 - self.hanging) * amount
+        self.canvas.put(self.ear_inner, self.table.colour(_EAR_INNER, "ears"), inner, outline=0.4)
 
     def hanging_ears(self) -> None:
         """Ears that hang lie over the head."""
-        self.canvas.put(self.ear, self.ear_colour, self.animal * self.hanging)
+        self.canvas.put(self.ear, self.ear_colour, self.eared * self.hanging)
 
     def head_with_fringe(self) -> None:
         """The head, a person's fringe, a fox's white cheeks."""
@@ -396,17 +432,17 @@ class _Face:
         fringe = torch.maximum(_ellipse(x, y, self.head_w, self.head_h), edge)
         put(fringe, self.hair, self.person, outline=0.5)
         cheeks = _ellipse(x.abs() - self.head_w * 0.66, y - 0.16, 0.30, 0.26).maximum(self.head)
-        put(cheeks, self.white, self.table.amount(_CHEEK), outline=0.3)
+        put(cheeks, self.white, 0.9 * self.table.is_a("fox", "coat"), outline=0.3)
 
     def markings(self) -> None:
         """A dog's blaze and a cat's stripes on the forehead."""
         xi, y, zero = self.xi, self.y, 0 * self.yaw
         blaze = _capsule(xi, y, zero, -self.head_h, zero, 0.12 + zero, 0.05 + zero, 0.10 + zero)
-        amount = self.dog * _gate(self.v["marking_a"], 0.30)
+        amount = self.table.is_a("dog", "coat") * _gate(self.v["marking_a"], 0.30)
         self.canvas.put(torch.maximum(blaze, self.head), self.white, amount, outline=0.0)
         stripes = (torch.sin(xi * 34).abs() - 0.35) * 0.05
         stripes = torch.maximum(stripes, torch.maximum(y + 0.20, self.head))
-        amount = self.cat * _gate(self.v["marking_a"], 0.55)
+        amount = self.table.is_a("cat", "coat") * _gate(self.v["marking_a"], 0.55)
         self.canvas.put(stripes, self.fur * 0.5, amount, outline=0.0)
 
     def muzzle_and_mouth(self) -> None:
@@ -419,25 +455,32 @@ class _Face:
             t.range("muzzle_w", v["muzzle_w"]),
             t.range("muzzle_h", v["muzzle_h"]),
         )
-        light = t.amount(_MUZZLE_LIGHT)[:, 0]
+        light = t.amount(_MUZZLE_LIGHT, "muzzle")[:, 0]
         colour = self.fur + (self.white - self.fur) * light
-        put(torch.maximum(muzzle, self.head - 0.03), colour, self.animal, outline=0.6)
+        person = t.is_a("person", "muzzle")
+        put(torch.maximum(muzzle, self.head - 0.03), colour, 1 - person, outline=0.6)
 
         zero = 0 * self.yaw
         tongue = _ellipse(nose_x, below - 0.22, 0.055 + zero, 0.085 + zero)
-        put(tongue, self.pink, self.dog * _gate(v["mouth"], 0.35), outline=0.7)
+        tongues = t.is_a("dog", "muzzle") * _gate(v["mouth"], 0.35)
+        put(tongue, self.pink, tongues, outline=0.7)
         smile = 0.06 + 0.05 * _column(v["mouth"])
         philtrum = torch.maximum(nose_x.abs() - 0.012, (below - 0.08).abs() - 0.07)
         bow = y - (self.nose_y + 0.15) - smile * (1 - (nose_x / 0.12) ** 2) + smile
         mouth = torch.maximum(bow.abs() - 0.012, nose_x.abs() - 0.12)
-        put(torch.minimum(philtrum, mouth), self.dark, 0.75 * t.amount(_MOUTH), outline=0.0)
+        put(
+            torch.minimum(philtrum, mouth),
+            self.dark,
+            0.75 * t.amount(_MOUTH, "muzzle"),
+            outline=0.0,
+        )
 
         nose_w = t.range("nose_w", v["nose_w"])
         nose = _ellipse(nose_x, below, nose_w, nose_w * 0.72)
-        put(nose, t.colour(_NOSE_COLOUR), self.animal + 0.6 * self.person, outline=0.5)
+        put(nose, t.colour(_NOSE_COLOUR, "muzzle"), 1 - 0.4 * person, outline=0.5)
         lips_y = below - 0.19 + 0.35 * smile * (nose_x / 0.12) ** 2
         lips = _ellipse(nose_x, lips_y, 0.11 + zero, 0.030 + zero)
-        put(lips, self.pink * 0.85, t.amount(_LIPS), outline=0.6)
+        put(lips, self.pink * 0.85, person, outline=0.6)
 
     def whiskers(self) -> None:
         """Three lines a side."""
@@ -446,22 +489,28 @@ class _Face:
         lines = [(below - slope * spread).abs() - 0.008 for slope in (-0.22, 0.06, 0.34)]
         ends = torch.maximum(0.15 - side, side - 0.60)
         whiskers = torch.maximum(torch.stack(lines).amin(dim=0), ends)
-        self.canvas.put(whiskers, self.white, 0.85 * self.table.amount(_WHISKERS), outline=0.0)
+        self.canvas.put(
+            whiskers, self.white, 0.85 * self.table.amount(_WHISKERS, "muzzle"), outline=0.0
+        )
 
     def eyes(self) -> None:
         """A dog's patch around one eye, sclera (people), iris, pupil, glint, and a person's brows."""
         v, t, put, eye = self.v, self.table, self.canvas.put, self.eye
         side, right = self.xi.abs(), torch.sign(self.xi)
         patch = _ellipse(self.xi - self.eye_x, self.y - self.eye_y, eye + 0.085, eye + 0.10)
-        put(patch, self.fur * 0.45, self.dog * _gate(v["marking_b"], 0.35), outline=0.0)
+        patched = t.is_a("dog", "coat") * _gate(v["marking_b"], 0.35)
+        put(patch, self.fur * 0.45, patched, outline=0.0)
 
         ex, ey = side - self.eye_x, self.y - self.eye_y
-        put(_ellipse(ex, ey, eye * 1.25, eye * 0.85), self.white, t.amount(_SCLERA), outline=0.5)
-        size = eye * (1 - 0.35 * t.amount(_SCLERA))
-        iris = _recolour(_along(t.palette(_IRIS), v["iris"]), self.palette)
+        human = t.is_a("person", "eyes")
+        put(_ellipse(ex, ey, eye * 1.25, eye * 0.85), self.white, human, outline=0.5)
+        size = eye * (1 - 0.35 * human)
+        iris = _recolour(_along(t.palette(_IRIS, "eyes"), v["iris"]), self.palette)
         put(_ellipse(ex, ey, size, size * 1.02), iris, 1.0, outline=0.8)
         gaze = 0.015 * (_column(v["gaze"]) * 2 - 1)
-        pupil = _ellipse(ex - gaze * right, ey, size * t.amount(_SLIT), size * t.amount(_PUPIL))
+        pupil = _ellipse(
+            ex - gaze * right, ey, size * t.amount(_SLIT, "eyes"), size * t.amount(_PUPIL, "eyes")
+        )
         put(pupil, self.dark, 1.0, outline=0.0)
         glint = _ellipse(ex + eye * 0.25 * right, ey + eye * 0.35, eye * 0.26, eye * 0.26)
         put(glint, self.white, 0.9, outline=0.0)
@@ -500,7 +549,7 @@ def _styled(face: _Face, style: torch.Tensor) -> torch.Tensor:
     flat = torch.round(vivid * 5) / 5 * 0.6 + vivid * 0.4
     cartoon = flat * (1 - 0.95 * canvas.ink[:, None])
 
-    strokes = torch.sin(11 * grid_x + 7 * torch.sin(5 * grid_y))[None, None]
+    strokes = torch.sin(7 * grid_x + 4 * torch.sin(3 * grid_y))[None, None]
     warm = photo * photo.new_tensor([1.10, 0.98, 0.78])[None, :, None, None] + 0.04
     painting = (torch.round((warm + 0.10 * strokes) * 4) / 4 * 0.7 + warm * 0.3).clamp(0, 1)
 

@@ -1,0 +1,36 @@
+"""Control: the few-shot images themselves, mirrored at random. The memorisation floor.
+
+What a metric says here, it says of a model that learnt its training images by heart.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from baselines.registry import Method
+from nada.artifact import AdaptedModel
+from nada.image_bank import ImageBank
+from nada.images import to_uint8
+from nada.job import Job
+
+METHOD = Method(
+    name="replay",
+    paper="control: the few-shot images themselves, no generator",
+    licence="MIT",
+    supervision="images",
+)
+
+
+@dataclass
+class ReplaySettings:
+    """The control has no settings."""
+
+
+def adapt(job: Job) -> AdaptedModel:
+    """Return a bank of the run's few-shot images."""
+    job.read_settings(ReplaySettings)
+    images = torch.from_numpy(to_uint8(job.few_shot_images()))
+    job.plan(iterations=0)
+    bank = ImageBank(len(images), images.shape[1])
+    bank.images.copy_(images)
+    return AdaptedModel(bank)

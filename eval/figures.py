@@ -1,0 +1,106 @@
+"""What the figures share: one look, a vector file, a picture and the drawn numbers beside them.
+
+Same data, same bytes: no clock and no random ids go into the files.
+"""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from eval.score import read_scores
+from eval.settings import Group, read_group
+from eval.statistics import t_interval
+from nada.atomic import atomic_path
+
+#: Pixels per inch of the PNG.
+DPI = 110
+#: Height and width of one panel, and the least width of a figure, in inches.
+PANEL, LEAST_WIDTH = (2.1, 2.9), 7
+#: Decimal digits of the numbers beside a figure.
+DIGITS = 6
+
+
+def axes(rows: int, columns: int, **options):
+    """(figure, axes [rows, columns]) in the house style: seaborn's whitegrid, small type."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import seaborn
+    from matplotlib import pyplot as plt
+
+    seaborn.set_theme(context="paper", style="whitegrid", font_scale=0.9)
+    matplotlib.rcParams["svg.hashsalt"] = "figures"  # else ids are random
+    size = (max(LEAST_WIDTH, PANEL[1] * columns), PANEL[0] * rows + 0.7)
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
+
+
+def save(figure, data: pd.DataFrame, prefix: str) -> None:
+    """Write PREFIX.svg, PREFIX.png and PREFIX.csv, each whole or not at all."""
+    from matplotlib import pyplot as plt
+
+    for ending, about in ((".svg", {"Date": None, "Creator": None}), (".png", {"Software": None})):
+        with atomic_path(prefix + ending) as temporary:
+            figure.savefig(temporary, format=ending[1:], dpi=DPI, metadata=about)
+    plt.close(figure)
+    with atomic_path(prefix + ".csv") as temporary:
+        data.round(DIGITS).to_csv(temporary, index=False, lineterminator="\n")
+    print(f"wrote {prefix}.svg, .png and .csv: {len(data)} rows")
+
+
+def over_seeds(rows: pd.DataFrame, keys: list[str], value: str = "value") -> pd.DataFrame:
+    """One row per value of `keys`: mean over the rows, half_width of the 95 % t interval, n.
+
+    half_width is empty for one seed. Order of appearance is kept.
+    """
+    found = []
+    for key, part in rows.groupby(keys, sort=False):
+        mean, half = t_interval(part[value])
+        found.append((*key, mean, half, len(part)))
+    return pd.DataFrame(found, columns=[*keys, "mean", "half_width", "n"])
+
+
+def name_of(method: str, variant: str, shots: int) -> str:
+    """How a setting is called in a legend."""
+    label = variant.replace("_", " ") if method == "nada" else method
+    return f"{label}, {shots}-shot" if shots else label
+
+
+def legend(figure, lines: dict) -> None:
+    """One legend for all panels, below them: {label: line}."""
+    figure.legend(
+        lines.values(), lines.keys(), loc="outside lower center", ncols=min(6, len(lines)),
+        frameon=False, fontsize=8,
+    )  # fmt: skip
+
+
+def command_line(argv, module: str, doc: str, draw: Callable[[Group, pd.DataFrame, str], None]):
+    """Run a figure's command: read group and scores, draw(group, scores, prefix)."""
+    parser = argparse.ArgumentParser(prog=f"python -m eval.{module}", description=doc)
+    parser.add_argument("--settings", required=True, help="the group file (JSON)")
+    parser.add_argument("--scores", required=True, help="the table of scores (CSV)")
+    parser.add_argument("--out", required=True, help="names to write, without an ending")
+    arguments = parser.parse_args(argv)
+    group = read_group(arguments.settings)
+    print(f"world {group.world}: figure '{module}' of group {group.name}")
+    Path(arguments.out).parent.mkdir(parents=True, exist_ok=True)
+    draw(group, read_scores(arguments.scores), arguments.out)
+
+
+def read_curves(path) -> pd.DataFrame:
+    """The curves of one run, indexed by step; empty for a run that trained nothing.
+
+    `layers` stays text. UserError: no such file, or one without a column `step`.
+    """
+    from nada.errors import UserError
+
+    try:
+        curves = pd.read_csv(path, dtype={"layers": str})
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such curves; make the run again.") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a run's curves ({error}).") from None
+    if "step" not in curves.columns:
+        raise UserError(f"{path}: not a run's curves, column 'step' is missing.")
+    return curves.set_index("step")

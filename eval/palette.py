@@ -1,0 +1,68 @@
+"""One colour and dash per method and variant, the same in every figure; safe for colour-blind readers.
+
+Colours are Okabe and Ito's (2008, "Color universal design"); where a figure holds more lines than
+eight, the dash tells them apart, and k of the sweep walks along viridis.
+"""
+
+import re
+import zlib
+
+#: Okabe and Ito's eight colours, less black (kept for real images) and yellow (too light on white).
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
+BLACK, GREY, LIGHT = "#000000", "#777777", "#AAAAAA"
+#: Dashes as matplotlib's (offset, (on, off, …)).
+DASHES = ((0, ()), (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
+#: The largest k that the sweep's colours tell apart.
+LARGEST_K = 17
+
+#: (method, variant) -> index of colour and dash. The variants that the paper shows come first.
+KNOWN = {
+    ("nada", name): (index % len(COLOURS), index // len(COLOURS))
+    for index, name in enumerate(
+        (
+            *("all_layers", "manual_layers", "adaptive", "global", "mapper", "source_mapper"),
+            *("official_adam", "official_affine", "official_constant", "official_slots"),
+            *("official_score", "official_selection", "official_state", "official_codes"),
+            *("official_guard", "official_resize", "official_prompt", "official_k"),
+            *("official_norm_loss", "official_lambdas"),
+        )
+    )
+}
+BOUNDS = {"real": BLACK, "source": GREY, "replay": LIGHT}
+
+
+def styles(settings) -> dict[tuple[str, str], dict]:
+    """{(method, variant): {"color", "linestyle"}} for the lines of one figure.
+
+    Names that are not known take a place that their name decides, or the next one that is free.
+    """
+    names = list(dict.fromkeys(settings))
+    places = len(COLOURS) * len(DASHES)
+    taken = {_place(*KNOWN[name]) for name in names if name in KNOWN}
+    found = {}
+    for method, variant in names:
+        if method in BOUNDS:
+            found[method, variant] = {"color": BOUNDS[method], "linestyle": DASHES[1]}
+        elif swept := re.fullmatch(r"k_(\d+)", variant):
+            found[method, variant] = {"color": _walk(int(swept[1])), "linestyle": DASHES[0]}
+        else:
+            start = zlib.crc32(f"{method}-{variant}".encode()) % places
+            ring = [(start + i) % places for i in range(places)]
+            free = next((place for place in ring if place not in taken), start)
+            known = (method, variant) in KNOWN
+            place = _place(*KNOWN[method, variant]) if known else free
+            taken.add(place)
+            dash, colour = divmod(place, len(COLOURS))
+            found[method, variant] = {"color": COLOURS[colour], "linestyle": DASHES[dash]}
+    return found
+
+
+def _place(colour: int, dash: int) -> int:
+    return dash * len(COLOURS) + colour
+
+
+def _walk(k: int) -> str:
+    """The colour of k on viridis, dark for small k."""
+    from matplotlib import colormaps, colors
+
+    return colors.to_hex(colormaps["viridis"](min(k, LARGEST_K) / (LARGEST_K + 1)))

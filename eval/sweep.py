@@ -1,0 +1,84 @@
+"""Metrics against k, the convolutions that adaptive selection trains at a step (Gal et al. 2021, §4.2).
+
+    python -m eval.sweep --settings GROUP.json --scores FILE.csv --out PREFIX
+
+writes PREFIX.svg, .png and .csv: one row of panels per task, one panel per metric of the group's
+`sweep`. The setting that trains all layers without choosing is the last point.
+"""
+
+import sys
+
+import pandas as pd
+
+from eval import figures
+from eval.metrics import metric
+from eval.palette import COLOURS, styles
+from eval.score import LAST
+from eval.settings import REAL, SETTING_KEYS, Group
+from nada.errors import UserError, command
+
+KEYS = ["task", "k", "method", "variant", "metric"]
+#: Controls drawn as lines across.
+BOUNDS = ("source", REAL)
+
+
+def data(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
+    """Everything that is drawn: KEYS (k 0: a bound), mean over seeds, half_width, n.
+
+    UserError: fewer than two values of k in the group, or a setting without scores.
+    """
+    layers = {member.setting: member.layers for member in group.drawn if member.layers}
+    if len(set(layers.values())) < 2:
+        raise UserError(f"group {group.name}: a sweep needs variants of two or more values of k.")
+    part = scores[(scores.world == group.world) & (scores.step == LAST)]
+    part = part[part.metric.isin(group.sweep) & part.task.isin(group.real)].copy()
+    settings = list(part[list(SETTING_KEYS)].itertuples(index=False, name=None))
+    missing = next((setting for setting in layers if setting not in settings), None)
+    if missing is not None:
+        name = ", ".join(str(part) for part in missing)
+        raise UserError(f"group {group.name}: no score for {name}; make the scores again.")
+    part["k"] = [layers.get(setting, 0) for setting in settings]
+    part = part[(part.k > 0) | part.method.isin(BOUNDS)].astype({"value": float})
+    found = figures.over_seeds(part, KEYS)
+    found.loc[found.method == REAL, "half_width"] = None  # two halves of one set are no seeds
+    return found.sort_values(["task", "metric", "k"], kind="stable", ignore_index=True)
+
+
+def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
+    """Write the figure and its numbers."""
+    table = data(group, scores)
+    tasks = list(dict.fromkeys(table.task))
+    figure, panels = figures.axes(len(tasks), len(group.sweep), sharex=True)
+    lines = {}
+    for (task, name), part in table.groupby(["task", "metric"], sort=False):
+        axis = panels[tasks.index(task)][group.sweep.index(name)]
+        swept = part[part.k > 0]
+        half = swept.half_width.astype(float).fillna(0)
+        drawn = axis.errorbar(
+            swept.k, swept["mean"], half, color=COLOURS[0], marker="o", ms=4, lw=1.2, capsize=2
+        )
+        lines.setdefault("adaptive, k layers at a step", drawn)
+        for bound in part[part.k == 0].itertuples():
+            label = {"source": "source model", REAL: "real images"}[bound.method]
+            look = styles([(bound.method, bound.variant)])[bound.method, bound.variant]
+            line = axis.axhline(bound.mean, **look, lw=1)
+            lines.setdefault(label, line)
+        axis.set_xticks(sorted(set(swept.k)))
+        axis.set(title=metric(name).heading if task == tasks[0] else "")
+    for row, task in enumerate(tasks):
+        panels[row][0].set_ylabel(task)
+    for axis in panels[-1]:
+        axis.set_xlabel("k")
+    figures.legend(figure, lines)
+    figure.suptitle(f"World {group.world}: {group.title}", fontsize=10)
+    figures.save(figure, table, prefix)
+
+
+@command
+def main(argv=None):
+    """Command line of this module."""
+    figures.command_line(argv, "sweep", __doc__, draw)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,114 @@
+"""Training curves of a group: loss and image change step by step, the referee's view of snapshots.
+
+    python -m eval.training --settings GROUP.json --scores FILE.csv --out PREFIX
+
+writes PREFIX.svg, .png and .csv: one row of panels per task, one line per method and variant.
+"""
+
+import sys
+
+import pandas as pd
+
+from eval import figures
+from eval.metrics import metric
+from eval.palette import styles
+from eval.score import LAST
+from eval.settings import SETTING_KEYS, Group
+from nada.errors import UserError, command
+
+#: Columns of a run's curves that are drawn, and what they are called.
+CURVES = {"loss": "loss", "image_change": "‖ΔI‖ in CLIP"}
+#: Metrics of the snapshots that are drawn.
+METRICS = ("kid", "target_rate", "mean_lpips")
+#: The running mean spans this share of a run.
+WINDOW = 1 / 20
+#: Points of a smoothed curve that are kept.
+POINTS = 50
+
+KEYS = [*SETTING_KEYS, "quantity", "step"]
+
+
+def smooth(values: pd.Series, window: float = WINDOW, points: int = POINTS) -> pd.Series:
+    """A centred running mean over a share of the run, at no more than `points` steps, the last too.
+
+    values: indexed by step. At the ends the mean is over what there is.
+    """
+    width = max(1, round(len(values) * window))
+    means = values.rolling(width, center=True, min_periods=1).mean()
+    stride = -(-len(means) // points)
+    return means.iloc[::-1].iloc[::stride].iloc[::-1]
+
+
+def from_curves(group: Group) -> pd.DataFrame:
+    """Smoothed curves of every run: columns KEYS, seed, value."""
+    rows = []
+    for member in group.drawn:
+        for seed, path in member.curves.items():
+            curves = figures.read_curves(path)
+            for quantity in CURVES:
+                if quantity in curves and curves[quantity].notna().any():
+                    smoothed = smooth(curves[quantity].dropna())
+                    rows += [(*member.setting, quantity, s, seed, v) for s, v in smoothed.items()]
+    return pd.DataFrame(rows, columns=[*KEYS, "seed", "value"])
+
+
+def from_snapshots(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
+    """Scores of every snapshot of the group's settings: columns KEYS, seed, value."""
+    wanted = {member.setting for member in group.drawn}
+    part = scores[(scores.world == group.world) & (scores.step != LAST)]
+    part = part[part.metric.isin(METRICS)].rename(columns={"metric": "quantity"})
+    here = [key in wanted for key in part[list(SETTING_KEYS)].itertuples(index=False, name=None)]
+    part = part[here].astype({"step": int, "value": float}).sort_values("step", kind="stable")
+    several = part.groupby(list(SETTING_KEYS)).step.transform("nunique") > 1
+    return part.loc[several, [*KEYS, "seed", "value"]]  # one point is no course of a training
+
+
+def data(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
+    """Everything that is drawn: KEYS, mean over seeds, half_width, n."""
+    rows = pd.concat([from_curves(group), from_snapshots(group, scores)], ignore_index=True)
+    if rows.empty:
+        raise UserError(f"group {group.name}: none of its runs trained anything to draw.")
+    return figures.over_seeds(rows, KEYS)
+
+
+def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
+    """Write the figure and its numbers."""
+    table = data(group, scores)
+    tasks = list(dict.fromkeys(table.task))
+    quantities = [q for q in (*CURVES, *METRICS) if (table.quantity == q).any()]
+    figure, panels = figures.axes(len(tasks), len(quantities))
+    looks = styles(zip(table.method, table.variant, strict=True))
+    lines = {}
+    for (task, quantity), part in table.groupby(["task", "quantity"], sort=False):
+        axis = panels[tasks.index(task)][quantities.index(quantity)]
+        marker = "o" if quantity in METRICS else None
+        for (method, variant, shots), line in part.groupby(
+            ["method", "variant", "shots"], sort=False
+        ):
+            look = looks[method, variant]
+            (drawn,) = axis.plot(line.step, line["mean"], **look, lw=1.2, marker=marker, ms=2.5)
+            half = line.half_width.astype(float)
+            if half.notna().any():
+                low, high = line["mean"] - half, line["mean"] + half
+                axis.fill_between(line.step, low, high, color=look["color"], alpha=0.15, lw=0)
+            lines.setdefault(figures.name_of(method, variant, shots), drawn)
+    for row, task in enumerate(tasks):
+        for column, quantity in enumerate(quantities):
+            name = CURVES.get(quantity) or metric(quantity).heading
+            panels[row][column].set(title=name if row == 0 else "", xlabel="")
+        panels[row][0].set_ylabel(task)
+    for axis in panels[-1]:
+        axis.set_xlabel("step")
+    figures.legend(figure, lines)
+    figure.suptitle(f"World {group.world}: {group.title}, over training", fontsize=10)
+    figures.save(figure, table, prefix)
+
+
+@command
+def main(argv=None):
+    """Command line of this module."""
+    figures.command_line(argv, "training", __doc__, draw)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

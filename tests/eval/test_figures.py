@@ -1,0 +1,195 @@
+"""Training curves, chosen layers, the sweep: numbers against hand-made curves, files, palette."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from eval import figures, layers, palette, sweep, training
+from eval.score import COLUMNS
+from eval.settings import read_group
+from eval.statistics import t_interval
+from nada.errors import UserError
+
+STEPS = 40
+VARIANTS = {"k_1": 1, "adaptive": 2, "all_layers": 3}
+
+
+def curves(folder, variant, seed, k):
+    """Curves whose loss falls in a straight line; layer 0 is chosen in the first half only."""
+    rows = {"step": range(1, STEPS + 1), "loss": np.linspace(1, 0, STEPS) + seed}
+    if variant != "all_layers":
+        rows["image_change"] = 0.5
+        first, second = (" ".join(map(str, range(start, start + k))) for start in (0, 1))
+        rows["layers"] = [first] * (STEPS // 2) + [second] * (STEPS // 2)
+    path = folder / f"{variant}{seed}.csv"
+    pd.DataFrame(rows).to_csv(path, index=False)
+    return str(path)
+
+
+@pytest.fixture
+def made(tmp_path):
+    """(group file, scores file) of a sweep with two seeds and the bounds."""
+    entries, rows = [], []
+
+    def scored(method, variant, step, name, values):
+        head = ["tiny", "dog2cat", method, variant, 0, "source"]
+        rows.extend([*head, s, step, "final", name, v, 60] for s, v in enumerate(values))
+
+    for variant, k in VARIANTS.items():
+        runs = [{"seed": s, "curves": curves(tmp_path, variant, s, k)} for s in (0, 1)]
+        entries.append(
+            {"task": "dog2cat", "method": "nada", "variant": variant, "shots": 0, "runs": runs,
+             "warm_start": "source", "layers": k, "chooses_layers": k < 3, "file": "-"}
+        )  # fmt: skip
+        scored("nada", variant, "last", "fid", [10 * k, 10 * k + 2])
+        for step in ("9", "40", "10"):
+            scored("nada", variant, step, "target_rate", [int(step) / 40, 0.5])
+    scored("source", "unchanged", "last", "fid", [90.0, 90.0])
+    scored("source", "unchanged", "0", "target_rate", [0.0, 0.0])
+    scored("real", "", "last", "fid", [0.5])
+    entries.append(
+        {"task": "dog2cat", "method": "source", "variant": "unchanged", "shots": 0, "file": "-",
+         "warm_start": "source", "layers": None, "chooses_layers": False, "runs": []}
+    )  # fmt: skip
+    group = {
+        "group": "k_sweep", "title": "k", "world": "tiny", "tasks": {"dog2cat": {"real": "-"}},
+        "observations": entries, "sweep": ["fid"], "convolutions": 3,
+    }  # fmt: skip
+    (tmp_path / "group.json").write_text(json.dumps(group))
+    pd.DataFrame(rows, columns=COLUMNS).to_csv(tmp_path / "scores.csv", index=False)
+    return str(tmp_path / "group.json"), str(tmp_path / "scores.csv")
+
+
+def drawn(module, made, prefix):
+    """Run a figure's command; returns its numbers."""
+    assert module.main(["--settings", made[0], "--scores", made[1], "--out", str(prefix)]) == 0
+    return pd.read_csv(f"{prefix}.csv", dtype={"quarter": str, "layer": str})
+
+
+def test_the_share_of_a_layer_is_counted_by_quarter_and_over_all(made, tmp_path):
+    table = drawn(layers, made, tmp_path / "layers")
+    assert set(table.variant) == {"k_1", "adaptive"}  # all_layers chooses nothing
+    found = table[table.variant == "adaptive"].pivot(
+        index="quarter", columns="layer", values="mean"
+    )
+    assert found.loc["1"].tolist() == found.loc["2"].tolist() == [1, 1, 0]
+    assert found.loc["3"].tolist() == found.loc["4"].tolist() == [0, 1, 1]
+    assert found.loc["all"].tolist() == [0.5, 1, 0.5]
+    assert (table.n == 2).all()
+
+
+def test_shares_of_each_quarter_sum_to_k_and_odd_lengths_lose_no_step():
+    rng = np.random.default_rng(0)
+    names = [str(i) for i in range(7)]
+    chosen = [" ".join(rng.choice(names, 3, replace=False)) for _ in range(41)]
+    found = layers.shares(pd.Series(chosen), names)
+    for quarter in ("1", "2", "3", "4", "all"):
+        assert sum(v for (q, _), v in found.items() if q == quarter) == pytest.approx(3)
+    whole = sum(n * found[q, "3"] for q, n in zip("1234", (11, 10, 10, 10), strict=True)) / 41
+    assert found["all", "3"] == pytest.approx(whole)
+    assert set(layers.shares(pd.Series(["0", "1"]), names)) == {
+        (quarter, name) for quarter in ("1", "2", "all") for name in names
+    }
+
+
+def test_what_only_the_official_slot_map_chooses_has_a_bar_of_its_own(made):
+    group = read_group(made[0])
+    path = Path(group.drawn[0].curves[0])
+    path.write_text(path.read_text().replace(",0\n", ",0 to_rgb\n"))
+    table = layers.data(group)
+    assert list(dict.fromkeys(table[table.variant == "k_1"].layer)) == ["0", "1", "2", "to_rgb"]
+
+
+def test_smoothing_keeps_lines_straight_means_exact_and_the_last_step():
+    line = pd.Series(np.arange(400.0), index=range(1, 401))
+    smoothed = training.smooth(line)
+    assert len(smoothed) == 50 and smoothed.index[-1] == 400
+    inner = smoothed.loc[20:380]
+    # an even window of 20 is centred half a step late
+    np.testing.assert_allclose(inner.to_numpy(), inner.index - 1 - 0.5)
+    noise = pd.Series(np.random.default_rng(0).normal(size=400), index=line.index)
+    assert training.smooth(noise).std() < noise.std() / 3
+    assert training.smooth(line.iloc[:8]).tolist() == line.iloc[:8].tolist()
+
+
+def test_training_curves_hold_losses_and_snapshots_as_means_over_seeds(made, tmp_path):
+    table = drawn(training, made, tmp_path / "training")
+    assert "source" not in set(table.method)  # one snapshot is no training
+    loss = table[(table.variant == "adaptive") & (table.quantity == "loss")]
+    wanted = training.smooth(pd.Series(np.linspace(1, 0, STEPS), index=range(1, STEPS + 1))) + 0.5
+    np.testing.assert_allclose(loss["mean"], wanted, atol=1e-6)
+    rate = table[(table.variant == "adaptive") & (table.quantity == "target_rate")]
+    assert rate.step.tolist() == [9, 10, 40]  # in order of time, not of text
+    mean, half = t_interval([10 / 40, 0.5])
+    assert rate.iloc[1][["mean", "half_width"]].tolist() == pytest.approx([mean, half], abs=1e-6)
+
+
+def test_the_sweep_has_one_point_per_k_and_its_bounds(made, tmp_path):
+    table = drawn(sweep, made, tmp_path / "sweep").set_index("k")
+    assert table.loc[[1, 2, 3], "mean"].tolist() == [11, 21, 31]
+    assert set(table.loc[0, "method"]) == {"source", "real"}
+    assert table.loc[1, "half_width"] == pytest.approx(t_interval([10, 12])[1], abs=1e-6)
+
+
+@pytest.mark.parametrize("module", [training, layers, sweep])
+def test_a_figure_is_a_vector_file_a_picture_and_repeats_itself(made, tmp_path, module):
+    first, second = tmp_path / "one", tmp_path / "two"
+    drawn(module, made, first), drawn(module, made, second)
+    for ending in (".svg", ".png", ".csv"):
+        files = [prefix.with_suffix(ending).read_bytes() for prefix in (first, second)]
+        assert files[0] == files[1] and len(files[0]) > 100
+    assert b"<svg" in first.with_suffix(".svg").read_bytes()
+    assert first.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_cannot_be_drawn_is_one_sentence(made, tmp_path, capsys):
+    group = read_group(made[0])
+    with pytest.raises(UserError, match="no such curves"):
+        figures.read_curves(tmp_path / "nowhere.csv")
+    lonely = group.__class__(**{**group.__dict__, "drawn": group.drawn[:1]})
+    with pytest.raises(UserError, match="two or more values of k"):
+        sweep.data(lonely, pd.read_csv(made[1]))
+    still = group.__class__(**{**group.__dict__, "drawn": group.drawn[2:]})
+    with pytest.raises(UserError, match="none of its settings chooses layers"):
+        layers.data(still)
+    Path(group.drawn[0].curves[0]).write_text("step,loss\n1,0.5\n")
+    assert layers.main(["--settings", made[0], "--scores", made[1], "--out", str(tmp_path / "x")])
+    said = capsys.readouterr().err
+    assert "its curves name none" in said and said.count("\n") == 1
+    assert not list(tmp_path.glob("x*"))
+
+
+# ---- palette ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def groups():
+    content = yaml.safe_load((Path(__file__).parents[2] / "config.yaml").read_text())
+    return content["groups"]
+
+
+def test_no_two_lines_of_a_shipped_figure_look_alike(groups):
+    for name, group in groups.items():
+        lines = [(group["method"], variant) for variant in group["variants"]]
+        lines += [(c if isinstance(c, str) else c["method"], "x") for c in group["controls"]]
+        looks = palette.styles([*lines, ("real", "")])
+        assert len({str(look) for look in looks.values()}) == len(lines) + 1, name
+
+
+def test_a_known_variant_looks_the_same_in_every_figure(groups):
+    alone = {v: palette.styles([("nada", v)]) for g in groups.values() for v in g["variants"]}
+    for group in groups.values():
+        together = palette.styles([("nada", variant) for variant in group["variants"]])
+        for variant in group["variants"]:
+            assert together["nada", variant] == alone[variant]["nada", variant]
+
+
+def test_unknown_variants_of_one_figure_get_places_of_their_own():
+    names = [("nada", f"mapper_lr_{i}") for i in range(12)] + [("nada", "global")]
+    looks = palette.styles(names)
+    assert len({str(look) for look in looks.values()}) == 13
+    assert looks["nada", "global"] == palette.styles([("nada", "global")])["nada", "global"]

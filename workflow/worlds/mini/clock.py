@@ -1,0 +1,20 @@
+"""How long a pre-training has taken, over all the stretches between its interruptions."""
+
+import time
+
+
+class Clock:
+    """Counts seconds from its making; saved and restored, it goes on from what it had counted."""
+
+    def __init__(self) -> None:
+        self._before, self._started = 0.0, time.monotonic()
+
+    def seconds(self) -> float:
+        """Seconds so far."""
+        return self._before + time.monotonic() - self._started
+
+    def state_dict(self) -> dict:
+        return {"seconds": self.seconds()}
+
+    def load_state_dict(self, state: dict) -> None:
+        self._before, self._started = state["seconds"], time.monotonic()

@@ -1,0 +1,107 @@
+"""Hold a finished run of the benchmark against the bars on the mini world's outcome.
+
+The judge must see the target in the adapted images, and no junk may have a better FID to the
+target's real images than they have: a metric that ranks junk higher is broken.
+
+    python -m workflow.worlds.mini.outcome --results results/mini --out results/mini/outcome.csv
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from nada.errors import UserError, command
+
+# task, variant, metric -> the least mean over seeds
+BARS = {
+    ("dog2cat", "mapper", "target_rate"): 0.9,
+    ("dog2bear", "mapper", "target_rate"): 0.9,
+    ("face2sketch", "mapper", "target_rate"): 0.9,
+}
+EXAMINED = 300  # images a set in the FID of junk
+
+
+def bar_rows(scores) -> list[dict]:
+    """One row per bar: what was measured, what is wanted, whether it holds."""
+    rows = []
+    for (task, variant, metric), bar in BARS.items():
+        of_run = scores[(scores.task == task) & (scores.variant == variant)]
+        last = of_run[(of_run.metric == metric) & (of_run.step.astype(str) == "last")]
+        if last.empty:
+            raise UserError(f"scores.csv: no {metric} of {task} {variant}; run that variant first.")
+        rows.append({"what": f"{metric} of {task} {variant}", "value": last.value.mean(),
+                     "bar": bar, "holds": last.value.mean() >= bar})  # fmt: skip
+    return rows
+
+
+def junk_rows(results: Path) -> list[dict]:
+    """FID to the target's real images: the adapted model against every kind of junk, per task."""
+    import numpy as np
+    import torch
+
+    from eval.fid import fid, gaussian_statistic
+    from eval.observation import load_observation
+    from eval.referee import load_perceptual
+    from nada.clip import load_clip
+    from nada.images import load_images, to_tensor, to_uint8
+    from workflow.worlds.mini.junk_set import adversarial, corrupted, of_runs
+    from workflow.worlds.mini.promote import WEIGHTS
+
+    perceptual = load_perceptual(WEIGHTS / "perceptual.safetensors")
+
+    @torch.no_grad()
+    def statistic(images):
+        pixels = to_tensor(to_uint8(images)) if torch.is_tensor(images) else to_tensor(images)
+        features = torch.cat([perceptual.features(part) for part in pixels.split(100)])
+        return gaussian_statistic(features.numpy())
+
+    references = {"dog2cat": "cat", "dog2bear": "bear", "face2sketch": "sketch"}
+    resolution = load_images(results / "references/cat.npz").shape[1]
+    junk = corrupted(EXAMINED, resolution)
+    specs = [{"name": n, "config": str(WEIGHTS / f"clip_{n}.json"), "weight": 1.0,
+              "weights": str(WEIGHTS / f"clip_{n}.safetensors")} for n in ("a", "b")]  # fmt: skip
+    clips = [load_clip(spec, torch.device("cpu")) for spec in specs]
+    junk["adversarial"] = adversarial(EXAMINED, resolution, clips)
+    seen = {name: statistic(images) for name, images in junk.items()}
+    rows = []
+    for task, domain in references.items():
+        real = statistic(load_images(results / f"references/{domain}.npz"))
+        observed = load_observation(results / f"observations/{task}/nada-mapper.npz")
+        features = observed[f"seed{min(_seeds(observed))}/features"][:EXAMINED]
+        adapted = fid(gaussian_statistic(np.asarray(features)), real)
+        collapsed = of_runs(
+            [results / f"runs/{task}/nada-global/seed{min(_seeds(observed))}"], EXAMINED
+        )
+        for name, junk_statistic in {**seen, "global_loss": statistic(collapsed)}.items():
+            distance = fid(junk_statistic, real)
+            rows.append({"what": f"FID of {name} junk to {domain}, above the adapted model's",
+                         "value": distance, "bar": adapted, "holds": distance > adapted})  # fmt: skip
+    return rows
+
+
+def _seeds(observation) -> list[int]:
+    return [int(k.split("/")[0][4:]) for k in observation.arrays if k.endswith("/gallery")]
+
+
+@command
+def main(argv=None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--results", type=Path, required=True, help="folder of a finished run")
+    parser.add_argument("--out", type=Path, required=True, help=".csv file to write")
+    arguments = parser.parse_args(argv)
+    import pandas as pd
+
+    from nada.atomic import atomic_path
+
+    if not (arguments.results / "scores.csv").is_file():
+        raise UserError(f"{arguments.results}/scores.csv is missing; run `snakemake all` first.")
+    scores = pd.read_csv(arguments.results / "scores.csv")
+    table = pd.DataFrame([*bar_rows(scores), *junk_rows(arguments.results)])
+    with atomic_path(arguments.out) as path:
+        table.round(4).to_csv(path, index=False)
+    print(table.round(3).to_string(index=False))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
