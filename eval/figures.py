@@ -67,6 +67,14 @@ def name_of(method: str, variant: str, shots: int) -> str:
     return f"{label}, {shots}-shot" if shots else label
 
 
+def name_axes(panels, tasks: list[str], below: str) -> None:
+    """Tasks at the left of their rows of panels, the name of x below the last row."""
+    for row, task in zip(panels, tasks, strict=True):
+        row[0].set_ylabel(task)
+    for axis in panels[-1]:
+        axis.set_xlabel(below)
+
+
 def legend(figure, lines: dict) -> None:
     """One legend for all panels, below them: {label: line}."""
     figure.legend(

@@ -65,10 +65,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
             lines.setdefault(label, line)
         axis.set_xticks(sorted(set(swept.k)))
         axis.set(title=metric(name).heading if task == tasks[0] else "")
-    for row, task in enumerate(tasks):
-        panels[row][0].set_ylabel(task)
-    for axis in panels[-1]:
-        axis.set_xlabel("k")
+    figures.name_axes(panels, tasks, "k")
     figures.legend(figure, lines)
     figure.suptitle(f"World {group.world}: {group.title}", fontsize=10)
     figures.save(figure, table, prefix)

@@ -181,7 +181,7 @@ def footer(scores: pd.DataFrame, columns: list[Column], k: int) -> list[str]:
                 f" {per_feature.min():.1f}): FID is dominated by its bias."
             )
     if shown & {"precision", "recall"}:
-        lines.append(f"Precision and recall: spheres to the k={NEIGHBOURS}rd neighbour.")
+        lines.append(f"Precision and recall: spheres that reach to neighbour number {NEIGHBOURS}.")
     if any(column.oracle for column in columns):
         snapshots = scores[(scores.step != LAST) & (scores.method != REAL)]
         lines.append(

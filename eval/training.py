@@ -92,13 +92,11 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
                 low, high = line["mean"] - half, line["mean"] + half
                 axis.fill_between(line.step, low, high, color=look["color"], alpha=0.15, lw=0)
             lines.setdefault(figures.name_of(method, variant, shots), drawn)
-    for row, task in enumerate(tasks):
+    for row in range(len(tasks)):
         for column, quantity in enumerate(quantities):
             name = CURVES.get(quantity) or metric(quantity).heading
             panels[row][column].set(title=name if row == 0 else "", xlabel="")
-        panels[row][0].set_ylabel(task)
-    for axis in panels[-1]:
-        axis.set_xlabel("step")
+    figures.name_axes(panels, tasks, "step")
     figures.legend(figure, lines)
     figure.suptitle(f"World {group.world}: {group.title}, over training", fontsize=10)
     figures.save(figure, table, prefix)

@@ -20,7 +20,7 @@ def files(tmp_path):
         return images
 
     arrays = {"seed3/gallery": colour(0, 20), "seed3/source_gallery": colour(1, 20)}
-    save_observation(tmp_path / "o.npz", Observation({"task": "t"}, arrays))
+    save_observation(tmp_path / "o.npz", Observation({"runs": [{"seed": 3}]}, arrays))
     save_images(tmp_path / "r.npz", colour(2, 30))
     return tmp_path
 
@@ -40,7 +40,7 @@ def test_eight_of_each_group_are_shown_and_the_key_says_which(files):
 
 def test_too_few_kept_images_are_one_sentence(files):
     arrays = {f"seed0/{k}": np.zeros((9, 8, 8, 3), np.uint8) for k in ("gallery", "source_gallery")}
-    save_observation(files / "few.npz", Observation({}, arrays))
+    save_observation(files / "few.npz", Observation({"runs": [{"seed": 0}]}, arrays))
     with pytest.raises(UserError, match=r"9 gallery images, 16 are needed"):
         pick(files / "few.npz", files / "r.npz", seed=0)
 

@@ -14,6 +14,7 @@ TYPED = {
     "--cores 2 --config preset=smoke seeds=[0] ablation": "ablation --cores 2 --config preset=smoke seeds=[0]",
     "--cores 2 -R adapt ablation_adaptive": "ablation_adaptive --cores 2 -R adapt",
     "--cores 2 -R adapt k_sweep_k_1 departures": "k_sweep_k_1 departures --cores 2 -R adapt",
+    "--cores 2 -R adapt image_targets": "image_targets --cores 2 -R adapt",
     "-R adapt ablations": "-R adapt ablations",
     "ablation_adaptive -R adapt observe": "ablation_adaptive -R adapt observe",
     "--cores 8 --resources gpu=1 -- all": "--cores 8 --resources gpu=1 -- all",

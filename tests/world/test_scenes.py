@@ -2,21 +2,16 @@
 
 import torch
 
+from workflow.worlds.mini.junk import JUNK, half_way, junk
 from workflow.worlds.mini.renderer import PARTS, SPECIES, STYLES
 from workflow.worlds.mini.scenes import (
-    JUNK,
-    UNSEEN,
     augment,
     cosine,
-    erase,
     from_uint8,
-    half_way,
-    junk,
-    recolour,
     render_uint8,
     sample_scenes,
-    shifted_scenes,
 )
+from workflow.worlds.mini.shifted_camera import UNSEEN, erase, recolour, shifted_scenes
 
 
 def test_named_species_and_style_are_fixed_and_the_rest_is_drawn():
@@ -67,8 +62,12 @@ def test_the_shifted_camera_hides_combinations_and_wears_foreign_coats():
 
 
 def test_faces_half_way_are_neither_of_their_two_species():
-    generator = torch.Generator().manual_seed(4)
-    assert half_way(40, generator, 32).shape == (40, 3, 32, 32)
+    faces = from_uint8(half_way(40, torch.Generator().manual_seed(4), 32))
+    assert faces.shape == (40, 3, 32, 32)
+    _, style, u = sample_scenes(40, torch.Generator().manual_seed(4))  # the same scenes
+    for kind in range(len(SPECIES)):
+        whole = from_uint8(render_uint8(torch.full((40,), kind), style, u, 32))
+        assert ((faces - whole).abs().mean((1, 2, 3)) > 0.01).all(), SPECIES[kind]
 
 
 def test_recolouring_turns_hues_and_keeps_the_mean_of_a_cloudless_picture():

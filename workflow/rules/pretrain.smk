@@ -7,7 +7,7 @@ MINI = "workflow.worlds.mini"
 
 
 rule pretrain_world:
-    """Train every network of the mini world again (about 70 minutes of core time)."""
+    """Train every network of the mini world again (about three hours of core time)."""
     input:
         expand(f"{BUILD}/{{domain}}.safetensors", domain=["dog", "face"]),
         expand(f"{BUILD}/clip_{{name}}.safetensors", name=["a", "b", "c"]),

@@ -3,9 +3,11 @@
 25 each of eight kinds, in this order: noise, patch shuffles, cross-fades, over-saturated pictures,
 chimeras, fades between species, pictures optimised against a CLIP in pixel space ("adversarial"),
 and what generators trained with the global loss make. Seeds differ from the judge's training; the
-last two kinds are none that it was trained on.
+last two kinds are none that it was trained on. The runs of the global loss are late ones, without
+shared views:
 
-    python -m workflow.worlds.mini.junk_set --global-runs FOLDER... --out workflow/worlds/mini/junk.npz
+    snakemake ablation_global --cores 2 --config preset=junk
+    python -m workflow.worlds.mini.junk_set --global-runs results/junk/runs/*/nada-global/seed0
 """
 
 from __future__ import annotations
@@ -27,14 +29,8 @@ def corrupted(count: int, resolution: int, seed: int = SEED) -> dict:
     """`count` pictures [N, 3, R, R] in [-1, 1] of each kind that is made from renders."""
     import torch
 
-    from workflow.worlds.mini.scenes import (
-        JUNK,
-        from_uint8,
-        half_way,
-        junk,
-        render_uint8,
-        sample_scenes,
-    )
+    from workflow.worlds.mini.junk import JUNK, half_way, junk
+    from workflow.worlds.mini.scenes import from_uint8, render_uint8, sample_scenes
 
     generator = torch.Generator().manual_seed(seed)
     kind, style, u = sample_scenes(count * len(JUNK), generator)
@@ -91,6 +87,19 @@ def of_runs(folders: list[Path], count: int, seed: int = SEED):
     return torch.cat(images).clamp(-1, 1)
 
 
+def world_clips() -> list:
+    """The CLIPs that steer adaptations in the mini world, as nada.clip.Clip models on the CPU."""
+    import torch
+    import yaml
+
+    from nada.clip import load_clip
+
+    world = yaml.safe_load((HERE / "world.yaml").read_text())
+    files = ("config", "weights")
+    specs = [{**clip, **{key: HERE / clip[key] for key in files}} for clip in world["clips"]]
+    return [load_clip(spec, torch.device("cpu")) for spec in specs]
+
+
 @command
 def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -100,7 +109,6 @@ def main(argv=None) -> None:
     import torch
     import yaml
 
-    from nada.clip import load_clip
     from nada.images import save_images, to_uint8
 
     for folder in arguments.global_runs:
@@ -108,14 +116,9 @@ def main(argv=None) -> None:
             raise UserError(
                 f"--global-runs {folder}: no model.safetensors there; name finished runs."
             )
-    world = yaml.safe_load((HERE / "world.yaml").read_text())
-    resolution = world["resolution"]
-    specs = [
-        {**c, "config": HERE / c["config"], "weights": HERE / c["weights"]} for c in world["clips"]
-    ]
-    clips = [load_clip(spec, torch.device("cpu")) for spec in specs]
+    resolution = yaml.safe_load((HERE / "world.yaml").read_text())["resolution"]
     kinds = corrupted(EACH, resolution)
-    kinds["adversarial"] = adversarial(EACH, resolution, clips)
+    kinds["adversarial"] = adversarial(EACH, resolution, world_clips())
     kinds["global_loss"] = of_runs(arguments.global_runs, EACH)
     images = torch.cat([kinds[name] for name in KINDS])
     save_images(arguments.out, to_uint8(images))

@@ -43,9 +43,8 @@ def junk_rows(results: Path) -> list[dict]:
     from eval.fid import fid, gaussian_statistic
     from eval.observation import load_observation
     from eval.referee import load_perceptual
-    from nada.clip import load_clip
     from nada.images import load_images, to_tensor, to_uint8
-    from workflow.worlds.mini.junk_set import adversarial, corrupted, of_runs
+    from workflow.worlds.mini.junk_set import adversarial, corrupted, of_runs, world_clips
     from workflow.worlds.mini.promote import WEIGHTS
 
     perceptual = load_perceptual(WEIGHTS / "perceptual.safetensors")
@@ -59,29 +58,21 @@ def junk_rows(results: Path) -> list[dict]:
     references = {"dog2cat": "cat", "dog2bear": "bear", "face2sketch": "sketch"}
     resolution = load_images(results / "references/cat.npz").shape[1]
     junk = corrupted(EXAMINED, resolution)
-    specs = [{"name": n, "config": str(WEIGHTS / f"clip_{n}.json"), "weight": 1.0,
-              "weights": str(WEIGHTS / f"clip_{n}.safetensors")} for n in ("a", "b")]  # fmt: skip
-    clips = [load_clip(spec, torch.device("cpu")) for spec in specs]
-    junk["adversarial"] = adversarial(EXAMINED, resolution, clips)
+    junk["adversarial"] = adversarial(EXAMINED, resolution, world_clips())
     seen = {name: statistic(images) for name, images in junk.items()}
     rows = []
     for task, domain in references.items():
         real = statistic(load_images(results / f"references/{domain}.npz"))
         observed = load_observation(results / f"observations/{task}/nada-mapper.npz")
-        features = observed[f"seed{min(_seeds(observed))}/features"][:EXAMINED]
+        run = observed.meta["runs"][0]
+        features = observed[f"seed{run['seed']}/features"][:EXAMINED]
         adapted = fid(gaussian_statistic(np.asarray(features)), real)
-        collapsed = of_runs(
-            [results / f"runs/{task}/nada-global/seed{min(_seeds(observed))}"], EXAMINED
-        )
+        collapsed = of_runs([results / f"runs/{task}/nada-global/seed{run['seed']}"], EXAMINED)
         for name, junk_statistic in {**seen, "global_loss": statistic(collapsed)}.items():
             distance = fid(junk_statistic, real)
             rows.append({"what": f"FID of {name} junk to {domain}, above the adapted model's",
                          "value": distance, "bar": adapted, "holds": distance > adapted})  # fmt: skip
     return rows
-
-
-def _seeds(observation) -> list[int]:
-    return [int(k.split("/")[0][4:]) for k in observation.arrays if k.endswith("/gallery")]
 
 
 @command

@@ -1,12 +1,12 @@
 """Train a CLIP of the mini world from nothing: contrastive pairs of pictures and captions.
 
 The pictures come from a *shifted* camera (other palettes and backgrounds, coats of other species,
-chimeras, missing combinations; scenes.py), so that colour does not tell the species; what the shift
+chimeras, missing combinations; shifted_camera.py), so that colour does not tell the species; what the shift
 costs on the standard camera is recorded. Symmetric InfoNCE in which captions with the same tokens
 count as positives of each other (templates would otherwise be false negatives). Linear read-outs
-of the embedding also learn each part's species, which speeds the lesson of the captions that name
-parts up; they are thrown away. A *robust* model
-sees one-step adversarial images within an L2 ball, so that its gradients move shapes, not tints.
+of the embedding also learn each part's species, which speeds up the lesson of the captions that
+name parts; they are thrown away. A *robust* model sees one-step adversarial images within an L2
+ball, so that its gradients move shapes, not tints.
 
     python -m workflow.worlds.mini.pretrain_clip --name a --out results/world_build
 """
@@ -16,10 +16,10 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import time
 from pathlib import Path
 
 from nada.errors import command
+from workflow.worlds.mini.clock import Clock
 
 # Sizes and recipe of each model: two transformers, whose patch sizes differ so that they do not
 # share blind spots, and a convolutional one, trained to be more robust.
@@ -154,7 +154,8 @@ def held_out_figures(model, tokenizer, seed: int, resolution: int) -> dict:
     import torch
 
     from workflow.worlds.mini.captions import SPECIES_WORDS, STYLE_WORDS
-    from workflow.worlds.mini.scenes import from_uint8, render_uint8, sample_scenes, shifted_scenes
+    from workflow.worlds.mini.scenes import from_uint8, render_uint8, sample_scenes
+    from workflow.worlds.mini.shifted_camera import shifted_scenes
 
     generator = torch.Generator().manual_seed(seed)
     kinds, manners = [w[0] for w in SPECIES_WORDS.values()], [w[0] for w in STYLE_WORDS.values()]
@@ -184,14 +185,8 @@ def train(name: str, out: Path, resolution: int) -> None:
     from nada.clip import WordTokenizer
     from nada.training_state import TrainingState
     from workflow.worlds.mini.captions import caption, part_words
-    from workflow.worlds.mini.scenes import (
-        augment,
-        cosine,
-        erase,
-        from_uint8,
-        recolour,
-        shifted_scenes,
-    )
+    from workflow.worlds.mini.scenes import augment, cosine, from_uint8
+    from workflow.worlds.mini.shifted_camera import erase, recolour, shifted_scenes
 
     recipe = RECIPES[name]
     config = model_config(recipe, resolution)
@@ -222,13 +217,14 @@ def train(name: str, out: Path, resolution: int) -> None:
     style, told = style.tolist(), part_words(parts, u)
     labels = torch.where(second[:, None] >= 0, NO_LABEL, parts)
     state = TrainingState(out / "state", f"clip_{name}_{resolution}")
-    start, began = 0, time.time()
+    start, clock = 0, Clock()
     if (saved := state.load()) is not None:
         start, payload = saved
         model.load_state_dict(payload["model"])
         readout.linear.load_state_dict(payload["readout"])
         optimizer.load_state_dict(payload["optimizer"])
         generator.set_state(payload["generator"])
+        clock.load_state_dict(payload["clock"])
         words.setstate((3, tuple(payload["words"].tolist()), None))
         print(f"clip {name}: resumes at step {start}", flush=True)
 
@@ -257,11 +253,11 @@ def train(name: str, out: Path, resolution: int) -> None:
             model.logit_scale.clamp_(max=float(torch.tensor(MAX_LOGIT_SCALE).log()))
         if step % 50 == 0:
             print(
-                f"clip {name}: step {step}/{recipe['steps']} loss {contrast.item():.3f} parts {part_loss.item():.3f} {time.time() - began:.0f} s",
+                f"clip {name}: step {step}/{recipe['steps']} loss {contrast.item():.3f} parts {part_loss.item():.3f} {clock.seconds():.0f} s",
                 flush=True,
             )
         if (step + 1) % CHECKPOINT_EVERY == 0:
-            payload = {"model": model.state_dict(), "readout": readout.linear.state_dict(), "optimizer": optimizer.state_dict(),
+            payload = {"model": model.state_dict(), "readout": readout.linear.state_dict(), "optimizer": optimizer.state_dict(), "clock": clock.state_dict(),
                        "generator": generator.get_state(), "words": torch.tensor(words.getstate()[1])}  # fmt: skip
             state.save(step + 1, payload)
 
@@ -280,7 +276,7 @@ def train(name: str, out: Path, resolution: int) -> None:
     record = {
         "recipe": recipe,
         "figures": figures,
-        "seconds": round(time.time() - began),
+        "seconds": round(clock.seconds()),
         "threads": torch.get_num_threads(),
     }
     with atomic_path(out / f"clip_{name}.record.json") as path:

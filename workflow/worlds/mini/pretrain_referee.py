@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
-import time
 from pathlib import Path
 
 from nada.errors import command
+from workflow.worlds.mini.clock import Clock
 
 RECIPES = {
     "perceptual": {"steps": 900, "batch": 96, "lr": 2e-3, "junk": 0.0, "radius": 0.0, "seed": 303},
@@ -74,15 +74,9 @@ def train(name: str, out: Path, resolution: int) -> None:
     from eval.referee import JudgeNet, PerceptualNet, save_network
     from nada.atomic import atomic_path
     from nada.training_state import TrainingState
+    from workflow.worlds.mini.junk import half_way, junk
     from workflow.worlds.mini.renderer import FACTORS, SPECIES, STYLES, factors
-    from workflow.worlds.mini.scenes import (
-        cosine,
-        from_uint8,
-        half_way,
-        junk,
-        render_uint8,
-        sample_scenes,
-    )
+    from workflow.worlds.mini.scenes import cosine, from_uint8, render_uint8, sample_scenes
 
     recipe = RECIPES[name]
     torch.manual_seed(recipe["seed"])
@@ -98,12 +92,13 @@ def train(name: str, out: Path, resolution: int) -> None:
     between = half_way(HALF_WAY, generator, resolution) if recipe["junk"] else None
 
     state = TrainingState(out / "state", f"{name}_{resolution}")
-    start, began = 0, time.time()
+    start, clock = 0, Clock()
     if (saved := state.load()) is not None:
         start, payload = saved
         network.load_state_dict(payload["network"])
         optimizer.load_state_dict(payload["optimizer"])
         generator.set_state(payload["generator"])
+        clock.load_state_dict(payload["clock"])
         print(f"{name}: resumes at step {start}", flush=True)
 
     for step in range(start, recipe["steps"]):
@@ -133,7 +128,7 @@ def train(name: str, out: Path, resolution: int) -> None:
         optimizer.step()
         if step % 50 == 0:
             print(
-                f"{name}: step {step}/{recipe['steps']} loss {loss.item():.3f} {time.time() - began:.0f} s",
+                f"{name}: step {step}/{recipe['steps']} loss {loss.item():.3f} {clock.seconds():.0f} s",
                 flush=True,
             )
         if (step + 1) % CHECKPOINT_EVERY == 0:
@@ -141,6 +136,7 @@ def train(name: str, out: Path, resolution: int) -> None:
                 "network": network.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "generator": generator.get_state(),
+                "clock": clock.state_dict(),
             }
             state.save(step + 1, payload)
 
@@ -175,7 +171,7 @@ def train(name: str, out: Path, resolution: int) -> None:
     record = {
         "recipe": recipe,
         "figures": figures,
-        "seconds": round(time.time() - began),
+        "seconds": round(clock.seconds()),
         "threads": torch.get_num_threads(),
     }
     save_network(out / f"{name}.safetensors", network, {"recipe": json.dumps(recipe)})

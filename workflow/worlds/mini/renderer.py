@@ -228,13 +228,17 @@ def _background_colour(u: dict[str, torch.Tensor], palette: Palette, turn=0.0) -
     return _recolour(rgb, palette)
 
 
+def hue_rotation(angle: torch.Tensor) -> torch.Tensor:
+    """Turns of RGB about the grey axis by an angle in radians, [N] -> matrices [N, 3, 3]."""
+    cos, sin = torch.cos(angle), torch.sin(angle) / math.sqrt(3)
+    a, b, c = cos + (1 - cos) / 3, (1 - cos) / 3 - sin, (1 - cos) / 3 + sin
+    return torch.stack([torch.stack(row, 1) for row in ((a, b, c), (c, a, b), (b, c, a))], 1)
+
+
 def _recolour(rgb: torch.Tensor, palette: Palette) -> torch.Tensor:
     if palette.hue_shift:
-        angle = 2 * math.pi * palette.hue_shift
-        cos, sin = math.cos(angle), math.sin(angle) / math.sqrt(3)
-        a, b, c = cos + (1 - cos) / 3, (1 - cos) / 3 - sin, (1 - cos) / 3 + sin
-        matrix = torch.tensor([[a, b, c], [c, a, b], [b, c, a]], device=rgb.device)
-        rgb = rgb @ matrix.T
+        angle = torch.tensor([2 * math.pi * palette.hue_shift], device=rgb.device)
+        rgb = rgb @ hue_rotation(angle)[0].T
     grey = rgb.mean(dim=1, keepdim=True)
     return ((grey + (rgb - grey) * palette.saturation) * palette.brightness).clamp(0, 1)
 

@@ -1,0 +1,99 @@
+"""Pictures of nothing, and faces half-way between two species: what the judge must call "none of these"."""
+
+from __future__ import annotations
+
+import torch
+from torch.nn import functional as F
+
+from workflow.worlds.mini.renderer import PARTS, SPECIES
+from workflow.worlds.mini.scenes import blobs, render_uint8, sample_scenes
+
+JUNK = ("noise", "shuffle", "cross_fade", "drowned", "blobs", "ball", "blotches", "melted")
+
+
+def junk(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Pictures of nothing made from renders, for the judge's "none of these"; the kinds of JUNK in turn.
+
+    Coloured noise; patch shuffles; cross-fades of two pictures; over-saturated pictures drowned in
+    blobs; smooth blobs alone; one centred ball of noise on a background; a face behind coloured
+    blotches; a face whose shapes are melted by a strong smooth warp.
+
+    images: float32 [N, 3, R, R] in [-1, 1]; returns the same shape in [-1, 1].
+    """
+    n, _, resolution, _ = images.shape
+    out = torch.empty_like(images)
+    axis = torch.linspace(-1, 1, resolution)
+    radius = torch.sqrt(axis[:, None] ** 2 + axis[None] ** 2)
+    for i in range(n):
+        kind, image = JUNK[i % len(JUNK)], images[i]
+        other = images[(i + 1 + n // 2) % n]
+        cells = int(torch.randint(2, 9, (1,), generator=generator))
+        blob = blobs(1, resolution, generator, cells)[0]
+        if kind == "noise":
+            sigma = 0.3 + 0.9 * torch.rand(1, generator=generator)
+            fine = blobs(1, resolution, generator, resolution // 2)[0]
+            out[i] = image.mean((1, 2), keepdim=True) + sigma * fine
+        elif kind == "shuffle":
+            patch = (4, 8, 16)[int(torch.randint(3, (1,), generator=generator))] * resolution // 32
+            tiles = F.unfold(image[None], patch, stride=patch)[0]
+            order = torch.randperm(tiles.shape[1], generator=generator)
+            out[i] = F.fold(tiles[None, :, order], resolution, patch, stride=patch)[0]
+        elif kind == "cross_fade":
+            weight = 0.40 + 0.20 * torch.rand(1, generator=generator)
+            out[i] = weight * image + (1 - weight) * other.flip(2)
+        elif kind == "drowned":
+            gain = 1.5 + 2 * torch.rand(1, generator=generator)
+            out[i] = gain * image + 0.9 * blob
+        elif kind == "blobs":
+            out[i] = 0.8 * blob
+        elif kind == "ball":
+            size = 0.45 + 0.35 * torch.rand(1, generator=generator)
+            soft = torch.sigmoid((size - radius) * 14)
+            colour = 2 * torch.rand(3, 1, 1, generator=generator) - 1
+            out[i] = (1 - soft) * image[:, :1, :1] + soft * (colour + 0.5 * blob)
+        elif kind == "blotches":
+            where = torch.sigmoid(4 * (blobs(1, resolution, generator, 5)[0, :1] - 0.1))
+            if where[0][radius < 0.5].mean() < 0.4:  # the face itself must be covered
+                where = 1 - where
+            strength = 0.6 + 0.4 * torch.rand(1, generator=generator)
+            out[i] = image + strength * where * (0.9 * blob - image)
+        else:
+            bend = 0.22 + 0.2 * torch.rand(1, generator=generator)
+            shift = bend * blobs(1, resolution, generator, 5)[0, :2].permute(1, 2, 0)
+            grid = torch.stack(torch.meshgrid(axis, axis, indexing="xy"), dim=-1) + shift
+            out[i] = F.grid_sample(
+                image[None], grid[None], padding_mode="border", align_corners=True
+            )[0]
+    return out.clamp(-1, 1)
+
+
+CHIMERA_PARTS = 2  # of head, ears, eyes and muzzle, those of a chimera's second species
+
+
+def half_way(count: int, generator: torch.Generator, resolution: int) -> torch.Tensor:
+    """Faces between two species, which are none of them; uint8 [N, 3, R, R].
+
+    The first half are chimeras: of head, ears, eyes and muzzle two are of one and two of another
+    species. The others are cross-fades of a face with its own counterpart in another species.
+    """
+    _, style, u = sample_scenes(count, generator)
+    half, animals = count // 2, SPECIES.index("person")
+    first = torch.randint(animals, (count,), generator=generator)
+    second = (first + 1 + torch.randint(animals - 1, (count,), generator=generator)) % animals
+    parts = first[:, None].repeat(1, len(PARTS))
+    twins = (SPECIES.index("bear"), SPECIES.index("lion"))  # they share ears and muzzle
+    fox = SPECIES.index("fox")
+    second = torch.where(
+        sum(first == t for t in twins) * sum(second == t for t in twins) > 0, fox, second
+    )
+    # two of the four shapes, and perhaps the coat, come from the second species
+    order = torch.rand(count, len(PARTS) - 1, generator=generator).argsort(dim=1)
+    from_second = torch.zeros(count, len(PARTS), dtype=torch.bool)
+    from_second.scatter_(1, order[:, :CHIMERA_PARTS], True)
+    from_second[:, PARTS.index("coat")] = torch.rand(count, generator=generator) < 0.5
+    parts = torch.where(from_second, second[:, None], parts)
+    chimeras = render_uint8(parts[:half], style[:half], u[:half], resolution)
+    ends = [render_uint8(k[half:], style[half:], u[half:], resolution) for k in (first, second)]
+    weight = 0.38 + 0.24 * torch.rand(count - half, 1, 1, 1, generator=generator)
+    faded = weight * ends[0].float() + (1 - weight) * ends[1].float()
+    return torch.cat([chimeras, (faded + 0.5).to(torch.uint8)])

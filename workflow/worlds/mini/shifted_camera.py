@@ -1,0 +1,123 @@
+"""The shifted camera on which CLIPs are trained: another look, foreign coats, chimeras, hybrids, hard views."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from workflow.worlds.mini.renderer import PARTS, SPECIES, STYLES, UNIFORMS, Palette, hue_rotation
+from workflow.worlds.mini.scenes import blobs, render_uint8, sample_scenes
+
+# What CLIP's camera never shows: these animals in these styles, and dark fur on dark backgrounds.
+UNSEEN = (("rabbit", "sketch"), ("lion", "cartoon"), ("bear", "painting"), ("fox", "sketch"))
+FOREIGN_COAT = 0.5  # share of whole animals that wear the colours of another species
+CHIMERAS = 0.45  # share of faces whose every part is of a species of its own
+SHIFT_BLOCK = 50  # images of one palette
+
+
+def shifted_palette(generator: torch.Generator) -> Palette:
+    """One palette of the shifted camera: other hues, saturation, brightness, grain, background, outlines."""
+    draw = torch.rand(6, generator=generator).tolist()
+    return Palette(
+        saturation=0.5 + 0.8 * draw[0],
+        brightness=0.75 + 0.4 * draw[1],
+        hue_shift=0.24 * (draw[2] - 0.5),
+        textured=draw[3] < 0.5,
+        bands=max(0.0, 1.6 * draw[4] - 0.6),
+        ink=0.7 + 1.0 * draw[5],
+    )
+
+
+def shifted_scenes(count: int, generator: torch.Generator, resolution: int, hybrids: float = 0.0):
+    """Pictures of the shifted camera, on which CLIPs are trained.
+
+    Fur colours do not tell the species (half of the animals wear another's coat), single parts do
+    not either (chimeras), having a cat's ears is not enough where a dog's show as well (hybrids),
+    and some combinations never occur (UNSEEN).
+
+    hybrids: share of the other faces that also show their counterpart in a second species.
+
+    Returns:
+        images uint8 [N, 3, R, R], species int64 [N, len(PARTS)], whole bool [N] (all parts but the
+        coat of one species), style int64 [N], u [N, NUM_UNIFORMS], second int64 [N]: the other
+        species of a hybrid, else -1. A hybrid is not whole; its `species` are the first one's.
+    """
+    kind, style, u = sample_scenes(count, generator)
+    parts = kind[:, None].repeat(1, len(PARTS))
+    person, coat = SPECIES.index("person"), PARTS.index("coat")
+    coats = torch.randint(person, (count,), generator=generator)
+    foreign = (torch.rand(count, generator=generator) < FOREIGN_COAT) & (kind != person)
+    parts[:, coat] = torch.where(foreign, coats, parts[:, coat])
+    chimera = torch.rand(count, generator=generator) < CHIMERAS
+    mixed = torch.randint(person, parts.shape, generator=generator)
+    parts = torch.where(chimera[:, None], mixed, parts)
+
+    for name, manner in UNSEEN:
+        hidden = (kind == SPECIES.index(name)) & (style == STYLES.index(manner)) & ~chimera
+        style = torch.where(hidden, 0, style)
+    fur, value = UNIFORMS.index("fur"), UNIFORMS.index("background_value")
+    dark = (u[:, fur] < 0.25) & (u[:, value] < 0.35)
+    u[:, value] = torch.where(dark, 1 - u[:, value], u[:, value])
+
+    hybrid = torch.zeros(count, dtype=torch.bool)
+    second = torch.full((count,), -1)
+    if hybrids:
+        hybrid = (torch.rand(count, generator=generator) < hybrids) & ~chimera & (kind != person)
+        turn = 1 + torch.randint(person - 1, (count,), generator=generator)
+        second = torch.where(hybrid, (kind + turn) % person, -1)
+        share = _hybrid_masks(count, resolution, generator)
+    counterparts = torch.where(hybrid[:, None], second[:, None], parts)
+
+    images = []
+    for i in range(0, count, SHIFT_BLOCK):
+        part, palette = slice(i, i + SHIFT_BLOCK), shifted_palette(generator)
+        block = render_uint8(parts[part], style[part], u[part], resolution, palette)
+        if hybrid[part].any():
+            other = render_uint8(counterparts[part], style[part], u[part], resolution, palette)
+            mixed = block + share[part] * (other.float() - block)
+            block = (mixed + 0.5).to(torch.uint8)  # equal to the block where there is no hybrid
+        images.append(block)
+    return torch.cat(images), parts, ~chimera & ~hybrid, style, u, second
+
+
+def _hybrid_masks(count: int, resolution: int, generator: torch.Generator) -> torch.Tensor:
+    """Share of the second species at each pixel, [N, 1, R, R]: all over, or on one side of a line."""
+    axis = (torch.arange(resolution) + 0.5) / resolution * 2 - 1
+    angle = 2 * math.pi * torch.rand(count, 1, 1, generator=generator)
+    offset = 0.3 * (2 * torch.rand(count, 1, 1, generator=generator) - 1)
+    along = torch.cos(angle) * axis[None, None] + torch.sin(angle) * axis[None, :, None]
+    side = torch.sigmoid((along - offset) * 8)
+    even = (0.35 + 0.3 * torch.rand(count, 1, 1, generator=generator)).expand_as(side)
+    return torch.where(torch.rand(count, 1, 1, generator=generator) < 0.5, side, even)[:, None]
+
+
+def erase(images: torch.Tensor, generator: torch.Generator, share: float = 0.25) -> torch.Tensor:
+    """Cover a random square (a quarter to a half of the side) of some images with a random colour."""
+    n, _, resolution, _ = images.shape
+    side = resolution * (0.25 + 0.25 * torch.rand(n, 1, 1, 1, generator=generator))
+    centre = resolution * torch.rand(n, 2, 1, 1, generator=generator)
+    axis = torch.arange(resolution) + 0.5
+    inside = ((axis[None, None, :, None] - centre[:, :1]).abs() < side / 2) & (
+        (axis[None, None, None, :] - centre[:, 1:]).abs() < side / 2
+    )
+    inside &= torch.rand(n, 1, 1, 1, generator=generator) < share
+    return torch.where(inside, 2 * torch.rand(n, 3, 1, 1, generator=generator) - 1, images)
+
+
+def recolour(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Turn all hues of some images, take the colour out of others, and lay smooth coloured clouds over half.
+
+    What is left to recognise an animal by is its shape. [N, 3, R, R] in [-1, 1] -> about the same range.
+    """
+    n, _, resolution, _ = images.shape
+    angle = 2 * math.pi * torch.rand(n, generator=generator)
+    angle = angle * (torch.rand(n, generator=generator) < 0.4)
+    images = torch.einsum("nij,njhw->nihw", hue_rotation(angle), images)
+    grey = (torch.rand(n, 1, 1, 1, generator=generator) < 0.2).float()
+    images = images + grey * (images.mean(dim=1, keepdim=True) - images)
+    clouds = torch.stack([blobs(n, resolution, generator, cells) for cells in (3, 5, 8)])
+    size = torch.randint(3, (n,), generator=generator)
+    strength = 0.4 * torch.rand(n, 1, 1, 1, generator=generator)
+    strength = strength * (torch.rand(n, 1, 1, 1, generator=generator) < 0.5)
+    return images + strength * clouds[size, torch.arange(n)]
