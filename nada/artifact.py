@@ -190,7 +190,7 @@ def _build(kinds: dict, part: str, about: dict, tensors: dict[str, Tensor]) -> n
     description = about[part]
     if description is None:
         return None
-    with torch.device("meta"):  # no initialisation: no time, no random numbers
+    with torch.random.fork_rng(devices=[]):  # an initialisation that is not felt outside
         module = kinds[description["kind"]](**description["config"])
     prefix = f"{part}."
     state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -76,7 +76,8 @@ def load_source(path: str | os.PathLike, device: str | torch.device = "cpu") -> 
             f"{path}: not a source model: format {found!r} in its metadata, {FORMAT!r} expected"
         )
     try:
-        with torch.device("meta"):  # no storage, no initialisation: the file's tensors move in
+        # the file's tensors move in; on the device "meta" this would import a compiler, for seconds
+        with torch.random.fork_rng(devices=[]):
             configs = about["architecture"]
             networks = {name: make(**configs[name]) for name, make in NETWORKS.items()}
         nn.ModuleDict(networks).load_state_dict(tensors, strict=True, assign=True)

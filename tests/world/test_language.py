@@ -46,6 +46,19 @@ def test_captions_name_the_parts_that_are_drawn():
     assert {heads, eyes, muzzles} == {((f"dog {noun}",),) * 3 for noun in ("head", "eyes", "nose")}
 
 
+def test_hybrids_and_near_misses_are_told_in_full():
+    rng, told = random.Random(1), [(f"{kind} {part}",) for kind, part in
+                                   (("cat", "head"), ("dog", "ears"), ("cat", "eyes"), ("cat", "nose"))]  # fmt: skip
+    cat, dog = SPECIES.index("cat"), SPECIES.index("dog")
+    near = [caption(cat, 0, told, rng, foreign=1) for _ in range(300)]
+    plain = [text for text in near if "with dog ears" not in text]
+    assert len(plain) < 80  # the style alone
+    assert all(set(STYLE_WORDS["photo"]) & set(text.split()) for text in plain)
+    hybrids = [caption((cat, dog), 0, told, rng) for _ in range(300)]
+    halves = [t for t in hybrids if "half" in t.split()]
+    assert len(halves) > 220 and not any("with" in t.split() for t in halves)
+
+
 def test_templates_name_no_style_and_no_species():
     named = {w for words in [*SPECIES_WORDS.values(), *STYLE_WORDS.values()] for w in words}
     assert all("{}" in template and not named & set(template.split()) for template in TEMPLATES)

@@ -57,7 +57,7 @@ STYLE_ONLY = 0.12
 # Share of captions of non-photographic images that mention the style, and of photographs that do.
 MENTION_STYLE, MENTION_PHOTO = 0.8, 0.25
 SECOND_WORD = 0.25  # share of captions that use the rarer word for a species or style
-NAME_PARTS = 0.3  # share of captions of whole animals that name parts: one or two of them
+NAME_PARTS = 0.1  # share of captions of whole animals that name parts: one or two of them
 
 
 def part_words(species: torch.Tensor, u: torch.Tensor) -> list[list[tuple[str, ...]]]:
@@ -86,10 +86,12 @@ def caption(
     style: int,
     parts: list[tuple[str, ...]],
     rng: random.Random,
+    foreign: int = -1,
 ) -> str:
     """One caption of an image of SPECIES[species] in STYLES[style]; `parts` as from part_words.
 
-    species: two of them make a hybrid ("half cat half dog"), None a chimera.
+    species: two of them make a hybrid ("half cat half dog"), None a chimera. foreign: index of the
+    one part of `parts` that is of another species and always told ("fox with dog ears"); -1: none.
     """
 
     def word(words: tuple[str, ...]) -> str:
@@ -106,9 +108,8 @@ def caption(
     else:
         noun = word(SPECIES_WORDS[SPECIES[species]])
         count = rng.choice((1, 2)) if rng.random() < NAME_PARTS else 0
-    told = [
-        ways[-1] if rng.random() < EAR_SHAPE_SHARE else ways[0] for ways in rng.sample(parts, count)
-    ]
+    named = [parts[foreign]] if foreign >= 0 else rng.sample(parts, count)
+    told = [ways[-1] if rng.random() < EAR_SHAPE_SHARE else ways[0] for ways in named]
     if rng.random() < (MENTION_PHOTO if STYLES[style] == "photo" else MENTION_STYLE):
         noun = f"{manner} of a {noun}" if rng.random() < 0.6 else f"{noun} {manner}"
     phrase = noun + (" with " + " and ".join(told) if told else "")

@@ -1,12 +1,12 @@
 """Train a CLIP of the mini world from nothing: contrastive pairs of pictures and captions.
 
-The pictures come from a *shifted* camera (other palettes and backgrounds, coats of other species,
-chimeras, missing combinations; shifted_camera.py), so that colour does not tell the species; what the shift
-costs on the standard camera is recorded. Symmetric InfoNCE in which captions with the same tokens
-count as positives of each other (templates would otherwise be false negatives). Linear read-outs
-of the embedding also learn each part's species, which speeds up the lesson of the captions that
-name parts; they are thrown away. A *robust* model sees one-step adversarial images within an L2
-ball, so that its gradients move shapes, not tints.
+The pictures come from a *shifted* camera (shifted_camera.py: other palettes and backgrounds, foreign
+coats, chimeras, near misses, hybrids, missing combinations), so that neither colour nor a single
+part tells the species; what the shift costs on the standard camera is recorded. Symmetric InfoNCE
+in which captions with the same tokens count as positives of each other (templates would otherwise
+be false negatives). Linear read-outs of the embedding also learn each part's species, which speeds
+up the lesson of the captions that name parts; they are thrown away. Every model sees one-step
+adversarial images within an L2 ball, so that its gradients move shapes, not tints.
 
     python -m workflow.worlds.mini.pretrain_clip --name a --out results/world_build
 """
@@ -26,14 +26,16 @@ from workflow.worlds.mini.clock import Clock
 # hybrids: share of training faces that show a second species as well.
 # radius: of the adversarial L2 ball on [-1, 1] pixels at 32x32; 0 trains a standard model.
 RECIPES = {
-    "a": {"patch": 4, "width": 96, "layers": 3, "steps": 1500, "batch": 128, "lr": 1e-3, "radius": 1.5, "hybrids": 0.0, "seed": 101},
-    "b": {"patch": 8, "width": 128, "layers": 4, "steps": 2000, "batch": 128, "lr": 1e-3, "radius": 1.5, "hybrids": 0.0, "seed": 202},
-    "c": {"residual": [1, 1, 1, 1], "side": 64, "width": 16, "steps": 1000, "batch": 96, "lr": 1e-3, "radius": 3.0, "hybrids": 0.0, "seed": 505},
+    "a": {"patch": 4, "width": 96, "layers": 3, "steps": 1500, "batch": 128, "lr": 1e-3, "radius": 1.5, "hybrids": 0.15, "seed": 101},
+    "b": {"patch": 8, "width": 128, "layers": 4, "steps": 2000, "batch": 128, "lr": 1e-3, "radius": 1.5, "hybrids": 0.15, "seed": 202},
+    "c": {"residual": [1, 1, 1, 1], "side": 64, "width": 16, "steps": 1000, "batch": 96, "lr": 1e-3, "radius": 3.0, "hybrids": 0.15, "seed": 505},
 }  # fmt: skip
 CHECKPOINT_EVERY = 200  # steps
 POOL = 40_000  # pre-rendered training images
 WEIGHT_DECAY = 0.05
-MAX_LOGIT_SCALE = 60.0
+NOISE = 0.30  # largest standard deviation in a training view
+# Low, so that a picture must lie close to its caption to win: then ΔT points where pictures go.
+MAX_LOGIT_SCALE = 5.0
 NO_LABEL = -100  # of a hybrid's parts: cross-entropy leaves it out
 READOUT_SCALE, READOUT_WEIGHT = 10.0, 1.0
 HELD_OUT = 1400
@@ -74,7 +76,9 @@ def embed(model, images):
     side = model.visual.image_size
     side = side if isinstance(side, int) else side[0]
     if side != images.shape[-1]:
-        images = F.interpolate(images, size=side, mode="bicubic", align_corners=False)
+        images = F.interpolate(
+            images, size=side, mode="bicubic", align_corners=False, antialias=True
+        )
     return model.encode_image(images, normalize=True)
 
 
@@ -129,6 +133,19 @@ class PartReadout:
         )
 
 
+def degrade(images, generator):
+    """Blur half of the images by some share and add noise to all; [N, 3, R, R] -> the same."""
+    import torch
+    from torch.nn import functional as F
+
+    n = len(images)
+    blur, noise = torch.rand(2, n, 1, 1, 1, generator=generator)
+    blur = blur * (torch.rand(n, 1, 1, 1, generator=generator) < 0.5)
+    soft = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
+    grain = torch.randn(images.shape, generator=generator)
+    return images + blur * (soft - images) + NOISE * noise * grain
+
+
 def zero_shot(model, tokenizer, images, labels, words, keep=None) -> float:
     """Zero-shot accuracy over class words with the neutral templates; images in [-1, 1]."""
     import torch
@@ -161,14 +178,14 @@ def held_out_figures(model, tokenizer, seed: int, resolution: int) -> dict:
     kinds, manners = [w[0] for w in SPECIES_WORDS.values()], [w[0] for w in STYLE_WORDS.values()]
     species, style, u = sample_scenes(HELD_OUT, generator)
     images = from_uint8(render_uint8(species, style, u, resolution))
-    shifted, parts, whole, manner, _, _ = shifted_scenes(HELD_OUT, generator, resolution)
-    shifted = from_uint8(shifted)
+    scenes = shifted_scenes(HELD_OUT, generator, resolution)
+    shifted, manner = from_uint8(scenes.images), scenes.style
     return {
         "zero_shot_species": zero_shot(model, tokenizer, images, species, kinds),
         "zero_shot_species_photo": zero_shot(model, tokenizer, images, species, kinds, style == 0),
         "zero_shot_style": zero_shot(model, tokenizer, images, style, manners),
         "shifted_zero_shot_species": zero_shot(
-            model, tokenizer, shifted, parts[:, 0], kinds, whole
+            model, tokenizer, shifted, scenes.species, kinds, scenes.whole
         ),
         "shifted_zero_shot_style": zero_shot(model, tokenizer, shifted, manner, manners),
         "held_out_images": HELD_OUT,
@@ -209,13 +226,12 @@ def train(name: str, out: Path, resolution: int) -> None:
         betas=(0.9, 0.98),
     )
 
-    pool, parts, whole, style, u, second = shifted_scenes(
-        POOL, generator, resolution, recipe["hybrids"]
-    )
-    rows = zip(parts[:, 0].tolist(), whole.tolist(), second.tolist(), strict=True)
-    species = [first if one else (first, two) if two >= 0 else None for first, one, two in rows]
-    style, told = style.tolist(), part_words(parts, u)
-    labels = torch.where(second[:, None] >= 0, NO_LABEL, parts)
+    scenes = shifted_scenes(POOL, generator, resolution, recipe["hybrids"])
+    rows = zip(scenes.species.tolist(), scenes.second.tolist(), strict=True)
+    species = [(one, two) if two >= 0 else None if one < 0 else one for one, two in rows]
+    style, told = scenes.style.tolist(), part_words(scenes.parts, scenes.u)
+    foreign = scenes.foreign.tolist()
+    labels = torch.where(scenes.second[:, None] >= 0, NO_LABEL, scenes.parts)
     state = TrainingState(out / "state", f"clip_{name}_{resolution}")
     start, clock = 0, Clock()
     if (saved := state.load()) is not None:
@@ -230,9 +246,12 @@ def train(name: str, out: Path, resolution: int) -> None:
 
     for step in range(start, recipe["steps"]):
         rows = torch.randint(POOL, (recipe["batch"],), generator=generator)
-        images = recolour(from_uint8(pool[rows]), generator)
-        images = augment(erase(images, generator), generator)
-        tokens = tokenizer([caption(species[r], style[r], told[r], words) for r in rows.tolist()])
+        images = recolour(from_uint8(scenes.images[rows]), generator)
+        images = augment(erase(images, generator), generator, noise=0.0)
+        images = degrade(images, generator)
+        tokens = tokenizer(
+            [caption(species[r], style[r], told[r], words, foreign[r]) for r in rows.tolist()]
+        )
         for group in optimizer.param_groups:
             group["lr"] = cosine(step, recipe["steps"], recipe["lr"])
         text = model.encode_text(tokens, normalize=True)

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from workflow.worlds.mini.renderer import PARTS, SPECIES, STYLES, UNIFORMS, Palette, hue_rotation
 from workflow.worlds.mini.scenes import blobs, render_uint8, sample_scenes
 
 # What CLIP's camera never shows: these animals in these styles, and dark fur on dark backgrounds.
 UNSEEN = (("rabbit", "sketch"), ("lion", "cartoon"), ("bear", "painting"), ("fox", "sketch"))
-FOREIGN_COAT = 0.5  # share of whole animals that wear the colours of another species
-CHIMERAS = 0.45  # share of faces whose every part is of a species of its own
+FOREIGN_COAT = 0.15  # share of animals that wear the colours of another species
+CHIMERAS = 0.2  # share of faces whose every part is of a species of its own
+NEAR_MISSES = 0.2  # share of the others with one part of another species: a fox with a dog's ears
 SHIFT_BLOCK = 50  # images of one palette
 
 
@@ -29,29 +32,61 @@ def shifted_palette(generator: torch.Generator) -> Palette:
     )
 
 
-def shifted_scenes(count: int, generator: torch.Generator, resolution: int, hybrids: float = 0.0):
+class ShiftedScenes(NamedTuple):
+    """N pictures of the shifted camera and what is on them.
+
+    images uint8 [N, 3, R, R]; parts int64 [N, len(PARTS)], the species of each; style int64 [N];
+    u [N, NUM_UNIFORMS]. species int64 [N]: of the whole face, -1 for a chimera. second int64 [N]:
+    a hybrid's other species, else -1. foreign int64 [N]: index in PARTS of a near miss's one
+    foreign part, else -1.
+    """
+
+    images: Tensor
+    parts: Tensor
+    style: Tensor
+    u: Tensor
+    species: Tensor
+    second: Tensor
+    foreign: Tensor
+
+    @property
+    def whole(self) -> Tensor:
+        """Bool [N]: all parts but perhaps the coat are of one species, and no other shows."""
+        return (self.species >= 0) & (self.second < 0) & (self.foreign < 0)
+
+
+def shifted_scenes(
+    count: int, generator: torch.Generator, resolution: int, hybrids: float = 0.0
+) -> ShiftedScenes:
     """Pictures of the shifted camera, on which CLIPs are trained.
 
-    Fur colours do not tell the species (half of the animals wear another's coat), single parts do
-    not either (chimeras), having a cat's ears is not enough where a dog's show as well (hybrids),
-    and some combinations never occur (UNSEEN).
+    Fur colours do not tell the species for sure (some animals wear another's coat), single parts do
+    not either (chimeras and near misses), having a cat's ears is not enough where a dog's show as
+    well (hybrids), and some combinations never occur (UNSEEN).
 
     hybrids: share of the other faces that also show their counterpart in a second species.
-
-    Returns:
-        images uint8 [N, 3, R, R], species int64 [N, len(PARTS)], whole bool [N] (all parts but the
-        coat of one species), style int64 [N], u [N, NUM_UNIFORMS], second int64 [N]: the other
-        species of a hybrid, else -1. A hybrid is not whole; its `species` are the first one's.
     """
     kind, style, u = sample_scenes(count, generator)
     parts = kind[:, None].repeat(1, len(PARTS))
     person, coat = SPECIES.index("person"), PARTS.index("coat")
-    coats = torch.randint(person, (count,), generator=generator)
-    foreign = (torch.rand(count, generator=generator) < FOREIGN_COAT) & (kind != person)
-    parts[:, coat] = torch.where(foreign, coats, parts[:, coat])
-    chimera = torch.rand(count, generator=generator) < CHIMERAS
+
+    def chance(share: float) -> Tensor:
+        return torch.rand(count, generator=generator) < share
+
+    def another() -> Tensor:
+        """An animal that is not of the row's own species, where that is an animal."""
+        return (kind + 1 + torch.randint(person - 1, (count,), generator=generator)) % person
+
+    animal = kind != person
+    parts[:, coat] = torch.where(chance(FOREIGN_COAT) & animal, another(), parts[:, coat])
+    chimera = chance(CHIMERAS)
     mixed = torch.randint(person, parts.shape, generator=generator)
     parts = torch.where(chimera[:, None], mixed, parts)
+    near = chance(NEAR_MISSES) & animal & ~chimera
+    foreign = torch.randint(len(PARTS) - 1, (count,), generator=generator)  # any part but the coat
+    foreign = torch.where(near, foreign, -1)
+    at_foreign = torch.arange(len(PARTS)) == foreign[:, None]
+    parts = torch.where(at_foreign, another()[:, None], parts)
 
     for name, manner in UNSEEN:
         hidden = (kind == SPECIES.index(name)) & (style == STYLES.index(manner)) & ~chimera
@@ -60,13 +95,9 @@ def shifted_scenes(count: int, generator: torch.Generator, resolution: int, hybr
     dark = (u[:, fur] < 0.25) & (u[:, value] < 0.35)
     u[:, value] = torch.where(dark, 1 - u[:, value], u[:, value])
 
-    hybrid = torch.zeros(count, dtype=torch.bool)
-    second = torch.full((count,), -1)
-    if hybrids:
-        hybrid = (torch.rand(count, generator=generator) < hybrids) & ~chimera & (kind != person)
-        turn = 1 + torch.randint(person - 1, (count,), generator=generator)
-        second = torch.where(hybrid, (kind + turn) % person, -1)
-        share = _hybrid_masks(count, resolution, generator)
+    hybrid = chance(hybrids) & ~chimera & ~near & animal
+    second = torch.where(hybrid, another(), -1)
+    share = _hybrid_masks(count, resolution, generator)
     counterparts = torch.where(hybrid[:, None], second[:, None], parts)
 
     images = []
@@ -78,7 +109,8 @@ def shifted_scenes(count: int, generator: torch.Generator, resolution: int, hybr
             mixed = block + share[part] * (other.float() - block)
             block = (mixed + 0.5).to(torch.uint8)  # equal to the block where there is no hybrid
         images.append(block)
-    return torch.cat(images), parts, ~chimera & ~hybrid, style, u, second
+    species = torch.where(chimera, -1, kind)
+    return ShiftedScenes(torch.cat(images), parts, style, u, species, second, foreign)
 
 
 def _hybrid_masks(count: int, resolution: int, generator: torch.Generator) -> torch.Tensor:
@@ -112,9 +144,9 @@ def recolour(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """
     n, _, resolution, _ = images.shape
     angle = 2 * math.pi * torch.rand(n, generator=generator)
-    angle = angle * (torch.rand(n, generator=generator) < 0.4)
+    angle = angle * (torch.rand(n, generator=generator) < 0.2)
     images = torch.einsum("nij,njhw->nihw", hue_rotation(angle), images)
-    grey = (torch.rand(n, 1, 1, 1, generator=generator) < 0.2).float()
+    grey = (torch.rand(n, 1, 1, 1, generator=generator) < 0.1).float()
     images = images + grey * (images.mean(dim=1, keepdim=True) - images)
     clouds = torch.stack([blobs(n, resolution, generator, cells) for cells in (3, 5, 8)])
     size = torch.randint(3, (n,), generator=generator)
