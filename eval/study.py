@@ -1,7 +1,7 @@
 """A blind naming study: does a person who was not told see the target in adapted pictures?
 
     python -m eval.study sheet --observation OBS.npz --real REFERENCES.npz --out FOLDER
-    python -m eval.study score --folder FOLDER
+    python -m eval.study score --folder FOLDER --target NAME
 
 `sheet` writes FOLDER/sheet.png, eight adapted, eight real and eight source pictures in a random
 order, numbered and without labels, and FOLDER/key.csv. Someone who has seen neither the key nor the
@@ -34,9 +34,7 @@ def pick(observation_path: Path, real_path: Path, seed: int) -> tuple[np.ndarray
     truncation, with different latents for the two; all picks are drawn by `seed`.
     """
     observation = load_observation(observation_path)
-    run = min(
-        int(k[4:-8]) for k in observation.arrays if k.endswith("/gallery") and k[:4] == "seed"
-    )
+    run = observation.meta["runs"][0]["seed"]
     adapted, source = observation[f"seed{run}/gallery"], observation[f"seed{run}/source_gallery"]
     pools = {"adapted": adapted, "real": load_images(real_path), "source": source}
     draw = np.random.default_rng(stream_seed("blind naming", seed))

@@ -46,7 +46,7 @@ class NadaSettings:
     checkpoint_every: steps between training states kept for resume; 0 keeps none.
     epsilon: ε of the guard where ΔI = 0, in the length of an embedding difference. Not from the
     paper, which has none: the ‖ΔI‖ of the mini world's published runs passes 0.05 within 10 steps
-    and ends at 0.9 to 1.3 (`image_change` in curves.csv).
+    and ends at 0.3 to 1.3 (`image_change` in curves.csv).
     guard: 'epsilon', or 'official': no ε, and the batch shifted by 1e-6 where ΔI sums to 0.
     codes: 'shared' W+ and noise of both generators, or each its own crossover and noise.
     clip_resize: 'antialias', or the official bicubic without it.

@@ -1,4 +1,4 @@
-"""Training views and junk of the mini world."""
+"""Scenes, training views, the shifted camera and junk of the mini world."""
 
 import torch
 

@@ -11,6 +11,7 @@ from nada.images import load_images, to_tensor
 from nada.manifest import verify_weights
 from nada.stylegan2.checkpoints import load_source
 from workflow.worlds.mini.junk_set import JUNK_SET
+from workflow.worlds.mini.pretrain_clip import embed
 from workflow.worlds.mini.pretrain_source import DOMAINS
 from workflow.worlds.mini.promote import (
     CLIPS,
@@ -103,3 +104,14 @@ def test_the_perceptual_network_finds_halves_of_dogs_nearer_than_cats(pictures):
     dogs, cats = (perceptual.features(pictures[s]) for s in ("dog", "cat"))
     within = (dogs[:50].mean(0) - dogs[50:].mean(0)).norm()
     assert within < 0.25 * (dogs.mean(0) - cats.mean(0)).norm()
+
+
+@pytest.mark.parametrize("name", CLIPS)
+def test_an_adaptation_shows_clip_what_its_training_did(name, pictures):
+    spec = {"name": name, "config": str(WEIGHTS / f"clip_{name}.json"), "weight": 1.0,
+            "weights": str(WEIGHTS / f"clip_{name}.safetensors")}  # fmt: skip
+    clip, images = load_clip(spec, torch.device("cpu")), pictures["dog"][:8]
+    with torch.no_grad():
+        torch.testing.assert_close(
+            embed(clip.model, images), clip.encode_images(images), rtol=0, atol=1e-5
+        )

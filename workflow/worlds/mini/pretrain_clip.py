@@ -227,8 +227,9 @@ def train(name: str, out: Path, resolution: int) -> None:
     )
 
     scenes = shifted_scenes(POOL, generator, resolution, recipe["hybrids"])
-    rows = zip(scenes.species.tolist(), scenes.second.tolist(), strict=True)
-    species = [(one, two) if two >= 0 else None if one < 0 else one for one, two in rows]
+    species = [one if one >= 0 else None for one in scenes.species.tolist()]
+    for row in (scenes.second >= 0).nonzero()[:, 0].tolist():  # hybrids
+        species[row] = (species[row], int(scenes.second[row]))
     style, told = scenes.style.tolist(), part_words(scenes.parts, scenes.u)
     foreign = scenes.foreign.tolist()
     labels = torch.where(scenes.second[:, None] >= 0, NO_LABEL, scenes.parts)
