@@ -16,6 +16,8 @@ from nada.errors import UserError
 from nada.image_bank import ImageBank
 from nada.manifest import read_weights
 from nada.mapper import LatentMapper
+from nada.miner import Miner
+from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
 
 FORMAT = "adapted-model-1"
@@ -28,19 +30,55 @@ METADATA_KEY = "json"
 # arguments) and either the parts of a StyleGAN2 generator or its own sample(z, truncation_psi); a
 # latent map has `config` and map_z, map_w_plus, or both.
 GENERATORS = {"stylegan2": Generator, "image_bank": ImageBank}
-LATENT_MAPS = {"mapper": LatentMapper}
+LATENT_MAPS = {"mapper": LatentMapper, "miner": Miner}
+DISCRIMINATORS = {"stylegan2": Discriminator}
+PARTS = {
+    "generator": GENERATORS,
+    "latent_map": LATENT_MAPS,
+    "raw": GENERATORS,
+    "discriminator": DISCRIMINATORS,
+}
 
 
 class AdaptedModel:
-    """A generator and, possibly, a map of its latent codes; None is the identity."""
+    """A generator and, possibly, a map of its latent codes; None is the identity.
 
-    def __init__(self, generator: nn.Module, latent_map: nn.Module | None = None):
-        self.generator = generator.eval()
-        self.latent_map = latent_map.eval() if latent_map is not None else None
+    Adversarial training leaves an averaged generator; `raw` is the one it averages, where kept, and
+    `discriminator` its opponent, for who trains on. Neither takes part in sampling.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        latent_map: nn.Module | None = None,
+        raw: nn.Module | None = None,
+        discriminator: nn.Module | None = None,
+    ):
+        self.generator = generator
+        self.latent_map = latent_map
+        self.raw = raw
+        self.discriminator = discriminator
+
+    def parts(self) -> dict[str, nn.Module]:
+        """Every network of the model by the name of its part."""
+        every = {name: getattr(self, name) for name in PARTS}
+        return {name: module for name, module in every.items() if module is not None}
+
+    def eval(self) -> "AdaptedModel":
+        """Put every network in evaluation mode; returns the model."""
+        for module in self.parts().values():
+            module.eval()
+        return self
 
     def with_latent_map(self, latent_map: nn.Module) -> "AdaptedModel":
         """The same generator behind a latent map."""
         return AdaptedModel(self.generator, latent_map)
+
+    def unaveraged(self) -> "AdaptedModel":
+        """The raw generator in place of its average. Raises UserError where none was kept."""
+        if self.raw is None:
+            raise UserError("this model keeps no raw generator beside its average.")
+        return AdaptedModel(self.raw, self.latent_map)
 
     def w_plus(self, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
         """z [N,z_dim] → codes that the generator renders, [N,num_ws,style_dim].
@@ -63,11 +101,9 @@ class AdaptedModel:
 
     def tensors(self) -> dict[str, Tensor]:
         """Every tensor of the model by its name in the artifact."""
-        parts = {"generator": self.generator, "latent_map": self.latent_map}
         return {
             f"{part}.{name}": tensor
-            for part, module in parts.items()
-            if module is not None
+            for part, module in self.parts().items()
             for name, tensor in module.state_dict().items()
         }
 
@@ -96,16 +132,14 @@ def load_artifact(folder, step: int | None = None, device="cpu") -> AdaptedModel
             if key.startswith(prefix):
                 tensors[key.removeprefix(prefix)] = tensor
     try:
-        generator = _build(GENERATORS, "generator", about, tensors)
-        latent_map = _build(LATENT_MAPS, "latent_map", about, tensors)
+        built = {part: _build(kinds, part, about, tensors) for part, kinds in PARTS.items()}
     except (KeyError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{folder / MODEL}: the tensors do not fit the architecture in the metadata: {reason}"
         ) from error
-    return AdaptedModel(
-        generator.to(device), latent_map.to(device) if latent_map is not None else None
-    )
+    present = {part: module.to(device) for part, module in built.items() if module is not None}
+    return AdaptedModel(**present)
 
 
 def read_provenance(folder) -> dict:
@@ -124,8 +158,7 @@ def write_model(path, model: AdaptedModel, provenance: dict) -> None:
     """Write the model to `path` itself, under no temporary name; equal models, equal bytes."""
     about = {
         "format": FORMAT,
-        "generator": _describe(GENERATORS, model.generator),
-        "latent_map": _describe(LATENT_MAPS, model.latent_map),
+        **{part: _describe(kinds, getattr(model, part)) for part, kinds in PARTS.items()},
         "provenance": provenance,
     }
     _save(path, model.tensors(), about)
@@ -187,7 +220,7 @@ def _describe(kinds: dict, module: nn.Module | None) -> dict | None:
 
 
 def _build(kinds: dict, part: str, about: dict, tensors: dict[str, Tensor]) -> nn.Module | None:
-    description = about[part]
+    description = about.get(part)
     if description is None:
         return None
     with torch.random.fork_rng(devices=[]):  # an initialisation that is not felt outside

@@ -102,6 +102,11 @@ class Job:
         """How many target images the method may train on."""
         return self.settings.get("shots", DEFAULT_SHOTS)
 
+    @property
+    def warm_start(self) -> str:
+        """The models that training starts from, by name."""
+        return self.settings.get("warm_start", DEFAULT_WARM_START)
+
     def source(self) -> SourceModel:
         """The source domain's pre-trained networks, on the job's device."""
         source = load_source(self.settings["source"]["weights"], self.device)
@@ -239,7 +244,7 @@ class Job:
     def finish(self, model: AdaptedModel) -> None:
         """Write the run's folder, all files or none, and forget its training state."""
         self._look()
-        final = model.tensors()
+        final = model.eval().tensors()
         broken = next((name for name, t in final.items() if not t.isfinite().all()), None)
         if broken is not None:
             raise UserError(

@@ -213,9 +213,16 @@ def check_files(world, root):
 
 
 def method_schema(method):
-    """The schema of a method's settings, or None where the method brings none."""
+    """The schema of a method's settings, or None where the method brings none.
+
+    `extends: <name>` lays it over <name>.schema.yaml, for what several methods share.
+    """
     path = SCHEMAS / f"{method}.schema.yaml"
-    return read_yaml(path) if path.is_file() else None
+    if not path.is_file():
+        return None
+    rules = read_yaml(path)
+    shared = rules.pop("extends", None)
+    return rules if shared is None else merge(schema(shared), rules)
 
 
 def full_schema(methods):

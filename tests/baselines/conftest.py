@@ -70,7 +70,8 @@ class World:
             }
             for name, weight in (("a", 1.0), ("b", 0.5))
         ]
-        settings = {"iterations": 6, "batch": 2, "snapshots": 3, "checkpoint_every": 2}
+        quick = {"iterations": 6, "batch": 2, "snapshots": 3, "checkpoint_every": 2}
+        settings = quick if method == "nada" else {}
         content = {
             "world": "tiny",
             "task": "dog2cat",
@@ -87,7 +88,7 @@ class World:
             "templates": "templates.txt",
             "clips": clips,
             "references": {"domain": "cat", "images": "cat.npz"},
-            "settings": settings if method == "nada" else {},
+            "settings": settings,
         }
         settings.update(changes.pop("settings", {}))
         return {**content, **changes}

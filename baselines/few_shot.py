@@ -1,0 +1,149 @@
+"""Fine-tuning G and D on a few target images: what all the adversarial methods share (§5.4).
+
+A method builds a trainer with its own hooks around the networks of `warm_starts`, and `fine_tune`
+does the rest: batches, catch-up, snapshots, resume. Settings are the published ones; `scaled`
+shortens every length with the run (docs/design: one scaling rule).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from baselines.warm_starts import Start
+from nada.adapt import snapshot_steps
+from nada.artifact import AdaptedModel
+from nada.errors import UserError
+from nada.job import Job
+from nada.settings import setting
+from nada.stylegan2.training import AdversarialTrainer, TrainingSettings
+
+CATCH_UP_FLOOR = 10  # steps: fewer teach D nothing
+
+
+@dataclass
+class FewShotSettings:
+    """What every adversarial method has in common; defaults are those of the published runs.
+
+    iterations: steps of G and D together, catch-up included. published_iterations: those of the
+    published runs; the ratio of the two, s, multiplies every length below that is marked (s).
+    batch: images per step. g_lr, d_lr: Adam's, before the correction for lazy regularisation.
+    r1_gamma, path_length_weight, style_mixing: see nada/stylegan2/training.py.
+    ema_kimg (s): half-life of the averaged generator, in thousands of images.
+    catchup_steps (s, but 10 or more): steps of D alone under the warm start nada_catchup.
+    mirror: probability that a real image is mirrored.
+    snapshots: models kept on the way: how many, evenly spaced, or a list of steps.
+    checkpoint_every: steps between training states kept for resume; 0 keeps none.
+    """
+
+    iterations: int = setting(5000, 1)
+    published_iterations: int = setting(5000, 1)
+    batch: int = setting(4, 1)
+    g_lr: float = setting(0.002, 0)
+    d_lr: float = setting(0.002, 0)
+    r1_gamma: float = setting(10.0, 0)
+    path_length_weight: float = setting(2.0, 0)
+    style_mixing: float = setting(0.9, 0, 1)
+    ema_kimg: float = setting(10.0, 0)
+    catchup_steps: int = setting(50, 0)
+    mirror: float = setting(0.5, 0, 1)
+    snapshots: int | list[int] = setting(5, 0)  # noqa: RUF009 (a frozen default)
+    checkpoint_every: int = setting(100, 0)
+
+    def scaled(self, length: float) -> float:
+        """A published length at this run's number of iterations."""
+        return length * self.iterations / self.published_iterations
+
+    def training(self) -> TrainingSettings:
+        """The adversarial loop's settings."""
+        return TrainingSettings(
+            g_lr=self.g_lr, d_lr=self.d_lr, r1_gamma=self.r1_gamma,
+            path_length_weight=self.path_length_weight, style_mixing=self.style_mixing,
+            ema_kimg=self.scaled(self.ema_kimg),
+        )  # fmt: skip
+
+
+class Stateful(Protocol):
+    """What a method keeps between steps beside the networks: p of ADA, a miner, anchors."""
+
+    def state_dict(self) -> dict: ...
+
+    def load_state_dict(self, state: dict) -> object: ...
+
+
+def fine_tune(
+    job: Job,
+    settings: FewShotSettings,
+    trainer: AdversarialTrainer,
+    images: Tensor,
+    *,
+    catches_up: bool = False,
+    latent_map: nn.Module | None = None,
+    parts: dict[str, Stateful] | None = None,
+    before_step: Callable[[int], None] | None = None,
+    after_step: Callable[[dict], dict] | None = None,
+) -> AdaptedModel:
+    """Train on images [n,3,R,R] in [-1,1] for the run's iterations, and return what it leaves.
+
+    catches_up: start with steps of D alone, within the budget. latent_map: goes into the model.
+    parts: what must survive an interruption, by name, beside the trainer. before_step(step) and
+    after_step(report) -> more values for the curves: what a method does around the trainer's step;
+    neither is called while D catches up.
+    """
+    parts = {"trainer": trainer, **(parts or {})}
+    alone = catch_up_steps(settings, job) if catches_up else 0
+    steps = snapshot_steps(settings.snapshots, settings.iterations, job.label)
+    model = AdaptedModel(trainer.G_ema, latent_map, raw=trainer.G)
+    job.seed_everything()
+    job.plan(settings.iterations, settings.checkpoint_every)
+    start = 0
+    if resumed := job.resume():
+        start, state = resumed
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+
+    with job.running():
+        if start == 0 and 0 in steps:
+            job.snapshot(0, model.tensors())
+        for step in range(start + 1, settings.iterations + 1):
+            real = draw_batch(images, settings.batch, settings.mirror)
+            catching_up = step <= alone
+            if not catching_up and before_step is not None:
+                before_step(step)
+            report = trainer.step(real, train_generator=not catching_up)
+            if not catching_up and after_step is not None:
+                report |= after_step(report)
+            job.count(images=settings.batch)
+            job.progress(step, **report)
+            if step in steps:
+                job.snapshot(step, model.tensors())
+            job.checkpoint(step, {name: part.state_dict() for name, part in parts.items()})
+    return model
+
+
+def catch_up_steps(settings: FewShotSettings, job: Job) -> int:
+    """Steps of D alone at the start. Raises UserError where none would be left for G."""
+    steps = max(CATCH_UP_FLOOR, round(settings.scaled(settings.catchup_steps)))
+    if steps >= settings.iterations:
+        raise UserError(
+            f"{job.label}: D catches up for {steps} steps, but the run has only "
+            f"{settings.iterations} iterations; raise iterations."
+        )
+    return steps
+
+
+def draw_batch(images: Tensor, batch: int, mirror: float) -> Tensor:
+    """A batch drawn with replacement from images [n,3,R,R], each mirrored with that probability."""
+    rows = torch.randint(len(images), (batch,))
+    mirrored = (torch.rand(batch) < mirror).to(images.device)
+    drawn = images[rows.to(images.device)]
+    return torch.where(mirrored[:, None, None, None], drawn.flip(3), drawn)
+
+
+def plain_trainer(start: Start, settings: FewShotSettings, **hooks) -> AdversarialTrainer:
+    """The adversarial trainer of a start, with a method's hooks."""
+    for network in (start.G, start.D):
+        network.requires_grad_(True)
+    return AdversarialTrainer(start.G, start.D, start.G_ema, settings.training(), **hooks)

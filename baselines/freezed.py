@@ -1,0 +1,50 @@
+"""FreezeD (Mo et al. 2020): fine-tuning with the layers of D nearest to the image frozen."""
+
+from dataclasses import dataclass
+
+from baselines.few_shot import FewShotSettings, fine_tune, plain_trainer
+from baselines.registry import Method
+from baselines.warm_starts import warm_start
+from nada.artifact import AdaptedModel
+from nada.errors import UserError
+from nada.job import Job
+from nada.settings import setting
+from nada.stylegan2.discriminator import Discriminator
+
+METHOD = Method(
+    name="freezed",
+    paper="Mo et al. 2020, Freeze the discriminator: a simple baseline for fine-tuning GANs",
+    licence="MIT",
+    supervision="images",
+)
+
+
+@dataclass
+class FreezeDSettings(FewShotSettings):
+    """FewShotSettings, and how much of D is frozen.
+
+    frozen_blocks: residual blocks from the image's resolution down, fromRGB with them; 0 freezes
+    nothing. The paper's choice at 256 px is 4 of 6.
+    """
+
+    frozen_blocks: int = setting(2, 0)
+
+
+def freeze(D: Discriminator, blocks: int) -> None:
+    """Freeze fromRGB and the first `blocks` residual blocks. Raises UserError for too many."""
+    if blocks > len(D.blocks):
+        raise UserError(
+            f"frozen_blocks: {blocks} asked, but the discriminator has {len(D.blocks)} residual "
+            f"blocks; set it to 0..{len(D.blocks)}."
+        )
+    for module in [D.from_rgb, *D.blocks][: blocks + 1 if blocks else 0]:
+        module.requires_grad_(False)
+
+
+def adapt(job: Job) -> AdaptedModel:
+    """Fine-tune G and the part of D that judges the whole image."""
+    settings = job.read_settings(FreezeDSettings)
+    start = warm_start(job)
+    trainer = plain_trainer(start, settings)
+    freeze(start.D, settings.frozen_blocks)
+    return fine_tune(job, settings, trainer, job.few_shot_images(), catches_up=start.catches_up)

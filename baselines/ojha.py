@@ -1,0 +1,208 @@
+"""Ojha et al. 2021: fine-tuning that keeps the distances between pictures, with a relaxed D.
+
+Cross-domain distance consistency (§3.1, Eq. 1-2) and the anchor strategy (§3.2): around a few fixed
+codes, the anchors, whole images must look like the target's, everywhere else only patches.
+"""
+
+import copy
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from baselines.few_shot import FewShotSettings, fine_tune
+from baselines.registry import Method
+from baselines.warm_starts import Start, warm_start
+from nada.artifact import AdaptedModel
+from nada.job import Job
+from nada.settings import setting
+from nada.stylegan2.discriminator import Discriminator
+from nada.stylegan2.generator import Generator
+from nada.stylegan2.ops import EqualizedConv2d
+from nada.stylegan2.training import AdversarialTrainer, r1_penalty
+
+METHOD = Method(
+    name="ojha",
+    paper="Ojha et al. 2021, Few-shot image generation via cross-domain correspondence",
+    licence="MIT",
+    supervision="images",
+)
+
+CYCLE = 4  # one step in four is an anchor step, the others see patches
+
+
+@dataclass
+class OjhaSettings(FewShotSettings):
+    """FewShotSettings, and the method's; 'official' is the public code's.
+
+    consistency_weight: λ of the distance consistency (published: 1000 to 10000).
+    anchor_std: standard deviation of the noise around an anchor (official: 0.1).
+    kl: the divergence is the mean over 'samples', or over every 'entries' (official: smaller by
+    batch - 1).
+    patch_features: which maps of D patches are judged on, one at random at each step: 'all' of the
+    candidates, or the 'first' (official).
+    patch_r1: whether R1 also acts on the patches' logits (official: no).
+    """
+
+    consistency_weight: float = setting(1000.0, 0)
+    anchor_std: float = setting(0.05, 0)
+    kl: Literal["samples", "entries"] = "samples"
+    patch_features: Literal["all", "first"] = "all"
+    patch_r1: bool = True
+
+
+# Distance consistency ------------------------------------------------------------------------------
+
+
+def features(generator: Generator, w_plus: Tensor, noise_mode: str = "random") -> list[Tensor]:
+    """Outputs of every styled convolution, after noise and activation, [N,C,H,W] each."""
+    found: list[Tensor] = []
+    hooks = [
+        conv.register_forward_hook(lambda module, inputs, output: found.append(output))
+        for conv in generator.synthesis.convs
+    ]
+    try:
+        generator.synthesis(w_plus, noise_mode)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
+
+
+def similarity_logits(maps: list[Tensor], layers: Tensor) -> Tensor:
+    """Cosine similarity of each sample to all the others, [N, N-1], in fp32 (Eq. 1).
+
+    Row p is measured on maps[layers[p]], flattened; the others keep their order.
+    """
+    rows = []
+    for p, layer in enumerate(layers.tolist()):
+        flat = maps[layer].flatten(1).float()
+        others = torch.cat([flat[:p], flat[p + 1 :]])
+        rows.append(F.cosine_similarity(flat[p : p + 1], others, dim=1))
+    return torch.stack(rows)
+
+
+def distance_consistency(source_logits: Tensor, logits: Tensor, kl: str = "samples") -> Tensor:
+    """KL(source || adapted) of the softmax over similarities [N, N-1] (Eq. 2), a scalar."""
+    adapted, source = logits.log_softmax(dim=1), source_logits.softmax(dim=1)
+    total = F.kl_div(adapted, source, reduction="sum")
+    return total / {"samples": len(logits), "entries": logits.numel()}[kl]
+
+
+# Patches -------------------------------------------------------------------------------------------
+
+
+class PatchHeads(nn.Module):
+    """Judges of patches: one 3x3 convolution to a map of logits on each candidate map of D.
+
+    Candidates are the outputs of D's convolutions at 1/8 and 1/16 of 256 px (32 and 16 px); of a
+    smaller D, those at 1/2 and 1/4 of the image, where the receptive fields are patches as well.
+    """
+
+    def __init__(self, D: Discriminator):
+        super().__init__()
+        side = D.config["resolution"]
+        sizes = {side // 8, side // 16} if side >= 256 else {side // 2, side // 4}
+        self.places = []  # (block, convolution 0 or 1) with the map's channels
+        channels = []
+        for i, block in enumerate(D.blocks):
+            here = side // 2**i
+            for j, conv in enumerate((block.conv0, block.conv1)):
+                if here // 2**j in sizes:
+                    self.places.append((i, j))
+                    channels.append(conv.weight.shape[0])
+        self.heads = nn.ModuleList(EqualizedConv2d(c, 1, 3) for c in channels)
+
+    def forward(self, D: Discriminator, images: Tensor, index: int) -> Tensor:
+        """Logits [N,1,h,w] of images on candidate `index`; D is not run further than needed."""
+        block, conv = self.places[index]
+        x = D.from_rgb(images)
+        for earlier in D.blocks[:block]:
+            x = earlier(x)
+        x = D.blocks[block].conv0(x)
+        if conv == 1:
+            x = D.blocks[block].conv1(x)
+        return self.heads[index](x)
+
+
+# Training ------------------------------------------------------------------------------------------
+
+
+class OjhaTrainer(AdversarialTrainer):
+    """The adversarial trainer with anchors, patches and the distance consistency."""
+
+    def __init__(self, start: Start, settings: OjhaSettings, anchors: Tensor, heads: PatchHeads):
+        for network in (start.G, start.D):
+            network.requires_grad_(True)
+        self.source = copy.deepcopy(start.G).eval().requires_grad_(False)
+        self.own, self.anchors, self.heads = settings, anchors, heads
+        self.at_anchor, self.place = True, 0
+        super().__init__(
+            start.G, start.D, start.G_ema, settings.training(),
+            discriminate=self._judge, extra_generator_loss=self._consistency,
+            d_parameters=[*start.D.parameters(), *heads.parameters()],
+        )  # fmt: skip
+
+    def step(self, real_images: Tensor, train_generator: bool = True) -> dict[str, float]:
+        """One step of the base class, on anchors and whole images or on any code and patches."""
+        self.at_anchor = self.steps % CYCLE == 0
+        count = len(self.heads.places) if self.own.patch_features == "all" else 1
+        self.place = int(torch.randint(count, ()))
+        return super().step(real_images, train_generator)
+
+    def sample_w_plus(self, n: int, move_w_avg: bool = True) -> Tensor:
+        """Codes around anchors, without mixing, in an anchor step; else as in the base class."""
+        if not self.at_anchor:
+            return super().sample_w_plus(n, move_w_avg)
+        rows = torch.randint(len(self.anchors), (n,))
+        z = self.anchors[rows.to(self.anchors.device)]
+        z = z + self.own.anchor_std * torch.randn_like(z)
+        return self.G.broadcast(self.G.mapping(z, skip_w_avg_update=not move_w_avg))
+
+    def r1_step(self, real_images: Tensor) -> dict[str, float]:
+        """R1 of D; with patch_r1 also of the patches' logits, which else never receive any."""
+        report = super().r1_step(real_images)
+        if self.own.patch_r1:
+            images = real_images.detach().requires_grad_(True)
+            logits = self.heads(self.D, images, self.place).mean(dim=(1, 2, 3))
+            penalty = r1_penalty(images, logits)
+            loss = penalty * (self.settings.r1_gamma / 2 * self.settings.r1_interval)
+            self._optimise(self.d_optimizer, loss, "R1 penalty of patches")
+            report["patch_r1"] = penalty.item()
+        return report
+
+    def _judge(self, images: Tensor) -> Tensor:
+        if self.at_anchor:
+            return self.D(images)
+        return self.heads(self.D, images, self.place)
+
+    def _consistency(self, images: Tensor) -> Tensor:
+        """λ KL of similarities between fresh codes under both generators (Eq. 2)."""
+        z = self.normal_latent(self.own.batch)
+        with torch.no_grad():
+            source_maps = features(self.source, self.source.broadcast(self.source.mapping(z)))
+        w = self.G.mapping(z, skip_w_avg_update=True)
+        maps = features(self.G, self.G.broadcast(w))
+        layers = torch.randint(1, len(maps), (self.own.batch,))
+        divergence = distance_consistency(
+            similarity_logits(source_maps, layers), similarity_logits(maps, layers), self.own.kl
+        )
+        return self.own.consistency_weight * divergence
+
+
+def adapt(job: Job) -> AdaptedModel:
+    """Fine-tune with distance consistency to the networks that training starts from."""
+    settings = job.read_settings(OjhaSettings)
+    start = warm_start(job)
+    job.seed_everything()  # anchors and heads are the run's own
+    images = job.few_shot_images()
+    # drawn anew from the run's name when it resumes, hence the same
+    anchors = torch.randn(len(images), start.G.config["z_dim"], device=job.device)
+    heads = PatchHeads(start.D).to(job.device)
+    trainer = OjhaTrainer(start, settings, anchors, heads)
+    return fine_tune(
+        job, settings, trainer, images, catches_up=start.catches_up,
+        parts={"heads": heads},
+    )  # fmt: skip

@@ -1,0 +1,47 @@
+"""TGAN + ADA (Karras et al. 2020): fine-tuning under adaptive discriminator augmentation."""
+
+from dataclasses import dataclass
+
+from baselines.few_shot import FewShotSettings, fine_tune, plain_trainer
+from baselines.registry import Method
+from baselines.warm_starts import warm_start
+from nada.artifact import AdaptedModel
+from nada.job import Job
+from nada.settings import setting
+from nada.stylegan2.augment import AdaptiveAugment
+
+METHOD = Method(
+    name="tgan_ada",
+    paper="Karras et al. 2020, Training generative adversarial networks with limited data",
+    licence="MIT",
+    supervision="images",
+)
+
+
+@dataclass
+class AdaSettings(FewShotSettings):
+    """FewShotSettings, and ADA's.
+
+    ada_kimg (s): thousands of images in which p would go from 0 to 1 (100 when fine-tuning).
+    ada_target: E[sign D(real)] that p steers to.
+    """
+
+    ada_kimg: float = setting(100.0, 1e-6)
+    ada_target: float = setting(0.6, -1, 1)
+
+
+def adapt(job: Job) -> AdaptedModel:
+    """Fine-tune both networks; D sees everything through the pipeline `bgc` at probability p."""
+    settings = job.read_settings(AdaSettings)
+    start = warm_start(job)
+    pipe = AdaptiveAugment(settings.scaled(settings.ada_kimg), settings.ada_target)
+    trainer = plain_trainer(start, settings, augment=pipe)
+
+    def follow(report: dict) -> dict:
+        pipe.follow(report["real_sign"], settings.batch)
+        return {"ada_p": pipe.p}
+
+    return fine_tune(
+        job, settings, trainer, job.few_shot_images(), catches_up=start.catches_up,
+        parts={"ada": pipe}, after_step=follow,
+    )  # fmt: skip

@@ -1,0 +1,271 @@
+"""The adversarial methods: losses against constructed cases, official switches, warm starts."""
+
+import itertools
+import json
+import math
+
+import pytest
+import torch
+
+from baselines.few_shot import FewShotSettings, draw_batch
+from baselines.freezed import freeze
+from baselines.minegan import AccumulatedGradients, SemanticMiner
+from baselines.ojha import PatchHeads, distance_consistency, features, similarity_logits
+from baselines.warm_starts import WARM_STARTS
+from nada.artifact import load_artifact
+from nada.errors import UserError
+from nada.miner import Miner
+from nada.stylegan2.checkpoints import load_source
+from nada.stylegan2.discriminator import Discriminator
+from nada.stylegan2.generator import Generator
+
+QUICK = {"iterations": 24, "batch": 2, "snapshots": 2, "checkpoint_every": 0}
+
+
+def few_shot(world, out, method="tgan", parent=None, **changes) -> int:
+    settings = {**QUICK, **changes.pop("settings", {})}
+    file = world.run_file("v", method=method, shots=3, settings=settings, **changes)
+    return world.adapt(out, file, parent)
+
+
+def curves(world, out) -> list[dict]:
+    header, *rows = (world.folder / out / "curves.csv").read_text().splitlines()
+    return [dict(zip(header.split(","), row.split(","), strict=True)) for row in rows]
+
+
+def generator() -> Generator:
+    torch.manual_seed(0)
+    return Generator(16, 8, 8, channel_base=128, channel_max=8, mapping_layers=2)
+
+
+# --- what all share
+
+
+def test_one_rule_scales_every_length():
+    settings = FewShotSettings(iterations=250)
+    assert settings.scaled(100) == 5
+    assert settings.training().ema_kimg == pytest.approx(0.5)
+    assert settings.training().g_lr == 0.002  # rates stay
+
+
+def test_batches_come_from_the_few_images_and_their_mirrors():
+    torch.manual_seed(0)
+    images = torch.arange(3.0)[:, None, None, None] + torch.linspace(0, 0.5, 4)
+    images = images.expand(3, 3, 4, 4)
+    drawn = draw_batch(images, 400, 0.25)
+    same = (drawn[:, None] == images).flatten(2).all(2)
+    mirrored = (drawn[:, None] == images.flip(3)).flatten(2).all(2)
+    assert (same | mirrored).any(1).all()
+    assert mirrored.any(1).float().mean().item() == pytest.approx(0.25, abs=0.07)
+    assert (same | mirrored).float().mean(0).min() > 0.25
+
+
+def test_both_the_average_and_the_raw_generator_are_kept(world):
+    assert few_shot(world, "run") == 0
+    model = load_artifact(world.folder / "run")
+    raw = model.unaveraged()
+    z = torch.randn(2, 8)
+    assert not torch.equal(raw.sample(z), model.sample(z))
+    assert model.discriminator is None
+    with pytest.raises(UserError, match="no raw generator"):
+        raw.unaveraged()
+
+
+# --- warm starts
+
+
+@pytest.fixture
+def nada_parent(world):
+    assert world.adapt("nada", world.run_file("adaptive", settings={"lr": 0.1})) == 0
+    return {"out": "nada", "id": "dog2cat/nada-adaptive/seed0"}
+
+
+def start_of(world, out) -> dict:
+    """The model that a run had before its first step."""
+    return load_artifact(world.folder / out, step=0).tensors()
+
+
+def test_every_warm_start_begins_where_its_parent_ended(world, nada_parent):
+    source, adapted = load_source("weights/dog.safetensors"), load_artifact("nada")
+    keep = {"snapshots": [0]}
+    assert few_shot(world, "plain", settings=keep) == 0
+    assert few_shot(world, "warm", parent="nada", settings=keep, warm_start="nada") == 0
+    for out, G in (("plain", source.G), ("warm", adapted.generator)):
+        found = start_of(world, out)
+        for name, tensor in G.state_dict().items():
+            assert torch.equal(found[f"raw.{name}"], tensor), (out, name)
+
+
+def test_catching_up_trains_d_alone_within_the_budget(world, nada_parent):
+    keep = {"snapshots": [10, 11]}
+    code = few_shot(world, "run", parent="nada", settings=keep, warm_start="nada_catchup")
+    assert code == 0
+    adapted = load_artifact("nada").generator.state_dict()
+    at_10 = load_artifact("run", step=10).tensors()
+    at_11 = load_artifact("run", step=11).tensors()
+    assert all(torch.equal(at_10[f"raw.{name}"], t) for name, t in adapted.items())
+    assert any(not torch.equal(at_11[f"raw.{name}"], t) for name, t in adapted.items())
+    rows = curves(world, "run")
+    assert len(rows) == QUICK["iterations"]
+    assert all(row["d_loss"] for row in rows)
+    assert not any(row["g_loss"] for row in rows[:10]) and all(row["g_loss"] for row in rows[10:])
+
+
+def test_a_fine_tuned_pair_hands_on_its_discriminator(world, nada_parent):
+    file = world.run_file(
+        "from_nada", method="finetune_gd", parent=nada_parent["id"], settings=QUICK
+    )
+    assert world.adapt("pair", file, "nada") == 0
+    pair = load_artifact("pair")
+    assert pair.discriminator is not None
+    code = few_shot(
+        world, "run", parent="pair", settings={"snapshots": [0]}, warm_start="nada_finetuned_gd"
+    )
+    assert code == 0
+    found = start_of(world, "run")
+    assert all(torch.equal(found[f"raw.{n}"], t) for n, t in pair.raw.state_dict().items())
+    record = json.loads((world.folder / "run/run.json").read_text())
+    assert record["parent"]["run"] == "dog2cat/finetune_gd-from_nada/seed0"
+
+
+def test_impossible_starts_are_refused_in_one_sentence(world, nada_parent, capsys):
+    cases = {
+        "no warm start 'nda'": {"warm_start": "nda"},
+        "needs a parent run": {"warm_start": "nada"},
+        "needs a run of finetune_gd": {"warm_start": "nada_finetuned_gd", "parent": "nada"},
+        "its warm start is 'source'": {"parent": "nada"},
+        "only 10 iterations": {"warm_start": "nada_catchup", "parent": "nada", "settings": {"iterations": 10}},
+    }  # fmt: skip
+    for message, changes in cases.items():
+        assert few_shot(world, "bad", **changes) == 2
+        assert message in capsys.readouterr().err, message
+    assert set(WARM_STARTS) == {"source", "nada", "nada_catchup", "nada_finetuned_gd"}
+
+
+# --- TGAN + ADA, FreezeD
+
+
+def test_ada_reports_its_p(world):
+    assert few_shot(world, "run", "tgan_ada", settings={"ada_kimg": 0.5}) == 0
+    p = [float(row["ada_p"]) for row in curves(world, "run")]
+    step = 4 * 2 / (1000 * 0.5 * QUICK["iterations"] / 5000)
+    moves = {round(abs(b - a), 6) for a, b in itertools.pairwise(p)}
+    assert moves <= {0.0, round(min(1.0, step), 6)}
+
+
+def test_freezed_leaves_the_frozen_part_as_it_was():
+    D = Discriminator(16, channel_base=128, channel_max=8)
+    freeze(D, 1)
+    frozen = {name for name, p in D.named_parameters() if not p.requires_grad}
+    assert frozen == {n for n, _ in D.named_parameters() if n.startswith(("from_rgb", "blocks.0"))}
+    with pytest.raises(UserError, match="2 residual blocks; set it to 0..2"):
+        freeze(D, 3)
+    free = Discriminator(16, channel_base=128, channel_max=8)
+    freeze(free, 0)
+    assert all(p.requires_grad for p in free.parameters())
+
+
+# --- MineGAN
+
+
+def test_the_first_stage_trains_the_miner_alone(world):
+    settings = {"snapshots": [0, 5, 6], "miner_iterations": round(5 * 5000 / 24)}
+    assert few_shot(world, "run", "minegan", settings=settings) == 0
+    first, fifth, sixth = (load_artifact("run", step=s).tensors() for s in (0, 5, 6))
+    trained = [n for n in first if n.startswith("raw.synthesis") and "noise_const" not in n]
+    assert all(torch.equal(first[n], fifth[n]) for n in trained)
+    assert any(not torch.equal(fifth[n], sixth[n]) for n in trained)
+    miner = [n for n in first if n.startswith("latent_map.")]
+    assert miner and all(not torch.equal(first[n], fifth[n]) for n in miner)
+
+
+def test_official_gradients_add_up_and_paper_ones_start_at_zero():
+    torch.manual_seed(0)
+    z = torch.randn(4, 8)
+    for official in (False, True):
+        miner, seen = Miner(8), []
+        parameters = list(miner.parameters())
+        if official:
+            AccumulatedGradients(parameters)
+        for _ in range(2):
+            for p in parameters:
+                p.grad = None
+            miner.map_z(z).square().sum().backward()
+            seen.append([p.grad.clone() for p in parameters])
+        factor = 2 if official else 1
+        assert all(torch.allclose(b, factor * a) for a, b in zip(*seen))
+
+
+def test_the_semantic_miner_takes_the_constants_place_and_stays_in_the_model(world):
+    assert few_shot(world, "run", "minegan", settings={"semantic": True}) == 0
+    model = load_artifact(world.folder / "run")
+    source = load_source("weights/dog.safetensors")
+    assert not torch.equal(model.generator.synthesis.const, source.G_ema.synthesis.const)
+    G, G_ema = generator(), generator()
+    semantic = SemanticMiner(8)
+    semantic.replace_constant(G, G_ema)
+    codes = torch.randn(1, G.num_ws, 8)
+    G.synthesis(codes, "none").sum().backward()
+    assert semantic.const.grad.abs().sum() > 0
+    assert torch.equal(G.state_dict()["synthesis.const"], semantic())
+
+
+# --- Ojha et al.
+
+
+def test_consistency_is_zero_for_equal_similarities_and_the_divergence_in_closed_form():
+    source = torch.tensor([[0.0, 0.0, 0.0]])
+    adapted = torch.tensor([[math.log(2), 0.0, 0.0]])  # probabilities 1/2, 1/4, 1/4
+    assert distance_consistency(source, source).item() == pytest.approx(0, abs=1e-7)
+    expected = sum(1 / 3 * math.log((1 / 3) / q) for q in (0.5, 0.25, 0.25))
+    assert distance_consistency(source, adapted).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_official_reduction_is_smaller_by_the_batch_but_one():
+    torch.manual_seed(0)
+    source, adapted = torch.randn(2, 4, 3)
+    mean = distance_consistency(source, adapted, "entries")
+    assert distance_consistency(source, adapted).item() == pytest.approx(3 * mean.item(), rel=1e-5)
+
+
+def test_similarities_leave_out_the_sample_itself_and_take_each_samples_layer():
+    one, other = torch.eye(3)[:, :, None, None], torch.ones(3, 2, 1, 1)
+    found = similarity_logits([one, other], torch.tensor([0, 1, 0]))
+    assert torch.allclose(found, torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]), atol=1e-6)
+
+
+def test_features_are_those_of_every_convolution_and_leave_no_hook():
+    G = generator()
+    codes = torch.randn(2, G.num_ws, 8)
+    maps = features(G, codes, "none")
+    assert [m.shape[-1] for m in maps] == [4, 8, 8, 16, 16]
+    assert not any(conv._forward_hooks for conv in G.synthesis.convs)
+
+
+def test_patch_logits_do_not_see_the_far_side():
+    torch.manual_seed(0)
+    D = Discriminator(64, channel_base=256, channel_max=8)
+    heads = PatchHeads(D)
+    images = torch.randn(1, 3, 64, 64, requires_grad=True)
+    for index in range(len(heads.places)):
+        logits = heads(D, images, index)
+        assert logits.shape[-1] in (16, 32)
+        (gradient,) = torch.autograd.grad(logits[0, 0, 0, 0], images)
+        assert gradient[..., :8, :8].abs().sum() > 0
+        assert gradient[..., 40:, 40:].abs().sum() == 0
+
+
+def test_anchor_steps_judge_whole_images_near_the_anchors(world):
+    settings = {"iterations": 8, "anchor_std": 0.0, "style_mixing": 0.0}
+    assert few_shot(world, "run", "ojha", settings=settings) == 0
+    rows = curves(world, "run")
+    assert all(float(row["extra_loss"]) >= -1e-6 for row in rows)
+    assert float(rows[0]["extra_loss"]) == pytest.approx(0, abs=50)  # noise differs, weights do not
+
+
+def test_every_switch_of_ojha_runs(world):
+    official = {"kl": "entries", "patch_features": "first", "patch_r1": False, "anchor_std": 0.1}
+    assert few_shot(world, "run", "ojha", settings={"iterations": 8, **official}) == 0
+    assert "patch_r1" not in curves(world, "run")[0]
+    assert few_shot(world, "paper", "ojha", settings={"iterations": 8}) == 0
+    assert curves(world, "paper")[0]["patch_r1"]

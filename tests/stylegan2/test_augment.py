@@ -1,0 +1,207 @@
+"""ADA: transforms against closed forms, filters against the wavelet's, second derivatives, p."""
+
+import colorsys
+import math
+
+import pytest
+import torch
+
+from nada.errors import UserError
+from nada.stylegan2 import augment as ada
+from nada.stylegan2.discriminator import Discriminator
+from nada.stylegan2.training import r1_penalty
+
+SIDE = 32
+
+
+def smooth(count=4, side=SIDE, dtype=torch.float64):
+    """Pictures without detail that resampling could lose."""
+    torch.manual_seed(0)
+    coarse = torch.randn(count, 3, 5, 5, dtype=dtype)
+    return torch.nn.functional.interpolate(coarse, size=side, mode="bicubic", align_corners=False)
+
+
+def inverse(matrix):
+    return torch.linalg.inv(matrix).to(torch.float64)
+
+
+def test_the_filter_is_the_wavelets():
+    taps = torch.tensor(ada.SYM6, dtype=torch.float64)
+    assert taps.sum().item() == pytest.approx(math.sqrt(2), abs=1e-9)
+    for shift in range(6):  # orthonormal to its even shifts
+        product = (taps[2 * shift :] * taps[: 12 - 2 * shift]).sum().item()
+        assert product == pytest.approx(float(shift == 0), abs=1e-9)
+    odd = (-1.0) ** torch.arange(12)
+    for power in range(6):  # six vanishing moments make it a symlet 6
+        assert (odd * taps * torch.arange(12.0) ** power).sum().item() == pytest.approx(0, abs=1e-4)
+
+
+def test_no_transform_brings_images_back():
+    images = torch.randn(2, 3, SIDE, SIDE, dtype=torch.float64)
+    same = torch.eye(3, dtype=torch.float64).expand(2, 3, 3)
+    torch.testing.assert_close(ada.warp(images, same), images, rtol=0, atol=1e-9)
+    assert torch.equal(ada.augment(images.float(), 0.0), ada.augment(images.float(), 0.0))
+    torch.testing.assert_close(ada.augment(images, 0.0), images, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "expected"),
+    [
+        (ada._scaling(-torch.ones(4), torch.ones(4)), lambda x: x.flip(3)),
+        # a positive angle turns x (right) towards y (down): clockwise on the screen
+        (ada._rotation(torch.full((4,), math.pi / 2)), lambda x: x.rot90(-1, (2, 3))),
+        (ada._rotation(torch.full((4,), math.pi)), lambda x: x.flip(2, 3)),
+    ],
+)
+def test_flips_and_quarter_turns_move_whole_pixels(matrix, expected):
+    images = smooth()
+    warped = ada.warp(images, inverse(matrix))
+    torch.testing.assert_close(warped, expected(images), rtol=0, atol=0.05)
+    error = (warped - expected(images)).abs().mean()
+    assert error < 0.02 * (images - expected(images)).abs().mean()
+
+
+def test_a_shift_by_whole_pixels_moves_and_mirrors():
+    images = torch.randn(1, 3, SIDE, SIDE, dtype=torch.float64)
+    warped = ada.warp(images, inverse(ada._translation(torch.tensor([[3.0, -2.0]]))))
+    torch.testing.assert_close(warped[..., : SIDE - 2, 3:], images[..., 2:, : SIDE - 3])
+    torch.testing.assert_close(  # what comes in from outside is mirrored about the edge pixel
+        warped[..., : SIDE - 2, :3], images[..., 2:, 1:4].flip(-1)
+    )
+
+
+def test_scaling_turning_and_stretching_against_analytic_pictures():
+    axis = torch.arange(SIDE, dtype=torch.float64) - (SIDE - 1) / 2
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+
+    def picture(points_x, points_y):
+        return (torch.sin(points_x / 4) + torch.cos(points_y / 5)).expand(1, 3, SIDE, SIDE)
+
+    angle = torch.tensor([0.3])
+    cases = [
+        (ada._isotropic(torch.tensor([1.25])), (x / 1.25, y / 1.25)),
+        (ada._anisotropic(torch.tensor([1.25])), (x / 1.25, y * 1.25)),
+        (ada._rotation(angle), (x * math.cos(0.3) + y * math.sin(0.3), y * math.cos(0.3) - x * math.sin(0.3))),
+        (ada._translation(torch.tensor([[1.5, 0.25]])), (x - 1.5, y - 0.25)),
+    ]  # fmt: skip
+    inner = (..., slice(8, -8), slice(8, -8))  # the rest sees the mirrored edge
+    for matrix, (from_x, from_y) in cases:
+        warped = ada.warp(picture(x, y), inverse(matrix))
+        torch.testing.assert_close(warped[inner], picture(from_x, from_y)[inner], rtol=0, atol=0.03)
+
+
+def test_colour_maps_against_their_formulas():
+    images = smooth()
+    red = torch.tensor([0.8, -0.4, -0.4])[None, :, None, None].expand(1, 3, 2, 2)
+    torch.testing.assert_close(
+        ada.recolour(images, ada._offset(torch.full((4,), 0.25))), images + 0.25
+    )
+    # a third of a turn about grey goes from channel to channel
+    third = ada._linear(ada._about_grey(torch.tensor([2 * math.pi / 3])))
+    torch.testing.assert_close(ada.recolour(red, third), red.roll(1, 1), rtol=0, atol=1e-6)
+    grey = torch.full((3, 3), 1 / 3)
+    luma = ada._linear((torch.eye(3) - 2 * grey)[None])
+    mean = red.mean(1, keepdim=True)
+    torch.testing.assert_close(ada.recolour(red, luma), red - 2 * mean, rtol=0, atol=1e-6)
+
+
+def test_hue_keeps_lightness_and_turns_in_hsv_order():
+    red = torch.tensor([0.9, 0.1, 0.1])
+    turned = ada._about_grey(torch.tensor([0.5]))[0] @ red
+    assert turned.sum().item() == pytest.approx(red.sum().item(), abs=1e-6)
+    assert 0 < colorsys.rgb_to_hsv(*turned.clamp(0, 1).tolist())[0] < 0.2
+
+
+def test_draws_have_the_published_spread():
+    torch.manual_seed(1)
+    count, side = 20000, 64
+    nothing = ada.draw_geometry(10, side, 0.0)
+    torch.testing.assert_close(nothing, torch.eye(3).expand(10, 3, 3))
+    full = ada.draw_geometry(count, side, 1.0)
+    # areas: two log2-normal scales, the anisotropic one keeps the area
+    area = torch.linalg.det(full[:, :2, :2]).abs().log2()
+    assert area.std().item() == pytest.approx(2 * ada.SCALE_STD, rel=0.05)
+    # half are mirrored
+    assert (torch.linalg.det(full[:, :2, :2]) < 0).float().mean().item() == pytest.approx(0.5, abs=0.02)  # fmt: skip
+    changed = (ada.draw_geometry(count, side, 0.1) != torch.eye(3)).flatten(1).any(1)
+    # flip and quarter turn draw "nothing" at times; each turn happens with 1 - sqrt(1 - p)
+    still = (1 - 0.1 / 2) * (1 - 0.1 * 3 / 4) * 0.9**4 * 0.9
+    assert changed.float().mean().item() == pytest.approx(1 - still, abs=0.02)
+    colour = ada.draw_colour(count, 1.0)
+    brightness_times_contrast = colour[:, :3, 3].mean(1).abs().log2()
+    assert brightness_times_contrast.isfinite().all()
+    assert (torch.linalg.det(colour[:, :3, :3]) < 0).float().mean().item() == pytest.approx(0.5, abs=0.02)  # fmt: skip
+
+
+def test_the_pipeline_can_be_differentiated_twice():
+    torch.manual_seed(2)
+    images = torch.randn(2, 3, 16, 16, dtype=torch.float64, requires_grad=True)
+    maps = ada.draw_geometry(2, 16, 1.0).double()
+    weights = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+
+    def scalar(x):
+        return (torch.tanh(ada.warp(x, maps)) * weights).sum()
+
+    assert torch.autograd.gradcheck(scalar, images, fast_mode=True)
+    assert torch.autograd.gradgradcheck(scalar, images, fast_mode=True)
+
+
+def test_r1_goes_through_the_augmentation():
+    torch.manual_seed(3)
+    D = Discriminator(16, channel_base=128, channel_max=16).double()
+    images = torch.randn(2, 3, 16, 16, dtype=torch.float64, requires_grad=True)
+    maps = ada.draw_geometry(2, 16, 1.0).double()
+
+    def penalty():
+        return r1_penalty(images, D(ada.warp(images, maps)))
+
+    penalty().backward()
+    weight = D.from_rgb.weight
+    found, step = weight.grad[0, 0, 0, 0].item(), 1e-5
+    with torch.no_grad():
+        weight[0, 0, 0, 0] += step
+    high = penalty().item()
+    with torch.no_grad():
+        weight[0, 0, 0, 0] -= 2 * step
+    low = penalty().item()
+    assert found == pytest.approx((high - low) / (2 * step), rel=1e-4)
+
+
+def test_p_moves_by_its_step_towards_the_target_and_stays_in_range():
+    pipe = ada.AdaptiveAugment(speed_kimg=0.1)
+    for _ in range(3):
+        pipe.follow(1.0, batch=4)
+    assert pipe.p == 0.0  # the fourth step decides
+    pipe.follow(1.0, batch=4)
+    assert pipe.p == pytest.approx(4 * 4 / 100)
+    for _ in range(4):
+        pipe.follow(0.59, batch=4)
+    assert pipe.p == pytest.approx(0.0)
+    for _ in range(400):
+        pipe.follow(1.0, batch=4)
+    assert pipe.p == 1.0
+    for _ in range(4):
+        pipe.follow(0.6, batch=4)
+    assert pipe.p == 1.0  # on the target it rests
+    for _ in range(400):
+        pipe.follow(-1.0, batch=4)
+    assert pipe.p == 0.0
+
+
+def test_p_resumes_within_an_interval():
+    whole, halves = ada.AdaptiveAugment(0.1), ada.AdaptiveAugment(0.1)
+    signs = [1.0, 0.5, 1.0, 0.9, 1.0, 1.0]
+    for sign in signs:
+        whole.follow(sign, 4)
+    for sign in signs[:2]:
+        halves.follow(sign, 4)
+    second = ada.AdaptiveAugment(0.1)
+    second.load_state_dict(halves.state_dict())
+    for sign in signs[2:]:
+        second.follow(sign, 4)
+    assert second.state_dict() == whole.state_dict()
+
+
+def test_a_speed_that_is_no_speed_is_named():
+    with pytest.raises(UserError, match="speed_kimg: 0"):
+        ada.AdaptiveAugment(0)
