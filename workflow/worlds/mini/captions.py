@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from workflow.worlds.mini.renderer import PARTS, SPECIES, STYLES, UNIFORMS
+from workflow.worlds.mini.renderer import PARTS, SPECIES, STYLES, UNIFORMS, standing_share
 
 # The words of each style; the first is the one that tasks use in their text pairs.
 STYLE_WORDS = {
@@ -66,14 +66,14 @@ def part_words(species: torch.Tensor, u: torch.Tensor) -> list[list[tuple[str, .
     species: int64 [B, len(PARTS)]. u: [B, NUM_UNIFORMS].
     """
     described = []
-    lift = u[:, UNIFORMS.index("ear_lift")].tolist()
-    for row, lifted in zip(species.tolist(), lift, strict=True):
+    stand = (standing_share(u[:, UNIFORMS.index("ear_lift")]) > 0.5).tolist()
+    for row, standing in zip(species.tolist(), stand, strict=True):
         words = []
         for part, noun in PART_NOUNS.items():
             kind = SPECIES[row[PARTS.index(part)]]
             ways = (f"{kind} {noun}",)
             if part == "ears" and kind == "dog":
-                ways += (DOG_EARS[lifted > 0.5],)
+                ways += (DOG_EARS[standing],)
             elif part == "ears" and kind in EAR_SHAPES:
                 ways += (EAR_SHAPES[kind],)
             words.append(ways)

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 from workflow.worlds.mini.renderer import PARTS, SPECIES
 from workflow.worlds.mini.scenes import blobs, render_uint8, sample_scenes
 
-JUNK = ("noise", "shuffle", "cross_fade", "drowned", "blobs", "ball", "blotches", "melted")
+JUNK = ("noise", "shuffle", "cross_fade", "drowned", "blobs", "ball", "blotches", "melted", "smear")
 
 
 def junk(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -16,7 +16,8 @@ def junk(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
     Coloured noise; patch shuffles; cross-fades of two pictures; over-saturated pictures drowned in
     blobs; smooth blobs alone; one centred ball of noise on a background; a face behind coloured
-    blotches; a face whose shapes are melted by a strong smooth warp.
+    blotches; a face whose shapes are melted by a strong smooth warp; a face smeared beyond
+    recognition, in strong colours.
 
     images: float32 [N, 3, R, R] in [-1, 1]; returns the same shape in [-1, 1].
     """
@@ -57,6 +58,11 @@ def junk(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
                 where = 1 - where
             strength = 0.6 + 0.4 * torch.rand(1, generator=generator)
             out[i] = image + strength * where * (0.9 * blob - image)
+        elif kind == "smear":
+            coarse = F.adaptive_avg_pool2d(image[None], 4 + cells // 2)
+            soft = F.interpolate(coarse, size=resolution, mode="bicubic", align_corners=False)[0]
+            gain = 1 + 1.5 * torch.rand(3, 1, 1, generator=generator)
+            out[i] = gain * soft + 0.25 * blob
         else:
             bend = 0.22 + 0.2 * torch.rand(1, generator=generator)
             shift = bend * blobs(1, resolution, generator, 5)[0, :2].permute(1, 2, 0)

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import random
 from pathlib import Path
 
@@ -25,17 +26,17 @@ from workflow.worlds.mini.clock import Clock
 # share blind spots, and a convolutional one, trained to be more robust.
 # hybrids: share of training faces that show a second species as well.
 # radius: of the adversarial L2 ball on [-1, 1] pixels at 32x32; 0 trains a standard model.
+# noise: the largest standard deviation in a training view.
+# max_logit_scale: low, so that a picture must lie close to its caption to win: then a direction
+# between texts points where pictures go.
 RECIPES = {
-    "a": {"patch": 4, "width": 96, "layers": 3, "steps": 1500, "batch": 128, "lr": 1e-3, "radius": 1.5, "hybrids": 0.15, "seed": 101},
-    "b": {"patch": 8, "width": 128, "layers": 4, "steps": 2000, "batch": 128, "lr": 1e-3, "radius": 1.5, "hybrids": 0.15, "seed": 202},
-    "c": {"residual": [1, 1, 1, 1], "side": 64, "width": 16, "steps": 1000, "batch": 96, "lr": 1e-3, "radius": 3.0, "hybrids": 0.15, "seed": 505},
+    "a": {"patch": 4, "width": 96, "layers": 3, "steps": 1500, "batch": 128, "lr": 1e-3, "radius": 1.5, "hybrids": 0.15, "noise": 0.3, "max_logit_scale": 5.0, "seed": 101},
+    "b": {"patch": 8, "width": 128, "layers": 4, "steps": 2000, "batch": 128, "lr": 1e-3, "radius": 1.5, "hybrids": 0.15, "noise": 0.3, "max_logit_scale": 5.0, "seed": 202},
+    "c": {"residual": [1, 1, 1, 1], "side": 64, "width": 16, "steps": 1000, "batch": 96, "lr": 1e-3, "radius": 3.0, "hybrids": 0.15, "noise": 0.3, "max_logit_scale": 5.0, "seed": 505},
 }  # fmt: skip
 CHECKPOINT_EVERY = 200  # steps
 POOL = 40_000  # pre-rendered training images
 WEIGHT_DECAY = 0.05
-NOISE = 0.30  # largest standard deviation in a training view
-# Low, so that a picture must lie close to its caption to win: then ΔT points where pictures go.
-MAX_LOGIT_SCALE = 5.0
 NO_LABEL = -100  # of a hybrid's parts: cross-entropy leaves it out
 READOUT_SCALE, READOUT_WEIGHT = 10.0, 1.0
 HELD_OUT = 1400
@@ -133,17 +134,17 @@ class PartReadout:
         )
 
 
-def degrade(images, generator):
-    """Blur half of the images by some share and add noise to all; [N, 3, R, R] -> the same."""
+def degrade(images, noise: float, generator):
+    """Blur half of the images by some share, add noise of up to `noise` to all; [N, 3, R, R] -> the same."""
     import torch
     from torch.nn import functional as F
 
     n = len(images)
-    blur, noise = torch.rand(2, n, 1, 1, 1, generator=generator)
+    blur, sigma = torch.rand(2, n, 1, 1, 1, generator=generator)
     blur = blur * (torch.rand(n, 1, 1, 1, generator=generator) < 0.5)
     soft = F.avg_pool2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
     grain = torch.randn(images.shape, generator=generator)
-    return images + blur * (soft - images) + NOISE * noise * grain
+    return images + blur * (soft - images) + noise * sigma * grain
 
 
 def zero_shot(model, tokenizer, images, labels, words, keep=None) -> float:
@@ -247,9 +248,9 @@ def train(name: str, out: Path, resolution: int) -> None:
 
     for step in range(start, recipe["steps"]):
         rows = torch.randint(POOL, (recipe["batch"],), generator=generator)
-        images = recolour(from_uint8(scenes.images[rows]), generator)
-        images = augment(erase(images, generator), generator, noise=0.0)
-        images = degrade(images, generator)
+        images = recolour(from_uint8(scenes.images[rows]), scenes.style[rows], generator)
+        images = augment(erase(images, generator), generator)
+        images = degrade(images, recipe["noise"], generator)
         tokens = tokenizer(
             [caption(species[r], style[r], told[r], words, foreign[r]) for r in rows.tolist()]
         )
@@ -270,7 +271,7 @@ def train(name: str, out: Path, resolution: int) -> None:
         loss.backward()
         optimizer.step()
         with torch.no_grad():
-            model.logit_scale.clamp_(max=float(torch.tensor(MAX_LOGIT_SCALE).log()))
+            model.logit_scale.clamp_(max=math.log(recipe["max_logit_scale"]))
         if step % 50 == 0:
             print(
                 f"clip {name}: step {step}/{recipe['steps']} loss {contrast.item():.3f} parts {part_loss.item():.3f} {clock.seconds():.0f} s",

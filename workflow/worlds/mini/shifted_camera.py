@@ -15,13 +15,14 @@ from workflow.worlds.mini.scenes import blobs, render_uint8, sample_scenes
 UNSEEN = (("rabbit", "sketch"), ("lion", "cartoon"), ("bear", "painting"), ("fox", "sketch"))
 FOREIGN_COAT = 0.15  # share of animals that wear the colours of another species
 CHIMERAS = 0.2  # share of faces whose every part is of a species of its own
-NEAR_MISSES = 0.2  # share of the others with one part of another species: a fox with a dog's ears
+NEAR_MISSES = 0.3  # share of the others with one part of another species: a fox with a dog's ears
+FOREIGN_EARS = 0.4  # share of near misses whose foreign part are the ears: small, but a person looks there first
 SHIFT_BLOCK = 50  # images of one palette
 
 
 def shifted_palette(generator: torch.Generator) -> Palette:
     """One palette of the shifted camera: other hues, saturation, brightness, grain, background, outlines."""
-    draw = torch.rand(6, generator=generator).tolist()
+    draw = torch.rand(7, generator=generator).tolist()
     return Palette(
         saturation=0.5 + 0.8 * draw[0],
         brightness=0.75 + 0.4 * draw[1],
@@ -29,6 +30,7 @@ def shifted_palette(generator: torch.Generator) -> Palette:
         textured=draw[3] < 0.5,
         bands=max(0.0, 1.6 * draw[4] - 0.6),
         ink=0.7 + 1.0 * draw[5],
+        iris_turn=draw[6],  # or green would mean cat
     )
 
 
@@ -84,6 +86,7 @@ def shifted_scenes(
     parts = torch.where(chimera[:, None], mixed, parts)
     near = chance(NEAR_MISSES) & animal & ~chimera
     foreign = torch.randint(len(PARTS) - 1, (count,), generator=generator)  # any part but the coat
+    foreign = torch.where(chance(FOREIGN_EARS), PARTS.index("ears"), foreign)
     foreign = torch.where(near, foreign, -1)
     at_foreign = torch.arange(len(PARTS)) == foreign[:, None]
     parts = torch.where(at_foreign, another()[:, None], parts)
@@ -137,12 +140,14 @@ def erase(images: torch.Tensor, generator: torch.Generator, share: float = 0.25)
     return torch.where(inside, 2 * torch.rand(n, 3, 1, 1, generator=generator) - 1, images)
 
 
-def recolour(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def recolour(images: torch.Tensor, style: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Turn all hues of some images, take the colour out of others, and lay smooth coloured clouds over half.
 
-    What is left to recognise an animal by is its shape. [N, 3, R, R] in [-1, 1] -> about the same range.
+    What is left to recognise an animal by is its shape. Sketches stay as they are, or a sketch in
+    colours would be one. images [N, 3, R, R] in [-1, 1], style int64 [N] -> about the same range.
     """
     n, _, resolution, _ = images.shape
+    originals = images
     angle = 2 * math.pi * torch.rand(n, generator=generator)
     angle = angle * (torch.rand(n, generator=generator) < 0.2)
     images = torch.einsum("nij,njhw->nihw", hue_rotation(angle), images)
@@ -152,4 +157,6 @@ def recolour(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     size = torch.randint(3, (n,), generator=generator)
     strength = 0.4 * torch.rand(n, 1, 1, 1, generator=generator)
     strength = strength * (torch.rand(n, 1, 1, 1, generator=generator) < 0.5)
-    return images + strength * clouds[size, torch.arange(n)]
+    images = images + strength * clouds[size, torch.arange(n)]
+    sketch = style == STYLES.index("sketch")
+    return torch.where(sketch[:, None, None, None], originals, images)

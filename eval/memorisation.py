@@ -1,0 +1,44 @@
+"""Memorisation: are generated images nearer to the training images than new real images are?
+
+A few-shot model that learnt its images by heart scores well on realism (Gal et al. 2021, §5.2 on
+MineGAN, Fig. 13). The measure is LPIPS to the nearest training image, mirrored or not.
+"""
+
+import numpy as np
+
+from eval.metric import Metric
+from nada.errors import UserError
+
+NEAREST_TRAINING = Metric("nearest_training_lpips", "LPIPS to nearest training image", "", None, 3)
+MEMORISED = Metric("memorised", "memorised", "", maximize=False, digits=3)
+METRICS = (NEAREST_TRAINING, MEMORISED)
+
+#: A generated image counts as memorised where fewer than this share of new real images is as near.
+QUANTILE = 0.05
+#: A run whose share of memorised images is larger is marked in figures and tables.
+FLOOR = 0.5
+
+
+def nearest(distances: np.ndarray) -> np.ndarray:
+    """Distance [n] to the nearest training image, of LPIPS [n, 2m]: images and their mirrors."""
+    distances = np.asarray(distances, dtype=np.float64)
+    if distances.ndim != 2 or 0 in distances.shape:
+        raise ValueError(f"distances: [n, m] wanted, got {list(distances.shape)}")
+    if not np.isfinite(distances).all():
+        raise UserError("memorisation: a distance to a training image is not finite.")
+    return distances.min(axis=1)
+
+
+def memorised(generated: np.ndarray, fresh: np.ndarray) -> float:
+    """Share of generated images nearer to a training image than all but 5 % of new real images.
+
+    generated [n], fresh [m]: `nearest` of generated images and of real ones that were not trained
+    on. Real images score QUANTILE by construction, replayed training images 1.
+    """
+    if len(fresh) < 1 / QUANTILE:
+        raise UserError(
+            f"memorisation: {len(fresh)} real images beside the training set; {1 / QUANTILE:.0f} or"
+            " more are wanted."
+        )
+    limit = np.quantile(np.asarray(fresh, dtype=np.float64), QUANTILE)
+    return float((np.asarray(generated) < limit).mean())
