@@ -19,6 +19,12 @@ except UserError as error:
 config.update(PLAN.config)  # what the report says about the configuration
 print(PLAN.summary(), file=sys.stderr)
 
+# With its default limit of 100 submissions a second, Snakemake 9 looks at all open jobs once more a
+# second for every job that has ever ended: 30 % of a core after 150 jobs. Another limit is left alone.
+limit = getattr(workflow.scheduling_settings, "max_jobs_per_timespan", None)
+if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
+    workflow.scheduling_settings.max_jobs_per_timespan = None
+
 RESULTS = PLAN.results
 PYTHON = sys.executable
 # A card is leased, and `gpu` asked for, only where jobs run on one: CPU jobs are never serialised.
