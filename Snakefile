@@ -56,10 +56,11 @@ include: "workflow/rules/pretrain.smk"
 
 
 rule all:
-    """Every group's runs, scores, table, grid and figures, the joined scores, and the report."""
+    """Every group's runs, scores, table, grid and figures, the joined scores, claims and report."""
     input:
         PLAN.shown(*PLAN.config["groups"]),
         f"{RESULTS}/scores.csv",
+        f"{RESULTS}/claims.html",
         f"{RESULTS}/report.html",
 
 

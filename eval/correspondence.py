@@ -11,7 +11,8 @@ from eval.metric import Metric
 SOURCE_LPIPS = Metric("source_lpips", "LPIPS to source", "", maximize=None, digits=3)
 RETRIEVAL = Metric("retrieval_top1", "source retrieval", "", maximize=True, digits=3)
 FACTOR_CORRELATION = Metric("factor_correlation", "factor correlation", "", True, digits=3)
-METRICS = (SOURCE_LPIPS, RETRIEVAL, FACTOR_CORRELATION)
+FACTOR_BIAS = Metric("factor_bias", "bias of factors", "σ", maximize=False, digits=3)
+METRICS = (SOURCE_LPIPS, RETRIEVAL, FACTOR_CORRELATION, FACTOR_BIAS)
 
 #: A factor whose standard deviation is below this (in its own units) does not vary.
 CONSTANT_BELOW = 1e-6
@@ -50,6 +51,20 @@ def factor_correlations(frozen: np.ndarray, adapted: np.ndarray) -> np.ndarray:
     std_a, std_b = a.std(axis=0), b.std(axis=0)
     constant = (std_a < CONSTANT_BELOW) | (std_b < CONSTANT_BELOW)
     return np.where(constant, 0.0, (a * b).mean(axis=0) / np.where(constant, 1.0, std_a * std_b))
+
+
+def factor_bias(frozen: np.ndarray, adapted: np.ndarray) -> float:
+    """Mean over factors of |mean(adapted) - mean(frozen)| / std(frozen); factors [n,F].
+
+    Text and image directions should leave the distribution of pose and colours where it was; a few
+    target images that share a colour pull it there (Gal et al. 2021, App. C, Fig. 16). Factors that
+    do not vary are left out; 0 if none does.
+    """
+    frozen, adapted = (np.asarray(f, dtype=np.float64) for f in (frozen, adapted))
+    std = frozen.std(axis=0)
+    varies = std >= CONSTANT_BELOW
+    moved = np.abs(adapted.mean(axis=0) - frozen.mean(axis=0))[varies]
+    return float((moved / std[varies]).mean()) if varies.any() else 0.0
 
 
 def group_of(factor: str) -> str:

@@ -14,7 +14,8 @@ from nada.errors import UserError
 CLUSTER_LPIPS = Metric("cluster_lpips", "cluster LPIPS", "", maximize=True, digits=3)
 CLUSTER_LPIPS_STD = Metric("cluster_lpips_std", "std over clusters", "", maximize=None, digits=3)
 MEAN_LPIPS = Metric("mean_lpips", "mean pairwise LPIPS", "", maximize=True, digits=3)
-METRICS = (CLUSTER_LPIPS, CLUSTER_LPIPS_STD, MEAN_LPIPS)
+ACCEPTED_LPIPS = Metric("accepted_lpips", "mean LPIPS of accepted", "", maximize=True, digits=3)
+METRICS = (CLUSTER_LPIPS, CLUSTER_LPIPS_STD, MEAN_LPIPS, ACCEPTED_LPIPS)
 
 #: Clusters and members per cluster of the published protocol (Ojha et al. 2021, §4.1; Gal §5.2).
 CLUSTERS, MEMBERS = 10, 50

@@ -1,12 +1,15 @@
 """Every metric of the benchmark by name, and the values of one look; no torch is imported for it.
 
-The metrics are declared beside their functions: fid, precision_recall, diversity, target, correspondence.
+The metrics are declared beside their functions: fid, precision_recall, diversity, target,
+memorisation, realism, correspondence.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from eval import correspondence, diversity, fid, precision_recall, target
+import numpy as np
+
+from eval import correspondence, diversity, fid, memorisation, precision_recall, realism, target
 from eval.metric import Metric
 from eval.observation import Observation
 from nada.errors import UserError
@@ -25,6 +28,8 @@ METRICS: dict[str, Metric] = {
         *diversity.METRICS,
         CLUSTERS_USED,
         *target.METRICS,
+        *memorisation.METRICS,
+        *realism.METRICS,
         *correspondence.METRICS,
         *(correspondence.group_metric(group) for group in ("pose", "background", "fur")),
     )
@@ -81,6 +86,30 @@ def diversity_values(distances, k: int) -> Iterator[Value]:
     yield from mean_lpips_values(distances)
 
 
+def accepted_values(observation: Observation, prefix: str) -> Iterator[Value]:
+    """The plain mean LPIPS among images that the judge calls the target, where two or more are.
+
+    Diversity rewards noise; what is no target at all shall not count (Gal et al. 2021 do not say).
+    """
+    kind, name = observation.meta["target"]
+    distances = observation[f"{prefix}/lpips"]
+    logits = observation[f"{prefix}/{kind}_logits"][: len(distances)]
+    called = logits.argmax(axis=1) == observation.meta[f"{kind}_names"].index(name)
+    if called.sum() >= 2:
+        mean = diversity.mean_pairwise(distances[np.ix_(called, called)])
+        yield Value(diversity.ACCEPTED_LPIPS, mean, int(called.sum()))
+
+
+def memorisation_values(observation: Observation, prefix: str) -> Iterator[Value]:
+    """Distance to the training images and the share memorised; nothing for runs without any."""
+    if f"{prefix}/training_lpips" not in observation.arrays:
+        return
+    near = memorisation.nearest(observation[f"{prefix}/training_lpips"])
+    fresh = memorisation.nearest(observation[f"{prefix}/fresh_lpips"])
+    yield Value(memorisation.NEAREST_TRAINING, float(near.mean()), len(near))
+    yield Value(memorisation.MEMORISED, memorisation.memorised(near, fresh), len(near))
+
+
 def mean_lpips_values(distances) -> Iterator[Value]:
     """The plain mean of LPIPS distances [n,n]."""
     yield Value(diversity.MEAN_LPIPS, diversity.mean_pairwise(distances), len(distances))
@@ -107,9 +136,9 @@ def correspondence_values(observation: Observation, prefix: str) -> Iterator[Val
     n = len(distances)
     yield Value(correspondence.SOURCE_LPIPS, correspondence.source_lpips(distances), n)
     yield Value(correspondence.RETRIEVAL, correspondence.retrieval_top1(distances), n)
-    correlations = correspondence.factor_correlations(
-        observation[f"{prefix}/source_factors"], observation[f"{prefix}/factors"][:n]
-    )
+    factors = observation[f"{prefix}/source_factors"], observation[f"{prefix}/factors"][:n]
+    yield Value(correspondence.FACTOR_BIAS, correspondence.factor_bias(*factors), n)
+    correlations = correspondence.factor_correlations(*factors)
     yield Value(correspondence.FACTOR_CORRELATION, float(correlations.mean()), n)
     groups = correspondence.group_means(correlations, observation.meta["factor_names"])
     for group, value in groups.items():

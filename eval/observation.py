@@ -12,12 +12,16 @@ Keys of a look at runs, per seed k (n_fid, n_div, n_gal, n_snap: counts of `meta
 | `seed<k>/images`, `source_images` | uint8 [n_gal, H, W, 3]: the first measured images |
 | `seed<k>/gallery`, `source_gallery` | uint8 [n_gal, H, W, 3]: truncated, same latents |
 | `seed<k>/snapshot<step>/…` | `features`, `class_logits`, `style_logits`, `lpips` of the first n_snap images |
+| `seed<k>/raw/…`, `raw_snapshot<step>/…` | `features`, `class_logits`, `style_logits` of weights that were not averaged, where kept |
+| `seed<k>/training_rows` | int64 [m]: the reference images that the run trained on, if any |
+| `seed<k>/training_lpips` | float32 [n_gal, 2m]: measured images to those and their mirrors |
+| `seed<k>/fresh_lpips` | float32 [n, 2m]: other reference images to the same |
 
 `source_lpips` is left out where the generator has no W+ (an image bank): no image of the source
 belongs to one of its own.
 
 A look at the reference images has `half0/…` and `half1/…` with `features`, the judge's arrays,
-`lpips`, `images`; the halves share no image.
+`lpips`, `images`, `rows` (which images of the file these are); the halves share no image.
 """
 
 import json
@@ -31,7 +35,7 @@ from nada.atomic import atomic_path
 from nada.errors import UserError
 
 #: Raised when the arrays' meaning changes; an older file is refused.
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)

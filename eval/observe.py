@@ -19,8 +19,12 @@ from nada.errors import UserError, command
 GALLERY_PSI = 0.7
 #: What is kept of a snapshot's images.
 SNAPSHOT_ARRAYS = ("features", "class_logits", "style_logits", "lpips")
+#: What is kept of the images of raw weights, beside their average's.
+RAW_ARRAYS = ("features", "class_logits", "style_logits")
 #: Seed of the split of the reference images into halves.
 HALVES_SEED = 0
+#: Real images outside the training set whose distance to it is the measure of memorisation.
+FRESH = 200
 
 
 class Looker:
@@ -135,7 +139,12 @@ def look_at_run(look: Look, looker: Looker, run: LookRun, z_dim: int, frozen: di
     }
     if has_w_plus(model):  # else no image of the source model belongs to an image of its own
         arrays["source_lpips"] = looker.distances(images[: len(few)], frozen["source_images"])
-    last = read_provenance(run.folder).get("step")
+    about = read_provenance(run.folder)
+    if about.get("few_shot"):
+        arrays.update(look_at_training(look, looker, about["few_shot"], images[: len(few)], run.id))
+    if model.raw is not None:
+        arrays.update(look_at_raw(look, looker, model, z, "raw", run.id))
+    last = about.get("step")
     for step in snapshot_steps(run.folder):
         if step == last:  # the model itself, which was looked at already
             found = {name: arrays[name][: counts.snapshot_images] for name in SNAPSHOT_ARRAYS}
@@ -144,6 +153,9 @@ def look_at_run(look: Look, looker: Looker, run: LookRun, z_dim: int, frozen: di
             snapshot = load_artifact(run.folder, step=step, device=look.device)
             first = z[: counts.snapshot_images]
             found = look_at_snapshot(look, looker, snapshot, first, f"{run.id}, step {step}")
+            if snapshot.raw is not None:
+                prefix = f"raw_snapshot{step}"
+                arrays.update(look_at_raw(look, looker, snapshot, first, prefix, run.id))
         arrays.update({f"snapshot{step}/{name}": found[name] for name in SNAPSHOT_ARRAYS})
     return arrays
 
@@ -155,6 +167,42 @@ def look_at_snapshot(look: Look, looker: Looker, model, z, what: str) -> dict:
         "features": looker.features(images),
         **looker.judgement(images),
         "lpips": looker.distances(images[: look.counts.diversity_images]),
+    }
+
+
+def look_at_raw(look: Look, looker: Looker, model, z, prefix: str, what: str) -> dict:
+    """RAW_ARRAYS of a model's generator without averaging, keys `<prefix>/…`."""
+    images = looker.draw(model.unaveraged(), z, look.counts.truncation_psi, f"{what}, raw weights")
+    found = {"features": looker.features(images), **looker.judgement(images)}
+    return {f"{prefix}/{name}": found[name] for name in RAW_ARRAYS}
+
+
+def look_at_training(look: Look, looker: Looker, few_shot: dict, images, what: str) -> dict:
+    """How near generated images [n,H,W,3] and fresh real ones are to those a run trained on.
+
+    few_shot: which reference images these are, of the run's record. UserError: the file of
+    references holds other images now.
+    """
+    import hashlib
+
+    import numpy as np
+
+    from nada.images import load_images
+
+    reference = load_images(look.references)
+    rows = np.asarray(few_shot["indices"])
+    training = reference[rows] if rows.max() < len(reference) else reference[:0]
+    if hashlib.sha256(training.tobytes()).hexdigest() != few_shot["sha256"]:
+        raise UserError(
+            f"{what}: {look.references} does not hold the images that the run trained on; make the"
+            " run again."
+        )
+    fresh = np.delete(reference, rows, axis=0)[:FRESH]
+    both = np.concatenate([training, training[:, :, ::-1]])  # the run saw mirrored ones as well
+    return {
+        "training_rows": rows,
+        "training_lpips": looker.distances(images, both),
+        "fresh_lpips": looker.distances(fresh, both),
     }
 
 
@@ -181,6 +229,14 @@ def look_at_runs(look: Look, looker: Looker) -> dict:
     return arrays
 
 
+def halves(count: int) -> list:
+    """Rows of two disjoint random halves of `count` reference images, ascending."""
+    import numpy as np
+
+    order = np.random.default_rng(HALVES_SEED).permutation(count)
+    return [np.sort(rows) for rows in np.array_split(order, 2)]
+
+
 def look_at_references(look: Look, looker: Looker) -> dict:
     """Arrays of two disjoint random halves of the reference images, keys `half<k>/…`."""
     import numpy as np
@@ -195,11 +251,11 @@ def look_at_references(look: Look, looker: Looker) -> dict:
             f"{look.references}: the reference set has {len(images)} images; FID needs at least"
             f" {MIN_IMAGES} in each of its two halves, {2 * MIN_IMAGES} in all."
         )
-    order = np.random.default_rng(HALVES_SEED).permutation(len(images))
     arrays = {}
-    for half, index in enumerate(np.array_split(order, 2)):
-        part = images[np.sort(index)]
+    for half, rows in enumerate(halves(len(images))):
+        part = images[rows]
         found = {
+            "rows": rows,
             "features": looker.features(part),
             **looker.judgement(part),
             "lpips": looker.distances(part[: counts.diversity_images]),

@@ -4,6 +4,7 @@
 
 Columns: world, task, method, variant, shots, warm_start, seed, step, weights, metric, value, n.
 `step` is "last" for the model as it ended, else the snapshot's step (on fewer images: see n).
+`weights` is "final", or "raw" for the weights behind an average, where a method keeps both.
 Rows of method "real" are the reference images against themselves: FID between two halves, the rest
 for each half (`seed` counts the halves). `n`: images behind the value (clusters asked for
 clusters_used).
@@ -17,15 +18,18 @@ import pandas as pd
 
 from eval.metrics import (
     Value,
+    accepted_values,
     correspondence_values,
     diversity_values,
     fid_values,
     kid_values,
     mean_lpips_values,
+    memorisation_values,
     precision_recall_values,
     target_values,
 )
 from eval.observation import Observation, load_observation
+from eval.realism import PREFERENCE, REALISM, preference, realism
 from eval.settings import REAL, Group, read_group
 from nada.atomic import atomic_path
 from nada.errors import UserError, command
@@ -36,11 +40,12 @@ COLUMNS = [
 ]  # fmt: skip
 #: Value of column `step` for a model as its run left it.
 LAST = "last"
-#: Value of column `weights` where a method leaves one set of weights, as all do now.
-WEIGHTS = "final"
+#: Values of column `weights`: what `sample` draws from (an average, where there is one), and the
+#: weights behind that average.
+WEIGHTS, RAW = "final", "raw"
 
 
-def _row(meta: dict, seed: int, step, value: Value) -> dict:
+def _row(meta: dict, seed: int, step, value: Value, weights: str = WEIGHTS) -> dict:
     if not np.isfinite(value.value):
         raise UserError(
             f"{meta['task']}, {meta['method']} {meta['variant']}, seed {seed}:"
@@ -49,7 +54,7 @@ def _row(meta: dict, seed: int, step, value: Value) -> dict:
         )
     labels = {key: meta[key] for key in COLUMNS[:6]}
     return {
-        **labels, "seed": seed, "step": step, "weights": WEIGHTS,
+        **labels, "seed": seed, "step": step, "weights": weights,
         "metric": value.metric.name, "value": value.value, "n": value.n,
     }  # fmt: skip
 
@@ -68,7 +73,9 @@ def score_runs(observation: Observation, reference: np.ndarray, k: int) -> list[
             *fid_values(observation[f"{prefix}/features"], reference, run["id"]),
             *precision_recall_values(observation[f"{prefix}/features"], reference),
             *diversity_values(observation[f"{prefix}/lpips"], k),
+            *accepted_values(observation, prefix),
             *target_values(observation, prefix),
+            *memorisation_values(observation, prefix),
             *correspondence_values(observation, prefix),
         ]
         rows += [_row(meta, seed, LAST, value) for value in values]
@@ -80,7 +87,56 @@ def score_runs(observation: Observation, reference: np.ndarray, k: int) -> list[
                 *mean_lpips_values(observation[f"{at_step}/lpips"]),
             ]
             rows += [_row(meta, seed, step, value) for value in values]
+        rows += score_raw(observation, run, reference)
     return rows
+
+
+def score_raw(observation: Observation, run: dict, reference: np.ndarray) -> list[dict]:
+    """Rows of a run's weights without averaging, last and snapshots; none where it kept no such."""
+    prefix, seed, rows = f"seed{run['seed']}", run["seed"], []
+    if f"{prefix}/raw/features" not in observation.arrays:
+        return rows
+    looks = [(LAST, f"{prefix}/raw")]
+    looks += [(s, f"{prefix}/raw_snapshot{s}") for s in observation.snapshots(seed)]
+    for step, at in looks:
+        if f"{at}/features" not in observation.arrays:  # the last snapshot is the model itself
+            continue
+        features = observation[f"{at}/features"]
+        whole = fid_values(features, reference, run["id"]) if step == LAST else None
+        values = [*(whole or kid_values(features, reference)), *target_values(observation, at)]
+        rows += [_row(observation.meta, seed, step, value, RAW) for value in values]
+    return rows
+
+
+def preference_rows(
+    runs: dict[tuple, tuple[Observation, int]], baseline: tuple, real: Observation
+) -> list[dict]:
+    """Comparisons won against the baseline run of the same task and seed (2AFC, automatic judge).
+
+    runs: (method, variant, shots, warm_start, seed) -> (observation, seed) of one task. baseline:
+    the first four of them. Realism of both sides is measured against the real images without those
+    that the other side trained on.
+    """
+    rows = []
+    reference, numbers = reference_features(real), reference_rows(real)
+    for (*setting, seed), (observation, _) in runs.items():
+        if (*baseline, seed) not in runs:
+            continue
+        ours = runs[*baseline, seed][0]
+        trained = observation.arrays.get(f"seed{seed}/training_rows", np.zeros(0, int))
+        fair = reference[~np.isin(numbers, trained)]
+        theirs = realism(observation[f"seed{seed}/features"], fair)
+        values = [Value(REALISM, float(np.median(theirs)), len(theirs))]
+        if tuple(setting) != tuple(baseline):
+            won = preference(theirs, realism(ours[f"seed{seed}/features"], fair))
+            values.append(Value(PREFERENCE, won, len(theirs)))
+        rows += [_row(observation.meta, seed, LAST, value) for value in values]
+    return rows
+
+
+def reference_rows(real: Observation) -> np.ndarray:
+    """Which images of the reference file the rows of `reference_features` are."""
+    return np.concatenate([real["half0/rows"], real["half1/rows"]])
 
 
 def score_real(observation: Observation, k: int) -> list[dict]:
@@ -105,6 +161,7 @@ def score(group: Group) -> pd.DataFrame:
         if real.meta["method"] != REAL or real.meta["task"] != task:
             raise UserError(f"{real.path}: not a look at the reference images of {task}.")
     rows = [row for real in reals.values() for row in score_real(real, group.k_medoids)]
+    compared: dict[str, dict] = {}
     for path in group.observations:
         observation = load_observation(path)
         meta = observation.meta
@@ -115,7 +172,13 @@ def score(group: Group) -> pd.DataFrame:
             if meta["hashes"][name] != real.meta["hashes"][name]:
                 raise UserError(f"{path}: seen by another {name} network than {real.path}.")
         rows += score_runs(observation, reference_features(real), group.k_medoids)
+        if group.against_model:
+            labels = tuple(meta[key] for key in COLUMNS[2:6])
+            of_task = compared.setdefault(meta["task"], {})
+            of_task.update({(*labels, r["seed"]): (observation, r["seed"]) for r in meta["runs"]})
         print(f"scored {meta['task']}, {meta['method']} {meta['variant']}", flush=True)
+    for task, runs in compared.items():
+        rows += preference_rows(runs, group.against_model, reals[task])
     table = pd.DataFrame(rows, columns=COLUMNS)
     for row in table[(table.metric == "fid_images_per_feature") & (table.value < 2)].itertuples():
         print(
@@ -125,8 +188,8 @@ def score(group: Group) -> pd.DataFrame:
     return table
 
 
-def read_scores(path) -> pd.DataFrame:
-    """Read a scores table; UserError when it is missing or lacks a column."""
+def read_scores(path, raw: bool = False) -> pd.DataFrame:
+    """Read a scores table, rows of raw weights only when asked; UserError: missing, no column."""
     try:
         table = pd.read_csv(path, dtype={"step": str}, keep_default_na=False)
     except FileNotFoundError:
@@ -138,7 +201,7 @@ def read_scores(path) -> pd.DataFrame:
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise UserError(f"{path}: not a scores table, column '{missing[0]}' is missing.")
-    return table
+    return table if raw else table[table.weights != RAW].reset_index(drop=True)
 
 
 @command

@@ -4,7 +4,7 @@ Both are written by `workflow/runs.py`; keys that a command has no use for are l
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nada.errors import UserError
@@ -84,13 +84,14 @@ class Member:
 
     setting: the values of SETTING_KEYS. layers: convolutions trained at a step, None where that is
     no choice of the method. chooses: whether they are chosen anew at each step. curves: seed ->
-    file of the run's curves.
+    file of the run's curves. costs: seed -> cost records of the run and of those it goes on from.
     """
 
     setting: tuple
     layers: int | None
     chooses: bool
     curves: dict[int, str]
+    costs: dict[int, tuple[str, ...]]
 
 
 @dataclass(frozen=True)
@@ -99,10 +100,12 @@ class Group:
 
     observations: files, in the order of the table's rows. members: their settings, each a tuple
     of the values of SETTING_KEYS. real: task -> file of the look at its reference images.
-    table: names of the metrics shown, None: the default columns. oracle: those of them that are
-    shown a second time, of the best snapshot. against: (baseline variant, variants whose paired
+    table: names of the metrics shown, None: the default columns. oracle, raw: those of them that are
+    shown again, of the best snapshot or of the weights behind an average. against: (baseline variant, variants whose paired
     differences from it are shown). sweep: metrics drawn against the layers trained at a step.
     drawn: the members with what figures need. convolutions: of the world's generator.
+    against_model: (method, variant, shots, warm start) that all others are compared with, image by
+    image. paper: the published table that stands beside. references: task -> file of its images.
     """
 
     name: str
@@ -116,10 +119,14 @@ class Group:
     grid_rows: int
     grid_psi: float
     oracle: tuple[str, ...] = ()
+    raw: tuple[str, ...] = ()
     against: tuple[tuple[str, tuple[str, ...]], ...] = ()
     sweep: tuple[str, ...] = ()
     drawn: tuple[Member, ...] = ()
     convolutions: int = 0
+    against_model: tuple | None = None
+    paper: str | None = None
+    references: dict[str, str] = field(default_factory=dict)
 
 
 def _read(path) -> dict:
@@ -197,6 +204,19 @@ def read_look(path) -> Look:
     )
 
 
+def _against(content: dict, where) -> tuple | None:
+    """(method, variant, shots, warm start) of the key `preference`, None without it."""
+    model = content.get("preference")
+    if model is None:
+        return None
+    wanted = tuple(_need(model, key, where=where) for key in SETTING_KEYS[1:])
+    if not any(
+        tuple(e.get(key) for key in SETTING_KEYS[1:]) == wanted for e in content["observations"]
+    ):
+        raise UserError(f"{where}: 'preference' names a model that the group does not show.")
+    return wanted
+
+
 def read_group(path) -> Group:
     """Read a group file; UserError names the missing key or the bad value."""
     content = _read(path)
@@ -222,6 +242,7 @@ def read_group(path) -> Group:
         grid_rows=grid.get("rows", 6),
         grid_psi=grid.get("truncation_psi", 0.7),
         oracle=tuple(content.get("oracle", ())),
+        raw=tuple(content.get("raw", ())),
         against=tuple(
             (_need(pairs, "baseline", where=path), tuple(_need(pairs, "variants", where=path)))
             for pairs in content.get("against", ())
@@ -233,8 +254,12 @@ def read_group(path) -> Group:
                 layers=entry.get("layers"),
                 chooses=entry.get("chooses_layers", False),
                 curves={run["seed"]: run["curves"] for run in entry.get("runs", ())},
+                costs={run["seed"]: tuple(run["costs"]) for run in entry.get("runs", ())},
             )
             for entry in entries
         ),
         convolutions=content.get("convolutions", 0),
+        against_model=_against(content, path),
+        paper=content.get("paper"),
+        references={task: entry.get("references") for task, entry in need("tasks").items()},
     )

@@ -21,7 +21,7 @@ from eval.diversity import CLUSTERS, MEMBERS
 from eval.fid import IMAGES_PER_FEATURE
 from eval.metric import Metric
 from eval.precision_recall import NEIGHBOURS
-from eval.score import LAST, read_scores
+from eval.score import LAST, RAW, WEIGHTS, read_scores
 from eval.settings import REAL, SETTING_KEYS, Group, read_group
 from eval.statistics import LEAST_SEEDS, UNDECIDED, holm, sign_flip_p, t_interval
 from nada.atomic import atomic_path
@@ -39,17 +39,21 @@ BOUNDS = (SOURCE, REPLAY, REAL)
 
 @dataclass(frozen=True)
 class Column:
-    """A metric of the model as its run left it or, with oracle, of the best of its snapshots."""
+    """A metric of the model as its run left it; with oracle, of the best of its snapshots; with
+    raw, of the weights behind its average."""
 
     metric: Metric
     oracle: bool = False
+    raw: bool = False
 
     @property
     def name(self) -> str:
-        return f"{self.metric.name}_oracle" if self.oracle else self.metric.name
+        return self.metric.name + "_oracle" * self.oracle + "_raw" * self.raw
 
     @property
     def heading(self) -> str:
+        if self.raw:
+            return f"{self.metric.label}, raw weights {self.metric.arrow}"
         if not self.oracle:
             return self.metric.heading
         return f"{self.metric.label}, best snapshot {self.metric.arrow}"
@@ -104,6 +108,7 @@ def seed_values(part: pd.DataFrame, column: Column) -> pd.Series:
 
     Oracle: the best over a seed's snapshots, where there are two or more of them.
     """
+    part = part[part.weights == (RAW if column.raw else WEIGHTS)]
     part = part[part.metric == column.metric.name].astype({"value": float})
     if not column.oracle:
         return part[part.step == LAST].set_index("seed").value
@@ -305,7 +310,7 @@ def markdown(table: list[Row], columns: list[Column], title: str, notes: list[st
     return f"**{title}**\n\n{body}\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
 
 
-_PAGE = """<!DOCTYPE html>
+PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
 body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #222; }}
 table {{ border-collapse: collapse; }}
@@ -337,7 +342,7 @@ def page(table: list[Row], columns: list[Column], title: str, notes: list[str]) 
         previous = row.task
         content = "".join(f"<td>{cell}</td>" for cell in cells)
         lines.append(f'<tr class="{" ".join(classes)}">{content}</tr>')
-    return _PAGE.format(
+    return PAGE.format(
         title=html.escape(title),
         head="".join(f"<th>{html.escape(head)}</th>" for head in heads),
         body="\n".join(lines),
@@ -408,6 +413,8 @@ def columns_of(group: Group) -> list[Column]:
             if found[-1].metric.maximize is None:
                 raise UserError(f"group {group.name}: {name} has no best value; no oracle for it.")
             found.append(Column(found[-1].metric, oracle=True))
+        if name in group.raw:
+            found.append(Column(metrics.metric(name), raw=True))
     return found
 
 
@@ -443,7 +450,7 @@ def main(argv=None):
     arguments = parser.parse_args(argv)
     group = read_group(arguments.settings)
     print(f"world {group.world}: table of group {group.name}")
-    for ending, text in make(group, read_scores(arguments.scores)).items():
+    for ending, text in make(group, read_scores(arguments.scores, raw=True)).items():
         with atomic_path(arguments.out + ending) as temporary:
             temporary.write_text(text, encoding="utf-8")
         print(f"wrote {arguments.out}{ending}")

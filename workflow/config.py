@@ -16,6 +16,7 @@ import yaml
 from nada.atomic import sha256
 from nada.errors import UserError
 
+APPENDIX = ("workflow", "appendix.yaml")  # beneath config.yaml, from the root
 SCHEMAS = Path(__file__).parent / "schemas"
 
 
@@ -241,13 +242,41 @@ def full_schema(methods):
     return rules
 
 
+def read_config(root):
+    """config.yaml over workflow/appendix.yaml, whose variants and groups come last."""
+    own = read_yaml(Path(root, "config.yaml"))
+    return merge(own, merge(read_yaml(Path(root, *APPENDIX)), own))
+
+
+def inherit(entries, where):
+    """Lay each entry over the one that its key `like` names, and drop the key.
+
+    What an entry sets to null it does not take over. Raises ConfigError for a name that does not
+    exist, or a circle.
+    """
+
+    def whole(name, seen):
+        entry = entries[name]
+        if "like" not in entry:
+            return entry
+        known_name(entry["like"], entries, f"{where[:-1]}.{name}.like'")
+        if entry["like"] in seen:
+            way = " -> ".join([*seen, entry["like"]])
+            raise ConfigError(f"config: {where[:-1]}.{name}.like' makes a circle: {way}.")
+        own = {key: value for key, value in entry.items() if key != "like"}
+        merged = merge(whole(entry["like"], [*seen, entry["like"]]), own)
+        return {key: value for key, value in merged.items() if value is not None}
+
+    return {name: whole(name, [name]) for name in entries}
+
+
 def load(root=".", overrides=None):
-    """Return (config, world): config.yaml < preset < overrides, both checked.
+    """Return (config, world): appendix.yaml < config.yaml < preset < overrides, all checked.
 
     root: the folder of config.yaml and workflow/. overrides: a nested dict, as Snakemake makes it
     from --config and --configfile; its strings are read as the schema's types.
     """
-    base = read_yaml(Path(root, "config.yaml"))
+    base = read_config(root)
     overrides = overrides or {}
     preset = overrides.get("preset", base.get("preset", "default"))
     presets = Path(root, "workflow", "presets")
@@ -262,6 +291,9 @@ def load(root=".", overrides=None):
     if isinstance(groups := config.get("groups"), dict):  # null: a group that a preset leaves out
         config["groups"] = {name: group for name, group in groups.items() if group is not None}
     validate(config, rules, "config")
+    config["groups"] = inherit(config["groups"], "'groups'")
+    for name, method in config["methods"].items():
+        method["variants"] = inherit(method["variants"], f"'methods.{name}.variants'")
     world = load_world(config["world"], root)
     check(config, world)
     return config, world
@@ -287,11 +319,15 @@ def check(config, world):
         for variant, change in entry["variants"].items():
             parent = change.get("parent")
             where = f"'methods.{method}.variants.{variant}.parent'"
-            if parent is not None:
+            if isinstance(parent, dict):
+                check_parent(parent, config["methods"], where)
+            elif parent is not None:
                 known_name(parent, entry["variants"], where)
-                check_ancestry(variant, entry["variants"], where)
+            check_ancestry(method, variant, config["methods"], where)
             settings = merge(entry["settings"], change.get("settings", {}))
             check_layers(settings, world, f"variant '{variant}' of method '{method}'")
+    for name, parent in config["warm_starts"].items():
+        check_parent(parent, config["methods"], f"'warm_starts.{name}'")
     for name, group in config["groups"].items():
         check_group(name, group, config)
     evaluation = config["evaluation"]
@@ -308,13 +344,26 @@ def check(config, world):
             )
 
 
-def check_ancestry(variant, variants, where):
+def check_parent(parent, methods, where):
+    """Refuse a {method, variant} that does not exist."""
+    known_name(parent["method"], methods, where)
+    known_name(parent["variant"], methods[parent["method"]]["variants"], where)
+
+
+def check_ancestry(method, variant, methods, where):
     """Refuse a variant that is its own parent, directly or not."""
-    seen = [variant]
-    while (parent := variants.get(seen[-1], {}).get("parent")) is not None:
-        if parent in seen:
-            raise ConfigError(f"config: {where} makes a circle: {' -> '.join([*seen, parent])}.")
-        seen.append(parent)
+    seen = [(method, variant)]
+    while True:
+        method, variant = seen[-1]
+        parent = methods.get(method, {}).get("variants", {}).get(variant, {}).get("parent")
+        if parent is None:
+            return
+        if isinstance(parent, dict):
+            method, parent = parent["method"], parent["variant"]
+        if (method, parent) in seen:
+            way = " -> ".join([*(name for _, name in seen), parent])
+            raise ConfigError(f"config: {where} makes a circle: {way}.")
+        seen.append((method, parent))
 
 
 def convolutions(resolution):
@@ -353,22 +402,69 @@ def controls(group):
     return [(e["method"], e["shots"]) if isinstance(e, dict) else (e, [0]) for e in entries]
 
 
+def rows_of(group):
+    """A group's rows, one method each: {method, variants, shots, warm_starts, tasks (all if none)}."""
+    if "rows" not in group:
+        return [{key: group[key] for key in ("method", "variants", "shots", "warm_starts")}]
+    return [
+        {**{key: value for key, value in row.items() if key != "methods"}, "method": method}
+        for row in group["rows"]
+        for method in row["methods"]
+    ]
+
+
+def parts(group):
+    """(name, rows) of a group's parts: its variants, or its methods where it compares several."""
+    rows = rows_of(group)
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    if len(methods) > 1:
+        return [(m, [as_written(row) for row in rows if row["method"] == m]) for m in methods]
+    variants = dict.fromkeys(variant for row in rows for variant in row["variants"])
+    return [
+        (v, [as_written({**row, "variants": [v]}) for row in rows if v in row["variants"]])
+        for v in variants
+    ]
+
+
+def as_written(row):
+    """A row of `rows_of` as config.yaml has it."""
+    return {**{k: v for k, v in row.items() if k != "method"}, "methods": [row["method"]]}
+
+
 def check_group(name, group, config):
     """Refuse names that do not exist and shots that the references cannot give."""
     methods = config["methods"]
+    wanted = ["title", "tasks", "controls", "table", "grid"]
+    wanted += [] if "rows" in group else ["method", "variants", "shots", "warm_starts"]
+    for key in wanted:
+        if key not in group:
+            raise ConfigError(f"config: 'groups.{name}' lacks the key '{key}'.")
     for task in group["tasks"]:
         known_name(task, config["tasks"], f"'groups.{name}.tasks'")
-    known_name(group["method"], methods, f"'groups.{name}.method'")
-    for variant in group["variants"]:
-        variants = methods[group["method"]]["variants"]
-        known_name(variant, variants, f"'groups.{name}.variants'")
-    shown = list(group["shots"])
+    prefix = f"'groups.{name}.rows." if "rows" in group else f"'groups.{name}."
+    shown = []
+    for row in rows_of(group):
+        known_name(row["method"], methods, f"{prefix}method{'s' if 'rows' in group else ''}'")
+        for variant in row["variants"]:
+            known_name(variant, methods[row["method"]]["variants"], f"{prefix}variants'")
+        for warm_start in row["warm_starts"]:
+            known_name(warm_start, ["source", *config["warm_starts"]], f"{prefix}warm_starts'")
+        for task in row.get("tasks", []):
+            known_name(task, group["tasks"], f"{prefix}tasks'")
+        shown += row["shots"]
     for control, shots in controls(group):
         known_name(control, methods, f"'groups.{name}.controls'")
         shown += shots
     for pairs in group.get("against", []):
         for variant in (pairs["baseline"], *pairs["variants"]):
-            known_name(variant, group["variants"], f"'groups.{name}.against'")
+            variants = [v for row in rows_of(group) for v in row["variants"]]
+            known_name(variant, variants, f"'groups.{name}.against'")
+    if "preference" in group:
+        model, where = group["preference"], f"'groups.{name}.preference'"
+        check_parent(model, methods, where)
+        shows = {(row["method"], v) for row in rows_of(group) for v in row["variants"]}
+        if (model["method"], model["variant"]) not in shows:
+            raise ConfigError(f"config: {where} names a model that the group does not show.")
     for task in group["tasks"]:
         references = config["tasks"][task]["references"]
         if max(shown) > references["count"]:

@@ -20,19 +20,36 @@ from workflow.config import (
     load,
     merge,
     nearest,
+    parts,
+    rows_of,
 )
 
 # Names of the Snakefile's rules, which no group may take.
 RULES = (
     *("all", "tables", "figures", "report", "settings", "references", "adapt"),
-    *("look", "observe", "group", "score", "scores", "table", "grid", "figure", "html"),
+    *(
+        "look",
+        "observe",
+        "group",
+        "score",
+        "scores",
+        "table",
+        "paper_table",
+        "claims",
+        "grid",
+        "figure",
+        "html",
+    ),
     *("pretrain_world", "pretrain_source", "pretrain_clip", "pretrain_referee"),
 )
 TABLES = ("md", "html")  # a table's files for people; .csv and .tex come with them
-COMPARING = ("sweep", "against")  # a group's keys that need more than one variant
+COMPARING = ("sweep", "against", "preference", "paper")  # a group's keys that need all its rows
 REAL = "real"  # the observation of the reference images themselves
-# Figures beside the grid: <group>_<kind>.svg by python -m eval.<kind>, and whether it reads curves.
-FIGURES = {"training": True, "layers": True, "sweep": False}
+REPLAY = "replay"  # the control that is its training images
+# Figures beside the grid: <group>_<kind>.svg by python -m eval.<kind>, and what it reads beside the
+# scores: the runs' curves, or the observations with the reference images.
+CURVES, PICTURES = "curves", "pictures"
+FIGURES = {"training": CURVES, "layers": CURVES, "sweep": "", "pareto": "", "neighbours": PICTURES}
 
 
 # ---- words ----------------------------------------------------------------------------------------
@@ -125,16 +142,17 @@ class Plan:
     def _groups(self):
         """The groups of config.yaml, and `<group>_<variant>` with that variant alone.
 
-        The controls stay out of the latter, so that `-R adapt` on it retrains just that variant.
+        Where a group compares methods, there is one `<group>_<method>` for each instead. Controls
+        stay out of these, so that `-R adapt` on one retrains just what it names.
         """
         groups = []
         for name, group in self.config["groups"].items():
             groups.append((name, group))
-            for variant in group["variants"]:
-                title = f"{group['title']}: {variant}"
-                part = {**group, "variants": [variant], "controls": [], "title": title}
+            for part_name, rows in parts(group):
+                title = f"{group['title']}: {part_name}"
+                part = {**group, "rows": rows, "controls": [], "title": title}
                 alone = {key: value for key, value in part.items() if key not in COMPARING}
-                groups.append((f"{name}_{variant}", alone))
+                groups.append((f"{name}_{part_name}", alone))
         names = [*RULES, *(name for name, _ in groups)]
         for name, _ in groups:
             if names.count(name) > 1:
@@ -150,11 +168,14 @@ class Plan:
             for control, shots in controls(group):
                 variants = self.config["methods"][control]["variants"]
                 members += [Setting(task, control, v, n) for v in variants for n in shots]
-            for shots in group["shots"]:
-                for warm_start in group["warm_starts"]:
-                    for variant in group["variants"]:
-                        setting = Setting(task, group["method"], variant, shots, warm_start)
-                        members.append(setting)
+            for row in rows_of(group):
+                if task in row.get("tasks", [task]):
+                    members += [
+                        Setting(task, row["method"], variant, shots, warm_start)
+                        for shots in row["shots"]
+                        for warm_start in row["warm_starts"]
+                        for variant in row["variants"]
+                    ]
         return list(dict.fromkeys(members))
 
     def _settings(self):
@@ -168,12 +189,20 @@ class Plan:
         return settings
 
     def parent(self, setting):
-        """The setting of the parent run, or None."""
+        """The setting of the parent run, or None.
+
+        A variant's own parent is a variant of its method with the same shots and warm start, or
+        {method, variant} without either; else a warm start names the run that training goes on with.
+        """
         variants = self.config["methods"][setting.method]["variants"]
         parent = variants[setting.variant].get("parent")
+        if isinstance(parent, str):
+            return Setting(setting.task, setting.method, parent, setting.shots, setting.warm_start)
+        if parent is None and setting.warm_start != DEFAULT_WARM_START:
+            parent = self.config["warm_starts"][setting.warm_start]
         if parent is None:
             return None
-        return Setting(setting.task, setting.method, parent, setting.shots, setting.warm_start)
+        return Setting(setting.task, parent["method"], parent["variant"])
 
     def _add(self, run):
         if run.parent is not None and run.parent_id not in self.runs:
@@ -183,6 +212,14 @@ class Plan:
     def run(self, task, setting, seed):
         """The run of these three (as text, from a path), or a KeyError."""
         return self.runs[f"{task}/{setting}/seed{int(seed)}"]
+
+    def lineage(self, run):
+        """Ids of a run and of all that it goes on from, itself first."""
+        ids = []
+        while run is not None:
+            ids.append(run.id)
+            run = self.runs.get(run.parent_id)
+        return ids
 
     def seeds_of(self, setting):
         return [run for run in self.runs.values() if run.setting == setting]
@@ -205,7 +242,8 @@ class Plan:
 
     def shown(self, *groups):
         """The tables, grids and figures that some groups end in."""
-        tables = [f"{self.results}/tables/{group}.{kind}" for group in groups for kind in TABLES]
+        names = [*groups, *(f"{g}_paper" for g in groups if self.groups[g].get("paper"))]
+        tables = [f"{self.results}/tables/{name}.{kind}" for name in names for kind in TABLES]
         return tables + [figure for group in groups for figure in self.figures(group)]
 
     def figures(self, group):
@@ -215,6 +253,8 @@ class Plan:
             "training": any(self.methods[m.method].supervision != "none" for m in members),
             "layers": any(self.chooses_layers(member) for member in members),
             "sweep": bool(self.groups[group].get("sweep")),
+            "pareto": bool(self.groups[group].get("preference")),
+            "neighbours": any(m.shots for m in members if m.method != REPLAY),
         }
         return [f"{prefix}_grid.png", *(f"{prefix}_{kind}.svg" for kind in FIGURES if has[kind])]
 
@@ -268,10 +308,19 @@ class Plan:
             self.observation(setting.task, setting.name) for setting in self.members(name)
         ]
 
+    def cost_inputs(self, name):
+        """The cost records of a group's runs and of all that they go on from."""
+        runs = [run for setting in self.members(name) for run in self.seeds_of(setting)]
+        files = [f"{self.folder(i)}/cost.json" for run in runs for i in self.lineage(run)]
+        return list(dict.fromkeys(files))
+
     def figure_inputs(self, name, kind):
         """What a figure is drawn from beside the group's file: named lists of files."""
         files = {"scores": [f"{self.results}/scores/{name}.csv"]}
-        if FIGURES[kind]:
+        if FIGURES[kind] == PICTURES:
+            files["observations"] = self.group_inputs(name)
+            files["references"] = [self.references(task) for task in self.groups[name]["tasks"]]
+        if FIGURES[kind] == CURVES:
             runs = [run for setting in self.members(name) for run in self.seeds_of(setting)]
             files["curves"] = [f"{self.folder(run.id)}/curves.csv" for run in runs]
         return files
@@ -358,6 +407,13 @@ class Plan:
         ]
         return {**look, **self._labels(setting), "runs": runs}
 
+    def preferred(self, group):
+        """The model that a group's others are compared with image by image, or None."""
+        if "preference" not in group:
+            return None
+        model = group["preference"]
+        return self._labels(Setting("", model["method"], model["variant"], model.get("shots", 0)))
+
     @staticmethod
     def _labels(setting):
         return {
@@ -378,7 +434,11 @@ class Plan:
                 "layers": self.trained_layers(setting),
                 "chooses_layers": self.chooses_layers(setting),
                 "runs": [
-                    {"seed": run.seed, "curves": f"{self.folder(run.id)}/curves.csv"}
+                    {
+                        "seed": run.seed,
+                        "curves": f"{self.folder(run.id)}/curves.csv",
+                        "costs": [f"{self.folder(i)}/cost.json" for i in self.lineage(run)],
+                    }
                     for run in self.seeds_of(setting)
                 ],
                 "file": self.observation(setting.task, setting.name),
@@ -399,6 +459,7 @@ class Plan:
                     "text": self.config["tasks"][task]["text"],
                     **self.target(task),
                     "real": self.observation(task, REAL),
+                    "references": self.references(task),
                 }
                 for task in group["tasks"]
             },
@@ -406,8 +467,11 @@ class Plan:
             "evaluation": self.config["evaluation"],
             "table": group["table"],
             "oracle": group.get("oracle", []),
+            "raw": group.get("raw", []),
             "against": group.get("against", []),
             "sweep": group.get("sweep", []),
+            "preference": self.preferred(group),
+            "paper": group.get("paper"),
             "grid": group["grid"],
         }
 
@@ -447,7 +511,7 @@ def check_names(config, methods, metrics):
                 f"{nearest(method, methods)}"
             )
     for name, group in config["groups"].items():
-        for key in ("table", "oracle", "sweep"):
+        for key in ("table", "oracle", "raw", "sweep"):
             for column in group.get(key, []):
                 if column not in metrics:
                     raise ConfigError(

@@ -74,3 +74,14 @@ def test_the_interval_over_seeds_equals_scipys_t_interval():
 def test_a_metrics_heading_carries_its_unit_and_arrow():
     assert Metric("fid", "FID", "", False, 2).heading == "FID ↓"
     assert Metric("size", "size", "px", None, 0).heading == "size (px)"
+
+
+def test_bias_is_the_shift_of_means_in_standard_deviations():
+    rng = np.random.default_rng(5)
+    frozen = np.concatenate(
+        [rng.normal(size=(200, 2)) * [1.0, 3.0], np.full((200, 1), 7.0)], axis=1
+    )
+    moved = frozen + frozen.std(axis=0) * [0.5, -1.5, 0.0]
+    assert factor_bias(frozen, moved) == pytest.approx(1.0)  # the third does not vary
+    assert factor_bias(frozen, frozen) == 0.0
+    assert factor_bias(np.ones((4, 2)), np.zeros((4, 2))) == 0.0

@@ -109,6 +109,23 @@ MISTAKES = [
     ("methods/nada/variants/mapper/parent", "adapt", "names 'adapt'; did you mean 'adaptive'?"),
     # values that do not fit together
     ("methods/nada/variants/adaptive/parent", "mapper", "makes a circle: "),
+    ("methods/nada/variants/adaptive/like", "k_1", "k_1.like' makes a circle: "),
+    ("methods/nada/variants/k_1/like", "adaptve", "names 'adaptve'; did you mean 'adaptive'?"),
+    ("warm_starts/nada/variant", "adaptve", "'warm_starts.nada' names 'adaptve'; did you mean"),
+    ("methods/finetune_gd/variants/from_nada/parent/method", "nda", "did you mean 'nada'?"),
+    ("methods/tgan/settings/iteratoins", 3, "'methods.tgan.settings'; did you mean 'iterations'?"),
+    ("methods/tgan_ada/settings/ada_kimg", 0, "ada_kimg' is 0; at least 1e-06 is wanted."),
+    (
+        "groups/table1/rows",
+        [{"methods": ["tgn"], "variants": ["plain"], "shots": [1], "warm_starts": ["source"]}],
+        "'groups.table1.rows.methods' names 'tgn'; did you mean 'tgan'?",
+    ),
+    (
+        "groups/table1/rows",
+        [{"methods": ["tgan"], "variants": ["plain"], "shots": [1], "warm_starts": ["nda"]}],
+        "'groups.table1.rows.warm_starts' names 'nda'; did you mean 'nada'?",
+    ),
+    ("groups/pareto/preference/variant", "global", "names a model that the group does not show"),
     (f"{LAYERS}/k", 20, "k=20 layers asked, but the 32x32 generator has 7; set layers.k to 1..7."),
     (f"{LAYERS}/k", 0, "layers.k' is 0; at least 1 is wanted."),
     (f"{NADA}/layers/manual", [0, 7], "layer 7 asked, but the 32x32 generator has 7; list layers"),
@@ -196,7 +213,8 @@ def test_every_object_of_a_schema_refuses_unknown_keys(root):
                 yield from objects(value)
 
     for path in (root / "workflow/schemas").glob("*.schema.yaml"):
-        found = list(objects(method_schema(path.name.removesuffix(".schema.yaml"))))
+        name = path.name.removesuffix(".schema.yaml")
+        found = list(objects(method_schema(name)))
         assert found
         assert all(rules["additionalProperties"] is False for rules in found), path
 

@@ -6,7 +6,7 @@ import pytest
 
 from baselines import registry
 from workflow import runs
-from workflow.config import ConfigError, load
+from workflow.config import ConfigError, load, parts
 from workflow.runs import Plan, Setting, load_plan
 
 
@@ -25,7 +25,9 @@ def test_there_is_one_run_per_setting_and_seed_whatever_the_groups_share(default
     groups = default.config["groups"]
     assert len(ids) == len(set(ids)) == 2 * len(default.settings)
     settings = {s for group in groups for s in default.members(group)}
-    assert settings == set(default.settings.values())
+    parents = {default.parent(setting) for setting in settings} - {None}
+    assert settings | parents == set(default.settings.values())
+    assert {setting.method for setting in parents - settings} == {"finetune_gd"}
     assert sum(len(default.members(group)) for group in groups) > len(settings)  # some are shared
     assert "dog2cat/nada-all_layers/seed1" in ids
     assert "dog2bear/source-unchanged/seed0" in ids
@@ -49,20 +51,17 @@ def test_a_parent_is_the_run_of_the_same_task_and_seed_and_comes_first(default):
 
 def test_a_parent_that_no_group_shows_is_still_run_once(root):
     groups = {"ablation": {"tasks": ["dog2cat"], "variants": ["mapper"], "controls": []}}
-    alone = plan(
-        root,
-        seeds=[3],
-        groups=groups | {"departures": None, "k_sweep": None, "image_targets": None},
-    )
+    others = load(root)[0]["groups"]
+    alone = plan(root, seeds=[3], groups={name: None for name in others} | groups)
     assert list(alone.runs) == ["dog2cat/nada-adaptive/seed3", "dog2cat/nada-mapper/seed3"]
     assert [setting.name for setting in alone.members("ablation")] == ["nada-mapper"]
 
 
 def test_each_variant_is_a_target_of_its_own_without_the_controls(default):
     groups = default.config["groups"]
-    assert set(default.groups) == set(groups) | {
-        f"{name}_{variant}" for name, group in groups.items() for variant in group["variants"]
-    }
+    assert {"ablation_global", "k_sweep_k_1", "departures_no_views"} < set(default.groups)
+    assert {"table1_tgan", "table2_ojha", "pareto_nada"} < set(default.groups)
+    assert len(default.groups) == len(groups) + sum(len(parts(g)) for g in groups.values())
     names = {setting.name for setting in default.members("ablation_adaptive")}
     assert names == {"nada-adaptive"}
     alone = default.group_file("k_sweep_k_1")
@@ -74,6 +73,35 @@ def test_a_control_with_shots_reads_the_target_images_of_every_seed(default):
     run = default.runs["dog2cat/replay-images-10shot/seed1"]
     assert default.adapt_inputs(run)["references"] == "results/mini/references/cat.npz"
     assert default.run_file(run)["shots"] == 10
+
+
+def test_warm_starts_go_on_from_the_run_that_the_configuration_names(default):
+    def parent(warm_start):
+        return default.runs[f"dog2cat/tgan-plain-10shot-{warm_start}/seed1"].parent_id
+
+    assert parent("nada") == parent("nada_catchup") == "dog2cat/nada-adaptive/seed1"
+    assert parent("nada_finetuned_gd") == "dog2cat/finetune_gd-from_nada/seed1"
+    pair = default.runs["dog2cat/finetune_gd-from_nada/seed1"]
+    assert pair.parent_id == "dog2cat/nada-mapper/seed1"
+    assert default.runs["dog2cat/tgan-plain-10shot/seed1"].parent is None
+    order = list(default.runs)
+    assert order.index(pair.id) < order.index("dog2cat/tgan-plain-10shot-nada_finetuned_gd/seed1")
+    last = default.runs["dog2cat/ojha-plain-10shot-nada_finetuned_gd/seed0"]
+    assert [i.split("/")[1] for i in default.lineage(last)] == [
+        "ojha-plain-10shot-nada_finetuned_gd", "finetune_gd-from_nada", "nada-mapper", "nada-adaptive"
+    ]  # fmt: skip
+
+
+def test_a_group_of_several_methods_has_a_part_for_each(default):
+    assert {s.method for s in default.members("table1_minegan")} == {"minegan"}
+    assert len(default.members("table1_minegan")) == 4
+    hundred = [s for s in default.members("table2") if s.shots == 100]
+    assert {s.task for s in hundred} == {"dog2cat"} and len(hundred) == 8
+    told = default.group_file("pareto")
+    assert told["preference"] == {
+        "method": "nada", "variant": "mapper", "shots": 0, "warm_start": "source"
+    }  # fmt: skip
+    assert default.group_file("pareto_nada")["preference"] is None
 
 
 def test_a_group_without_content_is_left_out(root):
@@ -247,7 +275,8 @@ def test_settings_text_is_json_that_reads_back(default):
 def test_the_summary_says_world_preset_and_how_much(default):
     first, second = default.summary().splitlines()
     assert first.startswith("world 'mini' (32x32, cpu), preset 'default', seeds [0, 1]")
-    looks = len(default.settings) + len({task for task, _ in default.settings})
+    shown = {s for group in default.config["groups"] for s in default.members(group)}
+    looks = len(shown) + len({setting.task for setting in shown})
     assert f"{len(default.runs)} runs, {looks} observations" in second
 
 

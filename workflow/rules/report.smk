@@ -30,6 +30,35 @@ rule table:
         " --out {params.prefix} > {log} 2>&1"
 
 
+rule paper_table:
+    input:
+        lambda w: PLAN.cost_inputs(w.group),
+        settings=f"{RESULTS}/scores/{{group}}.json",
+        scores=f"{RESULTS}/scores/{{group}}.csv",
+    output:
+        html=report(
+            f"{RESULTS}/tables/{{group}}_paper.html",
+            caption="../report/paper_table.rst",
+            category="Tables",
+            labels={"group": "{group}, beside the paper"},
+        ),
+        csv=f"{RESULTS}/tables/{{group}}_paper.csv",
+        cost=f"{RESULTS}/tables/{{group}}_paper_cost.csv",
+        md=f"{RESULTS}/tables/{{group}}_paper.md",
+        tex=f"{RESULTS}/tables/{{group}}_paper.tex",
+    log:
+        f"{RESULTS}/logs/tables/{{group}}_paper.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/tables/{{group}}_paper.tsv"
+    params:
+        code=digest("eval.paper_table"),
+        prefix=f"{RESULTS}/tables/{{group}}_paper",
+    threads: 1
+    shell:
+        "{PYTHON} -m eval.paper_table --settings {input.settings} --scores {input.scores}"
+        " --out {params.prefix} > {log} 2>&1"
+
+
 rule grid:
     input:
         lambda w: PLAN.group_inputs(w.group),
@@ -81,10 +110,37 @@ rule figure:
         " --out {params.prefix} > {log} 2>&1"
 
 
+rule claims:
+    """The paper's sentences and what the scores say of each."""
+    input:
+        claims="claims.yaml",
+        scores=f"{RESULTS}/scores.csv",
+    output:
+        html=report(
+            f"{RESULTS}/claims.html",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"table": "verdicts"},
+        ),
+        csv=f"{RESULTS}/claims.csv",
+        md=f"{RESULTS}/claims.md",
+    log:
+        f"{RESULTS}/logs/claims.log",
+    params:
+        code=digest("eval.claims"),
+        world=PLAN.world["name"],
+        prefix=f"{RESULTS}/claims",
+    threads: 1
+    shell:
+        "{PYTHON} -m eval.claims --claims {input.claims} --scores {input.scores}"
+        " --world {params.world} --out {params.prefix} > {log} 2>&1"
+
+
 rule html:
     input:
         PLAN.shown(*PLAN.config["groups"]),
         f"{RESULTS}/scores.csv",
+        f"{RESULTS}/claims.html",
     output:
         f"{RESULTS}/report.html",
     log:

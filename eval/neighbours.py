@@ -1,0 +1,90 @@
+"""Samples and the training images nearest to them: who learnt by heart (Gal et al. 2021, Figs. 13, 26)?
+
+    python -m eval.neighbours --settings GROUP.json --scores FILE.csv --out PREFIX
+
+writes PREFIX.png, .svg and .csv: for each few-shot model of the group two rows, images of the shared
+latents above and beneath each the training image with the least LPIPS to it, mirrored if that is
+nearer. Without scores, straight from the observations and the reference images.
+"""
+
+import sys
+
+import numpy as np
+import pandas as pd
+
+from eval import figures
+from eval.observation import load_observation
+from eval.settings import SETTING_KEYS, Group
+from nada.errors import UserError, command
+from nada.images import load_images
+
+#: Latents shown.
+SHOWN = 10
+#: Inches of one picture.
+SIDE = 0.62
+
+
+def data(group: Group) -> tuple[pd.DataFrame, dict]:
+    """(one row per picture, {(setting, row): (sample, nearest)}) of every model with training images.
+
+    UserError: no member of the group trained on images.
+    """
+    rows, pictures = [], {}
+    for path in group.observations:
+        observation = load_observation(path)
+        prefix = f"seed{observation.meta['runs'][0]['seed']}" if observation.meta["runs"] else ""
+        replayed = observation.meta["method"] == "replay"  # its images are the nearest themselves
+        if replayed or f"{prefix}/training_lpips" not in observation.arrays:
+            continue
+        setting = tuple(observation.meta[key] for key in SETTING_KEYS)
+        trained = load_images(group.references[setting[0]])[observation[f"{prefix}/training_rows"]]
+        distances = observation[f"{prefix}/training_lpips"][:SHOWN]
+        nearest = distances.argmin(axis=1)
+        for latent, index in enumerate(nearest):
+            number, mirrored = index % len(trained), bool(index >= len(trained))
+            image = trained[number]
+            pictures[setting, latent] = (
+                observation[f"{prefix}/images"][latent], image[:, ::-1] if mirrored else image
+            )  # fmt: skip
+            file_row = int(observation[f"{prefix}/training_rows"][number])
+            rows.append((*setting, latent, file_row, mirrored, float(distances[latent, index])))
+    if not rows:
+        raise UserError(f"group {group.name}: none of its models trained on images.")
+    return pd.DataFrame(
+        rows, columns=[*SETTING_KEYS, "latent", "reference", "mirrored", "lpips"]
+    ), pictures
+
+
+def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
+    """Write the figure and its numbers."""
+    table, pictures = data(group)
+    settings = list(dict.fromkeys(setting for setting, _ in pictures))
+    shown = 1 + max(latent for _, latent in pictures)
+    figure, panels = figures.axes(2 * len(settings), shown)
+    figure.set_size_inches(1.9 + SIDE * shown, SIDE * 2 * len(settings) + 0.6)
+    for axis in panels.flat:
+        axis.set(xticks=[], yticks=[])
+        for spine in axis.spines.values():
+            spine.set_visible(False)
+    for place, setting in enumerate(settings):
+        for latent in range(shown):
+            for half, image in enumerate(pictures[setting, latent]):
+                panels[2 * place + half][latent].imshow(np.asarray(image), interpolation="nearest")
+        task, method, variant, shots, start = setting
+        name = figures.name_of(method, variant, shots) + ("" if start == "source" else f"\n{start}")
+        for half, text in enumerate((f"{task}\n{name}", "nearest")):
+            panels[2 * place + half][0].set_ylabel(
+                text, rotation=0, ha="right", va="center", fontsize=6
+            )
+    figure.suptitle(f"World {group.world}: {group.title}, nearest training images", fontsize=9)
+    figures.save(figure, table, prefix)
+
+
+@command
+def main(argv=None):
+    """Command line of this module."""
+    figures.command_line(argv, "neighbours", __doc__, draw)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,239 @@
+"""Tables 1 and 2 as the paper lays them out, the published numbers beside ours, and what they cost.
+
+    python -m eval.paper_table --settings GROUP.json --scores FILE.csv --out PREFIX
+
+writes PREFIX.csv (every cell: ours, the paper's, whether the two may be compared and why),
+PREFIX.md, .html and .tex (for people) and PREFIX_cost.csv. Cells are FID, mean over seeds ± the
+half-width of the 95 % interval. Bold: the best warm start of a method (Table 1) or the better of a
+pair (Table 2); a star marks the best of a column. The published numbers are in eval/paper/.
+"""
+
+import argparse
+import html
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from eval.fid import FID
+from eval.score import LAST, read_scores
+from eval.settings import SETTING_KEYS, Group, read_group
+from eval.statistics import t_interval
+from nada.atomic import atomic_path
+from nada.errors import UserError, command
+
+FOLDER = Path(__file__).parent / "paper"
+#: Worlds whose numbers may stand beside the paper's, and why the others' may not.
+COMPARABLE_WORLDS = ("paper",)
+REASONS = {
+    "mini": "another world: rendered pictures of 32 px, its own FID network",
+    "rehearsal": "random weights",
+}
+WARM_STARTS = {
+    "source": "baseline",
+    "nada": "pre-trained G",
+    "nada_finetuned_gd": "fine-tuned G + D",
+    "nada_catchup": "D catch-up",
+}
+METHODS = {"ojha": "Ojha et al.", "minegan": "MineGAN", "tgan": "TGAN", "tgan_ada": "TGAN + ADA"}
+#: What a run costs, in its cost.json, and what that is called.
+COSTS = {
+    "iterations": "iterations",
+    "images_seen": "images",
+    "clip_calls": "CLIP calls",
+    "wall_seconds": "seconds",
+}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """rows, columns: the keys that name them. rivals: cells of a column among which the best is
+    bold, those that share these keys."""
+
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    rivals: tuple[str, ...] = ()
+
+
+LAYOUTS = {
+    "table1": Layout(("warm_start",), ("method",)),
+    "table2": Layout(("method", "warm_start"), ("task", "shots"), ("method",)),
+}
+KEYS = ["task", "shots", "method", "warm_start"]
+
+
+def published(name: str) -> pd.DataFrame:
+    """The paper's numbers: KEYS and fid. UserError for a table that eval/paper/ does not have."""
+    path = FOLDER / f"{name}.csv"
+    if name not in LAYOUTS or not path.is_file():
+        raise UserError(f"paper: no table is called {name!r}; known: {', '.join(LAYOUTS)}.")
+    return pd.read_csv(path)
+
+
+def cells(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
+    """One row per cell: KEYS, mean, half_width, n, paper, comparable, reason; bold and best."""
+    layout = LAYOUTS[group.paper]
+    known = published(group.paper)
+    wanted = known[KEYS].drop_duplicates()
+    part = scores[(scores.world == group.world) & (scores.step == LAST)]
+    part = part[part.metric == FID.name].astype({"value": float, "shots": int})
+    rows = []
+    for key in wanted.itertuples(index=False, name=None):
+        mine = part[(part[KEYS] == pd.Series(key, KEYS)).all(axis=1)]
+        mean, half = t_interval(mine.value) if len(mine) else (np.nan, None)
+        paper = known.set_index(KEYS).fid.loc[key]
+        comparable = group.world in COMPARABLE_WORLDS
+        reason = "" if comparable else REASONS.get(group.world, "another world")
+        rows.append((*key, mean, half, len(mine), paper, comparable, reason))
+    table = pd.DataFrame(
+        rows, columns=[*KEYS, "mean", "half_width", "n", "paper", "comparable", "reason"]
+    )
+    shown = table["mean"].round(FID.digits)
+    by_rivals = [table[key] for key in (*layout.columns, *layout.rivals)]
+    table["bold"] = shown == shown.groupby(by_rivals).transform("min")
+    table["best"] = shown == shown.groupby([table[k] for k in layout.columns]).transform("min")
+    return table
+
+
+def text(cell, bold: str = "{}", plus_minus: str = "±", paper: bool = True) -> str:
+    """`12.3 ± 0.4 [45.1]`, the paper's number in brackets; a star marks a column's best."""
+    if not np.isfinite(cell["mean"]):
+        return "–"
+    digits = FID.digits
+    shown = f"{cell['mean']:.{digits}f}"
+    if cell["half_width"] is not None and np.isfinite(float(cell["half_width"])):
+        shown += f" {plus_minus} {float(cell['half_width']):.{digits}f}"
+    shown += "*" if cell["best"] else ""
+    shown = bold.format(shown) if cell["bold"] else shown
+    return f"{shown} [{cell['paper']:.2f}]" if paper else shown
+
+
+def laid_out(table: pd.DataFrame, layout: Layout, **how) -> pd.DataFrame:
+    """The table as text, rows and columns in the order of the cells."""
+    heads = {"method": METHODS, "warm_start": WARM_STARTS}
+
+    def name(keys: tuple[str, ...], cell) -> str:
+        parts = [str(heads.get(key, {}).get(cell[key], cell[key])) for key in keys]
+        return ", ".join(f"{p} images" if k == "shots" else p for k, p in zip(keys, parts))
+
+    rows: dict[str, dict[str, str]] = {}
+    order = {start: i for i, start in enumerate(WARM_STARTS)}
+    for _, cell in table.sort_values("warm_start", key=lambda s: s.map(order), kind="stable").iterrows():  # fmt: skip
+        rows.setdefault(name(layout.rows, cell), {})[name(layout.columns, cell)] = text(cell, **how)
+    frame = pd.DataFrame.from_dict(rows, orient="index").fillna("–")
+    if len(layout.rows) > 1:
+        frame = frame.sort_index(key=lambda index: [n.split(",")[0] for n in index], kind="stable")
+    return frame.rename_axis("").reset_index()
+
+
+def costs(group: Group) -> pd.DataFrame:
+    """Mean cost of a run of each setting, its parents' included (they are trained once, but needed)."""
+    rows = []
+    for member in group.drawn:
+        found = []
+        for files in member.costs.values():
+            records = [_cost(path) for path in files]
+            found.append({key: sum(record[key] for record in records) for key in COSTS})
+        if found:
+            mean = pd.DataFrame(found).mean()
+            own = dict(zip(SETTING_KEYS, member.setting, strict=True))
+            rows.append({**{k: own[k] for k in KEYS}, **mean.round(1).to_dict(), "n": len(found)})
+    return pd.DataFrame(rows)
+
+
+def _cost(path) -> dict:
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: no cost record ({error}); make the run again.") from None
+
+
+def notes(group: Group, table: pd.DataFrame) -> list[str]:
+    """What stands beneath the table."""
+    seeds = sorted({int(n) for n in table.n if n})
+    lines = ["FID, less is better; in brackets the paper's number of the same cell."]
+    if not table.comparable.all():
+        lines.append(f"Not comparable with the paper's: {table.reason.iloc[0]}.")
+    if seeds == [1]:
+        lines.append("One seed: no interval, and no claim.")
+    elif seeds:
+        lines.append(f"Mean over {seeds[-1]} seeds ± half-width of the 95 % t interval.")
+    lines.append("Bold: best of a method's warm starts; star: best of its column.")
+    lines.append("Costs are of one run with the runs that it goes on from; equal iterations are no equal cost.")  # fmt: skip
+    return lines
+
+
+def write(group: Group, scores: pd.DataFrame, prefix: str) -> None:
+    """Write every file of the table."""
+    layout, table, cost = LAYOUTS[group.paper], cells(group, scores), costs(group)
+    beneath = notes(group, table)
+    shown = laid_out(table, layout, bold="**{}**")
+    body = shown.to_markdown(index=False, disable_numparse=True)
+    costs_body = cost.rename(columns=COSTS).to_markdown(index=False)
+    title = f"World {group.world}: {group.title}"
+    markdown = f"**{title}**\n\n{body}\n\n" + "".join(f"- {n}\n" for n in beneath)
+    page = _page(title, laid_out(table, layout, bold="<b>{}</b>"), cost, beneath)
+    files = {
+        ".csv": table.drop(columns=["bold", "best"]).to_csv(index=False, lineterminator="\n"),
+        "_cost.csv": cost.to_csv(index=False, lineterminator="\n"),
+        ".md": f"{markdown}\n{costs_body}\n",
+        ".html": page,
+        ".tex": latex(laid_out(table, layout, bold=r"\textbf{{{}}}", plus_minus=r"$\pm$")),
+    }
+    for ending, content in files.items():
+        with atomic_path(prefix + ending) as temporary:
+            temporary.write_text(content, encoding="utf-8")
+    print(f"wrote {prefix}.csv, .md, .html, .tex and _cost.csv: {len(table)} cells")
+
+
+def latex(frame: pd.DataFrame) -> str:
+    """A booktabs tabular; goes into any document that loads booktabs."""
+    lines = [r"\begin{tabular}{l" + "r" * (frame.shape[1] - 1) + "}", r"\toprule"]
+    lines.append(" & ".join(str(c) for c in frame.columns) + r" \\ \midrule")
+    lines += [" & ".join(row) + r" \\" for row in frame.itertuples(index=False, name=None)]
+    body = "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
+    return body.replace("–", "--").replace("_", r"\_")
+
+
+def _page(title: str, frame: pd.DataFrame, cost: pd.DataFrame, beneath: list[str]) -> str:
+    from eval.tables import PAGE
+
+    def rows(table: pd.DataFrame) -> str:
+        return "\n".join(
+            "<tr>" + "".join(f"<td>{value}</td>" for value in row) + "</tr>"
+            for row in table.itertuples(index=False, name=None)
+        )
+
+    def head(table: pd.DataFrame) -> str:
+        return "".join(f"<th>{html.escape(str(c))}</th>" for c in table.columns)
+
+    cost = cost.rename(columns=COSTS)
+    second = (
+        f"</tbody></table><p></p><table><thead><tr>{head(cost)}</tr></thead><tbody>{rows(cost)}"
+    )
+    return PAGE.format(
+        title=html.escape(title), head=head(frame), body=rows(frame) + second,
+        notes="".join(f"<li>{html.escape(note)}</li>" for note in beneath),
+    )  # fmt: skip
+
+
+@command
+def main(argv=None):
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m eval.paper_table", description=__doc__)
+    parser.add_argument("--settings", required=True, help="the group file (JSON)")
+    parser.add_argument("--scores", required=True, help="the table of scores (CSV)")
+    parser.add_argument("--out", required=True, help="names to write, without an ending")
+    arguments = parser.parse_args(argv)
+    group = read_group(arguments.settings)
+    if group.paper is None:
+        raise UserError(f"{arguments.settings}: 'paper' names no table to stand beside.")
+    published(group.paper)
+    write(group, read_scores(arguments.scores), arguments.out)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
