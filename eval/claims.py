@@ -16,6 +16,7 @@ import pandas as pd
 import yaml
 
 from eval.metrics import metric
+from eval.page import PAGE
 from eval.score import LAST, read_scores
 from eval.statistics import LEAST_SEEDS, UNDECIDED, verdicts
 from nada.atomic import atomic_path
@@ -186,8 +187,6 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 
 def write(table: pd.DataFrame, world: str, prefix: str) -> None:
     """Write PREFIX.csv, .md and .html."""
-    from eval.tables import PAGE
-
     title = f"World {world}: the paper's claims"
     frame = shown(table)
     body = frame.to_markdown(index=False, disable_numparse=True)

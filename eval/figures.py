@@ -18,6 +18,8 @@ from nada.atomic import atomic_path
 DPI = 110
 #: Height and width of one panel, and the least width of a figure, in inches.
 PANEL, LEAST_WIDTH = (2.1, 2.9), 7
+#: Variants that a method's name stands for alone.
+PLAIN = ("", "plain", "unchanged", "images")
 #: Decimal digits of the numbers beside a figure.
 DIGITS = 6
 
@@ -61,10 +63,12 @@ def over_seeds(rows: pd.DataFrame, keys: list[str], value: str = "value") -> pd.
     return pd.DataFrame(found, columns=[*keys, "mean", "half_width", "n"])
 
 
-def name_of(method: str, variant: str, shots: int) -> str:
+def name_of(method: str, variant: str, shots: int, warm_start: str = "source") -> str:
     """How a setting is called in a legend."""
     label = variant.replace("_", " ") if method == "nada" else method
-    return f"{label}, {shots}-shot" if shots else label
+    label += f" {variant.replace('_', ' ')}" if method != "nada" and variant not in PLAIN else ""
+    label += f", {shots}-shot" if shots else ""
+    return label if warm_start == "source" else f"{label}, from {warm_start}"
 
 
 def name_axes(panels, tasks: list[str], below: str) -> None:

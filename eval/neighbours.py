@@ -71,7 +71,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
             for half, image in enumerate(pictures[setting, latent]):
                 panels[2 * place + half][latent].imshow(np.asarray(image), interpolation="nearest")
         task, method, variant, shots, start = setting
-        name = figures.name_of(method, variant, shots) + ("" if start == "source" else f"\n{start}")
+        name = figures.name_of(method, variant, shots, start)
         for half, text in enumerate((f"{task}\n{name}", "nearest")):
             panels[2 * place + half][0].set_ylabel(
                 text, rotation=0, ha="right", va="center", fontsize=6

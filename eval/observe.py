@@ -239,7 +239,6 @@ def halves(count: int) -> list:
 
 def look_at_references(look: Look, looker: Looker) -> dict:
     """Arrays of two disjoint random halves of the reference images, keys `half<k>/…`."""
-    import numpy as np
 
     from eval.fid import MIN_IMAGES
     from nada.images import load_images

@@ -28,6 +28,11 @@ KNOWN = {
         )
     )
 }
+# The few-shot methods, each with the colour of none of the NADA variants that stand beside them.
+KNOWN |= {
+    ("tgan", "plain"): (0, 0), ("tgan_ada", "plain"): (1, 0), ("minegan", "plain"): (3, 0),
+    ("ojha", "plain"): (5, 0), ("freezed", "plain"): (0, 2),
+}  # fmt: skip
 BOUNDS = {"real": BLACK, "source": GREY, "replay": LIGHT}
 
 

@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 
 from eval.fid import FID
+from eval.page import PAGE
 from eval.score import LAST, read_scores
 from eval.settings import SETTING_KEYS, Group, read_group
 from eval.statistics import t_interval
@@ -199,8 +200,6 @@ def latex(frame: pd.DataFrame) -> str:
 
 
 def _page(title: str, frame: pd.DataFrame, cost: pd.DataFrame, beneath: list[str]) -> str:
-    from eval.tables import PAGE
-
     def rows(table: pd.DataFrame) -> str:
         return "\n".join(
             "<tr>" + "".join(f"<td>{value}</td>" for value in row) + "</tr>"

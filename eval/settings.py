@@ -254,7 +254,7 @@ def read_group(path) -> Group:
                 layers=entry.get("layers"),
                 chooses=entry.get("chooses_layers", False),
                 curves={run["seed"]: run["curves"] for run in entry.get("runs", ())},
-                costs={run["seed"]: tuple(run["costs"]) for run in entry.get("runs", ())},
+                costs={run["seed"]: tuple(run.get("costs", ())) for run in entry.get("runs", ())},
             )
             for entry in entries
         ),

@@ -20,6 +20,7 @@ from eval import metrics
 from eval.diversity import CLUSTERS, MEMBERS
 from eval.fid import IMAGES_PER_FEATURE
 from eval.metric import Metric
+from eval.page import PAGE
 from eval.precision_recall import NEIGHBOURS
 from eval.score import LAST, RAW, WEIGHTS, read_scores
 from eval.settings import REAL, SETTING_KEYS, Group, read_group
@@ -308,26 +309,6 @@ def markdown(table: list[Row], columns: list[Column], title: str, notes: list[st
     )
     body = frame.to_markdown(index=False, disable_numparse=True)
     return f"**{title}**\n\n{body}\n\n" + "\n".join(f"- {note}" for note in notes) + "\n"
-
-
-PAGE = """<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>{title}</title><style>
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #222; }}
-table {{ border-collapse: collapse; }}
-h1 {{ font-size: 1.2rem; }}
-td {{ white-space: nowrap; }}
-th, td {{ padding: .2rem .6rem; text-align: right; font-variant-numeric: tabular-nums; }}
-th:nth-child(-n+2), td:nth-child(-n+2) {{ text-align: left; }}
-thead th {{ border-bottom: 2px solid #222; }}
-tr.bound td {{ color: #777; }}
-tr.first td {{ border-top: 1px solid #aaa; }}
-</style></head><body><h1>{title}</h1>
-<table><thead><tr>{head}</tr></thead>
-<tbody>
-{body}
-</tbody></table>
-<ul>{notes}</ul></body></html>
-"""
 
 
 def page(table: list[Row], columns: list[Column], title: str, notes: list[str]) -> str:

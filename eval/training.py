@@ -11,7 +11,7 @@ import pandas as pd
 
 from eval import figures
 from eval.metrics import metric
-from eval.palette import styles
+from eval.palette import DASHES, styles
 from eval.score import LAST
 from eval.settings import SETTING_KEYS, Group
 from nada.errors import UserError, command
@@ -78,20 +78,26 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
     quantities = [q for q in (*CURVES, *METRICS) if (table.quantity == q).any()]
     figure, panels = figures.axes(len(tasks), len(quantities))
     looks = styles(zip(table.method, table.variant, strict=True))
+    # where a method is shown with several shots or warm starts, the dash tells them apart
+    ways = list(dict.fromkeys(zip(table.shots, table.warm_start, strict=True)))
+    per_model = table.groupby(["method", "variant"])[["shots", "warm_start"]].nunique()
+    dashed = (per_model > 1).to_numpy().any()
     lines = {}
     for (task, quantity), part in table.groupby(["task", "quantity"], sort=False):
         axis = panels[tasks.index(task)][quantities.index(quantity)]
         marker = "o" if quantity in METRICS else None
-        for (method, variant, shots), line in part.groupby(
-            ["method", "variant", "shots"], sort=False
+        for (method, variant, shots, start), line in part.groupby(
+            ["method", "variant", "shots", "warm_start"], sort=False
         ):
             look = looks[method, variant]
+            if dashed:
+                look = {**look, "linestyle": DASHES[ways.index((shots, start)) % len(DASHES)]}
             (drawn,) = axis.plot(line.step, line["mean"], **look, lw=1.2, marker=marker, ms=2.5)
             half = line.half_width.astype(float)
             if half.notna().any():
                 low, high = line["mean"] - half, line["mean"] + half
                 axis.fill_between(line.step, low, high, color=look["color"], alpha=0.15, lw=0)
-            lines.setdefault(figures.name_of(method, variant, shots), drawn)
+            lines.setdefault(figures.name_of(method, variant, shots, start), drawn)
     for row in range(len(tasks)):
         for column, quantity in enumerate(quantities):
             name = CURVES.get(quantity) or metric(quantity).heading

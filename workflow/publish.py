@@ -18,6 +18,7 @@ from nada.errors import UserError, command
 KEPT = (
     "outcome.csv",
     "scores.csv",
+    "claims.*",
     "tables/*",
     "figures/*_grid.png",
     "figures/*.svg",

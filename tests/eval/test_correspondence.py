@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 
 from eval.correspondence import (
+    factor_bias,
     factor_correlations,
     group_means,
     retrieval_top1,

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
 from eval import figures, layers, palette, sweep, training
 from eval.score import COLUMNS
@@ -168,24 +167,32 @@ def test_what_cannot_be_drawn_is_one_sentence(made, tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def groups():
-    content = yaml.safe_load((Path(__file__).parents[2] / "config.yaml").read_text())
-    return content["groups"]
+    from workflow.config import load
+
+    return load(Path(__file__).parents[2])[0]["groups"]
+
+
+def lines_of(group) -> list[tuple[str, str]]:
+    from workflow.config import rows_of
+
+    pairs = [(row["method"], variant) for row in rows_of(group) for variant in row["variants"]]
+    return list(dict.fromkeys(pairs))
 
 
 def test_no_two_lines_of_a_shipped_figure_look_alike(groups):
     for name, group in groups.items():
-        lines = [(group["method"], variant) for variant in group["variants"]]
+        lines = lines_of(group)
         lines += [(c if isinstance(c, str) else c["method"], "x") for c in group["controls"]]
         looks = palette.styles([*lines, ("real", "")])
         assert len({str(look) for look in looks.values()}) == len(lines) + 1, name
 
 
-def test_a_known_variant_looks_the_same_in_every_figure(groups):
-    alone = {v: palette.styles([("nada", v)]) for g in groups.values() for v in g["variants"]}
+def test_a_known_model_looks_the_same_in_every_figure(groups):
+    every = {line for group in groups.values() for line in lines_of(group)}
+    alone = {line: palette.styles([line])[line] for line in every}
     for group in groups.values():
-        together = palette.styles([("nada", variant) for variant in group["variants"]])
-        for variant in group["variants"]:
-            assert together["nada", variant] == alone[variant]["nada", variant]
+        together = palette.styles(lines_of(group))
+        assert all(together[line] == alone[line] for line in lines_of(group))
 
 
 def test_unknown_variants_of_one_figure_get_places_of_their_own():

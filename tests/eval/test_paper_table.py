@@ -5,8 +5,17 @@ import json
 import pandas as pd
 import pytest
 
-from eval.paper_table import KEYS, WARM_STARTS, cells, costs, laid_out, latex, published, write
-from eval.paper_table import LAYOUTS
+from eval.paper_table import (
+    KEYS,
+    LAYOUTS,
+    WARM_STARTS,
+    cells,
+    costs,
+    laid_out,
+    latex,
+    published,
+    write,
+)
 from eval.score import COLUMNS
 from eval.settings import Group, Member
 from nada.errors import UserError

@@ -24,11 +24,19 @@ JOBS = (
     "eval/training.py",
     "eval/layers.py",
     "eval/sweep.py",
+    "eval/pareto.py",
+    "eval/neighbours.py",
+    "eval/paper_table.py",
+    "eval/claims.py",
     "workflow/worlds/mini/references.py",
 )
 # A smaller benchmark than the default, since a dry run takes the time that its jobs are many.
 SEEDS, TASKS, VARIANTS = [0, 1], ["dog2cat"], ["global", "adaptive", "mapper"]
 SWEPT = ["adaptive", "all_layers"]
+FEW_SHOT = [
+    {"methods": ["tgan"], "variants": ["plain"], "shots": [10], "warm_starts": ["source", "nada_finetuned_gd"]}
+]  # fmt: skip
+LEFT_OUT = ("departures", "image_targets", "bias", "table2", "pareto")
 QUICK = 'if __name__ == "__main__":\n    import quick_job\n\n    quick_job.run()\n\n'
 QUICK_JOB = """
 import pathlib, sys
@@ -40,7 +48,11 @@ def run():
         "adapt": ["/model.safetensors", "/snapshots.safetensors", "/curves.csv", "/run.json", "/cost.json"],
         "tables": [".csv", ".md", ".html", ".tex"],
         "galleries": [".png", ".csv"],
-        **dict.fromkeys(("training", "layers", "sweep"), [".svg", ".png", ".csv"]),
+        "paper_table": [".csv", ".md", ".html", ".tex", "_cost.csv"],
+        "claims": [".csv", ".md", ".html"],
+        **dict.fromkeys(
+            ("training", "layers", "sweep", "pareto", "neighbours"), [".svg", ".png", ".csv"]
+        ),
     }.get(module, [""])
     for name in names:
         pathlib.Path(out + name).write_text("task,value\\n" + out + ",1\\n")
@@ -101,12 +113,14 @@ def copy_project(root, folder):
     ignored = shutil.ignore_patterns("__pycache__", "*.safetensors", "manifest.json", "weights")
     for name in ("nada", "baselines", "eval", "workflow", "profiles"):
         shutil.copytree(root / name, folder / name, ignore=ignored)
-    shutil.copy(root / "Snakefile", folder / "Snakefile")
+    for name in ("Snakefile", "claims.yaml"):
+        shutil.copy(root / name, folder / name)
     config = yaml.safe_load((root / "config.yaml").read_text())
     config["seeds"] = SEEDS
-    del config["groups"]["departures"], config["groups"]["image_targets"]
+    config["groups"] |= dict.fromkeys(LEFT_OUT)
     config["groups"]["ablation"].update(tasks=TASKS, variants=VARIANTS, controls=["source"])
-    config["groups"]["k_sweep"].update(tasks=TASKS, variants=SWEPT)
+    config["groups"]["k_sweep"] = {"tasks": TASKS, "variants": SWEPT}
+    config["groups"]["table1"]["rows"] = FEW_SHOT
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     place = folder / "workflow/worlds/mini"
     world = yaml.safe_load((place / "world.yaml").read_text())

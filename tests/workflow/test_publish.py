@@ -16,6 +16,7 @@ def test_tables_pictures_scores_and_records_are_kept_and_weights_and_curves_are_
     results, out = tmp_path / "mini", tmp_path / "published"
     kept = [
         "scores.csv",
+        "claims.md",
         "tables/a.md",
         "figures/a_grid.png",
         "figures/a_training.svg",

@@ -105,7 +105,7 @@ def test_a_group_of_several_methods_has_a_part_for_each(default):
 
 
 def test_a_group_without_content_is_left_out(root):
-    assert set(plan(root, preset="development").config["groups"]) == {"ablation"}
+    assert set(plan(root, preset="development").config["groups"]) == {"ablation", "few_shot"}
 
 
 def test_the_k_sweep_goes_from_one_layer_to_all_and_trains_no_default_twice(default):

@@ -1,8 +1,8 @@
 """What a target means, in numbers of jobs: nothing when up to date, and never more than it must.
 
 Dry runs of the real workflow in copies with one task, two seeds, the control source, the variants
-global, adaptive and mapper in `ablation`, adaptive and all_layers in `k_sweep`; in `finished_project`
-every job has run (with quick jobs).
+global, adaptive and mapper in `ablation`, adaptive and all_layers in `k_sweep`, and one few-shot method
+from two warm starts in `table1`; in `finished_project` every job has run (with quick jobs).
 """
 
 import re
@@ -13,9 +13,12 @@ from workflow.runs import RULES
 
 SEEDS = 2
 SETTINGS = 5  # four variants, one of them in both groups, and the control
-GROUPS = 2
-FIGURES = 5  # training curves and chosen layers of both groups, and the sweep
-RUNS = SEEDS * SETTINGS
+FEW_SHOT = 3  # the method from two starts, and ten images replayed
+PARENTS = 1  # finetune_gd, which no group shows
+GROUPS = 3
+FIGURES = 7  # training of all groups, chosen layers of the first two, the sweep, the neighbours
+SHOWN = SETTINGS + FEW_SHOT
+RUNS = SEEDS * (SHOWN + PARENTS)
 
 
 def test_all_plans_every_run_observation_score_table_picture_and_the_report(bare_project):
@@ -24,14 +27,16 @@ def test_all_plans_every_run_observation_score_table_picture_and_the_report(bare
         "settings": RUNS,
         "adapt": RUNS,
         "references": 1,
-        "look": SETTINGS + 1,  # the real images
-        "observe": SETTINGS + 1,
+        "look": SHOWN + 1,  # the real images
+        "observe": SHOWN + 1,
         "group": GROUPS,
         "score": GROUPS,
         "scores": 1,
         "table": GROUPS,
+        "paper_table": 1,
         "grid": GROUPS,
         "figure": FIGURES,
+        "claims": 1,
         "html": 1,
     }
 
@@ -48,7 +53,13 @@ def test_a_variants_target_plans_that_variant_and_its_parents_alone(bare_project
 def test_the_sweep_is_a_target_that_shares_its_runs_with_the_ablation(bare_project):
     assert bare_project.planned("k_sweep")["adapt"] == SEEDS * 3
     both = bare_project.planned("k_sweep", "ablation")
-    assert (both["adapt"], both["observe"]) == (RUNS, SETTINGS + 1)
+    assert (both["adapt"], both["observe"]) == (SEEDS * SETTINGS, SETTINGS + 1)
+
+
+def test_a_warm_start_plans_the_whole_line_of_its_ancestors(bare_project):
+    planned = bare_project.planned("table1_plain")
+    assert planned["adapt"] == SEEDS * 5  # two of tgan, finetune_gd, mapper, adaptive
+    assert planned["observe"] == 3  # two settings and the real images
 
 
 @pytest.mark.parametrize(
@@ -88,7 +99,7 @@ def test_forcing_adapt_of_a_variant_retrains_just_its_runs(finished_project):
 def test_an_edit_of_the_method_reruns_its_runs_and_what_follows(finished_project):
     with finished_project.edited("nada/adapt.py", lambda text: text + "\n\nNEW = 1\n"):
         planned = finished_project.planned("all")
-    assert planned["adapt"] == RUNS - SEEDS  # the control does not import it
+    assert planned["adapt"] == RUNS - 2 * SEEDS  # the controls do not import it
     assert planned["observe"] == SETTINGS - 1
     twice = [planned[rule] for rule in ("score", "table", "grid")]
     assert (twice, planned["scores"], planned["html"]) == ([GROUPS] * 3, 1, 1)

@@ -126,6 +126,8 @@ rule claims:
         md=f"{RESULTS}/claims.md",
     log:
         f"{RESULTS}/logs/claims.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/claims.tsv"
     params:
         code=digest("eval.claims"),
         world=PLAN.world["name"],

@@ -1,0 +1,127 @@
+"""From a few-shot artifact to its scores and figures: raw weights, memorisation, comparisons."""
+
+import hashlib
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from eval import neighbours, observe, pareto, score
+from eval.observation import load_observation
+from eval.score import read_scores
+from nada.artifact import AdaptedModel, save_artifact, write_snapshots
+from nada.images import load_images
+from nada.stylegan2.checkpoints import load_source
+from tests.eval.conftest import SHOTS, shifted
+
+MODELS = ("nada-adaptive", "tgan-plain")
+
+
+@pytest.fixture(scope="module")
+def files(tiny_world):
+    """Paths of the observations, the group and its scores, with one few-shot run among them."""
+    source = load_source(tiny_world.folder / "dog.safetensors").G_ema
+    pixels = load_images(tiny_world.folder / "cat.npz")
+    rows = list(range(SHOTS))
+    digest = hashlib.sha256(pixels[rows].tobytes()).hexdigest()
+    run = tiny_world.folder / "dog2cat/tgan-plain/seed0"
+    run.mkdir(parents=True)
+    model = AdaptedModel(shifted(source, 3, 0.3), raw=shifted(source, 4, 0.3))
+    few_shot = {"indices": rows, "sha256": digest}
+    save_artifact(run, model, {"step": 20, "few_shot": few_shot})
+    middle = AdaptedModel(shifted(source, 5, 0.1), raw=shifted(source, 6, 0.1)).tensors()
+    write_snapshots(run / "snapshots.safetensors", {10: middle}, model.tensors())
+    look = tiny_world.write("look_tgan.json", tiny_world.look("plain", "tgan", shots=SHOTS))
+    out = tiny_world.folder / "tgan-plain.npz"
+    assert observe.main(["--settings", str(look), "--out", str(out)]) == 0
+    content = tiny_world.group(MODELS)
+    content["observations"][1]["shots"] = SHOTS
+    content["tasks"]["dog2cat"]["references"] = str(tiny_world.folder / "cat.npz")
+    content["preference"] = {
+        "method": "nada", "variant": "adaptive", "shots": 0, "warm_start": "source"
+    }  # fmt: skip
+    group = tiny_world.write("few_group.json", content)
+    scores = tiny_world.folder / "few_scores.csv"
+    assert score.main(["--settings", str(group), "--out", str(scores)]) == 0
+    return {"look": look, "observation": out, "group": group, "scores": scores}
+
+
+def values(files, method, weights="final", step="last") -> dict:
+    table = read_scores(files["scores"], raw=True)
+    part = table[(table.method == method) & (table.weights == weights) & (table.step == step)]
+    return part.set_index("metric").value.astype(float).to_dict()
+
+
+def test_raw_weights_are_looked_at_beside_their_average(files):
+    seen = load_observation(files["observation"])
+    assert not np.array_equal(seen["seed0/features"], seen["seed0/raw/features"])
+    final, raw = values(files, "tgan"), values(files, "tgan", "raw")
+    assert {"fid", "kid", "target_rate"} <= set(raw) and raw["fid"] != final["fid"]
+    assert set(values(files, "tgan", "raw", "10")) >= {"kid", "target_rate"}
+    assert not values(files, "nada", "raw")
+    assert (read_scores(files["scores"]).weights == "final").all()
+
+
+def test_training_images_are_found_again_mirrored_or_not(files, tiny_world):
+    seen = load_observation(files["observation"])
+    assert seen["seed0/training_rows"].tolist() == list(range(SHOTS))
+    assert seen["seed0/training_lpips"].shape == (8, 2 * SHOTS)
+    assert seen["seed0/fresh_lpips"].shape == (120 - SHOTS, 2 * SHOTS)
+    found = values(files, "tgan")
+    assert found["nearest_training_lpips"] > 0 and 0 <= found["memorised"] <= 1
+    assert "memorised" not in values(files, "nada")
+
+
+def test_a_replayed_training_set_is_memorised(tiny_world, tmp_path):
+    run = tiny_world.folder / "dog2cat/replay-images/seed0"
+    pixels = load_images(tiny_world.folder / "cat.npz")
+    digest = hashlib.sha256(pixels[:SHOTS].tobytes()).hexdigest()
+    from nada.artifact import load_artifact
+
+    bank = load_artifact(run).generator
+    other = tmp_path / "replay"
+    record = {"step": 0, "few_shot": {"indices": list(range(SHOTS)), "sha256": digest}}
+    save_artifact(other, AdaptedModel(bank), record)
+    look = tiny_world.look("images", "replay", shots=SHOTS)
+    look["runs"][0]["folder"] = str(other)
+    path = tmp_path / "look.json"
+    path.write_text(json.dumps(look))
+    assert observe.main(["--settings", str(path), "--out", str(tmp_path / "r.npz")]) == 0
+    seen = load_observation(tmp_path / "r.npz")
+    assert seen["seed0/training_lpips"].min(axis=1).max() < 1e-5
+
+
+def test_another_reference_file_is_noticed(files, tiny_world, tmp_path, capsys):
+    from nada.images import save_images
+
+    save_images(tmp_path / "other.npz", load_images(tiny_world.folder / "cat.npz")[::-1])
+    look = json.loads(files["look"].read_text())
+    look["references"]["images"] = str(tmp_path / "other.npz")
+    path = tmp_path / "look.json"
+    path.write_text(json.dumps(look))
+    assert observe.main(["--settings", str(path), "--out", str(tmp_path / "o.npz")]) == 2
+    assert "does not hold the images that the run trained on" in capsys.readouterr().err
+
+
+def test_comparisons_are_won_or_lost_latent_by_latent(files):
+    ours, theirs = values(files, "nada"), values(files, "tgan")
+    assert "preference" not in ours and ours["realism"] > 0
+    assert 0 <= theirs["preference"] <= 1
+
+
+def test_the_pareto_plot_has_a_point_for_each_model(files, tmp_path):
+    arguments = ["--settings", str(files["group"]), "--scores", str(files["scores"])]
+    assert pareto.main([*arguments, "--out", str(tmp_path / "p")]) == 0
+    table = pd.read_csv(tmp_path / "p.csv")
+    assert table.method.tolist() == ["nada", "tgan"]
+    assert table.quality[0] == 0.5 and table.front.any()
+    assert b"<svg" in (tmp_path / "p.svg").read_bytes()
+
+
+def test_neighbours_are_drawn_for_models_that_trained_on_images(files, tmp_path):
+    arguments = ["--settings", str(files["group"]), "--scores", str(files["scores"])]
+    assert neighbours.main([*arguments, "--out", str(tmp_path / "n")]) == 0
+    table = pd.read_csv(tmp_path / "n.csv")
+    assert set(table.method) == {"tgan"} and table.reference.between(0, SHOTS - 1).all()
+    assert (tmp_path / "n.png").stat().st_size > 1000
