@@ -1,8 +1,8 @@
 """Fine-tuning G and D on a few target images: what all the adversarial methods share (§5.4).
 
 A method builds a trainer with its own hooks around the networks of `warm_starts`, and `fine_tune`
-does the rest: batches, catch-up, snapshots, resume. Settings are the published ones; `scaled`
-shortens every length with the run (docs/design: one scaling rule).
+does the rest: batches, catch-up, snapshots, resume. Settings are the published ones; one rule,
+`scaled`, shortens every length with the run.
 """
 
 from collections.abc import Callable
@@ -144,6 +144,4 @@ def draw_batch(images: Tensor, batch: int, mirror: float) -> Tensor:
 
 def plain_trainer(start: Start, settings: FewShotSettings, **hooks) -> AdversarialTrainer:
     """The adversarial trainer of a start, with a method's hooks."""
-    for network in (start.G, start.D):
-        network.requires_grad_(True)
     return AdversarialTrainer(start.G, start.D, start.G_ema, settings.training(), **hooks)

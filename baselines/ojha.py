@@ -134,8 +134,6 @@ class OjhaTrainer(AdversarialTrainer):
     """The adversarial trainer with anchors, patches and the distance consistency."""
 
     def __init__(self, start: Start, settings: OjhaSettings, anchors: Tensor, heads: PatchHeads):
-        for network in (start.G, start.D):
-            network.requires_grad_(True)
         self.source = copy.deepcopy(start.G).eval().requires_grad_(False)
         self.own, self.anchors, self.heads = settings, anchors, heads
         self.at_anchor, self.place = True, 0

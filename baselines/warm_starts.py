@@ -19,12 +19,19 @@ WARM_STARTS = ("source", "nada", "nada_catchup", "nada_finetuned_gd")
 
 @dataclass
 class Start:
-    """Networks to train, all of them the run's own; catches_up: D is trained alone at first."""
+    """Networks to train, all of them the run's own and made trainable.
+
+    catches_up: D is trained alone at first.
+    """
 
     G: Generator
     G_ema: Generator
     D: Discriminator
     catches_up: bool = False
+
+    def __post_init__(self):
+        for network in (self.G, self.D):
+            network.requires_grad_(True)
 
 
 def warm_start(job: Job) -> Start:

@@ -16,7 +16,7 @@ import pandas as pd
 import yaml
 
 from eval.metrics import metric
-from eval.page import PAGE
+from eval.page import PAGE, heads, items, rows
 from eval.score import LAST, read_scores
 from eval.statistics import LEAST_SEEDS, UNDECIDED, verdicts
 from nada.atomic import atomic_path
@@ -190,16 +190,14 @@ def write(table: pd.DataFrame, world: str, prefix: str) -> None:
     title = f"World {world}: the paper's claims"
     frame = shown(table)
     body = frame.to_markdown(index=False, disable_numparse=True)
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in frame.columns)
-    lines = "\n".join(
-        "<tr>" + "".join(f"<td>{html.escape(str(value))}</td>" for value in row) + "</tr>"
-        for row in frame.itertuples(index=False, name=None)
-    )
     files = {
         ".csv": table.round(6).to_csv(index=False, lineterminator="\n"),
         ".md": f"**{title}**\n\n{body}\n\n- {NOTE}\n",
         ".html": PAGE.format(
-            title=html.escape(title), head=head, body=lines, notes=f"<li>{html.escape(NOTE)}</li>"
+            title=html.escape(title),
+            head=heads(frame.columns),
+            body=rows(frame.map(lambda cell: html.escape(str(cell)))),
+            notes=items([NOTE]),
         ),
     }
     for ending, content in files.items():

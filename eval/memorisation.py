@@ -15,7 +15,7 @@ METRICS = (NEAREST_TRAINING, MEMORISED)
 
 #: A generated image counts as memorised where fewer than this share of new real images is as near.
 QUANTILE = 0.05
-#: A run whose share of memorised images is larger is marked in figures and tables.
+#: A run whose share of memorised images is larger is drawn hollow in the Pareto plot.
 FLOOR = 0.5
 
 

@@ -25,7 +25,7 @@ SIDE = 0.62
 
 
 def data(group: Group) -> tuple[pd.DataFrame, dict]:
-    """(one row per picture, {(setting, row): (sample, nearest)}) of every model with training images.
+    """(one row per sample, {(setting, latent): (sample, nearest)}) of models with training images.
 
     UserError: no member of the group trained on images.
     """

@@ -1,4 +1,6 @@
-"""The frame of every HTML page: one file that needs nothing else."""
+"""The frame of every HTML page, one file that needs nothing else, and the rows that go into it."""
+
+import html
 
 #: Fields: title, head and body of the table (rows as HTML), notes (list items).
 PAGE = """<!DOCTYPE html>
@@ -19,3 +21,19 @@ tr.first td {{ border-top: 1px solid #aaa; }}
 </tbody></table>
 <ul>{notes}</ul></body></html>
 """
+
+
+def heads(names) -> str:
+    """Column titles as HTML."""
+    return "".join(f"<th>{html.escape(str(name))}</th>" for name in names)
+
+
+def rows(frame) -> str:
+    """The rows of a table of texts as HTML; its cells are HTML already."""
+    lines = ("".join(f"<td>{cell}</td>" for cell in row) for row in frame.itertuples(index=False))
+    return "\n".join(f"<tr>{line}</tr>" for line in lines)
+
+
+def items(notes) -> str:
+    """Notes as HTML list items."""
+    return "".join(f"<li>{html.escape(note)}</li>" for note in notes)

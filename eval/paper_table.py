@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from eval.fid import FID
-from eval.page import PAGE
+from eval.page import PAGE, heads, items, rows
 from eval.score import LAST, read_scores
 from eval.settings import SETTING_KEYS, Group, read_group
 from eval.statistics import t_interval
@@ -81,16 +81,16 @@ def cells(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
     wanted = known[KEYS].drop_duplicates()
     part = scores[(scores.world == group.world) & (scores.step == LAST)]
     part = part[part.metric == FID.name].astype({"value": float, "shots": int})
-    rows = []
+    found = []
     for key in wanted.itertuples(index=False, name=None):
         mine = part[(part[KEYS] == pd.Series(key, KEYS)).all(axis=1)]
         mean, half = t_interval(mine.value) if len(mine) else (np.nan, None)
         paper = known.set_index(KEYS).fid.loc[key]
         comparable = group.world in COMPARABLE_WORLDS
         reason = "" if comparable else REASONS.get(group.world, "another world")
-        rows.append((*key, mean, half, len(mine), paper, comparable, reason))
+        found.append((*key, mean, half, len(mine), paper, comparable, reason))
     table = pd.DataFrame(
-        rows, columns=[*KEYS, "mean", "half_width", "n", "paper", "comparable", "reason"]
+        found, columns=[*KEYS, "mean", "half_width", "n", "paper", "comparable", "reason"]
     )
     shown = table["mean"].round(FID.digits)
     by_rivals = [table[key] for key in (*layout.columns, *layout.rivals)]
@@ -99,7 +99,7 @@ def cells(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def text(cell, bold: str = "{}", plus_minus: str = "±", paper: bool = True) -> str:
+def text(cell, bold: str = "{}", plus_minus: str = "±") -> str:
     """`12.3 ± 0.4 [45.1]`, the paper's number in brackets; a star marks a column's best."""
     if not np.isfinite(cell["mean"]):
         return "–"
@@ -109,7 +109,7 @@ def text(cell, bold: str = "{}", plus_minus: str = "±", paper: bool = True) -> 
         shown += f" {plus_minus} {float(cell['half_width']):.{digits}f}"
     shown += "*" if cell["best"] else ""
     shown = bold.format(shown) if cell["bold"] else shown
-    return f"{shown} [{cell['paper']:.2f}]" if paper else shown
+    return f"{shown} [{cell['paper']:.2f}]"
 
 
 def laid_out(table: pd.DataFrame, layout: Layout, **how) -> pd.DataFrame:
@@ -120,11 +120,13 @@ def laid_out(table: pd.DataFrame, layout: Layout, **how) -> pd.DataFrame:
         parts = [str(heads.get(key, {}).get(cell[key], cell[key])) for key in keys]
         return ", ".join(f"{p} images" if k == "shots" else p for k, p in zip(keys, parts))
 
-    rows: dict[str, dict[str, str]] = {}
+    lines: dict[str, dict[str, str]] = {}
     order = {start: i for i, start in enumerate(WARM_STARTS)}
     for _, cell in table.sort_values("warm_start", key=lambda s: s.map(order), kind="stable").iterrows():  # fmt: skip
-        rows.setdefault(name(layout.rows, cell), {})[name(layout.columns, cell)] = text(cell, **how)
-    frame = pd.DataFrame.from_dict(rows, orient="index").fillna("–")
+        lines.setdefault(name(layout.rows, cell), {})[name(layout.columns, cell)] = text(
+            cell, **how
+        )
+    frame = pd.DataFrame.from_dict(lines, orient="index").fillna("–")
     if len(layout.rows) > 1:
         frame = frame.sort_index(key=lambda index: [n.split(",")[0] for n in index], kind="stable")
     return frame.rename_axis("").reset_index()
@@ -132,7 +134,7 @@ def laid_out(table: pd.DataFrame, layout: Layout, **how) -> pd.DataFrame:
 
 def costs(group: Group) -> pd.DataFrame:
     """Mean cost of a run of each setting, its parents' included (they are trained once, but needed)."""
-    rows = []
+    settings = []
     for member in group.drawn:
         found = []
         for files in member.costs.values():
@@ -141,8 +143,10 @@ def costs(group: Group) -> pd.DataFrame:
         if found:
             mean = pd.DataFrame(found).mean()
             own = dict(zip(SETTING_KEYS, member.setting, strict=True))
-            rows.append({**{k: own[k] for k in KEYS}, **mean.round(1).to_dict(), "n": len(found)})
-    return pd.DataFrame(rows)
+            settings.append(
+                {**{k: own[k] for k in KEYS}, **mean.round(1).to_dict(), "n": len(found)}
+            )
+    return pd.DataFrame(settings)
 
 
 def _cost(path) -> dict:
@@ -200,22 +204,11 @@ def latex(frame: pd.DataFrame) -> str:
 
 
 def _page(title: str, frame: pd.DataFrame, cost: pd.DataFrame, beneath: list[str]) -> str:
-    def rows(table: pd.DataFrame) -> str:
-        return "\n".join(
-            "<tr>" + "".join(f"<td>{value}</td>" for value in row) + "</tr>"
-            for row in table.itertuples(index=False, name=None)
-        )
-
-    def head(table: pd.DataFrame) -> str:
-        return "".join(f"<th>{html.escape(str(c))}</th>" for c in table.columns)
-
     cost = cost.rename(columns=COSTS)
-    second = (
-        f"</tbody></table><p></p><table><thead><tr>{head(cost)}</tr></thead><tbody>{rows(cost)}"
-    )
+    second = f"<table><thead><tr>{heads(cost.columns)}</tr></thead><tbody>{rows(cost)}"
     return PAGE.format(
-        title=html.escape(title), head=head(frame), body=rows(frame) + second,
-        notes="".join(f"<li>{html.escape(note)}</li>" for note in beneath),
+        title=html.escape(title), head=heads(frame.columns), notes=items(beneath),
+        body=f"{rows(frame)}</tbody></table><p></p>{second}",
     )  # fmt: skip
 
 

@@ -83,12 +83,9 @@ def label(row) -> str:
 
 def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
     """Write the figure and its numbers."""
-    from matplotlib import pyplot as plt
-
     table = data(group, scores)
     tasks = list(dict.fromkeys(table.task))
-    _, panels = figures.axes(1, len(tasks))
-    figure = plt.gcf()
+    figure, panels = figures.axes(1, len(tasks))
     figure.set_size_inches(7.2 * len(tasks), 5)
     looks = styles(zip(table.method, table.variant, strict=True))
     for axis, task in zip(panels[0], tasks, strict=True):

@@ -109,20 +109,20 @@ def score_raw(observation: Observation, run: dict, reference: np.ndarray) -> lis
 
 
 def preference_rows(
-    runs: dict[tuple, tuple[Observation, int]], baseline: tuple, real: Observation
+    runs: dict[tuple, Observation], baseline: tuple, real: Observation
 ) -> list[dict]:
     """Comparisons won against the baseline run of the same task and seed (2AFC, automatic judge).
 
-    runs: (method, variant, shots, warm_start, seed) -> (observation, seed) of one task. baseline:
-    the first four of them. Realism of both sides is measured against the real images without those
+    runs: (method, variant, shots, warm_start, seed) -> observation, of one task. baseline: the first
+    four of them. Realism of both sides is measured against the real images without those
     that the other side trained on.
     """
     rows = []
     reference, numbers = reference_features(real), reference_rows(real)
-    for (*setting, seed), (observation, _) in runs.items():
+    for (*setting, seed), observation in runs.items():
         if (*baseline, seed) not in runs:
             continue
-        ours = runs[*baseline, seed][0]
+        ours = runs[*baseline, seed]
         trained = observation.arrays.get(f"seed{seed}/training_rows", np.zeros(0, int))
         fair = reference[~np.isin(numbers, trained)]
         theirs = realism(observation[f"seed{seed}/features"], fair)
@@ -175,7 +175,7 @@ def score(group: Group) -> pd.DataFrame:
         if group.against_model:
             labels = tuple(meta[key] for key in COLUMNS[2:6])
             of_task = compared.setdefault(meta["task"], {})
-            of_task.update({(*labels, r["seed"]): (observation, r["seed"]) for r in meta["runs"]})
+            of_task.update({(*labels, run["seed"]): observation for run in meta["runs"]})
         print(f"scored {meta['task']}, {meta['method']} {meta['variant']}", flush=True)
     for task, runs in compared.items():
         rows += preference_rows(runs, group.against_model, reals[task])

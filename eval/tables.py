@@ -20,7 +20,7 @@ from eval import metrics
 from eval.diversity import CLUSTERS, MEMBERS
 from eval.fid import IMAGES_PER_FEATURE
 from eval.metric import Metric
-from eval.page import PAGE
+from eval.page import PAGE, heads, items
 from eval.precision_recall import NEIGHBOURS
 from eval.score import LAST, RAW, WEIGHTS, read_scores
 from eval.settings import REAL, SETTING_KEYS, Group, read_group
@@ -314,7 +314,7 @@ def markdown(table: list[Row], columns: list[Column], title: str, notes: list[st
 def page(table: list[Row], columns: list[Column], title: str, notes: list[str]) -> str:
     """One HTML page that needs nothing else: title, table (bounds in grey, a rule between tasks), notes."""
 
-    heads = ["task", "model", *(column.heading for column in columns), "seeds"]
+    titles = ["task", "model", *(column.heading for column in columns), "seeds"]
     lines, previous = [], None
     for row in table:
         classes = ["bound"] * (row.method in BOUNDS) + ["first"] * (row.task != previous)
@@ -325,9 +325,9 @@ def page(table: list[Row], columns: list[Column], title: str, notes: list[str]) 
         lines.append(f'<tr class="{" ".join(classes)}">{content}</tr>')
     return PAGE.format(
         title=html.escape(title),
-        head="".join(f"<th>{html.escape(head)}</th>" for head in heads),
+        head=heads(titles),
         body="\n".join(lines),
-        notes="".join(f"<li>{html.escape(note)}</li>" for note in notes),
+        notes=items(notes),
     )
 
 
@@ -345,7 +345,7 @@ def latex_text(text: str) -> str:
 
 def latex(table: list[Row], columns: list[Column], title: str, notes: list[str]) -> str:
     """A booktabs table (pandas Styler): caption above, a rule between tasks, notes beneath."""
-    heads = ["task", "model", *(column.heading for column in columns), "seeds"]
+    titles = ["task", "model", *(column.heading for column in columns), "seeds"]
     frame = pd.DataFrame(
         [
             [
@@ -356,7 +356,7 @@ def latex(table: list[Row], columns: list[Column], title: str, notes: list[str])
             ]
             for r in table
         ],
-        columns=[latex_text(head) for head in heads],
+        columns=[latex_text(head) for head in titles],
     )
     body = frame.style.hide(axis="index").to_latex(
         caption=latex_text(title), hrules=True, position="t", position_float="centering",

@@ -21,7 +21,7 @@ from eval.settings import Group, Member
 from nada.errors import UserError
 
 
-def group(tmp_path=None, paper="table1", members=()):
+def group(paper="table1", members=()):
     return Group(
         name=paper, title="Title", world="mini", observations=("x",), members=(), real={},
         k_medoids=10, table=None, grid_rows=4, grid_psi=0.7, paper=paper, drawn=tuple(members),

@@ -102,6 +102,8 @@ def test_a_group_of_several_methods_has_a_part_for_each(default):
         "method": "nada", "variant": "mapper", "shots": 0, "warm_start": "source"
     }  # fmt: skip
     assert default.group_file("pareto_nada")["preference"] is None
+    papers = {name: default.group_file(name)["paper"] for name in default.config["groups"]}
+    assert {name for name, paper in papers.items() if paper} == {"table1", "table2"}
 
 
 def test_a_group_without_content_is_left_out(root):
