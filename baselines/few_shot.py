@@ -1,8 +1,8 @@
 """Fine-tuning G and D on a few target images: what all the adversarial methods share (§5.4).
 
 A method builds a trainer with its own hooks around the networks of `warm_starts`, and `fine_tune`
-does the rest: batches, catch-up, snapshots, resume. Settings are the published ones; one rule,
-`scaled`, shortens every length with the run.
+does the rest: batches, catch-up, snapshots, resume. Settings are the published ones; the rule of
+baselines/scaling.py shortens every length with the run.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from baselines.scaling import scaled
 from baselines.warm_starts import Start
 from nada.adapt import snapshot_steps
 from nada.artifact import AdaptedModel
@@ -19,8 +20,6 @@ from nada.errors import UserError
 from nada.job import Job
 from nada.settings import setting
 from nada.stylegan2.training import AdversarialTrainer, TrainingSettings
-
-CATCH_UP_FLOOR = 10  # steps: fewer teach D nothing
 
 
 @dataclass
@@ -52,16 +51,16 @@ class FewShotSettings:
     snapshots: int | list[int] = setting(5, 0)  # noqa: RUF009 (a frozen default)
     checkpoint_every: int = setting(100, 0)
 
-    def scaled(self, length: float) -> float:
-        """A published length at this run's number of iterations."""
-        return length * self.iterations / self.published_iterations
+    def length(self, name: str) -> float:
+        """A setting marked (s) at this run's number of iterations."""
+        return scaled(vars(self), name)
 
     def training(self) -> TrainingSettings:
         """The adversarial loop's settings."""
         return TrainingSettings(
             g_lr=self.g_lr, d_lr=self.d_lr, r1_gamma=self.r1_gamma,
             path_length_weight=self.path_length_weight, style_mixing=self.style_mixing,
-            ema_kimg=self.scaled(self.ema_kimg),
+            ema_kimg=self.length("ema_kimg"),
         )  # fmt: skip
 
 
@@ -88,9 +87,9 @@ def fine_tune(
     """Train on images [n,3,R,R] in [-1,1] for the run's iterations, and return what it leaves.
 
     catches_up: start with steps of D alone, within the budget. latent_map: goes into the model.
-    parts: what must survive an interruption, by name, beside the trainer. before_step(step) and
-    after_step(report) -> more values for the curves: what a method does around the trainer's step;
-    neither is called while D catches up.
+    parts: what must survive an interruption, by name, beside the trainer. before_step(step), step = 1,
+    2, … from where G joins in, and after_step(report) -> more values for the curves: what a method
+    does around the trainer's step; neither is called while D catches up (§5.4: then it is normal).
     """
     parts = {"trainer": trainer, **(parts or {})}
     alone = catch_up_steps(settings, job) if catches_up else 0
@@ -111,7 +110,7 @@ def fine_tune(
             real = draw_batch(images, settings.batch, settings.mirror)
             catching_up = step <= alone
             if not catching_up and before_step is not None:
-                before_step(step)
+                before_step(step - alone)
             report = trainer.step(real, train_generator=not catching_up)
             if not catching_up and after_step is not None:
                 report |= after_step(report)
@@ -125,7 +124,7 @@ def fine_tune(
 
 def catch_up_steps(settings: FewShotSettings, job: Job) -> int:
     """Steps of D alone at the start. Raises UserError where none would be left for G."""
-    steps = max(CATCH_UP_FLOOR, round(settings.scaled(settings.catchup_steps)))
+    steps = settings.length("catchup_steps")
     if steps >= settings.iterations:
         raise UserError(
             f"{job.label}: D catches up for {steps} steps, but the run has only "

@@ -47,7 +47,7 @@ def adapt(job: Job) -> AdaptedModel:
             "parent; give the variant a parent."
         )
     parent, source = job.parent(), job.source()
-    count = max(1, round(settings.scaled(settings.images)))
+    count = settings.length("images")
     images = draw(parent, source.G.config["z_dim"], count, settings.truncation_psi, job)
     start = Start(source.G, source.G_ema, source.D)
     trainer = plain_trainer(start, settings)

@@ -109,7 +109,7 @@ def adapt(job: Job) -> AdaptedModel:
         return miner.map_z(torch.randn(n, G.config["z_dim"], device=job.device))
 
     trainer = plain_trainer(start, settings, latent=latent, g_parameters=[*G.parameters(), *miners])
-    alone = round(settings.scaled(settings.miner_iterations))
+    alone = settings.length("miner_iterations")
 
     def stage(step: int) -> None:
         G.requires_grad_(step > alone)

@@ -34,7 +34,7 @@ def adapt(job: Job) -> AdaptedModel:
     """Fine-tune both networks; D sees everything through the pipeline `bgc` at probability p."""
     settings = job.read_settings(AdaSettings)
     start = warm_start(job)
-    pipe = AdaptiveAugment(settings.scaled(settings.ada_kimg), settings.ada_target)
+    pipe = AdaptiveAugment(settings.length("ada_kimg"), settings.ada_target)
     trainer = plain_trainer(start, settings, augment=pipe)
 
     def follow(report: dict) -> dict:

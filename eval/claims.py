@@ -18,7 +18,7 @@ import yaml
 from eval.metrics import metric
 from eval.page import PAGE, heads, items, rows
 from eval.score import LAST, read_scores
-from eval.statistics import LEAST_SEEDS, UNDECIDED, verdicts
+from eval.statistics import LEAST_SEEDS, UNDECIDED, seeds_needed, verdicts
 from nada.atomic import atomic_path
 from nada.errors import UserError, command
 
@@ -142,7 +142,8 @@ def decide(claims: list[Claim], scores: Scores) -> pd.DataFrame:
     """One row per claim: verdict, mean, half_width, n, p. Without any seed: undecided, n 0."""
     found = [differences(claim, scores) for claim in claims]
     known = [i for i, d in enumerate(found) if len(d)]
-    decided = verdicts([(found[i].to_numpy(), claims[i].margin) for i in known]) if known else []
+    compared = [(found[i].to_numpy(), claims[i].margin) for i in known]
+    decided = verdicts(compared, of=len(claims)) if known else []
     by_claim = dict(zip(known, decided, strict=True))
     rows = []
     for i, claim in enumerate(claims):
@@ -159,7 +160,8 @@ def decide(claims: list[Claim], scores: Scores) -> pd.DataFrame:
 NOTE = (
     "The number is the least advantage over all comparisons of the claim, per seed, positive where"
     " it speaks for the claim (claims.yaml says of what). Exact sign-flip test over paired seeds,"
-    f" Holm-corrected over all claims; fewer than {LEAST_SEEDS} seeds decide nothing."
+    " Holm-corrected over all claims, run or not; {claims} claims need {seeds} seeds that agree before"
+    " any is decided."
 )
 
 
@@ -189,15 +191,16 @@ def write(table: pd.DataFrame, world: str, prefix: str) -> None:
     """Write PREFIX.csv, .md and .html."""
     title = f"World {world}: the paper's claims"
     frame = shown(table)
+    note = NOTE.format(claims=len(table), seeds=seeds_needed(len(table)))
     body = frame.to_markdown(index=False, disable_numparse=True)
     files = {
         ".csv": table.round(6).to_csv(index=False, lineterminator="\n"),
-        ".md": f"**{title}**\n\n{body}\n\n- {NOTE}\n",
+        ".md": f"**{title}**\n\n{body}\n\n- {note}\n",
         ".html": PAGE.format(
             title=html.escape(title),
             head=heads(frame.columns),
             body=rows(frame.map(lambda cell: html.escape(str(cell)))),
-            notes=items([NOTE]),
+            notes=items([note]),
         ),
     }
     for ending, content in files.items():

@@ -87,8 +87,10 @@ def legend(figure, lines: dict) -> None:
     )  # fmt: skip
 
 
-def command_line(argv, module: str, doc: str, draw: Callable[[Group, pd.DataFrame, str], None]):
-    """Run a figure's command: read group and scores, draw(group, scores, prefix)."""
+def command_line(
+    argv, module: str, doc: str, draw: Callable[[Group, pd.DataFrame, str], None], raw: bool = False
+):
+    """Run a figure's command: read group and scores (raw weights' too?), draw(group, scores, prefix)."""
     parser = argparse.ArgumentParser(prog=f"python -m eval.{module}", description=doc)
     parser.add_argument("--settings", required=True, help="the group file (JSON)")
     parser.add_argument("--scores", required=True, help="the table of scores (CSV)")
@@ -97,7 +99,7 @@ def command_line(argv, module: str, doc: str, draw: Callable[[Group, pd.DataFram
     group = read_group(arguments.settings)
     print(f"world {group.world}: figure '{module}' of group {group.name}")
     Path(arguments.out).parent.mkdir(parents=True, exist_ok=True)
-    draw(group, read_scores(arguments.scores), arguments.out)
+    draw(group, read_scores(arguments.scores, raw), arguments.out)
 
 
 def read_curves(path) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from eval import lengths
 from eval.fid import FID
 from eval.page import PAGE, heads, items, rows
 from eval.score import LAST, read_scores
@@ -168,7 +169,7 @@ def notes(group: Group, table: pd.DataFrame) -> list[str]:
         lines.append(f"Mean over {seeds[-1]} seeds ± half-width of the 95 % t interval.")
     lines.append("Bold: best of a method's warm starts; star: best of its column.")
     lines.append("Costs are of one run with the runs that it goes on from; equal iterations are no equal cost.")  # fmt: skip
-    return lines
+    return [*lines, *lengths.notes(group)]
 
 
 def write(group: Group, scores: pd.DataFrame, prefix: str) -> None:

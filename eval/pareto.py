@@ -5,8 +5,9 @@
 writes PREFIX.svg, .png and .csv. Quality (x) is the share of comparisons that a model's images win
 against those of the group's preferred model, latent by latent: the paper asks people, here an
 automatic judge decides by realism (eval/realism.py), so a model equal to the preferred one stands at
-0.5. Diversity (y) is cluster LPIPS. Whoever learnt its training images by heart is drawn hollow, and
-is no part of the front: it would win every comparison.
+0.5. Diversity (y) is cluster LPIPS; a second panel counts accepted images alone, those that the
+judge calls the target, since diversity rewards noise. Whoever learnt its training images by heart is
+drawn hollow, and is no part of the front: it would win every comparison.
 """
 
 import sys
@@ -15,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from eval import figures
-from eval.diversity import CLUSTER_LPIPS
+from eval.diversity import ACCEPTED_LPIPS, CLUSTER_LPIPS
 from eval.memorisation import FLOOR, MEMORISED
 from eval.palette import BOUNDS, styles
 from eval.realism import PREFERENCE
@@ -24,15 +25,17 @@ from eval.settings import REAL, Group
 from nada.errors import UserError, command
 
 KEYS = ["task", "method", "variant", "shots"]
-#: Metrics that a point is made of.
-METRICS = (PREFERENCE.name, CLUSTER_LPIPS.name, MEMORISED.name)
+#: What the panels show upwards.
+DIVERSITIES = (CLUSTER_LPIPS, ACCEPTED_LPIPS)
+#: Metrics that points are made of.
+METRICS = (PREFERENCE.name, MEMORISED.name, *(metric.name for metric in DIVERSITIES))
 #: A model that is compared with itself neither wins nor loses.
 ITSELF = 0.5
 SIZES = {0: 60, 5: 22, 10: 40, 100: 75}
 
 
 def data(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
-    """One row per task and setting: mean and half_width of quality and diversity, memorised, front.
+    """One row per setting and diversity: quality and diversity with half_width, memorised, front.
 
     UserError: the group prefers no model, or its scores hold no comparison.
     """
@@ -43,26 +46,24 @@ def data(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
     found = figures.over_seeds(part.astype({"value": float}), [*KEYS, "metric"])
     if not (found.metric == PREFERENCE.name).any():
         raise UserError(f"group {group.name}: no comparison was scored; make the scores again.")
-    wide = found.pivot(index=KEYS, columns="metric", values=["mean", "half_width"])
+    values = {tuple(row[:5]): row[5:7] for row in found.itertuples(index=False, name=None)}
+    nothing = (np.nan, None)
     rows = []
     for key in found[KEYS].drop_duplicates().itertuples(index=False, name=None):
-        values = wide.loc[key]
-        ours = (key[1], key[2], key[3]) == group.against_model[:3]
-        quality = ITSELF if ours else values.get(("mean", PREFERENCE.name), np.nan)
-        rows.append(
-            (
-                *key, quality, values.get(("half_width", PREFERENCE.name), np.nan),
-                values["mean", CLUSTER_LPIPS.name], values["half_width", CLUSTER_LPIPS.name],
-                values.get(("mean", MEMORISED.name), np.nan),
-            )
-        )  # fmt: skip
+        ours = key[1:] == group.against_model[:3]
+        quality = (ITSELF, None) if ours else values.get((*key, PREFERENCE.name), nothing)
+        memorised, _ = values.get((*key, MEMORISED.name), nothing)
+        for metric in DIVERSITIES:  # no accepted image, no diversity among them
+            spread = values.get((*key, metric.name), nothing)
+            rows.append((*key, metric.name, *quality, *spread, memorised))
     columns = ["quality", "quality_half_width", "diversity", "diversity_half_width", "memorised"]
-    table = pd.DataFrame(rows, columns=[*KEYS, *columns])
+    table = pd.DataFrame(rows, columns=[*KEYS, "metric", *columns])
     table["by_heart"] = table.memorised > FLOOR
     rivals = ~table.by_heart & ~table.method.isin(BOUNDS)
+    rivals &= table.quality.notna() & table.diversity.notna()
     table["front"] = False
-    for _, of_task in table[rivals].groupby("task"):
-        table.loc[of_task.index, "front"] = pareto_front(of_task.quality, of_task.diversity)
+    for _, panel in table[rivals].groupby(["task", "metric"]):
+        table.loc[panel.index, "front"] = pareto_front(panel.quality, panel.diversity)
     return table
 
 
@@ -85,16 +86,15 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
     """Write the figure and its numbers."""
     table = data(group, scores)
     tasks = list(dict.fromkeys(table.task))
-    figure, panels = figures.axes(1, len(tasks))
-    figure.set_size_inches(7.2 * len(tasks), 5)
+    figure, panels = figures.axes(len(tasks), len(DIVERSITIES))
+    figure.set_size_inches(7.2 * len(DIVERSITIES), 5 * len(tasks))
     looks = styles(zip(table.method, table.variant, strict=True))
-    for axis, task in zip(panels[0], tasks, strict=True):
-        part = table[table.task == task]
+    for (task, metric), part in table.groupby(["task", "metric"], sort=False):
+        column = [known.name for known in DIVERSITIES].index(metric)
+        axis = panels[tasks.index(task)][column]
         front = part[part.front].sort_values("quality")
         axis.plot(front.quality, front.diversity, color="#BBBBBB", lw=1, zorder=1)
-        for row in part.itertuples():
-            if not np.isfinite(row.quality):
-                continue
+        for row in part[np.isfinite(part.quality) & np.isfinite(part.diversity)].itertuples():
             colour = looks[row.method, row.variant]["color"]
             spread = {
                 "xerr": _half(row.quality_half_width), "yerr": _half(row.diversity_half_width)
@@ -109,7 +109,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
             )  # fmt: skip
         axis.axvline(ITSELF, color="#DDDDDD", lw=0.8, zorder=0)
         axis.set(title=task, xlabel="quality: comparisons won (realism, automatic judge) →")
-    panels[0][0].set_ylabel(f"diversity: {CLUSTER_LPIPS.label} →")
+        axis.set_ylabel(f"diversity: {DIVERSITIES[column].label} →")
     note = f"hollow: more than {FLOOR:.0%} of its images memorised; grey line: Pareto front"
     figure.suptitle(f"World {group.world}: {group.title}\n{note}", fontsize=9)
     figures.save(figure, table, prefix)

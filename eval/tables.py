@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from eval import metrics
+from eval import lengths, metrics
 from eval.diversity import CLUSTERS, MEMBERS
 from eval.fid import IMAGES_PER_FEATURE
 from eval.metric import Metric
@@ -405,7 +405,7 @@ def make(group: Group, scores: pd.DataFrame) -> dict[str, str]:
     columns = columns_of(group)
     table = rows(wanted, columns)
     title = f"World {group.world}: {group.title}"
-    notes = footer(wanted, columns, group.k_medoids or CLUSTERS)
+    notes = [*footer(wanted, columns, group.k_medoids or CLUSTERS), *lengths.notes(group)]
     texts = {
         ".csv": numbers(table, columns).to_csv(index=False, lineterminator="\n"),
         ".md": markdown(table, columns, title, notes),

@@ -2,7 +2,8 @@
 
     python -m eval.training --settings GROUP.json --scores FILE.csv --out PREFIX
 
-writes PREFIX.svg, .png and .csv: one row of panels per task, one line per method and variant.
+writes PREFIX.svg, .png and .csv: one row of panels per task, one line per method and variant. Where
+a method averages its weights, a pale line shows those behind the average.
 """
 
 import sys
@@ -12,7 +13,7 @@ import pandas as pd
 from eval import figures
 from eval.metrics import metric
 from eval.palette import DASHES, styles
-from eval.score import LAST
+from eval.score import LAST, RAW, WEIGHTS
 from eval.settings import SETTING_KEYS, Group
 from nada.errors import UserError, command
 
@@ -25,7 +26,9 @@ WINDOW = 1 / 20
 #: Points of a smoothed curve that are kept.
 POINTS = 50
 
-KEYS = [*SETTING_KEYS, "quantity", "step"]
+KEYS = [*SETTING_KEYS, "weights", "quantity", "step"]
+#: How much paler raw weights are drawn.
+PALE = 0.35
 
 
 def smooth(values: pd.Series, window: float = WINDOW, points: int = POINTS) -> pd.Series:
@@ -48,19 +51,29 @@ def from_curves(group: Group) -> pd.DataFrame:
             for quantity in CURVES:
                 if quantity in curves and curves[quantity].notna().any():
                     smoothed = smooth(curves[quantity].dropna())
-                    rows += [(*member.setting, quantity, s, seed, v) for s, v in smoothed.items()]
+                    key = (*member.setting, WEIGHTS, quantity)
+                    rows += [(*key, step, seed, value) for step, value in smoothed.items()]
     return pd.DataFrame(rows, columns=[*KEYS, "seed", "value"])
 
 
 def from_snapshots(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores of every snapshot of the group's settings: columns KEYS, seed, value."""
+    """Scores of every snapshot of the group's settings: columns KEYS, seed, value.
+
+    Raw weights at the end were looked at once, on all images; that look is their last point.
+    """
+    setting = list(SETTING_KEYS)
     wanted = {member.setting for member in group.drawn}
-    part = scores[(scores.world == group.world) & (scores.step != LAST)]
-    part = part[part.metric.isin(METRICS)].rename(columns={"metric": "quantity"})
-    here = [key in wanted for key in part[list(SETTING_KEYS)].itertuples(index=False, name=None)]
-    part = part[here].astype({"step": int, "value": float}).sort_values("step", kind="stable")
-    several = part.groupby(list(SETTING_KEYS)).step.transform("nunique") > 1
-    return part.loc[several, [*KEYS, "seed", "value"]]  # one point is no course of a training
+    part = scores[(scores.world == group.world) & scores.metric.isin(METRICS)]
+    part = part.rename(columns={"metric": "quantity"}).astype({"value": float})
+    here = [key in wanted for key in part[setting].itertuples(index=False, name=None)]
+    part = part[here]
+    snapshots = part[part.step != LAST].astype({"step": int}).sort_values("step", kind="stable")
+    several = snapshots.groupby(setting).step.transform("nunique") > 1
+    snapshots = snapshots[several]  # one point is no course of a training
+    ends = snapshots.groupby(setting, as_index=False).step.max()
+    raw_ends = part[(part.step == LAST) & (part.weights == RAW)].drop(columns="step")
+    both = pd.concat([snapshots, raw_ends.merge(ends, on=setting)], ignore_index=True)
+    return both[[*KEYS, "seed", "value"]]
 
 
 def data(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
@@ -86,12 +99,15 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
     for (task, quantity), part in table.groupby(["task", "quantity"], sort=False):
         axis = panels[tasks.index(task)][quantities.index(quantity)]
         marker = "o" if quantity in METRICS else None
-        for (method, variant, shots, start), line in part.groupby(
-            ["method", "variant", "shots", "warm_start"], sort=False
+        for (method, variant, shots, start, weights), line in part.groupby(
+            [*SETTING_KEYS[1:], "weights"], sort=False
         ):
             look = looks[method, variant]
             if dashed:
                 look = {**look, "linestyle": DASHES[ways.index((shots, start)) % len(DASHES)]}
+            if weights == RAW:
+                axis.plot(line.step, line["mean"], **look, lw=0.9, alpha=PALE)
+                continue
             (drawn,) = axis.plot(line.step, line["mean"], **look, lw=1.2, marker=marker, ms=2.5)
             half = line.half_width.astype(float)
             if half.notna().any():
@@ -104,14 +120,15 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
             panels[row][column].set(title=name if row == 0 else "", xlabel="")
     figures.name_axes(panels, tasks, "step")
     figures.legend(figure, lines)
-    figure.suptitle(f"World {group.world}: {group.title}, over training", fontsize=10)
+    pale = "; pale: the weights behind the average" if (table.weights == RAW).any() else ""
+    figure.suptitle(f"World {group.world}: {group.title}, over training{pale}", fontsize=10)
     figures.save(figure, table, prefix)
 
 
 @command
 def main(argv=None):
     """Command line of this module."""
-    figures.command_line(argv, "training", __doc__, draw)
+    figures.command_line(argv, "training", __doc__, draw, raw=True)
 
 
 if __name__ == "__main__":

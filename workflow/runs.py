@@ -308,11 +308,11 @@ class Plan:
             self.observation(setting.task, setting.name) for setting in self.members(name)
         ]
 
-    def cost_inputs(self, name):
-        """The cost records of a group's runs and of all that they go on from."""
+    def record_inputs(self, name):
+        """What a group's runs, and all that they go on from, were told and what they cost."""
         runs = [run for setting in self.members(name) for run in self.seeds_of(setting)]
-        files = [f"{self.folder(i)}/cost.json" for run in runs for i in self.lineage(run)]
-        return list(dict.fromkeys(files))
+        ids = dict.fromkeys(i for run in runs for i in self.lineage(run))
+        return [f"{self.folder(i)}/{record}.json" for i in ids for record in ("run", "cost")]
 
     def figure_inputs(self, name, kind):
         """What a figure is drawn from beside the group's file: named lists of files."""

@@ -8,7 +8,7 @@ import torch
 
 from baselines.few_shot import FewShotSettings, draw_batch
 from baselines.freezed import freeze
-from baselines.minegan import AccumulatedGradients, SemanticMiner
+from baselines.minegan import AccumulatedGradients, MineGanSettings, SemanticMiner
 from baselines.ojha import (
     OjhaSettings,
     OjhaTrainer,
@@ -50,7 +50,11 @@ def generator() -> Generator:
 
 def test_one_rule_scales_every_length():
     settings = FewShotSettings(iterations=250)
-    assert settings.scaled(100) == 5
+    assert (
+        settings.length("ema_kimg") == 0.5 and MineGanSettings(250).length("miner_iterations") == 50
+    )
+    assert settings.length("catchup_steps") == 10  # the floor; the rule says 2.5
+    assert FewShotSettings(iterations=2000).length("catchup_steps") == 20
     assert settings.training().ema_kimg == pytest.approx(0.5)
     assert settings.training().g_lr == 0.002  # rates stay
 
@@ -186,6 +190,21 @@ def test_the_first_stage_trains_the_miner_alone(world):
     assert any(not torch.equal(fifth[n], sixth[n]) for n in trained)
     miner = [n for n in first if n.startswith("latent_map.")]
     assert miner and all(not torch.equal(first[n], fifth[n]) for n in miner)
+
+
+def test_the_first_stage_begins_when_d_has_caught_up(world, nada_parent):
+    settings = {"snapshots": [0, 10, 15, 16], "miner_iterations": round(5 * 5000 / 24)}
+    code = few_shot(
+        world, "run", "minegan", parent="nada", settings=settings, warm_start="nada_catchup"
+    )
+    assert code == 0
+    s0, s10, s15, s16 = (load_artifact("run", step=s).tensors() for s in (0, 10, 15, 16))
+    miner = [n for n in s0 if n.startswith("latent_map.")]
+    trained = [n for n in s0 if n.startswith("raw.synthesis") and "noise_const" not in n]
+    assert all(torch.equal(s0[n], s10[n]) for n in miner + trained)
+    assert all(not torch.equal(s10[n], s15[n]) for n in miner)
+    assert all(torch.equal(s10[n], s15[n]) for n in trained)
+    assert any(not torch.equal(s15[n], s16[n]) for n in trained)
 
 
 def test_official_gradients_add_up_and_paper_ones_start_at_zero():

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eval import neighbours, observe, pareto, score
+from eval import neighbours, observe, pareto, score, training
 from eval.observation import load_observation
 from eval.score import read_scores
+from eval.settings import read_group
 from nada.artifact import AdaptedModel, save_artifact, write_snapshots
 from nada.images import load_images
 from nada.stylegan2.checkpoints import load_source
@@ -114,9 +115,24 @@ def test_the_pareto_plot_has_a_point_for_each_model(files, tmp_path):
     arguments = ["--settings", str(files["group"]), "--scores", str(files["scores"])]
     assert pareto.main([*arguments, "--out", str(tmp_path / "p")]) == 0
     table = pd.read_csv(tmp_path / "p.csv")
-    assert table.method.tolist() == ["nada", "tgan"]
-    assert table.quality[0] == 0.5 and table.front.any()
+    assert table.method.tolist() == ["nada", "nada", "tgan", "tgan"]
+    assert table.metric.tolist() == ["cluster_lpips", "accepted_lpips"] * 2
+    assert table.quality[0] == table.quality[1] == 0.5 and table.front.any()
+    for method, of_method in table.set_index("metric").groupby("method"):
+        scored = values(files, method)
+        for metric, diversity in of_method.diversity.dropna().items():
+            assert diversity == pytest.approx(scored[metric], abs=1e-5)
     assert b"<svg" in (tmp_path / "p.svg").read_bytes()
+
+
+def test_raw_weights_are_drawn_over_training_up_to_the_last_step(files):
+    group, scores = read_group(files["group"]), read_scores(files["scores"], raw=True)
+    rows = training.from_snapshots(group, scores)
+    rows = rows[(rows.method == "tgan") & (rows.quantity == "kid")]
+    by_weights = {w: part.set_index("step").value for w, part in rows.groupby("weights")}
+    assert by_weights["final"].index.tolist() == by_weights["raw"].index.tolist() == [10, 20]
+    assert by_weights["raw"][20] == values(files, "tgan", "raw")["kid"]
+    assert by_weights["raw"][10] == values(files, "tgan", "raw", "10")["kid"]
 
 
 def test_neighbours_are_drawn_for_models_that_trained_on_images(files, tmp_path):

@@ -12,6 +12,7 @@ from eval.statistics import (
     UNDECIDED,
     holm,
     not_worse_p,
+    seeds_needed,
     sign_flip_p,
     t_interval,
     verdicts,
@@ -103,6 +104,16 @@ def test_a_verdict_needs_five_seeds_and_a_corrected_p():
     assert [v.outcome for v in verdicts([(better, 0.0), (better, 0.0)])] == [UNDECIDED] * 2
     six = np.append(better, 1.1)
     assert [v.outcome for v in verdicts([(six, 0.0), (six, 0.0)])] == [HOLDS] * 2
+    # a claim that was made and not run counts as well
+    assert verdicts([(better, 0.0)], of=2)[0].p == 2 * 2.0**-5
+    for claims in (1, 2, 3, 8):
+        least = seeds_needed(claims)
+        together = [(np.ones(least), 0.0)] * claims
+        assert all(v.outcome == HOLDS for v in verdicts(together))
+        if least > 5:
+            together = [(np.ones(least - 1), 0.0)] * claims
+            assert all(v.outcome == UNDECIDED for v in verdicts(together))
+    assert [seeds_needed(claims) for claims in (1, 2, 8)] == [5, 6, 8]
     assert verdicts([(worse, 3.0)])[0].outcome == HOLDS  # as good as, within a wide margin
 
 

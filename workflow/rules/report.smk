@@ -5,6 +5,7 @@ FIGURE_CODE = {kind: digest(f"eval.{kind}") for kind in FIGURES}
 
 rule table:
     input:
+        lambda w: PLAN.record_inputs(w.group),
         settings=f"{RESULTS}/scores/{{group}}.json",
         scores=f"{RESULTS}/scores/{{group}}.csv",
     output:
@@ -32,7 +33,7 @@ rule table:
 
 rule paper_table:
     input:
-        lambda w: PLAN.cost_inputs(w.group),
+        lambda w: PLAN.record_inputs(w.group),
         settings=f"{RESULTS}/scores/{{group}}.json",
         scores=f"{RESULTS}/scores/{{group}}.csv",
     output:
