@@ -23,6 +23,7 @@ from nada.atomic import atomic_path
 from nada.errors import UserError, command
 
 STATISTICS = ("better", "above", "cells", "steadiest")
+DROPPED = "dropped"
 BASELINE = "source"
 FEW_SHOT = ("ojha", "minegan", "tgan", "tgan_ada")
 
@@ -39,6 +40,10 @@ class Claim:
     direction: str
     margin: float
     rest: dict
+
+    def dropped(self, world: str) -> str | None:
+        """Why the claim is not tested in a world; None where it is."""
+        return self.rest.get("dropped", {}).get(world)
 
 
 def read_claims(path) -> list[Claim]:
@@ -63,6 +68,8 @@ def read_claims(path) -> list[Claim]:
         if entry["direction"] not in ("higher", "lower"):
             raise UserError(f"{path}: the direction of '{name}' must be 'higher' or 'lower'.")
         metric(entry["metric"])
+        if not isinstance(entry.get("dropped", {}), dict):
+            raise UserError(f"{path}: 'dropped' of '{name}' must name worlds and reasons.")
         rest = {key: value for key, value in entry.items() if key not in wanted}
         claims.append(Claim(name, *(entry[key] for key in wanted), rest))
     return claims
@@ -72,6 +79,7 @@ class Scores:
     """Last scores of one world, one metric at a time: values by seed."""
 
     def __init__(self, table: pd.DataFrame, world: str):
+        self.world = world
         part = table[(table.world == world) & (table.step == LAST)]
         self.table = part.astype({"value": float, "shots": int})
 
@@ -139,29 +147,35 @@ def gains_of(scores: Scores, name: str, task: str, shots: int, start: str) -> li
 
 
 def decide(claims: list[Claim], scores: Scores) -> pd.DataFrame:
-    """One row per claim: verdict, mean, half_width, n, p. Without any seed: undecided, n 0."""
-    found = [differences(claim, scores) for claim in claims]
-    known = [i for i, d in enumerate(found) if len(d)]
-    compared = [(found[i].to_numpy(), claims[i].margin) for i in known]
-    decided = verdicts(compared, of=len(claims)) if known else []
-    by_claim = dict(zip(known, decided, strict=True))
+    """One row per claim: verdict, mean, half_width, seeds, p, and why it was dropped, if it was.
+
+    A claim that has not been run is undecided with 0 seeds, and counts in Holm's correction.
+    """
+    tested = [claim for claim in claims if not claim.dropped(scores.world)]
+    found = {claim.name: differences(claim, scores) for claim in tested}
+    known = [claim for claim in tested if len(found[claim.name])]
+    compared = [(found[claim.name].to_numpy(), claim.margin) for claim in known]
+    decided = verdicts(compared, of=len(tested)) if known else []
+    by_claim = dict(zip([claim.name for claim in known], decided, strict=True))
     rows = []
-    for i, claim in enumerate(claims):
-        verdict = by_claim.get(i)
-        values = (UNDECIDED, None, None, 0, None)
-        if verdict is not None:
+    for claim in claims:
+        why = claim.dropped(scores.world)
+        values = (DROPPED if why else UNDECIDED, None, None, 0, None)
+        if verdict := by_claim.get(claim.name):
             p = verdict.p if verdict.n >= LEAST_SEEDS else None
             values = (verdict.outcome, verdict.mean, verdict.half_width, verdict.n, p)
-        rows.append((claim.name, claim.sentence, claim.where, claim.metric, claim.margin, *values))
+        about = (claim.name, claim.sentence, claim.where, claim.metric, claim.margin)
+        rows.append((*about, *values, why or ""))
     columns = ["claim", "sentence", "where", "metric", "margin"]
-    return pd.DataFrame(rows, columns=[*columns, "verdict", "mean", "half_width", "seeds", "p"])
+    columns += ["verdict", "mean", "half_width", "seeds", "p", "why_dropped"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 NOTE = (
     "The number is the least advantage over all comparisons of the claim, per seed, positive where"
     " it speaks for the claim (claims.yaml says of what). Exact sign-flip test over paired seeds,"
-    " Holm-corrected over all claims, run or not; {claims} claims need {seeds} seeds that agree before"
-    " any is decided."
+    " Holm-corrected over all claims that are not dropped, run or not ({claims} here): fewer than {seeds}"
+    " seeds cannot decide any."
 )
 
 
@@ -169,6 +183,8 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     """The table for people."""
 
     def number(row) -> str:
+        if row.verdict == DROPPED:
+            return "–"
         if row.seeds == 0:
             return "not run"
         spread = f" ± {row.half_width:.3f}" if pd.notna(row.half_width) else ""
@@ -191,16 +207,18 @@ def write(table: pd.DataFrame, world: str, prefix: str) -> None:
     """Write PREFIX.csv, .md and .html."""
     title = f"World {world}: the paper's claims"
     frame = shown(table)
-    note = NOTE.format(claims=len(table), seeds=seeds_needed(len(table)))
+    count = int((table.verdict != DROPPED).sum())
+    notes = [NOTE.format(claims=count, seeds=seeds_needed(count))]
+    notes += [f"Dropped: {why}." for why in dict.fromkeys(table.why_dropped) if why]
     body = frame.to_markdown(index=False, disable_numparse=True)
     files = {
         ".csv": table.round(6).to_csv(index=False, lineterminator="\n"),
-        ".md": f"**{title}**\n\n{body}\n\n- {note}\n",
+        ".md": f"**{title}**\n\n{body}\n\n" + "".join(f"- {note}\n" for note in notes),
         ".html": PAGE.format(
             title=html.escape(title),
             head=heads(frame.columns),
             body=rows(frame.map(lambda cell: html.escape(str(cell)))),
-            notes=items([note]),
+            notes=items(notes),
         ),
     }
     for ending, content in files.items():

@@ -1,6 +1,7 @@
 """Verdicts on constructed scores, and the claims that are committed."""
 
 import itertools
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -99,6 +100,28 @@ def test_a_threshold_is_subtracted(tmp_path):
     assert none.verdict.tolist() == ["undecided"] and none.seeds.tolist() == [0]
     write(none, "mini", str(tmp_path / "claims"))
     assert "not run" in (tmp_path / "claims.md").read_text()
+
+
+def test_a_claim_that_its_world_cannot_test_is_dropped_with_the_reason(tmp_path):
+    rows = [
+        ("a", "minegan", "plain", 5, "source", seed, "memorised", 0.75) for seed in range(5)
+    ]  # fmt: skip
+    told = {
+        "statistic": "above", "metric": "memorised", "direction": "higher", "threshold": 0.5,
+        "tasks": ["a"], "ours": {"method": "minegan", "variant": "plain", "shots": [5]},
+    }  # fmt: skip
+    tested = claim(tmp_path, **told)
+    dropped = replace(claim(tmp_path, **told, dropped={"mini": "no <cats>"}), name="two")
+    table = decide([tested, dropped], scores(rows))
+    assert table.verdict.tolist() == ["holds", "dropped"]  # one test: Holm leaves 1/32 alone
+    write(table, "mini", str(tmp_path / "claims"))
+    assert "Dropped: no <cats>." in (tmp_path / "claims.md").read_text()
+    assert "(1 here): fewer than 5 seeds" in (tmp_path / "claims.md").read_text()
+    assert "no &lt;cats&gt;" in (tmp_path / "claims.html").read_text()
+    elsewhere = replace(dropped, rest={**dropped.rest, "dropped": {"paper": "no money"}})
+    assert decide([tested, elsewhere], scores(rows)).verdict.tolist() == ["undecided"] * 2
+    with pytest.raises(UserError, match="must name worlds and reasons"):
+        claim(tmp_path, **told, dropped=["mini"])
 
 
 def test_the_committed_claims_name_runs_that_the_benchmark_makes(root):
