@@ -4,6 +4,7 @@ import sys
 from snakemake.utils import min_version
 
 from nada.errors import UserError
+from workflow.estimate import sentence
 from workflow.runs import FIGURES, REAL, as_json, load_plan
 from workflow.sources import digest
 
@@ -17,7 +18,7 @@ except UserError as error:
     sys.exit(f"error: {error}")  # one sentence; Snakemake would add a traceback
 
 config.update(PLAN.config)  # what the report says about the configuration
-print(PLAN.summary(), file=sys.stderr)
+print(PLAN.summary(), sentence(PLAN, workflow.cores), sep="\n", file=sys.stderr)
 
 # With its default limit of 100 submissions a second, Snakemake 9 looks at all open jobs once more a
 # second for every job that has ever ended: 30 % of a core after 150 jobs. Another limit is left alone.

@@ -484,7 +484,7 @@ class Plan:
         shown = {setting for group in groups for setting in self.members(group)}
         tasks = {setting.task for setting in shown}
         where = f"world '{self.world['name']}' ({size}x{size}, {self.device})"
-        stages = f"{self.runs_of(groups)} runs, {len(shown) + len(tasks)} observations"
+        stages = f"{len(self.runs_of(groups))} runs, {len(shown) + len(tasks)} observations"
         return (
             f"{where}, preset '{config['preset']}', seeds {config['seeds']}, into {self.results}\n"
             f"target all, made anew: {stages}, a table, a grid and figures for each of"
@@ -492,14 +492,15 @@ class Plan:
         )
 
     def runs_of(self, groups):
-        """Number of runs of some groups, parents included."""
-        ids = set()
+        """The runs of some groups, parents included."""
+        found = {}
         for group in groups:
             for setting in self.members(group):
-                while setting is not None:
-                    ids.update(Run(setting, seed).id for seed in self.config["seeds"])
-                    setting = self.parent(setting)
-        return len(ids)
+                for run in self.seeds_of(setting):
+                    while run is not None:
+                        found[run.id] = run
+                        run = self.runs.get(run.parent_id)
+        return list(found.values())
 
 
 def check_names(config, methods, metrics):

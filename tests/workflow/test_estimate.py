@@ -1,0 +1,54 @@
+"""The forecast at the start: seconds of every job, added up."""
+
+import pytest
+
+from baselines import registry
+from workflow.config import load
+from workflow.estimate import core_seconds, minutes, sentence
+from workflow.runs import Plan
+
+SECONDS = {"start": 2.0, "look": 10.0, "step": {"nada": 0.5, "mapper": 0.1, "other": 0.25}}
+
+
+def plan(root, seconds=SECONDS, **overrides):
+    config, world = load(root, overrides)
+    world = {key: value for key, value in world.items() if key != "seconds"}
+    if seconds:
+        world["seconds"] = seconds
+    return Plan(config, world, registry.methods(root / "baselines"))
+
+
+@pytest.fixture(scope="module")
+def one_group(root):
+    """Overrides that leave NADA's mapper and its parent on one task, and TGAN on ten images."""
+    rows = [
+        {"methods": ["nada"], "variants": ["mapper"], "shots": [0], "warm_starts": ["source"]},
+        {"methods": ["tgan"], "variants": ["plain"], "shots": [10], "warm_starts": ["source"]},
+    ]
+    group = {"title": "t", "tasks": ["dog2cat"], "rows": rows, "controls": ["source"], "table": ["fid"],
+             "grid": {"rows": 4, "truncation_psi": 0.7}}  # fmt: skip
+    others = {name: None for name in load(root)[0]["groups"]}
+    return {"groups": {**others, "one": group}}
+
+
+def test_every_job_of_the_plan_is_counted_once(root, one_group):
+    stages = core_seconds(plan(root, **one_group))
+    # source, NADA without a mapper as its parent, the mapper, TGAN; 240, 200 and 240 steps
+    assert stages["train"] == 4 * 2 + 240 * 0.5 + 200 * 0.1 + 240 * 0.25
+    # three settings and the reference images, a thousand images each
+    assert stages["look"] == 4 * (2 + 10)
+    # scores, table (two endings, one job), grid, training, neighbours
+    assert stages["show"] == 5 * 2
+    five = core_seconds(plan(root, seeds=[0, 1, 2, 3, 4], **one_group))
+    assert five["train"] == 5 * stages["train"]
+    assert five["look"] == 4 * 2 + (3 * 5 + 1) * 10
+    assert five["show"] == stages["show"]
+
+
+def test_the_sentence_divides_by_the_cores_and_admits_what_is_unknown(root, one_group):
+    made = plan(root, **one_group)
+    total = sum(core_seconds(made).values())
+    assert f"{minutes(total)} of one core" in sentence(made, 2)
+    assert sentence(made, 2).endswith(f"about {minutes(total / 2)} on 2")
+    assert "names no seconds" in sentence(plan(root, seconds=None, **one_group), 2)
+    assert (minutes(20), minutes(600), minutes(7200)) == ("1 minute", "10 minutes", "2.0 hours")

@@ -1,0 +1,53 @@
+"""How long a plan takes on this kind of machine, from the seconds that its world.yaml names."""
+
+from workflow.runs import Plan
+
+
+def core_seconds(plan: Plan) -> dict[str, float]:
+    """Seconds of one core by stage (train, look, show) when nothing is made yet.
+
+    Empty for a world that names no seconds.
+    """
+    known = plan.world.get("seconds")
+    if known is None:
+        return {}
+    start, groups = known["start"], list(plan.config["groups"])
+    train = sum(start + training_seconds(plan, run.setting) for run in plan.runs_of(groups))
+    thousands = plan.config["evaluation"]["fid_images"] / 1000
+    seeds = len(plan.config["seeds"])
+    shown = {setting for group in groups for setting in plan.members(group)}
+    looks = len(shown) * (start + seeds * thousands * known["look"])
+    looks += len({setting.task for setting in shown}) * (start + thousands * known["look"])
+    files = {path.rsplit(".", 1)[0] for path in plan.shown(*groups)}
+    return {"train": train, "look": looks, "show": (len(files) + len(groups)) * start}
+
+
+def training_seconds(plan: Plan, setting) -> float:
+    """Seconds of one run's steps; a mapper's are its own, and controls have none."""
+    known, settings = plan.world["seconds"]["step"], plan.method_settings(setting)
+    if mapper := settings.get("mapper"):
+        return mapper["iterations"] * known["mapper"]
+    steps = settings.get("iterations", 0)
+    return steps * known.get(setting.method, known["other"])
+
+
+def sentence(plan: Plan, cores: int) -> str:
+    """One line for the start of every run; it says so where nobody has measured."""
+    stages = core_seconds(plan)
+    if not stages:
+        return f"estimate: none, world '{plan.world['name']}' names no seconds"
+    total = sum(stages.values())
+    shares = ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in stages.items())
+    return (
+        f"estimate for all of it: {minutes(total)} of one core ({shares}),"
+        f" about {minutes(total / max(1, cores))} on {cores}"
+    )
+
+
+def minutes(seconds: float) -> str:
+    """`12 minutes`, or hours where that reads better."""
+    value = seconds / 60
+    if value >= 120:
+        return f"{value / 60:.1f} hours"
+    whole = max(1, round(value))
+    return f"{whole} minute{'s' * (whole > 1)}"
