@@ -24,7 +24,7 @@ from eval.page import PAGE, heads, items
 from eval.precision_recall import NEIGHBOURS
 from eval.score import LAST, RAW, WEIGHTS, read_scores
 from eval.settings import REAL, SETTING_KEYS, Group, read_group
-from eval.statistics import LEAST_SEEDS, UNDECIDED, holm, sign_flip_p, t_interval
+from eval.statistics import LEAST_SEEDS, UNDECIDED, holm, seeds_needed, sign_flip_p, t_interval
 from nada.atomic import atomic_path
 from nada.errors import UserError, command
 
@@ -288,8 +288,16 @@ def difference_frame(found: list[tuple], columns: list[Column]) -> pd.DataFrame:
 
 DIFFERENCE_NOTE = (
     "Differences, paired over seeds: mean, 95 % t interval; p of the two-sided exact sign-flip test,"
-    f" Holm-corrected over the rows; undecided: fewer than {LEAST_SEEDS} seeds."
+    f" Holm-corrected over a task's rows; undecided: fewer than {LEAST_SEEDS} seeds. {{rows}} rows need"
+    " {needed} seeds before p can fall below 5 %: look at the intervals."
 )
+
+
+def difference_note(found: list[tuple]) -> str:
+    """What stands beneath the second table; two-sided tests are twice as many as claims."""
+    tasks = [task for task, *_ in found]
+    most = max(tasks.count(task) for task in tasks)
+    return DIFFERENCE_NOTE.format(rows=most, needed=seeds_needed(2 * most))
 
 
 def _shown(cells, bold: str, plus_minus: str = "±", missing: str = "–") -> list[str]:
@@ -415,8 +423,9 @@ def make(group: Group, scores: pd.DataFrame) -> dict[str, str]:
     if found := differences(wanted, columns, group.against):
         frame = difference_frame(found, columns)
         second = frame.to_markdown(index=False, disable_numparse=True)
-        texts[".md"] += f"\n{second}\n\n- {DIFFERENCE_NOTE}\n"
-        second = frame.to_html(index=False, border=0) + f"<ul><li>{DIFFERENCE_NOTE}</li></ul>"
+        note = difference_note(found)
+        texts[".md"] += f"\n{second}\n\n- {note}\n"
+        second = frame.to_html(index=False, border=0) + f"<ul><li>{note}</li></ul>"
         texts[".html"] = texts[".html"].replace("</body>", f"{second}</body>")
     return texts
 
