@@ -20,11 +20,14 @@ except UserError as error:
 config.update(PLAN.config)  # what the report says about the configuration
 print(PLAN.summary(), sentence(PLAN, workflow.cores), sep="\n", file=sys.stderr)
 
-# With its default limit of 100 submissions a second, Snakemake 9 looks at all open jobs once more a
-# second for every job that has ever ended: 30 % of a core after 150 jobs. Another limit is left alone.
-limit = getattr(workflow.scheduling_settings, "max_jobs_per_timespan", None)
-if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
-    workflow.scheduling_settings.max_jobs_per_timespan = None
+
+onstart:
+    # With its default limit of 100 submissions a second, Snakemake 9 looks at all open jobs once more a
+    # second for every job that has ever ended: 30 % of a core after 150 jobs. Another limit is left alone.
+    limit = getattr(workflow.scheduler, "job_rate_limiter", None)
+    if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
+        workflow.scheduler.job_rate_limiter = None
+
 
 RESULTS = PLAN.results
 PYTHON = sys.executable
