@@ -27,6 +27,7 @@ onstart:
     limit = getattr(workflow.scheduler, "job_rate_limiter", None)
     if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
+        logger.debug("The default limit of job submissions is lifted.")
 
 
 RESULTS = PLAN.results

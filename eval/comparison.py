@@ -58,7 +58,7 @@ def pairs(group: Group, each: int, seed: int) -> tuple[list[tuple], pd.DataFrame
             run, side = runs[number % len(runs)], int(draw.integers(2))
             images = [o[f"seed{run}/images"][latent] for o in (ours, theirs)]
             left, right = images[::-1] if side == 0 else images
-            kind, name = theirs.meta["target"]
+            _, name = theirs.meta["target"]
             shown.append((left, right, f"Which is the better {name}?"))
             rows.append((*setting, run, int(latent), SIDES[side]))
     if not rows:
@@ -190,7 +190,9 @@ def read_result(path) -> pd.DataFrame:
     try:
         table = pd.read_csv(path)
     except FileNotFoundError:
-        raise UserError(f"{path}: no such result; python -m eval.comparison score makes it.") from None
+        raise UserError(
+            f"{path}: no such result; python -m eval.comparison score makes it."
+        ) from None
     if list(table.columns) != list(RESULT):
         raise UserError(f"{path}: not the result of a comparison; columns {', '.join(RESULT)}.")
     return table

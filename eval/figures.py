@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from eval.score import read_scores
-from eval.settings import Group, read_group
+from eval.settings import read_group
 from eval.statistics import t_interval
 from nada.atomic import atomic_path
 
@@ -87,19 +87,24 @@ def legend(figure, lines: dict) -> None:
     )  # fmt: skip
 
 
-def command_line(
-    argv, module: str, doc: str, draw: Callable[[Group, pd.DataFrame, str], None], raw: bool = False
-):
-    """Run a figure's command: read group and scores (raw weights' too?), draw(group, scores, prefix)."""
+def command_line(argv, module: str, doc: str, draw: Callable, raw: bool = False, **options: str):
+    """Run a figure's command: read group and scores (raw weights' too?), draw(group, scores, prefix).
+
+    options: names of further files that may be given, with a word of help each; they reach draw by
+    name, None where they are not given.
+    """
     parser = argparse.ArgumentParser(prog=f"python -m eval.{module}", description=doc)
     parser.add_argument("--settings", required=True, help="the group file (JSON)")
     parser.add_argument("--scores", required=True, help="the table of scores (CSV)")
     parser.add_argument("--out", required=True, help="names to write, without an ending")
+    for name, text in options.items():
+        parser.add_argument(f"--{name}", help=text)
     arguments = parser.parse_args(argv)
     group = read_group(arguments.settings)
     print(f"world {group.world}: figure '{module}' of group {group.name}")
     Path(arguments.out).parent.mkdir(parents=True, exist_ok=True)
-    draw(group, read_scores(arguments.scores, raw), arguments.out)
+    given = {name: getattr(arguments, name) for name in options}
+    draw(group, read_scores(arguments.scores, raw), arguments.out, **given)
 
 
 def read_curves(path) -> pd.DataFrame:

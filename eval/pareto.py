@@ -1,11 +1,11 @@
 """Diversity against quality: the Pareto plot of Fig. 12 (Gal et al. 2021, §5.2).
 
-    python -m eval.pareto --settings GROUP.json --scores FILE.csv --out PREFIX
+    python -m eval.pareto --settings GROUP.json --scores FILE.csv --out PREFIX [--answers RESULT.csv]
 
 writes PREFIX.svg, .png and .csv. Quality (x) is the share of comparisons that a model's images win
-against those of the group's preferred model, latent by latent: the paper asks people, here an
-automatic judge decides by realism (eval/realism.py), so a model equal to the preferred one stands at
-0.5. Diversity (y) is cluster LPIPS; a second panel counts accepted images alone, those that the
+against those of the group's preferred model, latent by latent, so a model equal to it stands at 0.5.
+The paper asks people: --answers takes theirs (eval/comparison.py); without them an automatic judge
+decides by realism (eval/realism.py), and the axis says so. Diversity (y) is cluster LPIPS; a second panel counts accepted images alone, those that the
 judge calls the target, since diversity rewards noise. Whoever learnt its training images by heart is
 drawn hollow, and is no part of the front: it would win every comparison.
 """
@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from eval import figures
+from eval.comparison import read_result
 from eval.diversity import ACCEPTED_LPIPS, CLUSTER_LPIPS
 from eval.memorisation import FLOOR, MEMORISED
 from eval.palette import BOUNDS, styles
@@ -34,10 +35,11 @@ ITSELF = 0.5
 SIZES = {0: 60, 5: 22, 10: 40, 100: 75}
 
 
-def data(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
+def data(group: Group, scores: pd.DataFrame, answers: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row per setting and diversity: quality and diversity with half_width, memorised, front.
 
-    UserError: the group prefers no model, or its scores hold no comparison.
+    answers: people's, as `eval.comparison.score` counts them; models that nobody was shown have no
+    quality then. UserError: the group prefers no model, or its scores hold no comparison.
     """
     if group.against_model is None:
         raise UserError(f"group {group.name}: 'preference' names no model to compare with.")
@@ -47,6 +49,11 @@ def data(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
     if not (found.metric == PREFERENCE.name).any():
         raise UserError(f"group {group.name}: no comparison was scored; make the scores again.")
     values = {tuple(row[:5]): row[5:7] for row in found.itertuples(index=False, name=None)}
+    if answers is not None:
+        values = {key: value for key, value in values.items() if key[4] != PREFERENCE.name}
+        for row in answers[answers.warm_start == "source"].itertuples():
+            key = (row.task, row.method, row.variant, row.shots, PREFERENCE.name)
+            values[key] = (row.won, (row.high - row.low) / 2)
     nothing = (np.nan, None)
     rows = []
     for key in found[KEYS].drop_duplicates().itertuples(index=False, name=None):
@@ -82,9 +89,11 @@ def label(row) -> str:
     return f"{row.method} {row.shots}" if row.shots else row.method
 
 
-def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
-    """Write the figure and its numbers."""
-    table = data(group, scores)
+def draw(group: Group, scores: pd.DataFrame, prefix: str, answers: str | None = None) -> None:
+    """Write the figure and its numbers; answers: the file of people's comparisons."""
+    people = read_result(answers) if answers else None
+    table = data(group, scores, people)
+    judge = "realism, automatic judge" if people is None else f"{people.people.max()} people"
     tasks = list(dict.fromkeys(table.task))
     figure, panels = figures.axes(len(tasks), len(DIVERSITIES))
     figure.set_size_inches(7.2 * len(DIVERSITIES), 5 * len(tasks))
@@ -108,7 +117,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
                 textcoords="offset points", color=colour,
             )  # fmt: skip
         axis.axvline(ITSELF, color="#DDDDDD", lw=0.8, zorder=0)
-        axis.set(title=task, xlabel="quality: comparisons won (realism, automatic judge) →")
+        axis.set(title=task, xlabel=f"quality: comparisons won ({judge}) →")
         axis.set_ylabel(f"diversity: {DIVERSITIES[column].label} →")
     note = f"hollow: more than {FLOOR:.0%} of its images memorised; grey line: Pareto front"
     figure.suptitle(f"World {group.world}: {group.title}\n{note}", fontsize=9)
@@ -122,7 +131,9 @@ def _half(value) -> float | None:
 @command
 def main(argv=None):
     """Command line of this module."""
-    figures.command_line(argv, "pareto", __doc__, draw)
+    figures.command_line(
+        argv, "pareto", __doc__, draw, answers="people's comparisons: result.csv of eval.comparison"
+    )
 
 
 if __name__ == "__main__":

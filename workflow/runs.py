@@ -323,7 +323,18 @@ class Plan:
         if FIGURES[kind] == CURVES:
             runs = [run for setting in self.members(name) for run in self.seeds_of(setting)]
             files["curves"] = [f"{self.folder(run.id)}/curves.csv" for run in runs]
+        if answers := self.answers(name, kind):
+            files["answers"] = [answers]
         return files
+
+    def answers(self, name, kind):
+        """The file of people's comparisons that a figure takes for quality, or None."""
+        return self.groups[name].get("preference", {}).get("answers") if kind == "pareto" else None
+
+    def figure_arguments(self, name, kind):
+        """What a figure's command is told beside its group, scores and names."""
+        answers = self.answers(name, kind)
+        return f"--answers {answers}" if answers else ""
 
     def trained_layers(self, setting):
         """Convolutions trained at a step by a setting's policy; None where it has none to choose."""

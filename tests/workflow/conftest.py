@@ -66,6 +66,7 @@ class Project:
 
     folder: Path
     snakemake: callable
+    output: str = ""  # of the run that finished it
 
     def run(self, *words):
         done = self.snakemake(*words, "--cores", "4", cwd=self.folder)
@@ -146,5 +147,5 @@ def finished_project(root, tmp_path_factory, snakemake):
         path = folder / file
         path.write_text(with_shortcut(path.read_text()))
     project = Project(folder, snakemake)
-    project.run("all")
+    project.output = project.run("all", "--verbose")
     return project

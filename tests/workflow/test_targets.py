@@ -89,6 +89,11 @@ def test_a_finished_project_has_nothing_to_do_after_a_comment_or_a_new_time_stam
         assert finished_project.planned("all", "tables", "figures", "report", "ablation") == {}
 
 
+def test_the_scheduler_does_not_wake_up_for_jobs_that_have_ended(finished_project):
+    """Snakemake's default limit of submissions must be gone when the scheduler exists."""
+    assert finished_project.output.count("The default limit of job submissions is lifted.") == 1
+
+
 def test_forcing_adapt_of_a_variant_retrains_just_its_runs(finished_project):
     planned = finished_project.planned("ablation_adaptive", "-R", "adapt")
     assert planned["adapt"] == SEEDS

@@ -105,10 +105,11 @@ rule figure:
     params:
         code=lambda w: FIGURE_CODE[w.kind],
         prefix=f"{RESULTS}/figures/{{group}}_{{kind}}",
+        more=lambda w: PLAN.figure_arguments(w.group, w.kind),
     threads: 1
     shell:
         "{PYTHON} -m eval.{wildcards.kind} --settings {input.settings} --scores {input.scores}"
-        " --out {params.prefix} > {log} 2>&1"
+        " --out {params.prefix} {params.more} > {log} 2>&1"
 
 
 rule claims:
