@@ -41,6 +41,12 @@ WARM_STARTS = {
     "nada_catchup": "D catch-up",
 }
 METHODS = {"ojha": "Ojha et al.", "minegan": "MineGAN", "tgan": "TGAN", "tgan_ada": "TGAN + ADA"}
+#: Controls that bound every cell, and what they are called.
+BOUNDS = {
+    "source": "source model, unchanged",
+    "replay": "the target images, replayed",
+    "real": "real images (two halves)",
+}
 #: What a run costs, in its cost.json, and what that is called.
 COSTS = {
     "iterations": "iterations",
@@ -113,14 +119,36 @@ def text(cell, bold: str = "{}", plus_minus: str = "±") -> str:
     return f"{shown} [{cell['paper']:.2f}]"
 
 
+def name(keys: tuple[str, ...], cell) -> str:
+    """How a row or a column is called by the values of its keys."""
+    called = {"method": METHODS, "warm_start": WARM_STARTS}
+    parts = [str(called.get(key, {}).get(cell[key], cell[key])) for key in keys]
+    return ", ".join(f"{p} images" if k == "shots" else p for k, p in zip(keys, parts, strict=True))
+
+
+def bounds(
+    group: Group, scores: pd.DataFrame, table: pd.DataFrame, plus_minus: str = "±"
+) -> pd.DataFrame:
+    """One row of text per bound (BOUNDS) in the columns of `laid_out`, FID of the column's task."""
+    layout = LAYOUTS[group.paper]
+    part = scores[(scores.world == group.world) & (scores.step == LAST)]
+    part = part[part.metric == FID.name].astype({"value": float, "shots": int})
+    lines: dict[str, dict[str, str]] = {label: {} for label in BOUNDS.values()}
+    for _, cell in table.drop_duplicates(list(layout.columns)).iterrows():
+        for method, label in BOUNDS.items():
+            rows = part[(part.task == cell["task"]) & (part.method == method)]
+            values = rows[rows.shots.isin([0, cell["shots"]])].value
+            shown = "–"
+            if len(values):
+                mean, half = t_interval(values)
+                shown = f"{mean:.{FID.digits}f}"
+                shown += "" if half is None else f" {plus_minus} {half:.{FID.digits}f}"
+            lines[label][name(layout.columns, cell)] = shown
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("").reset_index()
+
+
 def laid_out(table: pd.DataFrame, layout: Layout, **how) -> pd.DataFrame:
     """The table as text, rows and columns in the order of the cells."""
-    heads = {"method": METHODS, "warm_start": WARM_STARTS}
-
-    def name(keys: tuple[str, ...], cell) -> str:
-        parts = [str(heads.get(key, {}).get(cell[key], cell[key])) for key in keys]
-        return ", ".join(f"{p} images" if k == "shots" else p for k, p in zip(keys, parts))
-
     lines: dict[str, dict[str, str]] = {}
     order = {start: i for i, start in enumerate(WARM_STARTS)}
     for _, cell in table.sort_values("warm_start", key=lambda s: s.map(order), kind="stable").iterrows():  # fmt: skip
@@ -167,7 +195,9 @@ def notes(group: Group, table: pd.DataFrame) -> list[str]:
         lines.append("One seed: no interval, and no claim.")
     elif seeds:
         lines.append(f"Mean over {seeds[-1]} seeds ± half-width of the 95 % t interval.")
-    lines.append("Bold: best of a method's warm starts; star: best of its column.")
+    lines.append(
+        "Bold: best of a method's warm starts; star: best of its column; last rows: bounds."
+    )
     lines.append("Costs are of one run with the runs that it goes on from; equal iterations are no equal cost.")  # fmt: skip
     return [*lines, *lengths.notes(group)]
 
@@ -176,18 +206,23 @@ def write(group: Group, scores: pd.DataFrame, prefix: str) -> None:
     """Write every file of the table."""
     layout, table, cost = LAYOUTS[group.paper], cells(group, scores), costs(group)
     beneath = notes(group, table)
-    shown = laid_out(table, layout, bold="**{}**")
+
+    def whole(bold: str, plus_minus: str = "±") -> pd.DataFrame:
+        rows = bounds(group, scores, table, plus_minus)
+        return pd.concat([laid_out(table, layout, bold=bold, plus_minus=plus_minus), rows])
+
+    shown = whole("**{}**")
     body = shown.to_markdown(index=False, disable_numparse=True)
     costs_body = cost.rename(columns=COSTS).to_markdown(index=False)
     title = f"World {group.world}: {group.title}"
     markdown = f"**{title}**\n\n{body}\n\n" + "".join(f"- {n}\n" for n in beneath)
-    page = _page(title, laid_out(table, layout, bold="<b>{}</b>"), cost, beneath)
+    page = _page(title, whole("<b>{}</b>"), cost, beneath)
     files = {
         ".csv": table.drop(columns=["bold", "best"]).to_csv(index=False, lineterminator="\n"),
         "_cost.csv": cost.to_csv(index=False, lineterminator="\n"),
         ".md": f"{markdown}\n{costs_body}\n",
         ".html": page,
-        ".tex": latex(laid_out(table, layout, bold=r"\textbf{{{}}}", plus_minus=r"$\pm$")),
+        ".tex": latex(whole(r"\textbf{{{}}}", r"$\pm$")),
     }
     for ending, content in files.items():
         with atomic_path(prefix + ending) as temporary:

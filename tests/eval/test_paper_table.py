@@ -10,6 +10,7 @@ from eval.paper_table import (
     KEYS,
     LAYOUTS,
     WARM_STARTS,
+    bounds,
     cells,
     costs,
     laid_out,
@@ -82,6 +83,38 @@ def test_cells_without_a_score_are_dashes_and_nothing_is_comparable_in_another_w
     assert "±" in tgan["pre-trained G"] and tgan["baseline"] == "–"
     tex = latex(laid_out(table, LAYOUTS["table1"], bold=r"\textbf{{{}}}", plus_minus=r"$\pm$"))
     assert tex.count(r"\\") == 5 and r"\textbf{21.0" in tex and r"\toprule" in tex
+
+
+def test_bounds_stand_in_every_column_of_their_task():
+    rows = scores(full("table2"), seeds=2)
+    last = rows.iloc[:0].copy()
+    for task, method, shots, value in (
+        ("dog2cat", "source", 0, 100.0), ("face2sketch", "source", 0, 70.0),
+        ("dog2cat", "replay", 10, 5.0), ("dog2cat", "replay", 100, 2.0), ("dog2cat", "real", 0, 0.5),
+    ):  # fmt: skip
+        last.loc[len(last)] = (
+            "mini",
+            task,
+            method,
+            "x",
+            shots,
+            "source",
+            0,
+            "last",
+            "final",
+            "fid",
+            value,
+            9,
+        )
+    one = group(paper="table2")
+    everything = pd.concat([rows, last], ignore_index=True)
+    found = bounds(one, everything, cells(one, everything)).set_index("")
+    assert (
+        found.columns.tolist() == laid_out(cells(one, rows), LAYOUTS["table2"]).columns[1:].tolist()
+    )
+    assert found.loc["source model, unchanged"].tolist() == ["100.00", "100.00", "70.00"]
+    assert found.loc["the target images, replayed"].tolist() == ["5.00", "2.00", "–"]
+    assert found.loc["real images (two halves)"].tolist() == ["0.50", "0.50", "–"]
 
 
 def test_costs_add_up_over_the_lineage_and_all_files_are_written(tmp_path):
