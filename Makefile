@@ -1,4 +1,4 @@
-# make all · test · bench · lint: each builds .venv from requirements.lock when it is missing.
+# make all · test · slow · bench · lint: each builds .venv from requirements.lock when it is missing.
 # make lock: renew requirements.lock from pyproject.toml (needs an index; review the difference).
 
 PYTHON ?= python3.11
@@ -6,7 +6,7 @@ CORES ?= all
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: all test bench lint lock
+.PHONY: all test slow bench lint lock
 .DEFAULT_GOAL := all
 
 all: $(STAMP)
@@ -14,6 +14,9 @@ all: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest
+
+slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
 
 bench: $(STAMP)
 	$(BIN)/python -m pytest -o python_files='bench_*.py' tests

@@ -332,6 +332,14 @@ def test_the_same_replay_twice_gives_the_same_bytes(world):
 # --- interruption
 
 
+@pytest.fixture
+def heeds_ctrl_c():
+    """Python as it is in a terminal: a job in a shell's background ignores Ctrl-C from its start."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def interrupt_at(monkeypatch, step, action):
     """Let `action` happen once, when the run reports `step`."""
     original = Job.progress
@@ -350,7 +358,7 @@ def interrupt_at(monkeypatch, step, action):
     [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")],
 )
 def test_an_interrupted_run_says_where_its_state_lies_and_resumes_to_the_same_bytes(
-    world, monkeypatch, capsys, number, code, word
+    world, heeds_ctrl_c, monkeypatch, capsys, number, code, word
 ):
     run_file = world.run_file(settings=ADAPTIVE)
     world.adapt("whole", run_file)
