@@ -4,6 +4,7 @@ Same data, same bytes: no clock and no random ids go into the files.
 """
 
 import argparse
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,8 @@ DPI = 110
 PANEL, LEAST_WIDTH = (2.1, 2.9), 7
 #: Variants that a method's name stands for alone.
 PLAIN = ("", "plain", "unchanged", "images")
+#: Widths of a letter in a legend and in a title, in inches.
+LETTER, TITLE_LETTER = 0.063, 0.078
 #: Decimal digits of the numbers beside a figure.
 DIGITS = 6
 
@@ -80,11 +83,20 @@ def name_axes(panels, tasks: list[str], below: str) -> None:
 
 
 def legend(figure, lines: dict) -> None:
-    """One legend for all panels, below them: {label: line}."""
+    """One legend for all panels, below them, in as many columns as fit: {label: line}."""
+    width = 0.6 + LETTER * max(len(label) for label in lines)
+    columns = max(1, min(len(lines), int(figure.get_figwidth() / width)))
     figure.legend(
-        lines.values(), lines.keys(), loc="outside lower center", ncols=min(6, len(lines)),
+        lines.values(), lines.keys(), loc="outside lower center", ncols=columns,
         frameon=False, fontsize=8,
     )  # fmt: skip
+
+
+def title(figure, text: str) -> None:
+    """What stands above all panels, in lines that fit."""
+    width = int(figure.get_figwidth() / TITLE_LETTER)
+    lines = [part for line in text.split("\n") for part in textwrap.wrap(line, width)]
+    figure.suptitle("\n".join(lines), fontsize=10)
 
 
 def command_line(argv, module: str, doc: str, draw: Callable, raw: bool = False, **options: str):

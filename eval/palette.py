@@ -12,6 +12,8 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
 BLACK, GREY, LIGHT = "#000000", "#777777", "#AAAAAA"
 #: Dashes as matplotlib's (offset, (on, off, …)).
 DASHES = ((0, ()), (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
+#: Markers where there are no lines to dash, in the order of the dashes.
+MARKERS = ("o", "s", "^", "D")
 #: The largest k that the sweep's colours tell apart.
 LARGEST_K = 17
 

@@ -114,8 +114,8 @@ def text(cell, bold: str = "{}", plus_minus: str = "±") -> str:
     shown = f"{cell['mean']:.{digits}f}"
     if cell["half_width"] is not None and np.isfinite(float(cell["half_width"])):
         shown += f" {plus_minus} {float(cell['half_width']):.{digits}f}"
-    shown += "*" if cell["best"] else ""
     shown = bold.format(shown) if cell["bold"] else shown
+    shown += "★" if cell["best"] else ""
     return f"{shown} [{cell['paper']:.2f}]"
 
 
@@ -236,7 +236,7 @@ def latex(frame: pd.DataFrame) -> str:
     lines.append(" & ".join(str(c) for c in frame.columns) + r" \\ \midrule")
     lines += [" & ".join(row) + r" \\" for row in frame.itertuples(index=False, name=None)]
     body = "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
-    return body.replace("–", "--").replace("_", r"\_")
+    return body.replace("–", "--").replace("_", r"\_").replace("★", r"$^\star$")
 
 
 def _page(title: str, frame: pd.DataFrame, cost: pd.DataFrame, beneath: list[str]) -> str:

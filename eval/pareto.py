@@ -19,7 +19,7 @@ from eval import figures
 from eval.comparison import read_result
 from eval.diversity import ACCEPTED_LPIPS, CLUSTER_LPIPS
 from eval.memorisation import FLOOR, MEMORISED
-from eval.palette import BOUNDS, styles
+from eval.palette import BOUNDS, DASHES, MARKERS, styles
 from eval.realism import PREFERENCE
 from eval.score import LAST
 from eval.settings import REAL, Group
@@ -32,6 +32,12 @@ DIVERSITIES = (CLUSTER_LPIPS, ACCEPTED_LPIPS)
 METRICS = (PREFERENCE.name, MEMORISED.name, *(metric.name for metric in DIVERSITIES))
 #: A model that is compared with itself neither wins nor loses.
 ITSELF = 0.5
+#: Where a point's name may stand: points to the right and up, and its alignment.
+PLACES = (
+    (7, 0, "left"), (-7, 0, "right"), (6, 7, "left"), (6, -7, "left"), (-6, 7, "right"),
+    (-6, -7, "right"), (0, 11, "center"), (0, -11, "center"), (9, 15, "left"), (9, -15, "left"),
+    (-9, 15, "right"), (-9, -15, "right"), (8, 1, "left"),
+)  # fmt: skip
 SIZES = {0: 60, 5: 22, 10: 40, 100: 75}
 
 
@@ -103,7 +109,8 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str, answers: str | None = 
         axis = panels[tasks.index(task)][column]
         front = part[part.front].sort_values("quality")
         axis.plot(front.quality, front.diversity, color="#BBBBBB", lw=1, zorder=1)
-        for row in part[np.isfinite(part.quality) & np.isfinite(part.diversity)].itertuples():
+        points = part[np.isfinite(part.quality) & np.isfinite(part.diversity)]
+        for row in points.itertuples():
             colour = looks[row.method, row.variant]["color"]
             spread = {
                 "xerr": _half(row.quality_half_width), "yerr": _half(row.diversity_half_width)
@@ -111,17 +118,45 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str, answers: str | None = 
             axis.errorbar(row.quality, row.diversity, **spread, color=colour, lw=0.8, zorder=2)
             face = "white" if row.by_heart else colour
             size = SIZES.get(row.shots, 40)
-            axis.scatter(row.quality, row.diversity, s=size, color=face, edgecolor=colour, zorder=3)
-            axis.annotate(
-                label(row), (row.quality, row.diversity), xytext=(5, 4), fontsize=7,
-                textcoords="offset points", color=colour,
+            marker = MARKERS[DASHES.index(looks[row.method, row.variant]["linestyle"])]
+            axis.scatter(
+                row.quality, row.diversity, s=size, color=face, edgecolor=colour, marker=marker,
+                zorder=3,
             )  # fmt: skip
         axis.axvline(ITSELF, color="#DDDDDD", lw=0.8, zorder=0)
+        axis.margins(0.12)
         axis.set(title=task, xlabel=f"quality: comparisons won ({judge}) →")
         axis.set_ylabel(f"diversity: {DIVERSITIES[column].label} →")
     note = f"hollow: more than {FLOOR:.0%} of its images memorised; grey line: Pareto front"
-    figure.suptitle(f"World {group.world}: {group.title}\n{note}", fontsize=9)
+    figures.title(figure, f"World {group.world}: {group.title}\n{note}")
+    figure.canvas.draw()  # now every point is where it stays
+    for (task, metric), part in table.groupby(["task", "metric"], sort=False):
+        column = [known.name for known in DIVERSITIES].index(metric)
+        name_points(panels[tasks.index(task)][column], part, looks)
     figures.save(figure, table, prefix)
+
+
+def name_points(axis, part: pd.DataFrame, looks: dict) -> None:
+    """Write each point's name beside it, at the first of PLACES where no other name or point is."""
+    from matplotlib.transforms import Bbox
+
+    points = part[np.isfinite(part.quality) & np.isfinite(part.diversity)]
+    renderer = axis.figure.canvas.get_renderer()
+    at = axis.transData.transform(points[["quality", "diversity"]].to_numpy(dtype=float))
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in at]
+    for row in points.itertuples():
+        for place in PLACES:
+            x, y, side = place
+            text = axis.annotate(
+                label(row), (row.quality, row.diversity), xytext=(x, y), fontsize=7, ha=side,
+                va="center", textcoords="offset points",
+                color=looks[row.method, row.variant]["color"],
+            )  # fmt: skip
+            box = text.get_window_extent(renderer)
+            if place is PLACES[-1] or not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            text.remove()
 
 
 def _half(value) -> float | None:

@@ -18,7 +18,9 @@ from eval.settings import SETTING_KEYS, Group
 from nada.errors import UserError, command
 
 #: Columns of a run's curves that are drawn, and what they are called.
-CURVES = {"loss": "loss", "image_change": "‖ΔI‖ in CLIP"}
+CURVES = {
+    "loss": "loss", "image_change": "‖ΔI‖ in CLIP", "d_loss": "D's loss", "g_loss": "G's loss"
+}  # fmt: skip
 #: Metrics of the snapshots that are drawn.
 METRICS = ("kid", "target_rate", "mean_lpips")
 #: The running mean spans this share of a run.
@@ -121,7 +123,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
     figures.name_axes(panels, tasks, "step")
     figures.legend(figure, lines)
     pale = "; pale: the weights behind the average" if (table.weights == RAW).any() else ""
-    figure.suptitle(f"World {group.world}: {group.title}, over training{pale}", fontsize=10)
+    figures.title(figure, f"World {group.world}: {group.title}, over training{pale}")
     figures.save(figure, table, prefix)
 
 
