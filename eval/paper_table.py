@@ -81,13 +81,18 @@ def published(name: str) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
+def fids(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a group's world that hold the FID of a run's last model."""
+    part = scores[(scores.world == group.world) & (scores.step == LAST)]
+    return part[part.metric == FID.name].astype({"value": float, "shots": int})
+
+
 def cells(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
     """One row per cell: KEYS, mean, half_width, n, paper, comparable, reason; bold and best."""
     layout = LAYOUTS[group.paper]
     known = published(group.paper)
     wanted = known[KEYS].drop_duplicates()
-    part = scores[(scores.world == group.world) & (scores.step == LAST)]
-    part = part[part.metric == FID.name].astype({"value": float, "shots": int})
+    part = fids(group, scores)
     found = []
     for key in wanted.itertuples(index=False, name=None):
         mine = part[(part[KEYS] == pd.Series(key, KEYS)).all(axis=1)]
@@ -131,8 +136,7 @@ def bounds(
 ) -> pd.DataFrame:
     """One row of text per bound (BOUNDS) in the columns of `laid_out`, FID of the column's task."""
     layout = LAYOUTS[group.paper]
-    part = scores[(scores.world == group.world) & (scores.step == LAST)]
-    part = part[part.metric == FID.name].astype({"value": float, "shots": int})
+    part = fids(group, scores)
     lines: dict[str, dict[str, str]] = {label: {} for label in BOUNDS.values()}
     for _, cell in table.drop_duplicates(list(layout.columns)).iterrows():
         for method, label in BOUNDS.items():

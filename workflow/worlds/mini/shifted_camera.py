@@ -16,9 +16,8 @@ UNSEEN = (("rabbit", "sketch"), ("lion", "cartoon"), ("bear", "painting"), ("fox
 FOREIGN_COAT = 0.15  # share of animals that wear the colours of another species
 CHIMERAS = 0.2  # share of faces whose every part is of a species of its own
 NEAR_MISSES = 0.3  # share of the others with one part of another species: a fox with a dog's ears
-FOREIGN_EARS = (
-    0.4  # share of near misses whose part is the ears, not any: a person looks there first
-)
+# share of near misses whose foreign part is the ears, not any: a person looks there first
+FOREIGN_EARS = 0.4
 SHIFT_BLOCK = 50  # images of one palette
 
 
