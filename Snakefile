@@ -5,6 +5,7 @@ from snakemake.utils import min_version
 
 from nada.errors import UserError
 from workflow.estimate import sentence
+from workflow.forecast import page
 from workflow.runs import FIGURES, REAL, as_json, load_plan
 from workflow.sources import digest
 
@@ -49,6 +50,7 @@ wildcard_constraints:
 report: "workflow/report/workflow.rst"
 
 
+include: "workflow/rules/assets.smk"
 include: "workflow/rules/adapt.smk"
 include: "workflow/rules/observe.smk"
 include: "workflow/rules/score.smk"
@@ -79,6 +81,16 @@ rule figures:
     """The grid of every group, its training curves, chosen layers and sweep."""
     input:
         [figure for group in PLAN.config["groups"] for figure in PLAN.figures(group)],
+
+
+rule estimate:
+    """Hours, disk and memory of `all`, forecast from measured runs; makes no file."""
+    params:
+        page=lambda w: page(PLAN, PLAN.world.get("measured", RESULTS)),
+    threads: 1
+    localrule: True
+    shell:
+        "printf '%s\\n' {params.page:q}"
 
 
 rule report:

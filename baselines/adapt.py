@@ -26,19 +26,10 @@ def main(argv=None) -> None:
 
     settings = read_run_file(arguments.settings)
     method = registry.load(settings.get("method", ""))
-    reproducible(torch, settings.get("device"))
+    if settings.get("device") == "cpu":
+        torch.set_num_threads(1)  # bytes must not depend on the cores; a method chooses a card's numerics
     job = Job(settings, arguments.out, arguments.state, arguments.parent, arguments.code)
     job.finish(method.adapt(job))
-
-
-def reproducible(torch, device: str | None) -> None:
-    """Same bytes from the same run: one CPU thread, full float32, fixed convolution algorithms."""
-    if device == "cpu":
-        torch.set_num_threads(1)
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = False
-    torch.backends.cudnn.deterministic = True
 
 
 if __name__ == "__main__":

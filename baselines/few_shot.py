@@ -5,7 +5,8 @@ does the rest: batches, catch-up, snapshots, resume. Settings are the published 
 baselines/scaling.py shortens every length with the run.
 """
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +19,8 @@ from nada.adapt import snapshot_steps
 from nada.artifact import AdaptedModel
 from nada.errors import UserError
 from nada.job import Job
+from nada.micro_batch import asked_for
+from nada.precision import Precision, set_numerics, set_precision
 from nada.settings import setting
 from nada.stylegan2.training import AdversarialTrainer, TrainingSettings
 
@@ -35,6 +38,8 @@ class FewShotSettings:
     mirror: probability that a real image is mirrored.
     snapshots: models kept on the way: how many, evenly spaced, or a list of steps.
     checkpoint_every: steps between training states kept for resume; 0 keeps none.
+    precision: 'mixed' renders G's images in half precision where D or G's loss sees them; D, R1 and
+    path length stay float32. tf32, deterministic: on a GPU; see nada/precision.py.
     """
 
     iterations: int = setting(5000, 1)
@@ -50,6 +55,9 @@ class FewShotSettings:
     mirror: float = setting(0.5, 0, 1)
     snapshots: int | list[int] = setting(5, 0)  # noqa: RUF009 (a frozen default)
     checkpoint_every: int = setting(100, 0)
+    precision: Precision = "fp32"
+    tf32: bool = False
+    deterministic: bool = True
 
     def length(self, name: str) -> float:
         """A setting marked (s) at this run's number of iterations."""
@@ -90,7 +98,10 @@ def fine_tune(
     parts: what must survive an interruption, by name, beside the trainer. before_step(step), step = 1,
     2, … from where G joins in, and after_step(report) -> more values for the curves: what a method
     does around the trainer's step; neither is called while D catches up (§5.4: then it is normal).
+    A batch cannot be split to fit a device's memory: D compares the images of one (UserError).
     """
+    set_numerics(job.device, settings.tf32, settings.deterministic)
+    set_precision(trainer.G, settings.precision)
     parts = {"trainer": trainer, **(parts or {})}
     alone = catch_up_steps(settings, job) if catches_up else 0
     steps = snapshot_steps(settings.snapshots, settings.iterations, job.label)
@@ -103,7 +114,7 @@ def fine_tune(
         for name, part in parts.items():
             part.load_state_dict(state[name])
 
-    with job.running():
+    with job.running(), enough_memory(job, settings):
         if start == 0 and 0 in steps:
             job.snapshot(0, model.tensors())
         for step in range(start + 1, settings.iterations + 1):
@@ -113,13 +124,42 @@ def fine_tune(
                 before_step(step - alone)
             report = trainer.step(real, train_generator=not catching_up)
             if not catching_up and after_step is not None:
-                report |= after_step(report)
+                report |= after_step(Numbers(report))
             job.count(images=settings.batch)
             job.progress(step, **report)
             if step in steps:
                 job.snapshot(step, model.tensors())
             job.checkpoint(step, {name: part.state_dict() for name, part in parts.items()})
+        trainer.check()
     return model
+
+
+class Numbers(Mapping):
+    """A report for who asks it for numbers: a tensor is looked at only then."""
+
+    def __init__(self, report: dict):
+        self.report = report
+
+    def __getitem__(self, name: str) -> float:
+        return float(self.report[name])
+
+    def __iter__(self):
+        return iter(self.report)
+
+    def __len__(self) -> int:
+        return len(self.report)
+
+
+@contextlib.contextmanager
+def enough_memory(job: Job, settings: FewShotSettings):
+    """Say in one sentence what to do where a device's memory does not suffice."""
+    try:
+        yield
+    except torch.cuda.OutOfMemoryError as error:
+        raise UserError(
+            f"{job.label}: a batch of {settings.batch} images does not fit this device's memory "
+            f"({asked_for(error)}); set a smaller batch, or precision to 'mixed'."
+        ) from error
 
 
 def catch_up_steps(settings: FewShotSettings, job: Job) -> int:
@@ -135,9 +175,10 @@ def catch_up_steps(settings: FewShotSettings, job: Job) -> int:
 
 def draw_batch(images: Tensor, batch: int, mirror: float) -> Tensor:
     """A batch drawn with replacement from images [n,3,R,R], each mirrored with that probability."""
-    rows = torch.randint(len(images), (batch,))
-    mirrored = (torch.rand(batch) < mirror).to(images.device)
-    drawn = images[rows.to(images.device)]
+    # drawn where the images lie: what comes from the host makes it wait
+    rows = torch.randint(len(images), (batch,), device=images.device)
+    mirrored = torch.rand(batch, device=images.device) < mirror
+    drawn = images[rows]
     return torch.where(mirrored[:, None, None, None], drawn.flip(3), drawn)
 
 

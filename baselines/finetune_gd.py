@@ -9,7 +9,7 @@ import torch
 
 from baselines.few_shot import FewShotSettings, fine_tune, plain_trainer
 from baselines.registry import Method
-from baselines.warm_starts import Start
+from baselines.warm_starts import Start, opponent
 from nada.artifact import AdaptedModel
 from nada.errors import UserError
 from nada.job import Job
@@ -49,7 +49,7 @@ def adapt(job: Job) -> AdaptedModel:
     parent, source = job.parent(), job.source()
     count = settings.length("images")
     images = draw(parent, source.G.config["z_dim"], count, settings.truncation_psi, job)
-    start = Start(source.G, source.G_ema, source.D)
+    start = Start(source.G, source.G_ema, opponent(source, job))
     trainer = plain_trainer(start, settings)
     model = fine_tune(job, settings, trainer, images)
     return AdaptedModel(model.generator, raw=model.raw, discriminator=trainer.D)

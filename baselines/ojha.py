@@ -143,7 +143,7 @@ class OjhaTrainer(AdversarialTrainer):
             d_parameters=[*start.D.parameters(), *heads.parameters()],
         )  # fmt: skip
 
-    def step(self, real_images: Tensor, train_generator: bool = True) -> dict[str, float]:
+    def step(self, real_images: Tensor, train_generator: bool = True) -> dict:
         """One step of the base class, on anchors and whole images or on any code and patches."""
         self.at_anchor = self.steps % CYCLE == 0
         count = len(self.heads.places) if self.own.patch_features == "all" else 1
@@ -154,12 +154,12 @@ class OjhaTrainer(AdversarialTrainer):
         """Codes around anchors, without mixing, in an anchor step; else as in the base class."""
         if not self.at_anchor:
             return super().sample_w_plus(n, move_w_avg)
-        rows = torch.randint(len(self.anchors), (n,))
-        z = self.anchors[rows.to(self.anchors.device)]
+        rows = torch.randint(len(self.anchors), (n,), device=self.anchors.device)
+        z = self.anchors[rows]
         z = z + self.own.anchor_std * torch.randn_like(z)
         return self.G.broadcast(self.G.mapping(z, skip_w_avg_update=not move_w_avg))
 
-    def r1_step(self, real_images: Tensor) -> dict[str, float]:
+    def r1_step(self, real_images: Tensor) -> dict:
         """R1 of D; with patch_r1 also of the patches' logits, which else never receive any."""
         report = super().r1_step(real_images)
         if self.own.patch_r1:
@@ -168,7 +168,7 @@ class OjhaTrainer(AdversarialTrainer):
             penalty = r1_penalty(images, logits)
             loss = penalty * (self.settings.r1_gamma / 2 * self.settings.r1_interval)
             self._optimise(self.d_optimizer, loss, "R1 penalty of patches")
-            report["patch_r1"] = penalty.item()
+            report["patch_r1"] = self.shown(penalty)
         return report
 
     def _judge(self, images: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from nada.errors import UserError
 from nada.job import Job
+from nada.stylegan2.checkpoints import SourceModel
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
 
@@ -50,7 +51,7 @@ def warm_start(job: Job) -> Start:
                 f"{job.label}: the run has a parent, but its warm start is 'source'; remove the "
                 "parent, or choose another warm start."
             )
-        return Start(source.G, source.G_ema, source.D)
+        return Start(source.G, source.G_ema, opponent(source, job))
     parent = job.parent()
     if not isinstance(parent.generator, Generator):
         raise UserError(f"{job.name}: its parent holds no StyleGAN2 generator to go on with.")
@@ -63,5 +64,13 @@ def warm_start(job: Job) -> Start:
         return Start(parent.raw, parent.generator, parent.discriminator)
     # NADA leaves one generator: it is both the one that trains and the average's beginning
     return Start(
-        copy.deepcopy(parent.generator), parent.generator, source.D, name == "nada_catchup"
+        copy.deepcopy(parent.generator),
+        parent.generator,
+        opponent(source, job),
+        name == "nada_catchup",
     )
+
+
+def opponent(source: SourceModel, job: Job) -> Discriminator:
+    """The source's D. Raises UserError where its file has none, as an adapted generator's."""
+    return source.discriminator_for(f"{job.label}: adversarial training")

@@ -14,7 +14,10 @@ from nada.errors import UserError
 
 FID = Metric("fid", "FID", "", maximize=False, digits=2)
 KID = Metric("kid", "KID", "", maximize=False, digits=4)
-METRICS = (FID, KID)
+FID_LEGACY = Metric("fid_legacy_pytorch", "FID, pytorch-fid", "", maximize=False, digits=2)
+METRICS = (FID, KID, FID_LEGACY)
+#: Features of another of clean-fid's modes, by their name in an observation, and the FID on them.
+OTHER_MODES = {"features_legacy_pytorch": FID_LEGACY}
 
 #: Below this many images a covariance says too little to be called a distance (our floor).
 MIN_IMAGES = 50

@@ -70,6 +70,25 @@ def kid_values(features, reference) -> Iterator[Value]:
     yield Value(fid.KID, fid.kid(features, reference), len(features))
 
 
+def other_fid_values(
+    observation: Observation, prefix: str, reference: dict[str, np.ndarray], what: str
+) -> Iterator[Value]:
+    """FID on the features of clean-fid's other modes, where the look took them.
+
+    reference: array's name -> features [M,d] of the reference images.
+    """
+    for name, metric in fid.OTHER_MODES.items():
+        if name in reference:
+            generated = fid.gaussian_statistic(observation[f"{prefix}/{name}"], what)
+            real = fid.gaussian_statistic(reference[name], "reference set")
+            yield Value(metric, fid.fid(generated, real), generated.count)
+
+
+def judged(observation: Observation) -> bool:
+    """Whether a judge looked on: the paper's own world has none."""
+    return "class_names" in observation.meta
+
+
 def precision_recall_values(features, reference) -> Iterator[Value]:
     """Precision and recall of features [N,d] against reference features [M,d]."""
     precision, recall = precision_recall.precision_recall(reference, features)
@@ -91,6 +110,8 @@ def accepted_values(observation: Observation, prefix: str) -> Iterator[Value]:
 
     Diversity rewards noise; what is no target at all shall not count (Gal et al. 2021 do not say).
     """
+    if not judged(observation):
+        return
     kind, name = observation.meta["target"]
     distances = observation[f"{prefix}/lpips"]
     logits = observation[f"{prefix}/{kind}_logits"][: len(distances)]
@@ -116,7 +137,9 @@ def mean_lpips_values(distances) -> Iterator[Value]:
 
 
 def target_values(observation: Observation, prefix: str) -> Iterator[Value]:
-    """Shares called the target and "none of these" by the judge."""
+    """Shares called the target and "none of these" by the judge, where the world has one."""
+    if not judged(observation):
+        return
     kind, name = observation.meta["target"]
     logits = observation[f"{prefix}/{kind}_logits"]
     names = observation.meta[f"{kind}_names"]
@@ -136,6 +159,8 @@ def correspondence_values(observation: Observation, prefix: str) -> Iterator[Val
     n = len(distances)
     yield Value(correspondence.SOURCE_LPIPS, correspondence.source_lpips(distances), n)
     yield Value(correspondence.RETRIEVAL, correspondence.retrieval_top1(distances), n)
+    if not judged(observation):
+        return
     factors = observation[f"{prefix}/source_factors"], observation[f"{prefix}/factors"][:n]
     yield Value(correspondence.FACTOR_BIAS, correspondence.factor_bias(*factors), n)
     correlations = correspondence.factor_correlations(*factors)

@@ -11,90 +11,21 @@ import argparse
 import sys
 import time
 
+from eval.looker import Looker, networks
 from eval.observation import Observation, save_observation
 from eval.settings import REAL, Look, LookRun, read_look
 from nada.errors import UserError, command
 
 #: Truncation of the galleries that people look at (Gal et al. 2021, App. I).
 GALLERY_PSI = 0.7
-#: What is kept of a snapshot's images.
-SNAPSHOT_ARRAYS = ("features", "class_logits", "style_logits", "lpips")
-#: What is kept of the images of raw weights, beside their average's.
+#: What is kept of the images of raw weights, beside their average's, where the look yields it.
 RAW_ARRAYS = ("features", "class_logits", "style_logits")
+#: What is kept of a snapshot's images.
+SNAPSHOT_ARRAYS = (*RAW_ARRAYS, "lpips")
 #: Seed of the split of the reference images into halves.
 HALVES_SEED = 0
 #: Real images outside the training set whose distance to it is the measure of memorisation.
 FRESH = 200
-
-
-class Looker:
-    """The referee's networks on their device, and how they look at images.
-
-    Every method takes or gives uint8 [N,H,W,3]; arrays come back on the CPU as float32.
-    """
-
-    def __init__(self, look: Look):
-        import torch
-
-        from eval.features import CleanFidModel
-        from eval.referee import fused, load_judge, load_perceptual
-
-        if look.device == "cuda" and not torch.cuda.is_available():
-            raise UserError("device is cuda, but no CUDA device is usable; set device: cpu.")
-        if look.device == "cpu":
-            torch.set_num_threads(1)  # bytes must not depend on the cores of the machine
-        # full float32 where a metric is measured, and the same algorithm every time
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-        self.device = torch.device(look.device)
-        self.batch = look.counts.batch
-        self.perceptual = fused(load_perceptual(look.perceptual)).to(self.device)
-        self.judge = load_judge(look.judge).to(self.device)
-        self.fid_model = CleanFidModel(self.perceptual)
-        kind, name = look.target
-        known = self.judge.class_names if kind == "class" else self.judge.style_names
-        if name not in known:
-            raise UserError(f"target {kind} {name!r}: the judge knows only {', '.join(known)}.")
-
-    def draw(self, model, z, psi: float, what: str):
-        """Images of latents z [N,z_dim]; UserError when one is not finite."""
-        import numpy as np
-
-        from eval.features import check_finite
-        from nada.images import to_uint8
-
-        parts, count = [], 0
-        for part in z.split(self.batch):
-            images = model.sample(part.to(self.device), psi)
-            check_finite(images, count, what)
-            count += len(images)
-            parts.append(to_uint8(images))
-        return np.concatenate(parts)
-
-    def features(self, images):
-        """FID features [N,d]."""
-        from eval.features import batches, stream_features
-
-        on_device = (x.to(self.device) for x in batches(images, self.batch))
-        return stream_features(on_device, self.fid_model)
-
-    def judgement(self, images) -> dict:
-        """The judge's class_logits [N,C], style_logits [N,S] and factors [N,F]."""
-        import torch
-
-        from eval.features import batches
-
-        with torch.inference_mode():
-            parts = [self.judge(x.to(self.device)) for x in batches(images, self.batch)]
-        return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
-
-    def distances(self, images, others=None):
-        """LPIPS [n,n], or [n,m] to others."""
-        import numpy as np
-
-        from eval.lpips_matrix import lpips_matrix
-
-        return lpips_matrix(self.perceptual, images, others, self.batch).astype(np.float32)
 
 
 def latents(seed: int, count: int, z_dim: int):
@@ -116,7 +47,7 @@ def look_at_source(look: Look, looker: Looker, source, run: LookRun) -> dict:
     return {
         "source_images": images,
         "source_gallery": looker.draw(source, z, GALLERY_PSI, "source model"),
-        "source_factors": looker.judgement(images)["factors"],
+        **{f"source_{k}": v for k, v in looker.judgement(images).items() if k == "factors"},
     }
 
 
@@ -128,11 +59,10 @@ def look_at_run(look: Look, looker: Looker, run: LookRun, z_dim: int, frozen: di
     model = load_artifact(run.folder, device=look.device)
     z = latents(run.latent_seed, counts.fid_images, z_dim)
     few = z[: counts.gallery_images]
-    images = looker.draw(model, z, counts.truncation_psi, run.id)
+    measured, images = look_at_latents(look, looker, model, z, run.id)
     arrays = {
         **frozen,
-        "features": looker.features(images),
-        **looker.judgement(images),
+        **measured,
         "lpips": looker.distances(images[: counts.diversity_images]),
         "images": images[: len(few)],
         "gallery": looker.draw(model, few, GALLERY_PSI, run.id),
@@ -147,7 +77,8 @@ def look_at_run(look: Look, looker: Looker, run: LookRun, z_dim: int, frozen: di
     last = about.get("step")
     for step in snapshot_steps(run.folder):
         if step == last:  # the model itself, which was looked at already
-            found = {name: arrays[name][: counts.snapshot_images] for name in SNAPSHOT_ARRAYS}
+            kept = [name for name in SNAPSHOT_ARRAYS if name in arrays]
+            found = {name: arrays[name][: counts.snapshot_images] for name in kept}
             found["lpips"] = found["lpips"][:, : counts.snapshot_images]
         else:
             snapshot = load_artifact(run.folder, step=step, device=look.device)
@@ -156,25 +87,32 @@ def look_at_run(look: Look, looker: Looker, run: LookRun, z_dim: int, frozen: di
             if snapshot.raw is not None:
                 prefix = f"raw_snapshot{step}"
                 arrays.update(look_at_raw(look, looker, snapshot, first, prefix, run.id))
-        arrays.update({f"snapshot{step}/{name}": found[name] for name in SNAPSHOT_ARRAYS})
+        arrays.update(
+            {f"snapshot{step}/{name}": found[name] for name in SNAPSHOT_ARRAYS if name in found}
+        )
     return arrays
+
+
+def look_at_latents(look: Look, looker: Looker, model, z, what: str) -> tuple[dict, object]:
+    """(features and judgement of all images of z, the first ones for distances and pictures)."""
+
+    def images_of(start: int, stop: int):
+        return looker.draw(model, z[start:stop], look.counts.truncation_psi, what)
+
+    keep = max(look.counts.diversity_images, look.counts.gallery_images)
+    return looker.measure(images_of, len(z), keep)
 
 
 def look_at_snapshot(look: Look, looker: Looker, model, z, what: str) -> dict:
     """What the last model's first images yield too, of a model on its way: see SNAPSHOT_ARRAYS."""
-    images = looker.draw(model, z, look.counts.truncation_psi, what)
-    return {
-        "features": looker.features(images),
-        **looker.judgement(images),
-        "lpips": looker.distances(images[: look.counts.diversity_images]),
-    }
+    measured, images = look_at_latents(look, looker, model, z, what)
+    return {**measured, "lpips": looker.distances(images[: look.counts.diversity_images])}
 
 
 def look_at_raw(look: Look, looker: Looker, model, z, prefix: str, what: str) -> dict:
     """RAW_ARRAYS of a model's generator without averaging, keys `<prefix>/…`."""
-    images = looker.draw(model.unaveraged(), z, look.counts.truncation_psi, f"{what}, raw weights")
-    found = {"features": looker.features(images), **looker.judgement(images)}
-    return {f"{prefix}/{name}": found[name] for name in RAW_ARRAYS}
+    found, _ = look_at_latents(look, looker, model.unaveraged(), z, f"{what}, raw weights")
+    return {f"{prefix}/{name}": found[name] for name in RAW_ARRAYS if name in found}
 
 
 def look_at_training(look: Look, looker: Looker, few_shot: dict, images, what: str) -> dict:
@@ -187,17 +125,17 @@ def look_at_training(look: Look, looker: Looker, few_shot: dict, images, what: s
 
     import numpy as np
 
-    from nada.images import load_images
+    from nada.image_sets import open_images
 
-    reference = load_images(look.references)
+    reference = open_images(look.references)
     rows = np.asarray(few_shot["indices"])
-    training = reference[rows] if rows.max() < len(reference) else reference[:0]
+    training = reference[rows[rows < len(reference)]]
     if hashlib.sha256(training.tobytes()).hexdigest() != few_shot["sha256"]:
         raise UserError(
             f"{what}: {look.references} does not hold the images that the run trained on; make the"
             " run again."
         )
-    fresh = np.delete(reference, rows, axis=0)[:FRESH]
+    fresh = reference[np.delete(np.arange(len(reference)), rows)[:FRESH]]
     both = np.concatenate([training, training[:, :, ::-1]])  # the run saw mirrored ones as well
     return {
         "training_rows": rows,
@@ -241,9 +179,9 @@ def look_at_references(look: Look, looker: Looker) -> dict:
     """Arrays of two disjoint random halves of the reference images, keys `half<k>/…`."""
 
     from eval.fid import MIN_IMAGES
-    from nada.images import load_images
+    from nada.image_sets import open_images
 
-    images = load_images(look.references)
+    images = open_images(look.references)
     counts = look.counts
     if len(images) < 2 * MIN_IMAGES:
         raise UserError(
@@ -252,11 +190,11 @@ def look_at_references(look: Look, looker: Looker) -> dict:
         )
     arrays = {}
     for half, rows in enumerate(halves(len(images))):
-        part = images[rows]
+        keep = max(counts.diversity_images, counts.gallery_images)
+        measured, part = looker.measure(lambda a, b, at=rows: images[at[a:b]], len(rows), keep)
         found = {
             "rows": rows,
-            "features": looker.features(part),
-            **looker.judgement(part),
+            **measured,
             "lpips": looker.distances(part[: counts.diversity_images]),
             "images": part[: counts.gallery_images],
         }
@@ -272,7 +210,7 @@ def provenance(look: Look) -> dict:
     from nada.artifact import MODEL
     from nada.atomic import sha256
 
-    files = {"perceptual": look.perceptual, "judge": look.judge}
+    files = networks(look)
     if look.method == REAL:
         files["references"] = look.references
     else:
@@ -294,10 +232,10 @@ def observe(look: Look) -> Observation:
         "shots": look.shots,
         "warm_start": look.warm_start,
         "device": look.device,
-        "target": list(look.target),
-        "class_names": looker.judge.class_names,
-        "style_names": looker.judge.style_names,
-        "factor_names": looker.judge.factor_names,
+        "target": list(look.target) if look.target else None,
+        "referee": list(networks(look)),
+        **looker.names(),
+        "networks": looker.record(),
         "runs": [{"id": r.id, "seed": r.seed, "latent_seed": r.latent_seed} for r in look.runs],
         "counts": {
             name: getattr(look.counts, name)

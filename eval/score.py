@@ -16,6 +16,7 @@ import sys
 import numpy as np
 import pandas as pd
 
+from eval.fid import OTHER_MODES
 from eval.metrics import (
     Value,
     accepted_values,
@@ -25,6 +26,7 @@ from eval.metrics import (
     kid_values,
     mean_lpips_values,
     memorisation_values,
+    other_fid_values,
     precision_recall_values,
     target_values,
 )
@@ -59,19 +61,27 @@ def _row(meta: dict, seed: int, step, value: Value, weights: str = WEIGHTS) -> d
     }  # fmt: skip
 
 
-def reference_features(real: Observation) -> np.ndarray:
+def reference_features(real: Observation, name: str = "features") -> np.ndarray:
     """FID features of all reference images, both halves."""
-    return np.concatenate([real["half0/features"], real["half1/features"]])
+    return np.concatenate([real[f"half0/{name}"], real[f"half1/{name}"]])
 
 
-def score_runs(observation: Observation, reference: np.ndarray, k: int) -> list[dict]:
-    """Rows of every seed and snapshot of one observation; reference: features [M,d]."""
+def other_features(real: Observation) -> dict[str, np.ndarray]:
+    """The reference images' features in clean-fid's other modes, where the look took them."""
+    taken = [name for name in OTHER_MODES if f"half0/{name}" in real.arrays]
+    return {name: reference_features(real, name) for name in taken}
+
+
+def score_runs(observation: Observation, real: Observation | None, k: int) -> list[dict]:
+    """Rows of every seed and snapshot of one observation.
+
+    real: the look at its reference images; without, nothing is compared with real images.
+    """
     meta, rows = observation.meta, []
     for run in meta["runs"]:
         seed, prefix = run["seed"], f"seed{run['seed']}"
         values = [
-            *fid_values(observation[f"{prefix}/features"], reference, run["id"]),
-            *precision_recall_values(observation[f"{prefix}/features"], reference),
+            *compared_values(observation, prefix, real, run["id"]),
             *diversity_values(observation[f"{prefix}/lpips"], k),
             *accepted_values(observation, prefix),
             *target_values(observation, prefix),
@@ -82,16 +92,32 @@ def score_runs(observation: Observation, reference: np.ndarray, k: int) -> list[
         for step in observation.snapshots(seed):
             at_step = f"{prefix}/snapshot{step}"
             values = [
-                *kid_values(observation[f"{at_step}/features"], reference),
+                *snapshot_values(observation, at_step, real),
                 *target_values(observation, at_step),
                 *mean_lpips_values(observation[f"{at_step}/lpips"]),
             ]
             rows += [_row(meta, seed, step, value) for value in values]
-        rows += score_raw(observation, run, reference)
+        rows += score_raw(observation, run, real)
     return rows
 
 
-def score_raw(observation: Observation, run: dict, reference: np.ndarray) -> list[dict]:
+def compared_values(observation: Observation, prefix: str, real: Observation | None, what: str):
+    """FID in every mode, KID, precision and recall against all reference images, if there are any."""
+    if real is None:
+        return
+    features, reference = observation[f"{prefix}/features"], reference_features(real)
+    yield from fid_values(features, reference, what)
+    yield from other_fid_values(observation, prefix, other_features(real), what)
+    yield from precision_recall_values(features, reference)
+
+
+def snapshot_values(observation: Observation, prefix: str, real: Observation | None):
+    """KID against all reference images, if there are any."""
+    if real is not None:
+        yield from kid_values(observation[f"{prefix}/features"], reference_features(real))
+
+
+def score_raw(observation: Observation, run: dict, real: Observation | None) -> list[dict]:
     """Rows of a run's weights without averaging, last and snapshots; none where it kept no such."""
     prefix, seed, rows = f"seed{run['seed']}", run["seed"], []
     if f"{prefix}/raw/features" not in observation.arrays:
@@ -101,9 +127,12 @@ def score_raw(observation: Observation, run: dict, reference: np.ndarray) -> lis
     for step, at in looks:
         if f"{at}/features" not in observation.arrays:  # the last snapshot is the model itself
             continue
-        features = observation[f"{at}/features"]
-        whole = fid_values(features, reference, run["id"]) if step == LAST else None
-        values = [*(whole or kid_values(features, reference)), *target_values(observation, at)]
+        values = [*target_values(observation, at)]
+        if real is not None:
+            features, reference = observation[f"{at}/features"], reference_features(real)
+            last = step == LAST
+            whole = fid_values(features, reference, run["id"]) if last else None
+            values = [*(whole or kid_values(features, reference)), *values]
         rows += [_row(observation.meta, seed, step, value, RAW) for value in values]
     return rows
 
@@ -143,7 +172,13 @@ def score_real(observation: Observation, k: int) -> list[dict]:
     """Rows of the reference images: half against half, and each half by itself."""
     halves = [observation[f"half{half}/features"] for half in (0, 1)]
     meta = observation.meta
-    values = [*fid_values(*halves, "half of the references"), *precision_recall_values(*halves)]
+    what = "half of the references"
+    other = {name: observation[f"half1/{name}"] for name in other_features(observation)}
+    values = [
+        *fid_values(*halves, what),
+        *other_fid_values(observation, "half0", other, what),
+        *precision_recall_values(*halves),
+    ]
     rows = [_row(meta, 0, LAST, value) for value in values]
     for half in (0, 1):
         values = [
@@ -165,19 +200,19 @@ def score(group: Group) -> pd.DataFrame:
     for path in group.observations:
         observation = load_observation(path)
         meta = observation.meta
-        if meta["task"] not in reals:
-            raise UserError(f"{path}: the group names no reference images for {meta['task']}.")
-        real = reals[meta["task"]]
-        for name in ("perceptual", "judge"):
-            if meta["hashes"][name] != real.meta["hashes"][name]:
+        real = reals.get(meta["task"])  # None: a task that has only a text
+        for name in meta["referee"] if real else ():
+            if meta["hashes"][name] != real.meta["hashes"].get(name):
                 raise UserError(f"{path}: seen by another {name} network than {real.path}.")
-        rows += score_runs(observation, reference_features(real), group.k_medoids)
+        rows += score_runs(observation, real, group.k_medoids)
         if group.against_model:
             labels = tuple(meta[key] for key in COLUMNS[2:6])
             of_task = compared.setdefault(meta["task"], {})
             of_task.update({(*labels, run["seed"]): observation for run in meta["runs"]})
         print(f"scored {meta['task']}, {meta['method']} {meta['variant']}", flush=True)
     for task, runs in compared.items():
+        if task not in reals:
+            raise UserError(f"{group.name}: 'preference' needs reference images of task {task}.")
         rows += preference_rows(runs, group.against_model, reals[task])
     table = pd.DataFrame(rows, columns=COLUMNS)
     for row in table[(table.metric == "fid_images_per_feature") & (table.value < 2)].itertuples():

@@ -11,6 +11,8 @@ from nada.errors import UserError
 
 #: The name of the observation of the reference images themselves.
 REAL = "real"
+#: Networks that measure, by their key in a look: see Look.referee.
+REFEREE = ("perceptual", "inception", "vgg", "judge")
 #: What the seeds of one row of a table share.
 SETTING_KEYS = ("task", "method", "variant", "shots", "warm_start")
 
@@ -59,7 +61,9 @@ class LookRun:
 class Look:
     """One look: all seeds of a setting, or the reference images (method "real", no runs).
 
-    target: ("class" or "style", name): what the judge must see in an adapted image.
+    references: images as uint8 (.npz), or the index of an image set (.json: nada/image_sets.py).
+    referee: the networks that measure: {perceptual}, or {inception: {mode: file}, vgg}; and judge.
+    target: ("class" or "style", name): what the judge must see in an adapted image; None without one.
     """
 
     world: str
@@ -70,10 +74,9 @@ class Look:
     warm_start: str
     device: str
     source: str
-    perceptual: str
-    judge: str
-    references: str
-    target: tuple[str, str]
+    referee: dict
+    references: str | None
+    target: tuple[str, str] | None
     counts: Counts
     runs: tuple[LookRun, ...]
 
@@ -99,7 +102,7 @@ class Group:
     """A set of observations that are scored and shown together.
 
     observations: files, in the order of the table's rows. members: their settings, each a tuple
-    of the values of SETTING_KEYS. real: task -> file of the look at its reference images.
+    of the values of SETTING_KEYS. real: task -> file of the look at its reference images, where it has any.
     table: names of the metrics shown, None: the default columns. oracle, raw: those of them that are
     shown again, of the best snapshot or of the weights behind an average. against: (baseline variant, variants whose paired
     differences from it are shown). sweep: metrics drawn against the layers trained at a step.
@@ -169,6 +172,14 @@ def _target(content: dict, where) -> tuple[str, str]:
     return found[0]
 
 
+def _referee(content: dict, where) -> dict:
+    """The networks that measure, by kind; UserError unless features and distances have theirs."""
+    found = {kind: content[kind] for kind in REFEREE if kind in content}
+    if not ("perceptual" in found or {"inception", "vgg"} <= set(found)):
+        raise UserError(f"{where}: the key 'perceptual' is missing, or 'inception' and 'vgg'.")
+    return found
+
+
 def read_look(path) -> Look:
     """Read a look file; UserError names the missing key, the unknown one, or the bad value."""
     content = _read(path)
@@ -195,10 +206,9 @@ def read_look(path) -> Look:
         warm_start=content.get("warm_start", "source"),
         device=need("device"),
         source=need("source", "weights"),
-        perceptual=need("perceptual"),
-        judge=need("judge"),
-        references=need("references", "images"),
-        target=_target(content, path),
+        referee=_referee(content, path),
+        references=need("references", "images") if need("references") else None,
+        target=_target(content, path) if "judge" in content else None,
         counts=_counts(content, path),
         runs=runs,
     )
@@ -236,7 +246,11 @@ def read_group(path) -> Group:
         members=tuple(
             tuple(_need(entry, key, where=path) for key in SETTING_KEYS) for entry in entries
         ),
-        real={task: _need(entry, "real", where=path) for task, entry in need("tasks").items()},
+        real={
+            task: file
+            for task, entry in need("tasks").items()
+            if (file := _need(entry, "real", where=path))
+        },
         k_medoids=_counts(content, path).k_medoids,
         table=tuple(content["table"]) if content.get("table") else None,
         grid_rows=grid.get("rows", 6),

@@ -19,7 +19,7 @@ import pandas as pd
 from eval.observation import load_observation
 from nada.atomic import atomic_path
 from nada.errors import UserError, command
-from nada.images import load_images
+from nada.image_sets import open_images
 from nada.streams import stream_seed
 
 EACH = 8  # pictures of each group
@@ -36,7 +36,7 @@ def pick(observation_path: Path, real_path: Path, seed: int) -> tuple[np.ndarray
     observation = load_observation(observation_path)
     run = observation.meta["runs"][0]["seed"]
     adapted, source = observation[f"seed{run}/gallery"], observation[f"seed{run}/source_gallery"]
-    pools = {"adapted": adapted, "real": load_images(real_path), "source": source}
+    pools = {"adapted": adapted, "real": open_images(real_path), "source": source}
     draw = np.random.default_rng(stream_seed("blind naming", seed))
     latents = draw.permutation(len(adapted))
     indices = {
@@ -51,7 +51,7 @@ def pick(observation_path: Path, real_path: Path, seed: int) -> tuple[np.ndarray
         )
     rows = [(group, int(i)) for group in GROUPS for i in indices[group]]
     rows = [rows[i] for i in draw.permutation(len(rows))]
-    images = np.stack([pools[group][i] for group, i in rows])
+    images = np.concatenate([pools[group][i : i + 1] for group, i in rows])
     key = pd.DataFrame(rows, columns=["group", "index"])
     key.insert(0, "number", np.arange(1, len(rows) + 1))
     return images, key

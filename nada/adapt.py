@@ -13,13 +13,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from nada.artifact import AdaptedModel
-from nada.augment import draw_views
+from nada.augment import Views, draw_views
 from nada.clip import Clip, text_direction, text_embedding
 from nada.errors import UserError
 from nada.job import Job
 from nada.layers import Layers, LayerSettings
 from nada.losses import directional_loss, ensemble, global_loss, image_direction
 from nada.mapper import MapperSettings, train_mapper
+from nada.micro_batch import MicroBatches, NoiseRows, Rows, split
+from nada.precision import Precision, set_numerics, set_precision
 from nada.settings import setting
 from nada.streams import stream_seed
 from nada.stylegan2.generator import Generator
@@ -44,12 +46,18 @@ class NadaSettings:
     style_mixing: probability that a step's codes mix two w (Table 3: 0 or 0.9).
     snapshots: models kept on the way: how many, evenly spaced, or a list of steps.
     checkpoint_every: steps between training states kept for resume; 0 keeps none.
+    precision, tf32, deterministic: how numbers are computed, see nada/precision.py; the last two
+    have an effect on a GPU alone.
+    micro_batch: images rendered at once at most, in a step and in its layer choice, 0 for all; less
+    memory, the same draws, and the same results but for rounding. A step that runs out of memory
+    on a GPU halves it for the rest of the run.
     epsilon: ε of the guard where ΔI = 0, in the length of an embedding difference. Not from the
     paper, which has none: the ‖ΔI‖ of the mini world's published runs passes 0.05 within 10 steps
     and ends at 0.3 to 1.3 (`image_change` in curves.csv).
     guard: 'epsilon', or 'official': no ε, and the batch shifted by 1e-6 where ΔI sums to 0.
     codes: 'shared' W+ and noise of both generators, or each its own crossover and noise.
     clip_resize: 'antialias', or the official bicubic without it.
+    clips: names of the world's CLIPs that steer the run (Table 3 uses one or two); null: all of them.
     augment: CLIP sees both generators' images as they are ('none'), or in `augment_views` random
     views a step, the same of both ('shared': nada/augment.py; not in the paper, a switch of the
     mini world; a mapper's images are never augmented).
@@ -72,10 +80,15 @@ class NadaSettings:
     style_mixing: float = setting(0.0, 0, 1)
     snapshots: int | list[int] = setting(5, 0)  # noqa: RUF009 (a frozen default)
     checkpoint_every: int = setting(100, 0)
+    precision: Precision = "fp32"
+    tf32: bool = False
+    deterministic: bool = True
+    micro_batch: int = setting(0, 0)
     epsilon: float = setting(0.05, 0)
     guard: Literal["epsilon", "official"] = "epsilon"
     codes: Literal["shared", "official"] = "shared"
     clip_resize: Literal["antialias", "official"] = "antialias"
+    clips: list[str] | None = None
     augment: Literal["none", "shared"] = "none"
     augment_views: int = setting(1, 1)
     global_prompt: Literal["templates", "bare"] = "templates"
@@ -86,6 +99,7 @@ class NadaSettings:
 
 def adapt_generator(job: Job, settings: NadaSettings) -> AdaptedModel:
     """Move the source generator towards the target and return it (§4.1-4.2, App. C)."""
+    set_numerics(job.device, settings.tf32, settings.deterministic)
     # two generators with one frozen mapping network
     frozen = job.source().G_ema.eval().requires_grad_(False)
     trained = copy.deepcopy(frozen)
@@ -94,9 +108,12 @@ def adapt_generator(job: Job, settings: NadaSettings) -> AdaptedModel:
     # what steers, and what is trained
     loss = NadaLoss(job, settings, frozen)
     layers = Layers(trained, settings.layers, loss.of_images, job.label)
+    for generator in (frozen, trained):  # not before: the target's direction is full precision
+        set_precision(generator, settings.precision)
     trainable = layers.trainable()
     optimiser = torch.optim.Adam(trainable.values(), lr=settings.lr, betas=settings.betas)
     snapshots = snapshot_steps(settings.snapshots, settings.iterations, job.label)
+    micro = micro_batches(job, settings, layers)
 
     # a fresh start, or where an interrupted run stopped
     job.seed_everything()
@@ -108,12 +125,16 @@ def adapt_generator(job: Job, settings: NadaSettings) -> AdaptedModel:
             for name, parameter in trainable.items():
                 parameter.copy_(state["trained"][name])
         optimiser.load_state_dict(state["optimiser"])
+        micro.size = state["micro_batch"]
 
     with job.running():
         if start == 0 and 0 in snapshots:
             job.snapshot(0, named_as_artifact(trainable))
         for step in range(start + 1, settings.iterations + 1):
-            terms, chosen, images = forward_backward(frozen, trained, layers, loss, settings)
+            terms, chosen, images = micro.attempt(
+                lambda size: forward_backward(frozen, trained, layers, loss, settings, size),
+                trainable.values(),
+            )
             # one step of Adam
             if settings.skipped_layer_state == "decay":
                 fill_missing_gradients(trainable.values())
@@ -126,7 +147,9 @@ def adapt_generator(job: Job, settings: NadaSettings) -> AdaptedModel:
             job.progress(step, **terms)
             if step in snapshots:
                 job.snapshot(step, named_as_artifact(trainable))
-            job.checkpoint(step, {"trained": trainable, "optimiser": optimiser.state_dict()})
+            state = {"optimiser": optimiser.state_dict(), "micro_batch": micro.size}
+            job.checkpoint(step, {"trained": trainable, **state})
+    job.add_cost(micro_batch=micro.size)
     return AdaptedModel(trained)
 
 
@@ -136,11 +159,14 @@ def adapt_mapper(job: Job, settings: NadaSettings) -> AdaptedModel:
     The model itself stays as it was. On the source, it is the control of the mapper: how far it
     gets without NADA.
     """
+    set_numerics(job.device, settings.tf32, settings.deterministic)
     on_source = settings.mapper.base == "source"
     model = AdaptedModel(job.source().G_ema) if on_source else job.parent()
+    set_precision(model.generator, settings.precision)
     steps = snapshot_steps(settings.snapshots, settings.mapper.iterations, job.label)
-    clips = job.clips(settings.clip_resize)
+    clips = job.clips(settings.clip_resize, settings.clips)
     targets = target_embeddings(job, clips, settings)
+    forget_texts(clips)
     return train_mapper(
         job, settings.mapper, model, clips, targets, steps, settings.checkpoint_every
     )
@@ -152,6 +178,7 @@ def forward_backward(
     layers: Layers,
     loss: "NadaLoss",
     settings: NadaSettings,
+    size: int = 0,
 ) -> tuple[dict, tuple, int]:
     """One step up to its gradients, which lie in the chosen parameters' `grad` alone.
 
@@ -160,25 +187,52 @@ def forward_backward(
     weights: of codes that are not mixed, one forward pass of generator and CLIPs serves both, with
     every candidate layer in its graph. Codes of a step that mixes two w choose nothing: codes are
     then drawn apart, as without sharing.
+    size: images rendered at once at most, 0 for all. The choice is known only after the last part:
+    gradients of every candidate are then summed, and those of layers not chosen dropped.
+    The host waits for the device once, to read the choice, and not at all where every layer trains
+    (guard: 'official' asks it a question too).
     """
     codes = draw_codes(frozen, settings)
     sharing = layers.shares and not codes.mixed
-    chosen = layers.candidates if sharing else layers.choose()
+    chosen = layers.candidates if sharing else layers.choose(size)
     layers.unfreeze(chosen)
     if sharing:
         codes = codes._replace(trained=codes.trained.clone().requires_grad_())
-    # the same codes and the same noise through both generators
-    frozen_images, trained_images = render_pair(frozen, trained, codes, settings)
-    seen = loss.see(trained_images, frozen_images)
-    if sharing:
-        few = seen.of_first(layers.shared(settings.batch), settings.batch)
-        chosen = layers.choose_with(codes.trained, loss.global_term(few))
-        layers.unfreeze(chosen)
-    terms = loss(seen)
-    # no further down than the first layer that is trained
-    terms["loss"].backward(inputs=list(layers.parameters(chosen).values()))
-    rendered = settings.batch * (1 if frozen_images is None else 2)
-    return terms, chosen, rendered + layers.images_drawn(settings.batch, sharing)
+    parts = split(settings.batch, size)
+    pictures = Pictures(frozen, trained, codes, loss, settings)
+    sums, gradient = {}, 0
+    for rows in parts:
+        seen = pictures.see(rows)
+        if sharing:
+            gradient = gradient + choice_gradient(layers, codes, loss, seen, rows)
+            if rows.whole:  # then the loss goes no further down than the first layer chosen
+                chosen = layers.choose_by(gradient, size)
+                layers.unfreeze(chosen)
+        terms = loss(seen)
+        if not rows.whole:
+            terms = {name: term * rows.share for name, term in terms.items()}
+        terms["loss"].backward(inputs=list(layers.parameters(chosen).values()))
+        sums = {name: term.detach() + sums.get(name, 0) for name, term in terms.items()}
+    if sharing and len(parts) > 1:
+        chosen = layers.choose_by(gradient, size)
+        layers.keep_gradients(chosen)
+    images = settings.batch * (2 if settings.loss == "directional" else 1)
+    return sums, chosen, images + layers.images_drawn(settings.batch, sharing)
+
+
+def choice_gradient(layers: Layers, codes: "Codes", loss: "NadaLoss", seen: "Seen", rows: Rows):
+    """A part's share of the gradient of Eq. 1 that chooses layers, [B,num_ws,style_dim]."""
+    count = min(rows.stop, layers.shared(rows.batch)) - rows.start
+    if count <= 0:  # none of them is among the n_w first
+        return torch.zeros_like(codes.trained)
+    few = loss.global_term(seen.of_first(count, rows.count))
+    return layers.code_gradient(codes.trained, few, count)
+
+
+def micro_batches(job: Job, settings: NadaSettings, layers: Layers) -> MicroBatches:
+    """How many images a run renders at once: at first all of a batch, and all codes that choose."""
+    largest = max(settings.batch, settings.layers.n_w if layers.selects else 0)
+    return MicroBatches(largest, settings.micro_batch, job.label, job.log, job.device)
 
 
 class Seen(NamedTuple):
@@ -202,20 +256,24 @@ class NadaLoss:
 
     def __init__(self, job: Job, settings: NadaSettings, source: Generator):
         self.settings = settings
-        self.clips: list[Clip] = job.clips(settings.clip_resize)
+        self.clips: list[Clip] = job.clips(settings.clip_resize, settings.clips)
         self.weights = [clip.weight for clip in self.clips]
         self.targets = target_embeddings(job, self.clips, settings)
         self.directions = target_directions(job, self.clips, settings, source)
+        forget_texts(self.clips)
 
-    def see(self, trained_images: Tensor, frozen_images: Tensor | None) -> Seen:
-        """Unit embeddings of a step's images [B,3,R,R]; only those of the trained have a graph."""
-        view = self._views(trained_images)
-        trained_views = view(trained_images)
+    def see(self, trained_images: Tensor, frozen_images: Tensor | None, views=None) -> Seen:
+        """Unit embeddings of a step's images [B,3,R,R]; only those of the trained have a graph.
+
+        views: what CLIP is shown of them, drawn here where it is left out.
+        """
+        views = views or self.views(trained_images, len(trained_images))
+        trained_views = views(trained_images)
         trained = [clip.encode_images(trained_views) for clip in self.clips]
         if frozen_images is None:
             return Seen(trained, [])
         with torch.no_grad():
-            frozen_views = view(frozen_images)
+            frozen_views = views(frozen_images)
             frozen = [clip.encode_images(frozen_views) for clip in self.clips]
         if self.settings.guard == "official":
             for i, clip in enumerate(self.clips):
@@ -242,16 +300,46 @@ class NadaLoss:
         pairs = zip(embeddings, self.targets, strict=True)
         return ensemble(self.weights, [global_loss(image, target) for image, target in pairs])
 
-    def of_images(self, images: Tensor) -> Tensor:
-        """Eq. 1 of images [N,3,R,R], for a layer choice on codes of its own."""
-        views = self._views(images)(images)
-        return self.global_term([clip.encode_images(views) for clip in self.clips])
+    def of_images(self, images: Tensor, rows: Rows | None = None) -> Tensor:
+        """Eq. 1 of images [N,3,R,R], for a layer choice on codes of its own; rows: see `Layers`."""
+        views = self.views(images, rows.batch if rows else len(images))
+        shown = (views.rows(rows) if rows else views)(images)
+        return self.global_term([clip.encode_images(shown) for clip in self.clips])
 
-    def _views(self, images: Tensor):
-        """What CLIP is shown of a batch, as a function that does the same to both generators'."""
+    def views(self, images: Tensor, batch: int) -> "Views | AsTheyAre":
+        """What CLIP is shown of `batch` images like these: the same of both generators'."""
         if self.settings.augment == "none":
-            return lambda batch: batch
-        return draw_views(images, self.settings.augment_views)
+            return AsTheyAre()
+        return draw_views(images[:1].expand(batch, -1, -1, -1), self.settings.augment_views)
+
+
+class AsTheyAre:
+    """The views of a run without any."""
+
+    def __call__(self, images: Tensor) -> Tensor:
+        return images
+
+    def rows(self, _: Rows) -> "AsTheyAre":
+        return self
+
+
+class Pictures:
+    """A step's images of both generators, part by part, from one draw of noise and of views."""
+
+    def __init__(self, frozen, trained, codes: "Codes", loss: NadaLoss, settings: NadaSettings):
+        self.generators, self.codes = (frozen, trained), codes
+        self.loss, self.settings = loss, settings
+        self.seeds = noise_seeds()
+        self.views = None
+
+    def see(self, rows: Rows) -> Seen:
+        """Render these codes with the same noise in both generators; embed what CLIP is shown."""
+        frozen_images, trained_images = render_pair(
+            *self.generators, self.codes, self.settings, self.seeds, rows
+        )
+        if self.views is None:
+            self.views = self.loss.views(trained_images, rows.batch)
+        return self.loss.see(trained_images, frozen_images, self.views.rows(rows))
 
 
 def target_embeddings(job: Job, clips: list[Clip], settings: NadaSettings) -> list[Tensor]:
@@ -278,6 +366,12 @@ def target_directions(
     images = target_images(job)
     drawn = source_images(source, settings.source_images, stream_seed("source images", job.name))
     return [image_direction(encode_targets(clip, images), encode(clip, drawn)) for clip in clips]
+
+
+def forget_texts(clips: list[Clip]) -> None:
+    """Give back the memory of the text towers: every text is encoded by now."""
+    for clip in clips:
+        clip.forget_text()
 
 
 def target_images(job: Job) -> Tensor:
@@ -320,20 +414,40 @@ def chunks(count: int) -> list[int]:
     return [min(CHUNK, count - start) for start in range(0, count, CHUNK)]
 
 
-def render_pair(frozen: Generator, trained: Generator, codes: "Codes", settings: NadaSettings):
+def noise_seeds() -> list[int]:
+    """The seeds of a step's noise: that of both generators, or (codes: 'official') of each."""
+    return torch.randint(2**62, (2,)).tolist()
+
+
+def render_pair(
+    frozen: Generator,
+    trained: Generator,
+    codes: "Codes",
+    settings: NadaSettings,
+    seeds: list[int] | None = None,
+    rows: Rows | None = None,
+):
     """(frozen, trained) images [N,3,R,R] of one batch of codes; only the second has a graph.
 
-    The frozen ones are None under the global loss, which does not look at them.
+    The frozen ones are None under the global loss, which does not look at them. seeds: of the
+    noise, drawn here where they are left out. rows: render these codes alone, with their share of
+    the batch's noise.
     """
-    noise = torch.Generator(frozen.w_avg.device)
-    seeds = torch.randint(2**62, (2,)).tolist()
+    stream = torch.Generator(frozen.w_avg.device)
+    seeds = seeds or noise_seeds()
     second = seeds[0] if settings.codes == "shared" else seeds[1]
+
+    def render(generator: Generator, w_plus: Tensor, seed: int) -> Tensor:
+        noise = stream.manual_seed(seed)
+        if rows is None or rows.whole:
+            return generator.synthesis(w_plus, "random", noise)
+        return generator.synthesis(rows.of(w_plus), "random", NoiseRows(noise, rows))
+
     frozen_images = None
     if settings.loss == "directional":
         with torch.no_grad():
-            frozen_images = frozen.synthesis(codes.frozen, "random", noise.manual_seed(seeds[0]))
-    trained_images = trained.synthesis(codes.trained, "random", noise.manual_seed(second))
-    return frozen_images, trained_images
+            frozen_images = render(frozen, codes.frozen, seeds[0])
+    return frozen_images, render(trained, codes.trained, second)
 
 
 class Codes(NamedTuple):

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from nada.micro_batch import Rows
+
 SCALE = 0.10  # the side is scaled by 1 ± this
 ROTATION = 0.12  # rad, ±
 SHIFT = 0.08  # of the side, ± in x and in y
@@ -37,6 +39,11 @@ class Views:
         grid = F.affine_grid(self.theta, list(repeated.shape), align_corners=False)
         moved = F.grid_sample(repeated, grid, padding_mode="border", align_corners=False)
         return moved * self.kept + self.noise
+
+    def rows(self, rows: Rows) -> "Views":
+        """The views of these images of the batch alone."""
+        parts = (self.theta, self.kept, self.noise)
+        return Views(self.count, *(rows.of(part, self.count) for part in parts))
 
 
 def draw_views(images: Tensor, count: int) -> Views:

@@ -1,11 +1,12 @@
 """CLIP as a frozen judge of images and texts: one open_clip model from a config and a local file.
 
-Gal et al. 2021, §3.1 and §4.1; the prompt ensemble is that of Radford et al. 2021.
+Gal et al. 2021, §3.1 and §4.1; the prompt ensemble is that of Radford et al. 2021. Which files are
+read, and how QuickGELU is made certain: `nada.clip_weights`.
 """
 
 import difflib
-import json
 import re
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from nada.atomic import sha256
+from nada.clip_weights import ACTIVATIONS, check_activation, clip_files, read_json, read_tensors
 from nada.errors import UserError
-from nada.manifest import read_weights
 
 # Per-channel statistics of OpenAI's CLIP training images, used where a config names none.
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -22,6 +24,17 @@ OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 OPENAI_TEMPLATES = "openai_imagenet"  # the name, in place of a file, of the 79 public prompts
 RESIZES = ("antialias", "official")
 OWN_KEYS = ("image_mean", "image_std", "tokenizer")  # config keys that are not open_clip's
+#: The text tower's parts of an open_clip model.
+TEXT_TOWER = (
+    "transformer",
+    "token_embedding",
+    "positional_embedding",
+    "ln_final",
+    "text_projection",
+    "attn_mask",
+)
+NEEDS_NETWORK = ("hf_model_name", "hf_tokenizer_name")  # text_cfg keys: fetched when used
+REASON_WIDTH = 400  # letters of torch's list of keys that do not fit
 NO_DIRECTION = 1e-6  # two texts whose mean embeddings are closer than this are the same text
 
 
@@ -83,7 +96,8 @@ def split_words(text: str) -> list[str]:
 class Clip:
     """One frozen CLIP model in float32; `weight` is its share in an ensemble's sum.
 
-    `calls` counts encoder calls, for the cost record.
+    `calls` counts encoder calls, for the cost record. It embeds in float32 whatever autocast says:
+    a direction is a small difference of embeddings, which half precision would round away.
     """
 
     name: str
@@ -94,6 +108,17 @@ class Clip:
     weight: float = 1.0
     resize: str = "antialias"
     calls: int = 0
+    activation: str = "gelu"  # of the network as it was built: quickgelu or gelu
+    weights_file: str = ""  # name of the file
+    weights_sha256: str = ""
+
+    def record(self) -> dict:
+        """Which file, by name and hash, and which activation: for a run's record."""
+        return {
+            "file": self.weights_file,
+            "sha256": self.weights_sha256,
+            "activation": self.activation,
+        }
 
     @property
     def image_size(self) -> int:
@@ -126,7 +151,10 @@ class Clip:
     def embed_images(self, images: Tensor) -> Tensor:
         """Images [N,3,H,W] in [-1,1] → raw embeddings [N,E] (any length); differentiable."""
         self.calls += 1
-        return self.model.encode_image(self.preprocess(images))
+        if images.dtype in (torch.float16, torch.bfloat16):
+            images = images.float()
+        with torch.autocast(images.device.type, enabled=False):
+            return self.model.encode_image(self.preprocess(images))
 
     def encode_images(self, images: Tensor) -> Tensor:
         """Images [N,3,H,W] in [-1,1] → unit embeddings [N,E]; differentiable."""
@@ -135,8 +163,22 @@ class Clip:
     @torch.no_grad()
     def encode_texts(self, texts: list[str]) -> Tensor:
         """Texts → unit embeddings [N,E], without graph."""
+        if self.model.token_embedding is None:
+            raise RuntimeError(
+                f"CLIP '{self.name}' forgot its text tower; encode texts before that"
+            )
         self.calls += 1
-        return F.normalize(self.model.encode_text(self.tokenizer(texts).to(self.device)), dim=-1)
+        with torch.autocast(self.device.type, enabled=False):
+            embeddings = self.model.encode_text(self.tokenizer(texts).to(self.device))
+        return F.normalize(embeddings, dim=-1)
+
+    def forget_text(self) -> None:
+        """Drop the text tower and its memory (ViT-B/32: 254 of 605 MB); texts are encoded by then.
+
+        Images embed as before. RuntimeError when a text is encoded afterwards.
+        """
+        for name in TEXT_TOWER:
+            setattr(self.model, name, None)
 
 
 def load_clip(spec: dict, device="cpu", resize: str = "antialias") -> Clip:
@@ -144,16 +186,22 @@ def load_clip(spec: dict, device="cpu", resize: str = "antialias") -> Clip:
 
     config: a JSON file with open_clip's model settings (embed_dim, vision_cfg, text_cfg, …) and,
     optionally, image_mean, image_std and tokenizer {"type": "words", "words", "context_length"};
-    or the name of a model that open_clip knows, such as 'ViT-B-32-quickgelu'.
-    weights: a local safetensors file. Raises UserError where either cannot be used.
+    or an open_clip_config.json; or the name of a model that open_clip knows, such as
+    'ViT-B-32-quickgelu'.
+    weights: a local file (safetensors, OpenAI's archive, what torch.save wrote) or a folder of the
+    hub's cache. Raises UserError where either cannot be used, where they do not fit together, and
+    where the config's activation is not that of the weights.
     """
     import open_clip  # here, not above: it takes seconds, and the tokenizer does without
 
     if resize not in RESIZES:
         raise UserError(f"clip resize is '{resize}'; it must be one of {', '.join(RESIZES)}.")
-    config = _read_config(spec["config"], open_clip)
+    weights, config_file = clip_files(spec)
+    config = _read_config(config_file or spec["config"], open_clip)
     architecture = {key: value for key, value in config.items() if key not in OWN_KEYS}
-    tensors, _ = read_weights(spec["weights"])
+    tensors, openai = read_tensors(weights)
+    digest = sha256(weights)
+    check_activation(spec, config, weights, digest, openai)
     # attention's inference-only kernel would give one image two embeddings, with a graph and
     # without, and ΔI rounding noise where it must be 0
     torch.backends.mha.set_fastpath_enabled(False)
@@ -162,18 +210,22 @@ def load_clip(spec: dict, device="cpu", resize: str = "antialias") -> Clip:
             model = open_clip.model.CLIP(**architecture)
         model.load_state_dict(tensors, strict=True)
     except (TypeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())
+        reason = textwrap.shorten(str(error), REASON_WIDTH, placeholder=" …")
         raise UserError(
-            f"CLIP '{spec['name']}': the weights {spec['weights']} and the config {spec['config']} "
-            f"do not fit together: {reason}"
+            f"CLIP '{spec['name']}': the weights {weights} and the config "
+            f"{spec.get('config', config_file)} do not fit together: {reason}"
         ) from error
     model = model.float().eval().requires_grad_(False).to(device)
     mean, std = (
         torch.tensor(config.get(key, default), dtype=torch.float32, device=device).view(3, 1, 1)
         for key, default in (("image_mean", OPENAI_MEAN), ("image_std", OPENAI_STD))
     )
-    tokenizer = _tokenizer(config, spec, open_clip)
-    return Clip(spec["name"], model, tokenizer, mean, std, spec.get("weight", 1.0), resize)
+    tokenizer = _tokenizer(config, config_file or spec["config"], open_clip)
+    clip = Clip(spec["name"], model, tokenizer, mean, std, spec.get("weight", 1.0), resize)
+    quick = any(isinstance(part, open_clip.transformer.QuickGELU) for part in model.modules())
+    clip.activation = ACTIVATIONS[quick].lower()
+    clip.weights_file, clip.weights_sha256 = weights.name, digest
+    return clip
 
 
 def read_templates(source) -> list[str]:
@@ -230,34 +282,43 @@ def _prompts(clip: Clip, text: str, templates: list[str]) -> Tensor:
 def _read_config(source, open_clip) -> dict:
     path = Path(source)
     if path.is_file():
-        try:
-            config = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise UserError(f"the CLIP config {path} is no valid JSON ({error}).") from error
+        config = read_json(path)
         missing = [k for k in ("embed_dim", "vision_cfg", "text_cfg") if k not in config]
         if missing:
             raise UserError(f"the CLIP config {path} lacks {', '.join(missing)}.")
-        return config
-    config = open_clip.get_model_config(str(source))
-    if config is None:
-        near = difflib.get_close_matches(str(source), open_clip.list_models(), n=3)
+    else:
+        config = _named_config(str(source), open_clip)
+    remote = [key for key in NEEDS_NETWORK if config["text_cfg"].get(key)]
+    if remote:
         raise UserError(
-            f"the CLIP config '{source}' is neither a file nor a model that open_clip knows"
+            f"the CLIP config {source} has text_cfg.{remote[0]}, which would be fetched from the "
+            "network; choose a model with open_clip's own text tower and tokenizer."
+        )
+    return config
+
+
+def _named_config(name: str, open_clip) -> dict:
+    config = None if ":" in name else open_clip.get_model_config(name)  # hf-hub:… would be fetched
+    if config is None:
+        near = difflib.get_close_matches(name, open_clip.list_models(), n=3)
+        raise UserError(
+            f"the CLIP config '{name}' is neither a file nor a model that open_clip knows"
             + (f"; near names: {', '.join(near)}." if near else ".")
         )
     return config
 
 
-def _tokenizer(config: dict, spec: dict, open_clip):
+def _tokenizer(config: dict, source, open_clip):
+    """The tokenizer that a config asks for; `source`: its file, or the name of a model."""
     wanted = config.get("tokenizer")
     if wanted is None:
-        if not Path(spec["config"]).is_file():
-            return open_clip.get_tokenizer(str(spec["config"]))
+        if not Path(source).is_file():
+            return open_clip.get_tokenizer(str(source))
         context_length = config["text_cfg"].get("context_length", 77)
         return open_clip.tokenizer.SimpleTokenizer(context_length=context_length)
     if wanted.get("type") != "words":
         raise UserError(
-            f"the CLIP config {spec['config']} asks for a tokenizer of type "
+            f"the CLIP config {source} asks for a tokenizer of type "
             f"'{wanted.get('type')}'; leave it out for open_clip's own, or write 'words'."
         )
     tokenizer = WordTokenizer(wanted["words"], wanted["context_length"])
@@ -265,7 +326,7 @@ def _tokenizer(config: dict, spec: dict, open_clip):
     text = config["text_cfg"]
     if (text.get("vocab_size"), text.get("context_length")) != needed:
         raise UserError(
-            f"the CLIP config {spec['config']} has text_cfg.vocab_size={text.get('vocab_size')} "
+            f"the CLIP config {source} has text_cfg.vocab_size={text.get('vocab_size')} "
             f"and context_length={text.get('context_length')}, but its tokenizer needs "
             f"{needed[0]} and {needed[1]}."
         )

@@ -1,6 +1,5 @@
 """Images on disk (uint8, HWC, .npz) and in networks (float, CHW, [-1,1])."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -8,12 +7,13 @@ import torch
 
 from nada.atomic import atomic_path
 from nada.errors import UserError
+from nada.image_sources import BROKEN
 
 
 def load_images(path) -> np.ndarray:
     """Read `images` from an .npz file: uint8 [N,H,W,3].
 
-    Raises UserError for a missing or truncated file, and for other contents.
+    Raises UserError for a missing or damaged file, and for other contents.
     """
     path = Path(path)
     if not path.exists():
@@ -25,7 +25,7 @@ def load_images(path) -> np.ndarray:
         raise UserError(
             f"the image file {path} has no array 'images'; it must hold uint8 [N,H,W,3]."
         ) from None
-    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
+    except (ValueError, TypeError, *BROKEN) as error:
         raise UserError(
             f"the image file {path} cannot be read ({error}); make it again."
         ) from error

@@ -35,8 +35,10 @@ from nada.artifact import (
 )
 from nada.atomic import atomic_path, canonical_json, sha256
 from nada.clip import Clip, load_clip, read_templates
+from nada.clip_weights import clip_files
 from nada.errors import FULL_DISK, UserError
-from nada.images import load_images, to_tensor
+from nada.image_sets import open_images
+from nada.images import to_tensor
 from nada.manifest import read_weights, verify_weights
 from nada.run_id import DEFAULT_SHOTS, DEFAULT_WARM_START, run_id, setting_name
 from nada.settings import read_settings, resolved
@@ -75,6 +77,7 @@ class Job:
         self._total, self._every, self._last_saved = 0, 0, None
         self._rows: list[dict] = []
         self._waiting: list[tuple[int, dict]] = []  # progress not yet looked at
+        self._own_cost: dict = {}
         self._counts = {"images": 0, "clip_calls": 0, "seconds": 0.0, "steps": 0}
         self._first_step, self._started = 0, time.monotonic()
         self._state: TrainingState | None = None
@@ -124,12 +127,21 @@ class Job:
             raise UserError(f"{self.name}: this run needs a parent run; give it one.")
         return load_artifact(self.parent_folder, device=self.device)
 
-    def clips(self, resize: str = "antialias") -> list[Clip]:
-        """The CLIP ensemble that steers the run, frozen, on the job's device."""
+    def clips(self, resize: str = "antialias", names: list[str] | None = None) -> list[Clip]:
+        """The CLIP ensemble that steers the run, or those of these names, frozen, on the job's device."""
         specs = self.settings.get("clips") or []
+        known = [spec["name"] for spec in specs]
+        if unknown := [name for name in names or () if name not in known]:
+            raise UserError(
+                f"{self.label}: settings.clips names '{unknown[0]}', but this world's CLIPs are "
+                f"{', '.join(known)}."
+            )
+        specs = [spec for spec in specs if names is None or spec["name"] in names]
         if not specs:
             raise UserError(f"{self.name}: the run names no CLIP; list one or more under 'clips'.")
         clips = [load_clip(spec, self.device, resize) for spec in specs]
+        for clip in clips:
+            self.inputs[f"clip {clip.name}"]["activation"] = clip.activation
         self._clips += clips
         return clips
 
@@ -156,7 +168,7 @@ class Job:
         if shots < 1:
             raise UserError(f"{self.name}: shots is {shots}; this method needs 1 image or more.")
         path = self.settings["references"]["images"]
-        images = load_images(path)
+        images = open_images(path)
         if len(images) < shots:
             raise UserError(
                 f"{self.name}: shots is {shots}, but {path} holds {len(images)} images; "
@@ -226,6 +238,10 @@ class Job:
         """Add to the number of images that the run has rendered."""
         self._counts["images"] += images
 
+    def add_cost(self, **values) -> None:
+        """Add values of the method's own to `cost.json`."""
+        self._own_cost |= values
+
     def checkpoint(self, step: int, state: dict) -> None:
         """Keep the training state if `step` is due (never at the last: the run is then done)."""
         if self._every < 1 or step % self._every or step == self._total:
@@ -288,9 +304,10 @@ class Job:
         settings = self.settings
         self._add_input("source", settings["source"]["weights"])
         for spec in settings.get("clips") or []:
-            self._add_input(f"clip {spec['name']}", spec["weights"])
-            if Path(spec["config"]).is_file():
-                self._add_input(f"clip {spec['name']} config", spec["config"])
+            weights, config = clip_files(spec)
+            self._add_input(f"clip {spec['name']}", weights)
+            if config is not None:
+                self._add_input(f"clip {spec['name']} config", config)
         templates = settings.get("templates")
         if templates and Path(templates).is_file():
             self._add_input("templates", templates)
@@ -339,9 +356,11 @@ class Job:
             values = {k: next(numbers) if isinstance(v, Tensor) else v for k, v in row.items()}
             for name, value in values.items():
                 if isinstance(value, float) and not math.isfinite(value):
+                    mixed = self._method_settings.get("precision") == "mixed"
                     raise UserError(
-                        f"{self.name}: {name} is {value} at step {step}; try a lower lr, a larger "
-                        "epsilon or fewer iterations."
+                        f"{self.name}: {name} is {value} at step {step}; try "
+                        f"{'precision fp32, ' if mixed else ''}a lower lr, a larger epsilon or "
+                        "fewer iterations."
                     )
             self._rows.append({"step": step, **values})
         self._waiting.clear()
@@ -383,6 +402,7 @@ class Job:
             "host": _host_class(gpu),
             "threads": torch.get_num_threads(),
             "commit": _commit(),
+            **self._own_cost,
         }
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from nada.errors import UserError
+from nada.micro_batch import Draws, NoiseRows, split
 from nada.settings import setting
 from nada.stylegan2.generator import Generator
 
@@ -39,7 +40,8 @@ class LayerSettings:
     selection_codes: the step's own batch chooses first and only what n_w exceeds it by is drawn
     beside it, so that one forward pass serves Eq. 1 and the loss ('shared'; see `Layers.shares`),
     or all n_w codes are drawn apart ('official').
-    micro_batch: codes drawn apart that are rendered at once, 0 for all; less memory, the same mean.
+    micro_batch: codes drawn apart that are rendered at once at most, 0 for all (the run's own
+    micro_batch limits them too); less memory, the same draws and the same mean.
     map: slot i trains convolution i ('aligned'), or the layer before it ('official').
     score: mean absolute gradient for n_i = 1 ('gradient'), or the float32 change of the code after
     the step ('official'), which rounds small gradients away.
@@ -66,7 +68,8 @@ class Layers:
     """The layer policy of one run: `choose()` says which layers the next step trains.
 
     generator: G_train. target_loss(images [N,3,R,R]) -> scalar: Eq. 1, a mean over the images,
-    by which the adaptive policy judges its codes. run: opens the error messages.
+    by which the adaptive policy judges its codes; for a part of a batch it is called with its
+    nada.micro_batch.Rows as well. run: opens the error messages.
     Raises UserError for a k or an index that the generator does not have.
     """
 
@@ -74,7 +77,7 @@ class Layers:
         self,
         generator: Generator,
         settings: LayerSettings,
-        target_loss: Callable[[Tensor], Tensor],
+        target_loss: Callable[..., Tensor],
         run: str,
     ):
         self.generator = generator
@@ -105,18 +108,19 @@ class Layers:
         """Every layer that some step may train."""
         return tuple(self.slot_layers.values()) if self.selects else self.fixed
 
-    def choose(self) -> tuple:
-        """The layers of the next step, in order: convolution indices (and official's toRGB)."""
-        return self._top(self.scores()) if self.selects else self.fixed
+    def choose(self, size: int = 0) -> tuple:
+        """The layers of the next step, in order: convolution indices (and official's toRGB).
 
-    def choose_with(self, codes: Tensor, target_loss: Tensor) -> tuple:
+        size: codes rendered at once at most, 0 for all.
+        """
+        return self._top(self.scores(size)) if self.selects else self.fixed
+
+    def choose_by(self, gradient: Tensor, size: int = 0) -> tuple:
         """The layers of a step whose own codes choose (see `shares`), as `choose` gives them.
 
-        codes: the step's W+ codes [N,num_ws,style_dim], each one w in every slot, a leaf that
-        requires grad. target_loss: Eq. 1 of the images of the first `shared(N)` of them, a mean;
-        its graph is kept for the loss.
+        gradient: the sum of `code_gradient` over the step's parts.
         """
-        return self._top(self.shared_scores(codes, target_loss))
+        return self._top(self._shared_scores(gradient, size))
 
     def shared(self, batch: int) -> int:
         """How many of a step's `batch` codes choose its layers."""
@@ -144,6 +148,13 @@ class Layers:
         for name, parameter in self.named.items():
             parameter.requires_grad_(name in chosen)
 
+    def keep_gradients(self, layers) -> None:
+        """Let no parameter but those of `layers` keep its gradient, nor receive another."""
+        self.unfreeze(layers)
+        for parameter in self.named.values():
+            if not parameter.requires_grad:
+                parameter.grad = None
+
     def names(self, layers) -> set[str]:
         """Parameter names of the layers, the constant included where it is trained with them."""
         official_affine = self.settings.affine == "official"
@@ -161,7 +172,7 @@ class Layers:
             names.add("synthesis.const")
         return names
 
-    def scores(self) -> Tensor:
+    def scores(self, size: int = 0) -> Tensor:
         """Relevance of each W+ slot, [num_ws]: how far Eq. 1 moves it (§4.2, Fig. 4).
 
         n_w codes w, copied to every slot, take n_i steps of gradient descent on Eq. 1 while all
@@ -174,7 +185,7 @@ class Layers:
         official = settings.score == "official"
         codes, moved = initial, torch.zeros_like(initial)
         for _ in range(settings.n_i):
-            gradient = self._gradient(codes)
+            gradient = self._gradient(codes, size)
             if official:
                 codes = codes - SELECTION_LR * gradient
             else:  # the sum of the steps, free of the rounding of w + step − w
@@ -183,14 +194,26 @@ class Layers:
         change = codes - initial if official else moved
         return change.abs().mean(dim=(0, 2))
 
+    def code_gradient(self, codes: Tensor, target_loss: Tensor, count: int) -> Tensor:
+        """A step's share of ∂L_global/∂codes over all n_w codes; the graph is kept for the loss.
+
+        codes: the step's W+ codes [N,num_ws,style_dim], each one w in every slot, a leaf that
+        requires grad. target_loss: Eq. 1 of the images of `count` of the first `shared(N)` of them,
+        a mean.
+        """
+        share = target_loss * (count / self.settings.n_w)  # of the mean over all n_w codes
+        return torch.autograd.grad(share, codes, retain_graph=True)[0]
+
     def shared_scores(self, codes: Tensor, target_loss: Tensor) -> Tensor:
         """The scores for n_i = 1, of the step's own codes and of as many more as n_w asks for."""
-        n_w, shared = self.settings.n_w, self.shared(len(codes))
-        share = target_loss * (shared / n_w)  # of the mean over all n_w codes
-        (gradient,) = torch.autograd.grad(share, codes, retain_graph=True)
+        gradient = self.code_gradient(codes, target_loss, self.shared(len(codes)))
+        return self._shared_scores(gradient)
+
+    def _shared_scores(self, gradient: Tensor, size: int = 0) -> Tensor:
+        n_w, shared = self.settings.n_w, self.shared(len(gradient))
         parts = [gradient[:shared]]
         if n_w > shared:
-            more = self._gradient(self._draw(n_w - shared))
+            more = self._gradient(self._draw(n_w - shared), size)
             parts.append(more * ((n_w - shared) / n_w))
         return SELECTION_LR * torch.cat(parts).abs().mean(dim=(0, 2))
 
@@ -204,13 +227,19 @@ class Layers:
     def _top(self, scores: Tensor) -> tuple:
         return top_layers(scores, self.slot_layers, self.settings.k)
 
-    def _gradient(self, w_plus: Tensor) -> Tensor:
-        """∂L_global/∂w_plus, in micro-batches; exact, because the loss is a mean."""
-        size = self.settings.micro_batch or len(w_plus)
+    def _gradient(self, w_plus: Tensor, size: int = 0) -> Tensor:
+        """∂L_global/∂w_plus, in parts; exact: the loss is a mean, each part draws for them all."""
+        limits = [limit for limit in (self.settings.micro_batch, size) if limit]
+        draws = Draws(w_plus.device)
         parts = []
-        for codes in w_plus.split(size):
-            codes = codes.detach().requires_grad_(True)
-            loss = self.target_loss(self.generator.synthesis(codes, noise_mode="random"))
+        for rows in split(len(w_plus), min(limits, default=0)):
+            draws.restore()
+            codes = rows.of(w_plus).detach().requires_grad_(True)
+            if rows.whole:
+                loss = self.target_loss(self.generator.synthesis(codes, noise_mode="random"))
+            else:
+                images = self.generator.synthesis(codes, "random", NoiseRows(None, rows))
+                loss = self.target_loss(images, rows)
             (gradient,) = torch.autograd.grad(loss * (len(codes) / len(w_plus)), codes)
             parts.append(gradient)
         return torch.cat(parts)

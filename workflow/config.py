@@ -1,214 +1,28 @@
-"""The configuration: config.yaml, a preset and the command line, merged, checked, refused clearly.
+"""The configuration: config.yaml, the world's own, a preset and the command line, merged and checked.
 
-Every mistake becomes one ConfigError sentence: the value or key, where it stands, what is allowed.
 No torch and no Snakemake here; the Snakefile and the tests call `load`.
 """
 
-import contextlib
-import difflib
 import json
 from copy import deepcopy
 from pathlib import Path
 
-import jsonschema
-import yaml
-
-from nada.atomic import sha256
-from nada.errors import UserError
+from workflow.checking import (
+    SCHEMAS,
+    ConfigError,
+    coerce,
+    known_name,
+    merge,
+    nearest,
+    read_yaml,
+    schema,
+    validate,
+)
+from workflow.world import convolutions, load_world
 
 APPENDIX = ("workflow", "appendix.yaml")  # beneath config.yaml, from the root
-SCHEMAS = Path(__file__).parent / "schemas"
-
-
-class ConfigError(UserError):
-    """A mistake in the configuration, as one sentence for its author."""
-
-
-# ---- reading and merging ----------------------------------------------------------------------
-
-
-def read_yaml(path):
-    """Read a YAML mapping; raise ConfigError when it is missing, broken or not a mapping."""
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path}: no such file.") from None
-    except yaml.YAMLError as error:
-        line = error.problem_mark.line + 1 if getattr(error, "problem_mark", None) else "?"
-        problem = getattr(error, "problem", None) or "unreadable"
-        raise ConfigError(f"{path}, line {line}: not valid YAML ({problem}).") from None
-    if not isinstance(content, dict):
-        raise ConfigError(f"{path}: a mapping of keys to values is wanted.")
-    return content
-
-
-def merge(base, override):
-    """Return `base` with `override` laid over it: mappings key by key, everything else replaced."""
-    if not (isinstance(base, dict) and isinstance(override, dict)):
-        return deepcopy(override)
-    merged = deepcopy(base)
-    for key, value in override.items():
-        merged[key] = merge(merged.get(key), value)
-    return merged
-
-
-def nearest(name, allowed):
-    """Say which allowed name is meant, or list them: the end of an error sentence."""
-    allowed = [str(a) for a in allowed]
-    close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
-    if close:
-        return f"did you mean '{close[0]}'?"
-    return f"known: {', '.join(allowed)}." if allowed else "none is defined."
-
-
-# ---- checking against a schema ------------------------------------------------------------------
-
-
-def schema(name):
-    return read_yaml(SCHEMAS / f"{name}.schema.yaml")
-
-
-def coerce(value, rules):
-    """Turn the strings of a command line into the numbers and booleans that a schema asks for.
-
-    Snakemake hands on `seeds=[0,1]` as ['0', '1']. A string that does not read as the wanted type
-    stays a string, so that validation can name it.
-    """
-    if isinstance(value, dict):
-        known, other = rules.get("properties", {}), rules.get("additionalProperties")
-        other = other if isinstance(other, dict) else {}
-        return {key: coerce(item, known.get(key, other)) for key, item in value.items()}
-    if isinstance(value, list):
-        return [coerce(item, rules.get("items", {})) for item in value]
-    if not isinstance(value, str):
-        return value
-    wanted = rules.get("type", [])
-    for kind in [wanted] if isinstance(wanted, str) else wanted:
-        with contextlib.suppress(ValueError, KeyError):
-            return READERS[kind](value.strip())
-    return value
-
-
-READERS = {
-    "integer": int,
-    "number": float,
-    "boolean": lambda text: {"true": True, "false": False}[text.lower()],
-    "null": lambda text: {"null": None}[text.lower()],
-}
-
-
-KINDS = {
-    "integer": "a whole number",
-    "number": "a number",
-    "string": "a text",
-    "array": "a list, like [0, 1],",
-    "object": "a mapping of keys to values",
-    "boolean": "true or false",
-    "null": "null",
-}
-
-
-def dotted(path):
-    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
-
-
-def sentence(error):
-    """Say in one sentence what a jsonschema error means."""
-    where, value, rule = dotted(error.absolute_path), error.instance, error.validator_value
-    at = f"'{where}'" if where else "the top level"
-    shown = json.dumps(value, default=str)
-    if error.validator == "additionalProperties":
-        unknown = [key for key in value if key not in error.schema.get("properties", {})]
-        known = error.schema.get("properties", {})
-        return f"unknown key '{unknown[0]}' in {at}; {nearest(unknown[0], known)}"
-    if error.validator == "required":
-        missing = [key for key in rule if key not in value]
-        return f"{at} lacks the key '{missing[0]}'."
-    if error.validator == "type":
-        kinds = [rule] if isinstance(rule, str) else rule
-        return f"{at} is {shown}; {' or '.join(KINDS[kind] for kind in kinds)} is wanted."
-    if error.validator == "enum":
-        return f"{at} is {shown}; one of {', '.join(map(str, rule))} is wanted."
-    limits = {
-        "minimum": f"at least {rule}",
-        "maximum": f"at most {rule}",
-        "exclusiveMinimum": f"more than {rule}",
-        "exclusiveMaximum": f"less than {rule}",
-        "minItems": f"at least {rule} value",
-        "maxItems": f"at most {rule} values",
-        "minProperties": "at least one entry",
-        "uniqueItems": "a list without repetition",
-        "minLength": "a text that is not empty",
-        "pattern": "a text that is not blank" if rule == r"\S" else f"a text like {rule}",
-    }
-    if error.validator in limits:
-        at = at if where else "a name"
-        return f"{at} is {shown}; {limits[error.validator]} is wanted."
-    return f"{at}: {error.message}."
-
-
-def validate(value, rules, source):
-    """Raise ConfigError with the first mistake in `value` (unknown keys first); `source` names it."""
-    errors = list(jsonschema.Draft202012Validator(rules).iter_errors(value))
-    if errors:
-        first = min(
-            errors, key=lambda e: (e.validator != "additionalProperties", dotted(e.absolute_path))
-        )
-        raise ConfigError(f"{source}: {sentence(first)}")
-
-
-# ---- the world ----------------------------------------------------------------------------------
-
-
-def load_world(name, root):
-    """Read and check a world; paths come back relative to `root`, as jobs see them.
-
-    Returns the content of world.yaml with `name` added. Raises ConfigError for an unknown world.
-    """
-    worlds = Path(root, "workflow", "worlds")
-    known = sorted(path.parent.name for path in worlds.glob("*/world.yaml"))
-    if name not in known:
-        raise ConfigError(f"config: 'world' is \"{name}\"; {nearest(name, known)}")
-    folder = Path("workflow", "worlds", name)
-    world = read_yaml(Path(root, folder, "world.yaml"))
-    validate(world, schema("world"), folder / "world.yaml")
-
-    def beside(path):
-        return (folder / path).as_posix()
-
-    for key in ("perceptual", "judge", "templates"):
-        world[key] = beside(world[key])
-    world["sources"] = {domain: beside(path) for domain, path in world["sources"].items()}
-    for clip in world["clips"]:
-        clip.update(config=beside(clip["config"]), weights=beside(clip["weights"]))
-    return {"name": name, **world}
-
-
-def check_files(world, root):
-    """Raise ConfigError when a file of the world is missing or not the one its manifest names.
-
-    manifest.json beside the weights gives their SHA-256; files without one (a user's own weights)
-    are only checked for presence. Cost: one pass over the world's few tens of megabytes.
-    """
-    clips = [clip[key] for clip in world["clips"] for key in ("config", "weights")]
-    files = [*world["sources"].values(), *clips]
-    files += [world[key] for key in ("perceptual", "judge", "templates")]
-    for path in files:
-        if not Path(root, path).is_file():
-            raise ConfigError(
-                f"{path}: this file of the world '{world['name']}' is missing; restore it "
-                f"(git checkout -- {path}) or change world.yaml."
-            )
-        manifest = Path(root, path).with_name("manifest.json")
-        if not manifest.is_file():
-            continue
-        entry = json.loads(manifest.read_text(encoding="utf-8"))["files"].get(Path(path).name)
-        if entry and entry["sha256"] != (found := sha256(Path(root, path))):
-            raise ConfigError(
-                f"{path}: damaged or replaced: its SHA-256 is {found[:12]}…, but manifest.json "
-                f"names {entry['sha256'][:12]}…; restore it with git checkout -- {path}."
-            )
-
+NO_IMAGES = {"count": 0, "domain": "no domain"}  # of a task that has only a text
+OWN = "config.yaml"  # what a world changes in the published configuration
 
 # ---- the whole ----------------------------------------------------------------------------------
 
@@ -271,13 +85,15 @@ def inherit(entries, where):
 
 
 def load(root=".", overrides=None):
-    """Return (config, world): appendix.yaml < config.yaml < preset < overrides, all checked.
+    """Return (config, world): appendix.yaml < config.yaml < world < preset < overrides, all checked.
 
     root: the folder of config.yaml and workflow/. overrides: a nested dict, as Snakemake makes it
     from --config and --configfile; its strings are read as the schema's types.
     """
     base = read_config(root)
     overrides = overrides or {}
+    for own in own_configs(str(overrides.get("world", base.get("world"))), root):
+        base = merge(base, own)
     preset = overrides.get("preset", base.get("preset", "default"))
     presets = Path(root, "workflow", "presets")
     known = ["default", *sorted(path.stem for path in presets.glob("*.yaml"))]
@@ -288,8 +104,11 @@ def load(root=".", overrides=None):
     methods = base.get("methods")
     rules = full_schema(methods if isinstance(methods, dict) else {})
     config = merge(base, coerce(overrides, rules))
-    if isinstance(groups := config.get("groups"), dict):  # null: a group that a preset leaves out
-        config["groups"] = {name: group for name, group in groups.items() if group is not None}
+    for key in ("tasks", "groups"):
+        config[key] = kept(config.get(key))
+    for method in config["methods"].values() if isinstance(config["methods"], dict) else ():
+        if isinstance(method, dict):
+            method["variants"] = kept(method.get("variants"))
     validate(config, rules, "config")
     config["groups"] = inherit(config["groups"], "'groups'")
     for name, method in config["methods"].items():
@@ -299,9 +118,21 @@ def load(root=".", overrides=None):
     return config, world
 
 
-def known_name(name, allowed, where):
-    if name not in allowed:
-        raise ConfigError(f"config: {where} names '{name}'; {nearest(name, allowed)}")
+def own_configs(name, root):
+    """What a world changes in the configuration, after what the world that it is `like` changes."""
+    folder = Path(root, "workflow", "worlds", name)
+    if not (folder / "world.yaml").is_file():
+        return []  # an unknown world is named when it is loaded
+    model = read_yaml(folder / "world.yaml").get("like")
+    before = own_configs(model, root) if model not in (None, name) else []
+    return [*before, read_yaml(folder / OWN)] if (folder / OWN).is_file() else before
+
+
+def kept(entries):
+    """Entries that no preset and no world leaves out by setting them to null."""
+    if not isinstance(entries, dict):
+        return entries
+    return {name: entry for name, entry in entries.items() if entry is not None}
 
 
 def check(config, world):
@@ -309,8 +140,16 @@ def check(config, world):
     domains = world["references"]["domains"]
     for name, task in config["tasks"].items():
         known_name(task["source"], world["sources"], f"'tasks.{name}.source'")
-        known_name(task["references"]["domain"], domains, f"'tasks.{name}.references.domain'")
-        if ("target_class" in task) == ("target_style" in task):
+        if references := task.get("references"):
+            domain, where = references["domain"], f"'tasks.{name}.references.domain'"
+            known_name(domain, domains, where)
+            size = world["sources"][task["source"]]["resolution"]
+            if domains[domain].get("resolution", size) != size:
+                raise ConfigError(
+                    f"config: {where} is '{domain}' of {domains[domain]['resolution']} px, but the "
+                    f"source '{task['source']}' makes {size} px; give the domain that size."
+                )
+        if "judge" in world and ("target_class" in task) == ("target_style" in task):
             raise ConfigError(
                 f"config: 'tasks.{name}' must say what the judge is to see: give either the key "
                 "'target_class' or the key 'target_style'."
@@ -325,7 +164,8 @@ def check(config, world):
                 known_name(parent, entry["variants"], where)
             check_ancestry(method, variant, config["methods"], where)
             settings = merge(entry["settings"], change.get("settings", {}))
-            check_layers(settings, world, f"variant '{variant}' of method '{method}'")
+            who = f"variant '{variant}' of method '{method}'"
+            check_layers(settings, smallest_source(method, variant, config, world), who)
     for name, parent in config["warm_starts"].items():
         check_parent(parent, config["methods"], f"'warm_starts.{name}'")
     for name, group in config["groups"].items():
@@ -366,19 +206,30 @@ def check_ancestry(method, variant, methods, where):
         seen.append((method, parent))
 
 
-def convolutions(resolution):
-    """Number of styled convolutions of a StyleGAN2 generator: 2 log2(R) - 3 (9 at 64x64)."""
-    return 2 * (resolution.bit_length() - 1) - 3
+def smallest_source(method, variant, config, world):
+    """Pixels of the smallest source model that a group adapts with a variant; without one, the world's."""
+    tasks = [
+        task
+        for group in config["groups"].values()
+        if "tasks" in group and ("rows" in group or "method" in group)
+        for row in rows_of(group)
+        if row["method"] == method and variant in row["variants"]
+        for task in row.get("tasks", group["tasks"])
+        if task in config["tasks"]
+    ]
+    sizes = [world["sources"][config["tasks"][task]["source"]]["resolution"] for task in tasks]
+    return min(sizes, default=world["resolution"])
 
 
-def check_layers(settings, world, who):
-    """Refuse layers that the world's generator does not have; settings without layers pass."""
-    layers, size = settings.get("layers"), world["resolution"]
+def check_layers(settings, size, who):
+    """Refuse layers that a generator of this many pixels does not have; no layers, no question."""
+    layers = settings.get("layers")
     if not isinstance(layers, dict):
         return
     count = convolutions(size)
     has = f"but the {size}x{size} generator has {count}"
-    if layers.get("policy") == "adaptive" and not 1 <= layers.get("k", 1) <= count:
+    # Table 3 counts W+ slots, of which there is one more: all layers either way
+    if layers.get("policy") == "adaptive" and not 1 <= layers.get("k", 1) <= count + 1:
         raise ConfigError(
             f"config: {who}: k={layers['k']} layers asked, {has}; set layers.k to 1..{count}."
         )
@@ -466,7 +317,7 @@ def check_group(name, group, config):
         if (model["method"], model["variant"]) not in shows:
             raise ConfigError(f"config: {where} names a model that the group does not show.")
     for task in group["tasks"]:
-        references = config["tasks"][task]["references"]
+        references = config["tasks"][task].get("references") or NO_IMAGES
         if max(shown) > references["count"]:
             raise ConfigError(
                 f"config: 'groups.{name}.shots' asks for {max(shown)} images, but task "

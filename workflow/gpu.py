@@ -7,6 +7,7 @@ ends, however it ends. The locks live in a node-local folder, since `flock` is n
 
 import argparse
 import fcntl
+import itertools
 import os
 import subprocess
 import sys
@@ -21,11 +22,13 @@ def visible_cards(environ=os.environ):
     """List the cards this process may use, as CUDA_VISIBLE_DEVICES names them.
 
     An existing CUDA_VISIBLE_DEVICES (a scheduler's or the user's) is the only choice; without one,
-    `nvidia-smi` is asked. Returns a list of strings, empty where there is no card.
+    `nvidia-smi` is asked. Returns a list of strings, each once, empty where there is no card. As for
+    CUDA itself, a mask ends at its first entry that is no card.
     """
     mask = environ.get("CUDA_VISIBLE_DEVICES")
     if mask is not None:
-        return [card.strip() for card in mask.split(",") if card.strip() not in ("", "-1")]
+        cards = (card.strip() for card in mask.split(","))
+        return list(dict.fromkeys(itertools.takewhile(lambda card: card not in ("", "-1"), cards)))
     try:
         query = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
         answer = subprocess.run(query, capture_output=True, text=True, check=True)
@@ -78,7 +81,8 @@ def main(argv=None):
     card, lock = lease(cards, args.locks)
     # The command inherits the descriptor, so the lease ends exactly when the command does.
     os.set_inheritable(lock, True)
-    environ = dict(os.environ, CUDA_VISIBLE_DEVICES=card)
+    # Numbers count as nvidia-smi's do; by itself CUDA puts the fastest card first.
+    environ = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **os.environ, "CUDA_VISIBLE_DEVICES": card}
     print(f"card {card} leased of {len(cards)} ({', '.join(cards)})", flush=True)
     try:
         os.execvpe(command[0], command, environ)

@@ -12,21 +12,14 @@ from pathlib import Path
 from baselines import registry
 from nada.run_id import DEFAULT_SHOTS, DEFAULT_WARM_START, run_id, setting_name
 from nada.streams import stream_seed
-from workflow.config import (
-    ConfigError,
-    check_files,
-    controls,
-    convolutions,
-    load,
-    merge,
-    nearest,
-    parts,
-    rows_of,
-)
+from workflow.checking import ConfigError, merge, nearest
+from workflow.config import controls, load, parts, rows_of
+from workflow.world import check_files, convolutions, referee
 
 # Names of the Snakefile's rules, which no group may take.
 RULES = (
-    *("all", "tables", "figures", "report", "settings", "references", "adapt"),
+    *("all", "tables", "figures", "report", "settings", "assets", "asset"),
+    *("references", "adapt", "estimate"),
     *(
         "look",
         "observe",
@@ -42,6 +35,7 @@ RULES = (
     ),
     *("pretrain_world", "pretrain_source", "pretrain_clip", "pretrain_referee"),
 )
+REFEREE = ("perceptual", "inception", "vgg", "judge")  # the networks that measure, as world.yaml has them
 TABLES = ("md", "html")  # a table's files for people; .csv and .tex come with them
 COMPARING = ("sweep", "against", "preference", "paper")  # a group's keys that need all its rows
 REAL = "real"  # the observation of the reference images themselves
@@ -233,11 +227,34 @@ class Plan:
         return f"{self.results}/observations/{task}/{setting}.npz"
 
     def references(self, task):
-        return f"{self.results}/references/{self.config['tasks'][task]['references']['domain']}.npz"
+        """The file of a task's reference images; None where it has none, only a text."""
+        if not self.config["tasks"][task].get("references"):
+            return None
+        domain = self.config["tasks"][task]["references"]["domain"]
+        kind = "json" if self.image_set(domain) else "npz"  # an index of images elsewhere, or drawn ones
+        return f"{self.results}/references/{domain}.{kind}"
+
+    def image_set(self, domain):
+        """Where a domain's images lie, as world.yaml has it; None where a module draws them."""
+        drawn = self.world["references"]["domains"][domain]
+        return drawn.get("source")
+
+    def reference_inputs(self, domain):
+        """What must be there before a domain's references can be made."""
+        source = self.image_set(domain)
+        return [] if source is None else self.ready(source)
+
+    def reference_arguments(self, domain):
+        """The part of the references' command that says which images, and how many."""
+        drawn, count = self.world["references"]["domains"][domain], self.reference_count(domain)
+        if "source" not in drawn:
+            return f"--domain {domain} --count {count}"
+        chosen = "".join(f" --{key} {drawn[key]}" for key in ("split", "resize") if key in drawn)
+        return f"--source {drawn['source']} --resolution {drawn['resolution']} --limit {count}{chosen}"
 
     def reference_count(self, domain):
         """How many images of a domain are drawn: the most that any task asks for."""
-        tasks = (task["references"] for task in self.config["tasks"].values())
+        tasks = (t["references"] for t in self.config["tasks"].values() if t.get("references"))
         return max(task["count"] for task in tasks if task["domain"] == domain)
 
     def shown(self, *groups):
@@ -258,12 +275,38 @@ class Plan:
         }
         return [f"{prefix}_grid.png", *(f"{prefix}_{kind}.svg" for kind in FIGURES if has[kind])]
 
-    def clip_files(self):
-        return [clip[key] for clip in self.world["clips"] for key in ("config", "weights")]
+    def ready(self, *paths):
+        """What a job waits for so that it may open some files of the world.
+
+        An embedded file itself; of an asset the mark that it was fetched and verified; of a bare
+        name (a model of open_clip's, its public prompts) nothing.
+        """
+        waits = []
+        for path in paths:
+            fetched = self.world["fetched"].items()
+            asset = next((name for at, name in fetched if Path(path).is_relative_to(at)), None)
+            if asset is not None:
+                waits.append(self.fetched(asset))
+            elif Path(path).suffix:
+                waits.append(path)
+        return list(dict.fromkeys(waits))
+
+    def fetched(self, asset):
+        """The mark of an asset that lies in its folder, verified."""
+        return f"{self.world['assets']['folder']}/.fetched/{asset}"
+
+    def text_files(self):
+        """What a method that is supervised by text reads: CLIPs and prompts."""
+        clips = [clip[key] for clip in self.world["clips"] for key in ("config", "weights")]
+        return self.ready(*clips, self.world["templates"])
 
     def source(self, task):
         domain = self.config["tasks"][task]["source"]
-        return {"domain": domain, "weights": self.world["sources"][domain]}
+        return {"domain": domain, "weights": self.world["sources"][domain]["weights"]}
+
+    def resolution(self, task):
+        """Pixels per side of a task's images, those of its source model."""
+        return self.world["sources"][self.config["tasks"][task]["source"]]["resolution"]
 
     def target(self, task):
         """What the judge must see: {"target_class": name} or {"target_style": name}."""
@@ -275,9 +318,9 @@ class Plan:
     def adapt_inputs(self, run):
         """Named files that a run reads beside its settings, by the supervision it declares."""
         supervision = self.methods[run.setting.method].supervision
-        files = {"source": self.source(run.setting.task)["weights"]}
+        files = {"source": self.ready(self.source(run.setting.task)["weights"])}
         if supervision == "text":
-            files["clips"] = [*self.clip_files(), self.world["templates"]]
+            files["clips"] = self.text_files()
         if supervision == "images" or run.setting.shots:
             files["references"] = self.references(run.setting.task)
         if run.parent is not None:
@@ -291,10 +334,9 @@ class Plan:
     def look_inputs(self, task, name):
         """Named files that an observe job reads beside its settings."""
         files = {
-            "referee": [self.world["perceptual"], self.world["judge"]],
-            "clips": [*self.clip_files(), self.world["templates"]],
-            "references": self.references(task),
-            "source": self.source(task)["weights"],
+            "referee": self.ready(*referee(self.world)),
+            "references": [path for path in (self.references(task),) if path],
+            "source": self.ready(self.source(task)["weights"]),
         }
         if name != REAL:
             runs = self.seeds_of(self.settings[task, name])
@@ -303,7 +345,7 @@ class Plan:
 
     def group_inputs(self, name):
         """The observations that a group's scores and grid are made of, the real images' included."""
-        tasks = self.groups[name]["tasks"]
+        tasks = [task for task in self.groups[name]["tasks"] if self.references(task)]
         return [self.observation(task, REAL) for task in tasks] + [
             self.observation(setting.task, setting.name) for setting in self.members(name)
         ]
@@ -319,7 +361,8 @@ class Plan:
         files = {"scores": [f"{self.results}/scores/{name}.csv"]}
         if FIGURES[kind] == PICTURES:
             files["observations"] = self.group_inputs(name)
-            files["references"] = [self.references(task) for task in self.groups[name]["tasks"]]
+            every = [self.references(task) for task in self.groups[name]["tasks"]]
+            files["references"] = [path for path in every if path]
         if FIGURES[kind] == CURVES:
             runs = [run for setting in self.members(name) for run in self.seeds_of(setting)]
             files["curves"] = [f"{self.folder(run.id)}/curves.csv" for run in runs]
@@ -342,7 +385,7 @@ class Plan:
         layers = settings.get("layers")
         if layers is None or settings.get("mapper"):
             return None
-        policy, count = layers.get("policy", "all"), convolutions(self.world["resolution"])
+        policy, count = layers.get("policy", "all"), convolutions(self.resolution(setting.task))
         if policy == "adaptive":
             return min(layers["k"], count) if "k" in layers else None
         return count if policy == "all" else None
@@ -351,7 +394,7 @@ class Plan:
         """Whether a setting's runs choose their layers anew at each step."""
         settings = self.method_settings(setting)
         layers = settings.get("layers", {})
-        count = convolutions(self.world["resolution"])
+        count = convolutions(self.resolution(setting.task))
         forced = layers.get("saturated") == "select"
         few = layers.get("k", 1) < count or forced
         return layers.get("policy") == "adaptive" and few and not settings.get("mapper")
@@ -368,16 +411,20 @@ class Plan:
             "world": self.world["name"],
             "task": task,
             "device": self.device,
-            "resolution": self.world["resolution"],
+            "resolution": self.resolution(task),
             "source": self.source(task),
             "text": entry["text"],
             "templates": self.world["templates"],
             "clips": self.world["clips"],
-            "references": {
-                "domain": entry["references"]["domain"],
-                "images": self.references(task),
-            },
+            "references": self._reference_entry(task),
         }
+
+    def _reference_entry(self, task):
+        """Which images a task's jobs may ask for; None where it has none."""
+        references = self.config["tasks"][task].get("references")
+        if references is None:
+            return None
+        return {"domain": references["domain"], "images": self.references(task)}
 
     def run_file(self, run):
         """The content of settings.json: everything a run is."""
@@ -399,11 +446,11 @@ class Plan:
             **self._surroundings(task),
             "setting": name,
             **self.target(task),
-            "perceptual": self.world["perceptual"],
-            "judge": self.world["judge"],
+            **{key: self.world[key] for key in REFEREE if key in self.world},
             "evaluation": self.config["evaluation"],
         }
-        look["references"]["count"] = self.config["tasks"][task]["references"]["count"]
+        if look["references"]:
+            look["references"]["count"] = self.config["tasks"][task]["references"]["count"]
         if name == REAL:
             return {**look, "method": REAL, "runs": []}
         setting = self.settings[task, name]
@@ -462,14 +509,14 @@ class Plan:
             "world": self.world["name"],
             "preset": self.config["preset"],
             "device": self.device,
-            "convolutions": convolutions(self.world["resolution"]),
+            "convolutions": max(convolutions(self.resolution(task)) for task in group["tasks"]),
             "tasks": {
                 task: {
                     "role": self.config["tasks"][task]["role"],
                     "source": self.config["tasks"][task]["source"],
                     "text": self.config["tasks"][task]["text"],
                     **self.target(task),
-                    "real": self.observation(task, REAL),
+                    "real": self.observation(task, REAL) if self.references(task) else None,
                     "references": self.references(task),
                 }
                 for task in group["tasks"]
@@ -490,11 +537,13 @@ class Plan:
 
     def summary(self):
         """Two lines: which world and preset ran, and how much target `all` takes, by stage."""
-        config, size = self.config, self.world["resolution"]
+        config = self.config
+        sizes = sorted({self.resolution(setting.task) for setting in self.settings.values()})
+        size = ", ".join(f"{side}x{side}" for side in sizes)
         groups = list(config["groups"])
         shown = {setting for group in groups for setting in self.members(group)}
-        tasks = {setting.task for setting in shown}
-        where = f"world '{self.world['name']}' ({size}x{size}, {self.device})"
+        tasks = {setting.task for setting in shown if self.references(setting.task)}
+        where = f"world '{self.world['name']}' ({size}, {self.device})"
         stages = f"{len(self.runs_of(groups))} runs, {len(shown) + len(tasks)} observations"
         return (
             f"{where}, preset '{config['preset']}', seeds {config['seeds']}, into {self.results}\n"

@@ -7,7 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nada.errors import UserError
+from nada.micro_batch import NoiseRows
 from nada.stylegan2.ops import (
+    HALF_CLAMP,
     LRELU_GAIN,
     LRELU_SLOPE,
     EqualizedLinear,
@@ -21,6 +23,8 @@ from nada.stylegan2.ops import (
 
 W_AVG_BETA = 0.995  # running mean of w, per training forward (Karras et al. 2019, §2)
 NOISE_MODES = ("random", "const", "none")
+NUM_HALF_RES = 4  # highest resolutions that may be rendered in half precision, as published
+Noise = torch.Generator | NoiseRows | None
 
 
 class Mapping(nn.Module):
@@ -72,18 +76,26 @@ class StyledConv(nn.Module):
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.register_buffer("noise_const", torch.randn(resolution, resolution))
 
-    def forward(
-        self, x: Tensor, w: Tensor, noise_mode: str, noise: torch.Generator | None = None
-    ) -> Tensor:
+    def forward(self, x: Tensor, w: Tensor, noise_mode: str, noise: Noise = None) -> Tensor:
+        half = x.dtype != w.dtype
         # lrelu(x) = leaky_relu(sqrt(2) * x): its gain goes into every summand, which saves a pass.
         x = modulated_conv2d(x, self.weight, self.affine(w), up=self.up, gain=LRELU_GAIN)
         if noise_mode == "random":
-            size = (x.shape[0], 1, self.resolution, self.resolution)
-            drawn = torch.randn(size, generator=noise, device=x.device, dtype=x.dtype)
-            x = x + (self.noise_strength * LRELU_GAIN) * drawn
+            drawn = draw_noise(noise, w, self.resolution)
+            x = x + ((self.noise_strength * LRELU_GAIN) * drawn).to(x.dtype)
         elif noise_mode == "const":
-            x = x + (self.noise_strength * LRELU_GAIN) * self.noise_const
-        return F.leaky_relu(x + (self.bias * LRELU_GAIN)[:, None, None], LRELU_SLOPE)
+            x = x + ((self.noise_strength * LRELU_GAIN) * self.noise_const).to(x.dtype)
+        bias = (self.bias * LRELU_GAIN).to(x.dtype)
+        x = F.leaky_relu(x + bias[:, None, None], LRELU_SLOPE)
+        return x.clamp(-HALF_CLAMP, HALF_CLAMP) if half else x
+
+
+def draw_noise(noise: Noise, w: Tensor, resolution: int) -> Tensor:
+    """Unit normal noise [N,1,R,R] for codes w [N,style_dim], in their precision; see Synthesis."""
+    stream, rows = noise if isinstance(noise, NoiseRows) else (noise, None)
+    size = (rows.batch if rows else len(w), 1, resolution, resolution)
+    drawn = torch.randn(size, generator=stream, device=w.device, dtype=w.dtype)
+    return rows.of(drawn) if rows else drawn
 
 
 class ToRGB(nn.Module):
@@ -107,11 +119,14 @@ class Synthesis(nn.Module):
 
     `convs[i]` reads slot i; `to_rgbs[k]` reads slot 2k+1, so it shares its slot with the first
     convolution of the next block, and the last slot feeds the last toRGB alone.
+    `half`: the data type of the NUM_HALF_RES highest resolutions (`nada.precision.set_precision`),
+    None: all are in full precision. The image is summed in full precision, as it comes.
     """
 
     def __init__(self, resolution: int, style_dim: int, channel_base: int, channel_max: int):
         super().__init__()
         log2 = check_resolution(resolution)
+        self.half: torch.dtype | None = None
         self.num_ws = 2 * log2 - 2
         self.style_dim = style_dim
         channels = {2**i: channels_at(2**i, channel_base, channel_max) for i in range(2, log2 + 1)}
@@ -123,13 +138,12 @@ class Synthesis(nn.Module):
             self.convs.append(StyledConv(channels[r], channels[r], style_dim, r, up=False))
             self.to_rgbs.append(ToRGB(channels[r], style_dim))
 
-    def forward(
-        self, w_plus: Tensor, noise_mode: str = "random", noise: torch.Generator | None = None
-    ) -> Tensor:
+    def forward(self, w_plus: Tensor, noise_mode: str = "random", noise: Noise = None) -> Tensor:
         """Render W+ codes.
 
         noise_mode: 'random' draws fresh noise (from the torch.Generator `noise`, if given, of the
-        codes' device), 'const' uses the stored noise, 'none' adds nothing.
+        codes' device; a NoiseRows draws that of a larger batch and keeps some of it), 'const' uses
+        the stored noise, 'none' adds nothing.
         """
         if w_plus.ndim != 3 or w_plus.shape[1:] != (self.num_ws, self.style_dim):
             raise UserError(
@@ -146,7 +160,10 @@ class Synthesis(nn.Module):
         x = self.convs[0](x, slots[0], noise_mode, noise)
         image = self.to_rgbs[0](x, slots[1])
         # 8x8 and up: up-convolution of slot 2j-1, convolution of slot 2j, toRGB of slot 2j+1
+        first_half = max(1, len(self.to_rgbs) - NUM_HALF_RES) if self.half else None
         for j, to_rgb in enumerate(self.to_rgbs[1:], start=1):
+            if j == first_half:
+                x = fast_layout(x.to(self.half))
             x = self.convs[2 * j - 1](x, slots[2 * j - 1], noise_mode, noise)
             x = self.convs[2 * j](x, slots[2 * j], noise_mode, noise)
             image = upsample2d(image) + to_rgb(x, slots[2 * j + 1])

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nada.errors import UserError
+from nada.precision import full_precision
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
 
@@ -167,6 +168,8 @@ def update_ema(average: nn.Module, model: nn.Module, decay: float) -> None:
 
 # The loop -----------------------------------------------------------------------------------------
 
+MAX_UNCHECKED = 100  # losses that may wait on a GPU before they are looked at
+
 
 def identity(images: Tensor) -> Tensor:
     """No augmentation."""
@@ -189,6 +192,12 @@ class AdversarialTrainer:
 
     G and D are put in training mode, G_ema (None: no average) in eval mode. Who freezes the mapping
     network calls `G.mapping.eval()` afterwards, which keeps w_avg.
+
+    `waits`: whether each loss is looked at before its step, and reports hold numbers. That is so on
+    a CPU; a GPU would stand still meanwhile, so there reports hold 0-d tensors, and `check`, which
+    runs once in a while, finds a loss that is not finite.
+    G may render in half precision (nada.precision.set_precision): what D sees and what G learns
+    from. D itself, R1 and path length stay in full precision.
     """
 
     def __init__(
@@ -220,15 +229,17 @@ class AdversarialTrainer:
         self.g_optimizer = lazy_adam(g_parameters, settings.g_lr, betas, g_interval)
         self.d_optimizer = lazy_adam(d_parameters, settings.d_lr, betas, d_interval)
         self.path_mean = torch.zeros((), device=G.w_avg.device)  # a of the path length penalty
+        self.waits = G.w_avg.device.type == "cpu"
+        self._unchecked: list[tuple[int, str, Tensor]] = []  # (step, name, loss)
         self.steps = 0  # taken so far
         self.images_seen = 0  # real images shown so far
 
-    def step(self, real_images: Tensor, train_generator: bool = True) -> dict[str, float]:
-        """Take one step on real images [N,3,R,R] in [-1,1]; return losses and logits as numbers.
+    def step(self, real_images: Tensor, train_generator: bool = True) -> dict:
+        """Take one step on real images [N,3,R,R] in [-1,1]; return losses and logits (see `waits`).
 
         train_generator=False trains D alone (discriminator catch-up, Gal et al. 2021, Tab. 1): R1
         keeps its schedule; G, w_avg and G_ema stay. A loss that is not finite is a UserError that
-        names the step.
+        names the step, at once or (see `waits`) some steps later.
         """
         settings, batch = self.settings, len(real_images)
         with torch.no_grad():
@@ -264,43 +275,44 @@ class AdversarialTrainer:
 
     # The four kinds of optimiser step .........................................................
 
-    def discriminator_step(self, real_images: Tensor, fake_images: Tensor) -> dict[str, float]:
+    def discriminator_step(self, real_images: Tensor, fake_images: Tensor) -> dict:
         """One step of D on real and fake images, both [N,3,R,R]."""
         fake_logits = self.discriminate(self.augment(fake_images))
         real_logits = self.discriminate(self.augment(real_images))
         loss = discriminator_loss(real_logits, fake_logits)
         self._optimise(self.d_optimizer, loss, "discriminator loss")
         return {
-            "d_loss": loss.item(),
-            "real_logit": real_logits.mean().item(),
-            "fake_logit": fake_logits.mean().item(),
-            "real_sign": real_logits.sign().mean().item(),  # what ADA steers by
+            "d_loss": self.shown(loss),
+            "real_logit": self.shown(real_logits.mean()),
+            "fake_logit": self.shown(fake_logits.mean()),
+            "real_sign": self.shown(real_logits.sign().mean()),  # what ADA steers by
         }
 
-    def r1_step(self, real_images: Tensor) -> dict[str, float]:
+    def r1_step(self, real_images: Tensor) -> dict:
         """One lazy step of D on its gradient penalty at real images [N,3,R,R]."""
         real_images = real_images.detach().requires_grad_(True)
         penalty = r1_penalty(real_images, self.D(self.augment(real_images)))
         loss = penalty * (self.settings.r1_gamma / 2 * self.settings.r1_interval)
         self._optimise(self.d_optimizer, loss, "R1 penalty")
-        return {"r1": penalty.item()}
+        return {"r1": self.shown(penalty)}
 
-    def _generator_step(self, batch: int) -> dict[str, float]:
+    def _generator_step(self, batch: int) -> dict:
         fake_images = self.G.synthesis(self.sample_w_plus(batch))
         loss = adversarial = generator_loss(self.discriminate(self.augment(fake_images)))
-        report = {"g_loss": adversarial.item()}
+        report = {"g_loss": self.shown(adversarial)}
         if self.extra_generator_loss is not None:
             extra = self.extra_generator_loss(fake_images)
             loss = adversarial + extra
-            report["extra_loss"] = extra.item()
+            report["extra_loss"] = self.shown(extra)
         self._optimise(self.g_optimizer, loss, "generator loss")
         return report
 
-    def _path_length_step(self, batch: int) -> dict[str, float]:
+    def _path_length_step(self, batch: int) -> dict:
         w_plus = self.sample_w_plus(batch)
         if not w_plus.requires_grad:  # the mapping network is frozen
             w_plus = w_plus.detach().requires_grad_(True)
-        images = self.G.synthesis(w_plus)
+        with full_precision(self.G):  # its gradient is a second derivative
+            images = self.G.synthesis(w_plus)
         y = torch.randn_like(images) / math.sqrt(images.shape[2] * images.shape[3])
         lengths = path_lengths(images, w_plus, y)
         decay = self.settings.path_length_decay
@@ -308,14 +320,29 @@ class AdversarialTrainer:
         loss = penalty * (self.settings.path_length_weight * self.settings.path_length_interval)
         self._optimise(self.g_optimizer, loss, "path length penalty")
         self.path_mean = path_mean
-        return {"path_length": lengths.mean().item(), "path_penalty": penalty.item()}
+        return {"path_length": self.shown(lengths.mean()), "path_penalty": self.shown(penalty)}
+
+    def shown(self, value: Tensor) -> float | Tensor:
+        """A 0-d tensor as reports hold it: its number, or where nothing may wait the tensor."""
+        return value.item() if self.waits else value.detach()
+
+    def check(self) -> None:
+        """Look at the losses of the last steps. UserError for the first that is not finite."""
+        if not self._unchecked:
+            return
+        values = torch.stack([loss for _, _, loss in self._unchecked]).tolist()
+        for (step, name, _), value in zip(self._unchecked, values, strict=True):
+            if not math.isfinite(value):
+                raise UserError(
+                    f"training step {step}: the {name} is {value}; lower the learning rate "
+                    f"or check the images, then start again from the last good state"
+                )
+        self._unchecked.clear()
 
     def _optimise(self, optimizer: torch.optim.Optimizer, loss: Tensor, name: str) -> None:
-        if not torch.isfinite(loss):
-            raise UserError(
-                f"training step {self.steps}: the {name} is {loss.item()}; lower the learning rate "
-                f"or check the images, then start again from the last good state"
-            )
+        self._unchecked.append((self.steps, name, loss.detach()))
+        if self.waits or len(self._unchecked) >= MAX_UNCHECKED:
+            self.check()
         parameters = [
             p for group in optimizer.param_groups for p in group["params"] if p.requires_grad
         ]

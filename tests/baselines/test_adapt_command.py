@@ -26,6 +26,7 @@ from nada.job import Job
 from nada.layers import LayerSettings
 from nada.mapper import MapperSettings
 from nada.stylegan2.checkpoints import load_source
+from nada.stylegan2.generator import Synthesis
 
 ROOT = Path(__file__).parents[2]
 ADAPTIVE = {"layers": {"policy": "adaptive", "k": 2, "n_w": 3}, "style_mixing": 0.9}
@@ -164,6 +165,7 @@ SWITCHES = {
     "clip_resize official": ({}, {"clip_resize": "official"}),
     "augment shared": ({}, {"augment": "shared"}),
     "global_prompt bare": ({"loss": "global"}, {"global_prompt": "bare"}),
+    "precision mixed": ({}, {"precision": "mixed"}),
     "skipped_layer_state decay": (ADAPTIVE, {"skipped_layer_state": "decay"}),
     "policy manual": ({}, {"layers": {"policy": "manual"}}),
     "policy adaptive": ({}, adaptive()),
@@ -196,6 +198,7 @@ NUMBERS = {
     "augment_views": ({"augment": "shared"}, {"augment_views": 2}),
     "n_w": (ADAPTIVE, adaptive(n_w=1)),
     "n_i": (ADAPTIVE, adaptive(n_i=2)),
+    "mixed mapper": (mapper(), {**mapper(), "precision": "mixed"}),
     "lambda_l2": (mapper(), mapper(lambda_l2=0.8)),
     "lambda_norm": (mapper(), mapper(lambda_norm=0.5)),
     "truncation_psi": (mapper(), mapper(truncation_psi=1.0)),
@@ -265,6 +268,52 @@ def test_a_mapper_with_image_targets_aims_at_the_images(world):
     for out, settings in (("text", MAP), ("image", {**MAP, **IMAGE})):
         assert world.adapt(out, world.run_file("m", settings=settings, shots=4)) == 0
     assert rows(world, "text")[0]["clip_loss"] != rows(world, "image")[0]["clip_loss"]
+
+
+# --- micro-batches and half precision
+
+
+def test_a_run_in_micro_batches_ends_where_the_whole_one_does_and_its_cost_says_so(world):
+    plain = {"policy": "adaptive", "k": 2, "n_w": 3}
+    for out, size in (("whole", 0), ("parts", 1)):
+        settings = {"layers": plain, "micro_batch": size}
+        assert world.adapt(out, world.run_file(settings=settings)) == 0
+    assert [row["layers"] for row in rows(world, "parts")] == [
+        row["layers"] for row in rows(world, "whole")
+    ]
+    whole, parts = (load_artifact(world.folder / out).tensors() for out in ("whole", "parts"))
+    assert not all(torch.equal(parts[name], tensor) for name, tensor in whole.items())  # rounding
+    assert all(torch.allclose(parts[name], tensor, atol=1e-4) for name, tensor in whole.items())
+    costs = [(world.folder / out / "cost.json").read_text() for out in ("whole", "parts")]
+    assert [json.loads(cost)["micro_batch"] for cost in costs] == [3, 1]
+
+
+def test_a_run_that_ran_out_of_memory_resumes_with_the_smaller_parts(world, monkeypatch, capsys):
+    original, failures = Synthesis.forward, []
+
+    def limited(self, w_plus, *rest):
+        if len(w_plus) > 1 and w_plus.requires_grad is False and torch.is_grad_enabled():
+            failures.append(len(w_plus))
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return original(self, w_plus, *rest)
+
+    run_file = world.run_file()
+    monkeypatch.setattr(Synthesis, "forward", limited)
+    assert world.adapt("whole", run_file) == 0
+    interrupt_at(monkeypatch, 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    assert world.adapt("run", run_file) == 143
+    assert failures == [2, 2]  # once in each of the two
+    assert world.adapt("run", run_file) == 0
+    assert failures == [2, 2] and capsys.readouterr().out.count("out of memory") == 2
+    assert world.bytes_of("run") == world.bytes_of("whole")
+    assert json.loads((world.folder / "run/cost.json").read_text())["micro_batch"] == 1
+
+
+def test_a_run_in_half_precision_that_breaks_is_told_of_the_full_one(world, capsys):
+    settings = {"precision": "mixed", "lr": 1e30}
+    assert world.adapt("run", world.run_file(settings=settings)) == 2
+    message = capsys.readouterr().err
+    assert " at step " in message and "try precision fp32, a lower lr, a larger epsilon" in message
 
 
 # --- few-shot images

@@ -25,6 +25,7 @@ from nada.stylegan2.augment import AdaptiveAugment
 from nada.stylegan2.checkpoints import load_source
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
+from nada.stylegan2.training import AdversarialTrainer
 
 QUICK = {"iterations": 24, "batch": 2, "snapshots": 2, "checkpoint_every": 0}
 
@@ -80,6 +81,44 @@ def test_both_the_average_and_the_raw_generator_are_kept(world):
     assert model.discriminator is None
     with pytest.raises(UserError, match="no raw generator"):
         raw.unaveraged()
+
+
+@pytest.mark.parametrize("method", ["tgan_ada", "minegan", "ojha"])
+def test_half_precision_trains_every_kind_of_method_and_changes_it(world, method):
+    for out, kind in (("full", "fp32"), ("half", "mixed")):
+        settings = {"iterations": 6, "snapshots": 0, "precision": kind}
+        assert few_shot(world, out, method, settings=settings) == 0
+    full, half = (load_artifact(world.folder / out).tensors() for out in ("full", "half"))
+    assert all(tensor.dtype == torch.float32 for tensor in half.values())
+    assert any(not torch.equal(half[name], tensor) for name, tensor in full.items())
+    first, same = curves(world, "full")[0], curves(world, "half")[0]
+    assert float(same["d_loss"]) == pytest.approx(float(first["d_loss"]), rel=0.02)
+
+
+def test_a_batch_that_does_not_fit_the_memory_is_one_sentence(world, monkeypatch, capsys):
+    def full(*_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(Discriminator, "forward", full)
+    assert few_shot(world, "run") == 2
+    assert capsys.readouterr().err == (
+        "error: variant 'v': a batch of 2 images does not fit this device's memory (2.00 GiB more "
+        "were asked for); set a smaller batch, or precision to 'mixed'.\n"
+    )
+
+
+def test_where_nothing_waits_the_same_run_gives_the_same_bytes(world, monkeypatch):
+    """As on a GPU: losses are looked at later, and ADA asks for its number by itself."""
+    assert few_shot(world, "now", "tgan_ada") == 0
+    made = AdversarialTrainer.__init__
+
+    def late(self, *args, **kwargs):
+        made(self, *args, **kwargs)
+        self.waits = False
+
+    monkeypatch.setattr(AdversarialTrainer, "__init__", late)
+    assert few_shot(world, "late", "tgan_ada") == 0
+    assert world.bytes_of("late") == world.bytes_of("now")
 
 
 # --- warm starts

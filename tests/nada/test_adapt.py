@@ -90,7 +90,7 @@ class FakeJob:
         self.clip, self.images = clip, images
         self.shots = 0 if images is None else len(images)
 
-    def clips(self, resize):
+    def clips(self, resize, names=None):
         self.clip.resize = resize
         return [self.clip]
 

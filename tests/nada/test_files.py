@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import subprocess
+import zipfile
+import zlib
 
 import numpy as np
 import pytest
@@ -130,6 +132,20 @@ def test_missing_truncated_and_wrong_image_files_are_errors_that_name_the_file(t
     np.savez(tmp_path / "other.npz", pixels=np.zeros(3))
     with pytest.raises(UserError, match=r"other\.npz has no array 'images'"):
         load_images(tmp_path / "other.npz")
+
+
+def test_an_image_file_with_a_flipped_bit_is_an_error_or_gives_the_same_pixels(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (1, 4, 4, 3), dtype=np.uint8)
+    save_images(tmp_path / "a.npz", pixels)
+    content, causes = (tmp_path / "a.npz").read_bytes(), set()
+    for place in range(len(content)):
+        flipped = content[place] ^ 1 << place % 8
+        (tmp_path / "a.npz").write_bytes(content[:place] + bytes([flipped]) + content[place + 1 :])
+        try:
+            assert np.array_equal(load_images(tmp_path / "a.npz"), pixels)
+        except UserError as error:
+            causes.add(type(error.__cause__))
+    assert {zlib.error, zipfile.BadZipFile} <= causes
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ def make(generator, loss=None, **settings):
     return Layers(generator, LayerSettings(**settings), loss or mean_pixel, "variant 'v'")
 
 
-def mean_pixel(images):
+def mean_pixel(images, rows=None):
     return images.mean()
 
 
@@ -87,9 +87,6 @@ def test_small_gradients_rank_by_size_where_the_official_difference_rounds_them_
 
 
 def test_micro_batches_change_no_score(generator):
-    with torch.no_grad():  # noise is drawn per micro-batch: take it out of the comparison
-        for conv in generator.synthesis.convs:
-            conv.noise_strength.zero_()
     scores = []
     for size in (0, 3):
         torch.manual_seed(5)

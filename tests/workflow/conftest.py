@@ -1,7 +1,7 @@
-"""A copy of the project whose jobs write small files at once: the real workflow without the work.
+"""A copy of the project whose jobs write small files at once, and a loopback server for downloads.
 
-Only the entry modules are changed, by one line at their top; everything that they import, and so
-every code digest, is the project's own.
+Of the copy only the entry modules are changed, by one line at their top; everything that they
+import, and so every code digest, is the project's own.
 """
 
 import ast
@@ -9,11 +9,14 @@ import contextlib
 import json
 import re
 import shutil
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.workflow.toy_assets import Site
 
 JOBS = (
     "baselines/adapt.py",
@@ -149,3 +152,16 @@ def finished_project(root, tmp_path_factory, snakemake):
     project = Project(folder, snakemake)
     project.output = project.run("all", "--verbose")
     return project
+
+
+@pytest.fixture
+def site(monkeypatch):
+    """A loopback server; a test says in `site.routes` what it answers."""
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    site = Site()
+    thread = threading.Thread(target=site.server.serve_forever, args=(0.01,), daemon=True)
+    thread.start()
+    yield site
+    site.server.shutdown()
+    site.server.server_close()
+    thread.join(5)

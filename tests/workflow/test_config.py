@@ -1,14 +1,11 @@
 """Configuration: precedence, types from the command line, and one clear sentence per mistake."""
 
 import dataclasses
-import json
 
 import pytest
-import yaml
 
-from nada.atomic import sha256
-from workflow import config as configuration
-from workflow.config import ConfigError, load, load_world, method_schema
+from workflow.checking import ConfigError, merge
+from workflow.config import load, method_schema
 
 
 def test_the_command_line_wins_over_the_preset_and_the_preset_over_the_file(root):
@@ -183,7 +180,7 @@ def test_the_schema_of_nada_knows_exactly_the_settings_of_its_dataclasses():
     from nada.layers import LayerSettings
     from nada.mapper import MapperSettings
 
-    rules = configuration.method_schema("nada")["properties"]
+    rules = method_schema("nada")["properties"]
     for cls, properties in (
         (NadaSettings, rules),
         (LayerSettings, rules["layers"]["properties"]),
@@ -200,7 +197,7 @@ def test_every_method_setting_of_the_configuration_is_accepted_by_the_method(roo
     nada = config["methods"]["nada"]
     for name, variant in nada["variants"].items():
         read_settings(
-            NadaSettings, configuration.merge(nada["settings"], variant.get("settings", {})), name
+            NadaSettings, merge(nada["settings"], variant.get("settings", {})), name
         )
 
 
@@ -228,68 +225,6 @@ def test_the_configuration_is_short_and_every_key_is_commented(root):
 
 
 # ---- files of the world
-
-
-@pytest.fixture
-def world_folder(tmp_path):
-    """A root with one world of four small files and a manifest that knows one of them."""
-    folder = tmp_path / "workflow/worlds/tiny"
-    (folder / "weights").mkdir(parents=True)
-    for name in ("dog.safetensors", "clip.json", "clip.safetensors", "net.safetensors"):
-        (folder / "weights" / name).write_text(name)
-    (folder / "templates.txt").write_text("a {}\n")
-    world = {
-        "device": "cpu",
-        "resolution": 32,
-        "sources": {"dog": "weights/dog.safetensors"},
-        "clips": [
-            {
-                "name": "a",
-                "config": "weights/clip.json",
-                "weights": "weights/clip.safetensors",
-                "weight": 1.0,
-            }
-        ],
-        "perceptual": "weights/net.safetensors",
-        "judge": "weights/net.safetensors",
-        "templates": "templates.txt",
-        "references": {"module": "workflow.tiny", "domains": {}},
-    }
-    world["references"]["domains"]["cat"] = {"species": "cat", "style": "photo"}
-    (folder / "world.yaml").write_text(yaml.safe_dump(world))
-    dog = folder / "weights/dog.safetensors"
-    manifest = {"files": {dog.name: {"sha256": sha256(dog)}}}
-    (folder / "weights/manifest.json").write_text(json.dumps(manifest))
-    return tmp_path
-
-
-def test_whole_weights_pass_and_paths_are_relative_to_the_root(world_folder):
-    world = load_world("tiny", world_folder)
-    assert world["sources"] == {"dog": "workflow/worlds/tiny/weights/dog.safetensors"}
-    configuration.check_files(world, world_folder)
-
-
-@pytest.mark.parametrize(
-    ("damage", "sentence"),
-    [
-        (lambda path: path.unlink(), "dog.safetensors: this file of the world 'tiny' is missing"),
-        (lambda path: path.write_text("dog"), "dog.safetensors: damaged or replaced: its SHA-256"),
-    ],
-    ids=["missing", "truncated"],
-)
-def test_a_damaged_weight_file_is_named_before_anything_runs(world_folder, damage, sentence):
-    damage(world_folder / "workflow/worlds/tiny/weights/dog.safetensors")
-    with pytest.raises(ConfigError) as error:
-        configuration.check_files(load_world("tiny", world_folder), world_folder)
-    assert sentence in str(error.value)
-    assert "git checkout" in str(error.value)
-
-
-def test_an_unknown_key_of_a_world_is_named_with_its_file(world_folder):
-    path = world_folder / "workflow/worlds/tiny/world.yaml"
-    path.write_text(path.read_text() + "devise: cpu\n")
-    with pytest.raises(ConfigError, match=r"tiny/world.yaml: unknown key 'devise' .* 'device'\?"):
-        load_world("tiny", world_folder)
 
 
 def test_a_bad_configuration_stops_snakemake_with_one_sentence_and_no_traceback(

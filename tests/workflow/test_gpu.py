@@ -40,6 +40,54 @@ def test_four_jobs_on_two_cards_never_share_a_card(tmp_path):
         assert all(first[1] <= second[0] for first, second in pairwise(uses))
 
 
+MEET = (
+    "import os, pathlib, sys, time; "
+    "here = pathlib.Path(sys.argv[1]); card = os.environ['CUDA_VISIBLE_DEVICES']; "
+    "(here / f'{os.getpid()} {card}').touch(); end = time.monotonic() + 30\n"
+    "while len(list(here.iterdir())) < 4 and time.monotonic() < end: time.sleep(0.05)\n"
+    "sys.exit(len(list(here.iterdir())) != 4)"
+)
+
+
+def test_four_jobs_at_once_hold_four_different_cards_of_the_mask(tmp_path):
+    here = tmp_path / "here"
+    here.mkdir()
+    jobs = [
+        leased(tmp_path / "locks", "2,3,5,7", sys.executable, "-c", MEET, str(here))
+        for _ in range(4)
+    ]
+    # each waits for the others while it holds its card: none ends unless all four run together
+    assert [job.wait(timeout=60) for job in jobs] == [0, 0, 0, 0]
+    assert sorted(file.name.split()[1] for file in here.iterdir()) == ["2", "3", "5", "7"]
+
+
+SNAKEFILE = """
+rule all:
+    input: expand("job{i}", i=range(4))
+
+rule one:
+    output: "job{i}"
+    resources: gpu=1
+    shell: "PYTHON -m workflow.gpu --locks locks -- PYTHON job.py {output}"
+"""
+
+
+@pytest.mark.parametrize(("cards", "together"), [(4, 4), (2, 2)])
+def test_snakemake_runs_as_many_jobs_as_it_is_given_gpus_each_on_a_card_of_its_own(
+    tmp_path, snakemake, monkeypatch, cards, together
+):
+    (tmp_path / "Snakefile").write_text(SNAKEFILE.replace("PYTHON", sys.executable))
+    (tmp_path / "job.py").write_text(WRITE_CARD.replace("; ", "\n").replace("0.3", "1.5"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
+    done = snakemake("all", "--cores", "4", "--resources", f"gpu={cards}", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    spans = [(tmp_path / f"job{i}").read_text().split() for i in range(4)]
+    times = [(float(start), float(end)) for _, start, end in spans]
+    at_once = [sum(start <= moment < end for start, end in times) for moment, _ in times]
+    assert max(at_once) == together
+    assert len({card for card, _, _ in spans}) == together
+
+
 def test_a_killed_job_frees_its_card(tmp_path):
     job = leased(
         tmp_path, "0", sys.executable, "-c", "import time; print(1, flush=True); time.sleep(60)"
@@ -73,6 +121,8 @@ def free(path):
         ("GPU-8f,MIG-1/2", ["GPU-8f", "MIG-1/2"]),
         ("", []),
         ("-1", []),
+        ("0,-1,1", ["0"]),
+        ("1,0,1", ["1", "0"]),
     ],
 )
 def test_an_existing_mask_is_the_only_choice(mask, cards):
@@ -96,6 +146,16 @@ def test_no_card_is_one_sentence_and_exit_code_two(tmp_path):
     assert job.returncode == 2
     assert errors.decode().startswith("error: this world asks for device 'cuda', but no CUDA card")
     assert errors.count(b"\n") == 1
+
+
+def test_cards_are_counted_as_nvidia_smi_counts_them(tmp_path, monkeypatch):
+    show = "import os; print(os.environ['CUDA_DEVICE_ORDER'])"
+    monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
+    output, _ = leased(tmp_path, "1", sys.executable, "-c", show).communicate(timeout=30)
+    assert output.decode().splitlines() == ["card 1 leased of 1 (1)", "PCI_BUS_ID"]
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "FASTEST_FIRST")  # whoever chose the mask knows
+    output, _ = leased(tmp_path, "1", sys.executable, "-c", show).communicate(timeout=30)
+    assert output.decode().endswith("FASTEST_FIRST\n")
 
 
 def test_the_exit_code_of_the_command_is_kept(tmp_path):

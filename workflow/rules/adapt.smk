@@ -18,21 +18,24 @@ rule settings:
 
 
 rule references:
+    input:
+        lambda w: PLAN.reference_inputs(w.domain),
     output:
-        f"{RESULTS}/references/{{domain}}.npz",
+        f"{RESULTS}/references/{{domain}}.{{kind}}",
+    wildcard_constraints:
+        kind="npz|json",
     log:
-        f"{RESULTS}/logs/references/{{domain}}.log",
+        f"{RESULTS}/logs/references/{{domain}}.{{kind}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/references/{{domain}}.tsv"
+        f"{RESULTS}/benchmarks/references/{{domain}}.{{kind}}.tsv"
     params:
         code=digest(PLAN.world["references"]["module"]),
         module=PLAN.world["references"]["module"],
         drawn=lambda w: PLAN.world["references"]["domains"][w.domain],
-        images=lambda w: PLAN.reference_count(w.domain),
+        images=lambda w: PLAN.reference_arguments(w.domain),
     threads: 1
     shell:
-        "{PYTHON} -m {params.module} --domain {wildcards.domain} --count {params.images}"
-        " --out {output} > {log} 2>&1"
+        "{PYTHON} -m {params.module} {params.images} --out {output} > {log} 2>&1"
 
 
 rule adapt:

@@ -1,0 +1,188 @@
+"""The eyes of a look: networks that take features, judge and compare, on their device.
+
+A world has either one perceptual network of its own (features of FID, trunk of LPIPS), or the
+published ones: clean-fid's Inception in one or two modes, and LPIPS on VGG16. A judge is optional.
+"""
+
+from eval.settings import Look
+from nada.errors import UserError
+
+#: Images drawn and looked at in one go, in batches: bounds memory, a multiple of every batch.
+AT_ONCE = 20
+#: Processes that resize images for Inception, at most.
+MOST_WORKERS = 16
+#: Memory for the features of VGG16 that LPIPS compares, 32 MB an image: fewer passes with more.
+VGG_BYTES = {"cpu": 1 << 30, "cuda": 32 << 30}
+
+
+class Looker:
+    """The networks of a look, and how they look at images.
+
+    Every method takes or gives uint8 [N,H,W,3]; arrays come back on the CPU as float32.
+    """
+
+    def __init__(self, look: Look):
+        import torch
+
+        from eval.referee import load_judge
+        from nada.precision import set_numerics
+
+        if look.device == "cuda" and not torch.cuda.is_available():
+            raise UserError("device is cuda, but no CUDA device is usable; set device: cpu.")
+        if look.device == "cpu":
+            torch.set_num_threads(1)  # bytes must not depend on the cores of the machine
+        self.device = torch.device(look.device)
+        set_numerics(self.device)  # full float32 where a metric is measured, fixed algorithms
+        self.batch = look.counts.batch
+        own = "perceptual" in look.referee
+        self.eyes = (OwnEyes if own else PublishedEyes)(look.referee, self.device, self.batch)
+        self.judge = None
+        if "judge" in look.referee:
+            self.judge = load_judge(look.referee["judge"]).to(self.device)
+            kind, name = look.target
+            known = self.judge.class_names if kind == "class" else self.judge.style_names
+            if name not in known:
+                raise UserError(f"target {kind} {name!r}: the judge knows only {', '.join(known)}.")
+
+    def draw(self, model, z, psi: float, what: str):
+        """Images of latents z [N,z_dim]; UserError when one is not finite."""
+        import numpy as np
+
+        from eval.features import check_finite
+        from nada.images import to_uint8
+
+        parts, count = [], 0
+        for part in z.split(self.batch):
+            images = model.sample(part.to(self.device), psi)
+            check_finite(images, count, what)
+            count += len(images)
+            parts.append(to_uint8(images))
+        return np.concatenate(parts)
+
+    def features(self, images) -> dict:
+        """FID features: `features` [N,d], and `features_<mode>` of clean-fid's other modes."""
+        return self.eyes.features(images)
+
+    def judgement(self, images) -> dict:
+        """The judge's class_logits [N,C], style_logits [N,S] and factors [N,F]; {} without one."""
+        import torch
+
+        from eval.features import batches
+
+        if self.judge is None:
+            return {}
+        with torch.inference_mode():
+            parts = [self.judge(x.to(self.device)) for x in batches(images, self.batch)]
+        return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
+
+    def measure(self, images_of, count: int, keep: int) -> tuple[dict, object]:
+        """(features and judgement of `count` images, the first `keep` images).
+
+        images_of(start, stop) -> those images; never more than AT_ONCE batches are held beside the
+        kept ones.
+        """
+        import numpy as np
+
+        found, kept, size = [], [], AT_ONCE * self.batch
+        for start in range(0, count, size):
+            images = images_of(start, min(start + size, count))
+            found.append({**self.features(images), **self.judgement(images)})
+            kept.append(images[: max(0, keep - start)])
+        arrays = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+        return arrays, np.concatenate(kept)
+
+    def distances(self, images, others=None):
+        """LPIPS [n,n], or [n,m] to others."""
+        import numpy as np
+
+        return self.eyes.distances(images, others).astype(np.float32)
+
+    def record(self) -> dict:
+        """Which published networks looked, by file and hash, and how; {} for a world's own."""
+        return self.eyes.record()
+
+    def names(self) -> dict:
+        """What the judge can name; {} without one."""
+        if self.judge is None:
+            return {}
+        kinds = ("class_names", "style_names", "factor_names")
+        return {kind: getattr(self.judge, kind) for kind in kinds}
+
+
+class OwnEyes:
+    """A world's own perceptual network for both features and distances."""
+
+    def __init__(self, referee: dict, device, batch: int):
+        from eval.features import CleanFidModel
+        from eval.referee import fused, load_perceptual
+
+        self.perceptual = fused(load_perceptual(referee["perceptual"])).to(device)
+        self.fid_model = CleanFidModel(self.perceptual)
+        self.device, self.batch = device, batch
+
+    def features(self, images) -> dict:
+        """{"features": [N,d]}"""
+        from eval.features import batches, stream_features
+
+        on_device = (x.to(self.device) for x in batches(images, self.batch))
+        return {"features": stream_features(on_device, self.fid_model)}
+
+    def distances(self, images, others=None):
+        """LPIPS, every stage with the same weight."""
+        from eval.lpips_matrix import lpips_matrix
+
+        return lpips_matrix(self.perceptual, images, others, self.batch)
+
+    def record(self) -> dict:
+        """Nothing beyond the hash of its file."""
+        return {}
+
+
+class PublishedEyes:
+    """The field's own: clean-fid's Inception in one or two modes, and LPIPS on VGG16."""
+
+    def __init__(self, referee: dict, device, batch: int):
+        import os
+
+        from eval.inception import Resizer, load_inception
+        from eval.lpips_vgg import load_lpips_vgg
+
+        files = referee["inception"]
+        self.inceptions = [load_inception(path, mode, device) for mode, path in files.items()]
+        self.vgg = load_lpips_vgg(referee["vgg"], device)
+        # a card looks faster than one process resizes; a CPU job has one thread for everything
+        workers = min(MOST_WORKERS, max(1, os.cpu_count() - 1)) if device.type == "cuda" else 0
+        self.resizer = Resizer(workers)
+        self.memory_bytes = VGG_BYTES[device.type]
+        self.batch = batch
+
+    def features(self, images) -> dict:
+        """{"features": [N,2048]} of the first mode, `features_<mode>` of the other."""
+        from eval.inception import inception_features
+
+        others = self.inceptions[1:]
+        names = ["features", *(f"features_{inception.mode}" for inception in others)]
+        return {
+            name: inception_features(images, inception, self.resizer, self.batch)
+            for name, inception in zip(names, self.inceptions, strict=True)
+        }
+
+    def distances(self, images, others=None):
+        """LPIPS with the published heads, at 256 px."""
+        from eval.lpips_matrix import lpips_matrix
+
+        return lpips_matrix(self.vgg, images, others, self.batch, memory_bytes=self.memory_bytes)
+
+    def record(self) -> dict:
+        """{"inception": one entry per mode, "lpips": file, hashes, version, size}."""
+        modes = [inception.record() for inception in self.inceptions]
+        return {"inception": modes, "lpips": self.vgg.record()}
+
+
+def networks(look: Look) -> dict:
+    """{name: file} of the networks that measure."""
+    files = {}
+    for kind, path in look.referee.items():
+        by_mode = path.items() if isinstance(path, dict) else [("", path)]
+        files |= {f"{kind} {mode}".strip(): file for mode, file in by_mode}
+    return files

@@ -1,0 +1,181 @@
+"""Where a CLIP's weights come from: published file formats, and the activation of their training.
+
+OpenAI trained with QuickGELU, x·sigmoid(1.702 x), most others with GELU. The tensors do not tell,
+and under the wrong one they load without a word and embed differently, so it is settled here by a
+file's form, its hash or its home in the hub's cache.
+"""
+
+import json
+import re
+import zipfile
+from pathlib import Path
+
+from torch import Tensor
+
+from nada.errors import UserError
+from nada.manifest import read_weights
+
+#: What OpenAI's archives keep among their tensors and is no weight; `attn_mask` may stand in
+#: every block.
+BOOKKEEPING = ("input_resolution", "context_length", "vocab_size")
+NO_WEIGHTS = (*BOOKKEEPING, "attn_mask")
+#: What training on several devices puts before every name.
+PARALLEL = "module."
+#: A snapshot of the hub's cache: the configuration, and its weights in the order of preference.
+HUB_CONFIG = "open_clip_config.json"
+HUB_WEIGHTS = (
+    "open_clip_model.safetensors",
+    "open_clip_pytorch_model.safetensors",
+    "open_clip_pytorch_model.bin",
+    "open_clip_pytorch_model.pth",
+)
+#: A SHA-256, or the beginning of one, in the address of published weights.
+HASH = re.compile(r"(?<![0-9a-z])[0-9a-f]{8,64}(?![0-9a-z])")
+#: Names of the activation, by whether a config says quick_gelu.
+ACTIVATIONS = {True: "QuickGELU", False: "GELU"}
+
+
+def clip_files(spec: dict) -> tuple[Path, Path | None]:
+    """(weights, config) of a run file's entry; config is None where it is the name of a model.
+
+    A folder stands for both files in it: a snapshot of the hub's cache, or the `models--org--name`
+    that holds snapshots; `config` may then be left out. Raises UserError where one is not there.
+    """
+    weights, config = Path(spec["weights"]), spec.get("config")
+    if weights.is_dir():
+        folder = _snapshot(weights)
+        names = [name for name in HUB_WEIGHTS if (folder / name).is_file()]
+        if not names:
+            raise UserError(
+                f"CLIP '{spec['name']}': the folder {folder} holds no weights; put one of "
+                f"{', '.join(HUB_WEIGHTS)} there, or name a file."
+            )
+        weights, config = folder / names[0], config or folder
+    if config is None:
+        raise UserError(
+            f"CLIP '{spec['name']}': the weights {weights} need a config; name a JSON file or a "
+            "model that open_clip knows, such as 'ViT-B-32-quickgelu'."
+        )
+    path = Path(config)
+    if path.is_dir():
+        path = _snapshot(path) / HUB_CONFIG
+        if not path.is_file():
+            raise UserError(f"CLIP '{spec['name']}': {path} is missing; name a config instead.")
+    return weights, path if path.is_file() else None
+
+
+def _snapshot(folder: Path) -> Path:
+    """The snapshot in a folder of the hub's cache; any other folder is taken as it is."""
+    snapshots = folder / "snapshots"
+    if not snapshots.is_dir():
+        return folder
+    reference = folder / "refs" / "main"
+    if reference.is_file():
+        current = snapshots / Path(reference.read_text(encoding="utf-8").strip()).name
+        if current.is_dir():
+            return current
+    found = sorted(path for path in snapshots.iterdir() if path.is_dir())
+    if len(found) != 1:
+        raise UserError(f"{folder} holds {len(found)} snapshots; name one folder of {snapshots}.")
+    return found[0]
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], bool]:
+    """(float32 tensors under open_clip's names, whether the file's form is OpenAI's).
+
+    safetensors, an OpenAI TorchScript archive (its code is not run), or what torch.save wrote: a
+    state dict, or a dictionary that holds one as `state_dict`. `module.` is stripped. Raises
+    UserError where the file is missing or cannot be read.
+    """
+    from nada.stylegan2.unpickle import read_state_dict, tell_format
+
+    torch_form = path.is_file() and tell_format(path) in ("torch zip", "pickle")
+    tensors = read_state_dict(path) if torch_form else read_weights(path)[0]
+    if all(name.startswith(PARALLEL) for name in tensors):
+        tensors = {name.removeprefix(PARALLEL): tensor for name, tensor in tensors.items()}
+    openai = (torch_form and _is_script(path)) or all(name in tensors for name in BOOKKEEPING)
+    weights = {
+        name: tensor.float() if tensor.is_floating_point() else tensor
+        for name, tensor in tensors.items()
+        if name.rpartition(".")[2] not in NO_WEIGHTS
+    }
+    return weights, openai
+
+
+def _is_script(path: Path) -> bool:
+    """Whether a file is a TorchScript archive; of the published weights only OpenAI's are."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def check_activation(spec: dict, config: dict, weights: Path, digest: str, openai: bool) -> None:
+    """UserError where the config's activation is not the one that the weights were trained with.
+
+    digest: SHA-256 of the weights. openai: whether their form is OpenAI's. Weights whose origin
+    nothing tells are taken at the config's word.
+    """
+    known = _origin(weights, digest, openai)
+    has = bool(config.get("quick_gelu", False))
+    if known is None or known[1] == has:
+        return
+    what, wants = known
+    mend = (
+        "name a config that ends in -quickgelu, or set quick_gelu: true in it"
+        if wants
+        else "name a config without -quickgelu, or leave quick_gelu out of it"
+    )
+    raise UserError(
+        f"CLIP '{spec['name']}': {weights} holds {what}, trained with "
+        f"{ACTIVATIONS[wants]}, but the config {spec.get('config', weights.parent)} builds "
+        f"{ACTIVATIONS[has]}; {mend}."
+    )
+
+
+def _origin(weights: Path, digest: str, openai: bool) -> tuple[str, bool] | None:
+    """(what the weights are, whether they were trained with QuickGELU), None where unknown."""
+    if openai:
+        return "an archive of OpenAI's", True
+    published = _published(weights, digest)
+    if published is not None:
+        return published
+    beside = weights.with_name(HUB_CONFIG)
+    if beside.is_file():
+        return f"the weights of {HUB_CONFIG} beside it", bool(read_json(beside).get("quick_gelu"))
+    return None
+
+
+def _published(weights: Path, digest: str) -> tuple[str, bool] | None:
+    """What open_clip's own list of published weights says of a hash, or of a hub repository."""
+    import open_clip
+
+    cached = next((part for part in weights.parts if part.startswith("models--")), None)
+    repository = cached.removeprefix("models--").split("--") if cached else None
+    for model, tag in open_clip.list_pretrained():
+        about = open_clip.get_pretrained_cfg(model, tag)
+        same_file = any(digest.startswith(part) for part in HASH.findall(about.get("url") or ""))
+        home = (about.get("hf_hub") or "").split("/")[:2]
+        if same_file or home == repository:
+            quick = bool(about.get("quick_gelu")) or model.endswith("-quickgelu")
+            return f"the published weights {model.removesuffix('-quickgelu')} '{tag}'", quick
+    return None
+
+
+def read_json(path: Path) -> dict:
+    """A model configuration: our keys, or the hub's `model_cfg` and `preprocess_cfg` as ours."""
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+        model, preprocess = config.get("model_cfg"), config.get("preprocess_cfg") or {}
+    except (ValueError, AttributeError) as error:
+        raise UserError(f"the CLIP config {path} is no valid JSON ({error}).") from error
+    if model is None:
+        return config
+    for key, wanted in (("interpolation", "bicubic"), ("resize_mode", "shortest")):
+        if preprocess.get(key, wanted) != wanted:
+            raise UserError(
+                f"the CLIP config {path} asks for {key} '{preprocess[key]}', but images are resized "
+                f"with '{wanted}' here; choose a model that was trained so."
+            )
+    pixels = {f"image_{key}": preprocess[key] for key in ("mean", "std") if key in preprocess}
+    return {**model, **pixels}

@@ -1,0 +1,67 @@
+"""`snakemake estimate`: costs measured in one folder of results, forecast for another plan."""
+
+import json
+
+import pytest
+
+from workflow.forecast import forecast, measured, page
+from workflow.runs import load_plan
+
+METHOD = {"nada": {"iterations": 4, "snapshots": 2}, "tgan": {"iterations": 4, "snapshots": [2, 4]}}
+
+
+@pytest.fixture
+def results(tmp_path):
+    """A run of NADA and one of TGAN at 32 px on the CPU: 2 and 6 seconds for four steps."""
+    for method, seconds in (("nada", 2.0), ("tgan", 6.0)):
+        folder = tmp_path / f"runs/dog2cat/{method}-plain/seed0"
+        folder.mkdir(parents=True)
+        settings = {"method": method, "resolution": 32, "settings": METHOD[method]}
+        (folder / "run.json").write_text(json.dumps({"device": "cpu", "settings": settings}))
+        cost = {
+            "wall_seconds": seconds, "peak_gpu_memory_bytes": None, "peak_memory_bytes": 2**30,
+            "host": {"gpu": None, "cpu": "a CPU"},
+        }  # fmt: skip
+        (folder / "cost.json").write_text(json.dumps(cost))
+        (folder / "model.safetensors").write_bytes(bytes(1000))
+        (folder / "snapshots.safetensors").write_bytes(bytes(400))
+    look = tmp_path / "observations/dog2cat/nada-plain.json"
+    look.parent.mkdir(parents=True)
+    told = {"device": "cpu", "resolution": 32, "runs": [{}], "evaluation": {"fid_images": 100}}
+    look.write_text(json.dumps(told))
+    timed = tmp_path / "benchmarks/observations/dog2cat/nada-plain.tsv"
+    timed.parent.mkdir(parents=True)
+    timed.write_text("s\tmax_rss\n5.0\t1\n")
+    return tmp_path
+
+
+@pytest.fixture(scope="module")
+def plan(root):
+    return load_plan(root, {"seeds": [0, 1]})
+
+
+def test_steps_looks_disk_and_memory_are_read_from_records(results):
+    costs = measured(results, "cpu")
+    assert costs.step == {("nada", 32): 0.5, ("tgan", 32): 1.5}
+    assert costs.look == {32: 0.05}
+    assert costs.model[("nada", 32)] == 1000 and costs.snapshot[("tgan", 32)] == 200
+    assert costs.memory[("nada", 32)] == 2**30
+    assert measured(results, "cuda").step == {}
+
+
+def test_a_forecast_multiplies_measured_steps_by_those_of_the_plan(results, plan):
+    lines = {line.kind: line for line in forecast(plan, measured(results, "cpu"))}
+    runs = [run for run in plan.runs.values() if run.setting.method == "tgan"]
+    assert lines["tgan", 32].runs == len(runs)
+    assert lines["tgan", 32].hours == pytest.approx(len(runs) * 240 * 1.5 / 3600)
+    assert lines["tgan", 32].disk == len(runs) * (1000 + 5 * 200)
+    looked = lines["look at", 32]
+    assert looked.hours == pytest.approx(looked.runs * 2 * 1000 * 0.05 / 3600)
+
+
+def test_what_was_not_measured_is_named_and_not_guessed(results, plan):
+    text = page(plan, results)
+    assert "ojha at 32 px" in text and "not measured on this device" in text
+    unknown = next(line for line in forecast(plan, measured(results, "cpu")) if line.kind[0] == "ojha")
+    assert unknown.hours is None and unknown.disk is None
+    assert "nothing: no cpu run in elsewhere" in page(plan, "elsewhere")

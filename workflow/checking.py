@@ -1,0 +1,172 @@
+"""YAML read and checked against a schema: every mistake becomes one ConfigError sentence.
+
+The value or key, where it stands, what is allowed. No torch and no Snakemake here.
+"""
+
+import contextlib
+import difflib
+import json
+from copy import deepcopy
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+from nada.errors import UserError
+
+SCHEMAS = Path(__file__).parent / "schemas"
+
+
+class ConfigError(UserError):
+    """A mistake in the configuration, as one sentence for its author."""
+
+
+# ---- reading and merging ----------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key given twice is a mistake: YAML would silently take the second."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
+                problem = f"the key '{key.value}' stands there twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path):
+    """Read a YAML mapping; raise ConfigError when it is missing, broken or not a mapping."""
+    try:
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file.") from None
+    except yaml.YAMLError as error:
+        line = error.problem_mark.line + 1 if getattr(error, "problem_mark", None) else "?"
+        problem = getattr(error, "problem", None) or "unreadable"
+        raise ConfigError(f"{path}, line {line}: not valid YAML ({problem}).") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: a mapping of keys to values is wanted.")
+    return content
+
+
+def merge(base, override):
+    """Return `base` with `override` laid over it: mappings key by key, everything else replaced."""
+    if not (isinstance(base, dict) and isinstance(override, dict)):
+        return deepcopy(override)
+    merged = deepcopy(base)
+    for key, value in override.items():
+        merged[key] = merge(merged.get(key), value)
+    return merged
+
+
+def nearest(name, allowed):
+    """Say which allowed name is meant, or list them: the end of an error sentence."""
+    allowed = [str(a) for a in allowed]
+    close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    return f"known: {', '.join(allowed)}." if allowed else "none is defined."
+
+
+# ---- checking against a schema ------------------------------------------------------------------
+
+
+def schema(name):
+    return read_yaml(SCHEMAS / f"{name}.schema.yaml")
+
+
+def coerce(value, rules):
+    """Turn the strings of a command line into the numbers and booleans that a schema asks for.
+
+    Snakemake hands on `seeds=[0,1]` as ['0', '1']. A string that does not read as the wanted type
+    stays a string, so that validation can name it.
+    """
+    if isinstance(value, dict):
+        known, other = rules.get("properties", {}), rules.get("additionalProperties")
+        other = other if isinstance(other, dict) else {}
+        return {key: coerce(item, known.get(key, other)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [coerce(item, rules.get("items", {})) for item in value]
+    if not isinstance(value, str):
+        return value
+    wanted = rules.get("type", [])
+    for kind in [wanted] if isinstance(wanted, str) else wanted:
+        with contextlib.suppress(ValueError, KeyError):
+            return READERS[kind](value.strip())
+    return value
+
+
+READERS = {
+    "integer": int,
+    "number": float,
+    "boolean": lambda text: {"true": True, "false": False}[text.lower()],
+    "null": lambda text: {"null": None}[text.lower()],
+}
+
+
+KINDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "a text",
+    "array": "a list, like [0, 1],",
+    "object": "a mapping of keys to values",
+    "boolean": "true or false",
+    "null": "null",
+}
+
+
+def dotted(path):
+    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
+
+
+def sentence(error):
+    """Say in one sentence what a jsonschema error means."""
+    where, value, rule = dotted(error.absolute_path), error.instance, error.validator_value
+    at = f"'{where}'" if where else "the top level"
+    shown = json.dumps(value, default=str)
+    if error.validator == "additionalProperties":
+        unknown = [key for key in value if key not in error.schema.get("properties", {})]
+        known = error.schema.get("properties", {})
+        return f"unknown key '{unknown[0]}' in {at}; {nearest(unknown[0], known)}"
+    if error.validator == "required":
+        missing = [key for key in rule if key not in value]
+        return f"{at} lacks the key '{missing[0]}'."
+    if error.validator == "type":
+        kinds = [rule] if isinstance(rule, str) else rule
+        return f"{at} is {shown}; {' or '.join(KINDS[kind] for kind in kinds)} is wanted."
+    if error.validator == "enum":
+        return f"{at} is {shown}; one of {', '.join(map(str, rule))} is wanted."
+    limits = {
+        "minimum": f"at least {rule}",
+        "maximum": f"at most {rule}",
+        "exclusiveMinimum": f"more than {rule}",
+        "exclusiveMaximum": f"less than {rule}",
+        "minItems": f"at least {rule} value",
+        "maxItems": f"at most {rule} values",
+        "minProperties": "at least one entry",
+        "uniqueItems": "a list without repetition",
+        "minLength": "a text that is not empty",
+        "pattern": "a text that is not blank" if rule == r"\S" else f"a text like {rule}",
+    }
+    if error.validator in limits:
+        at = at if where else "a name"
+        return f"{at} is {shown}; {limits[error.validator]} is wanted."
+    return f"{at}: {error.message}."
+
+
+def validate(value, rules, source):
+    """Raise ConfigError with the first mistake in `value` (unknown keys first); `source` names it."""
+    errors = list(jsonschema.Draft202012Validator(rules).iter_errors(value))
+    if errors:
+        first = min(
+            errors, key=lambda e: (e.validator != "additionalProperties", dotted(e.absolute_path))
+        )
+        raise ConfigError(f"{source}: {sentence(first)}")
+
+
+def known_name(name, allowed, where):
+    if name not in allowed:
+        raise ConfigError(f"config: {where} names '{name}'; {nearest(name, allowed)}")

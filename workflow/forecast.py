@@ -1,0 +1,143 @@
+"""What a plan costs, forecast from runs of the same methods and sizes that were measured: time, disk, memory.
+
+`snakemake estimate --config world=paper` reads what the rehearsal left: its runs' cost.json and the
+benchmarks of its looks. What nobody measured is named, not guessed.
+"""
+
+import json
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+
+GIB = 2**30
+
+
+@dataclass
+class Costs:
+    """Measured costs by kind of run, (method or 'nada mapper', pixels per side).
+
+    step: seconds of an iteration. memory: peak bytes, the card's where there was one. model, snapshot:
+    bytes on disk. look: seconds of an image looked at, by pixels. host: what measured.
+    """
+
+    step: dict = field(default_factory=dict)
+    memory: dict = field(default_factory=dict)
+    model: dict = field(default_factory=dict)
+    snapshot: dict = field(default_factory=dict)
+    look: dict = field(default_factory=dict)
+    host: str = ""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One kind of run in a plan: how many, and what they take; None where it was never measured."""
+
+    kind: tuple[str, int]
+    runs: int
+    hours: float | None
+    disk: float | None
+    memory: float | None
+
+
+def kind_of(method: str, settings: dict, resolution: int) -> tuple[str, int]:
+    """What runs of equal cost per step share."""
+    return (f"{method} mapper" if settings.get("mapper") else method, resolution)
+
+
+def iterations_of(settings: dict) -> int:
+    """Steps of a run; a mapper's are its own, and controls have none."""
+    return (settings.get("mapper") or settings).get("iterations", 0)
+
+
+def measured(results: Path, device: str) -> Costs:
+    """What the runs and looks in a folder of results cost; only those of this device."""
+    found, costs = defaultdict(lambda: defaultdict(list)), Costs()
+    for record in sorted(results.glob("runs/*/*/seed*/run.json")):
+        run, cost = _read(record), _read(record.with_name("cost.json"))
+        if run["device"] != device:
+            continue
+        settings = run["settings"]
+        kind = kind_of(settings["method"], settings["settings"], settings["resolution"])
+        steps = iterations_of(settings["settings"])
+        if steps:
+            found["step"][kind].append(cost["wall_seconds"] / steps)
+        peak = cost["peak_gpu_memory_bytes"] or cost["peak_memory_bytes"]
+        found["memory"][kind].append(peak)
+        found["model"][kind].append(record.with_name("model.safetensors").stat().st_size)
+        kept = settings["settings"].get("snapshots") or 1
+        size = record.with_name("snapshots.safetensors").stat().st_size
+        found["snapshot"][kind].append(size / (len(kept) if isinstance(kept, list) else kept))
+        costs.host = cost["host"]["gpu"] or cost["host"]["cpu"]
+    for look in sorted(results.glob("observations/*/*.json")):
+        told = _read(look)
+        timed = results / "benchmarks" / look.relative_to(results).with_suffix(".tsv")
+        images = len(told["runs"]) * told["evaluation"]["fid_images"]
+        if timed.is_file() and images and told["device"] == device:
+            seconds = float(timed.read_text().splitlines()[1].split("\t")[0])
+            found["look"][told["resolution"]].append(seconds / images)
+    costs.step = {kind: median(values) for kind, values in found["step"].items()}
+    costs.look = {pixels: median(values) for pixels, values in found["look"].items()}
+    for name in ("memory", "model", "snapshot"):
+        setattr(costs, name, {kind: max(values) for kind, values in found[name].items()})
+    return costs
+
+
+def forecast(plan, costs: Costs) -> list[Line]:
+    """A line for each kind of run of a plan's groups, and for the looks at each size of images."""
+    counts, hours, disk = Counter(), defaultdict(float), defaultdict(float)
+    for run in plan.runs_of(list(plan.config["groups"])):
+        settings = plan.method_settings(run.setting)
+        kind = kind_of(run.setting.method, settings, plan.resolution(run.setting.task))
+        counts[kind] += 1
+        kept = settings.get("snapshots", 5)
+        kept = len(kept) if isinstance(kept, list) else kept
+        hours[kind] += iterations_of(settings) * costs.step.get(kind, 0.0) / 3600
+        disk[kind] += costs.model.get(kind, 0) + kept * costs.snapshot.get(kind, 0)
+    lines = []
+    for kind in sorted(counts):
+        known = kind in costs.model
+        values = (hours[kind], disk[kind], costs.memory.get(kind)) if known else (None,) * 3
+        lines.append(Line(kind, counts[kind], *values))
+    shown = {s for group in plan.config["groups"] for s in plan.members(group)}
+    looks = Counter(plan.resolution(setting.task) for setting in shown)
+    images = len(plan.config["seeds"]) * plan.config["evaluation"]["fid_images"]
+    for pixels, settings in sorted(looks.items()):
+        seconds = costs.look.get(pixels)
+        spent = None if seconds is None else settings * images * seconds / 3600
+        lines.append(Line(("look at", pixels), settings, spent, None, None))
+    return lines
+
+
+def page(plan, results) -> str:
+    """The forecast for people from a folder of results, which need not exist: a line for each kind of
+    run, the sum, and what is not known."""
+    costs = measured(Path(results), plan.device)
+    lines = forecast(plan, costs)
+    unit = "GPU-hours" if plan.device == "cuda" else "hours of one core"
+    where = f"{results} ({costs.host})" if costs.host else f"nothing: no {plan.device} run in {results}"
+    text = [f"{plan.summary()}", f"forecast in {unit}, from {where}"]
+    text.append(f"{'':28}{'runs':>6}{'hours':>10}{'disk, GiB':>12}{'memory, GiB':>13}")
+    for line in lines:
+        name = f"{line.kind[0]} at {line.kind[1]} px".replace("look at at", "look at")
+        cells = (_cell(line.hours), _cell(line.disk, GIB), _cell(line.memory, GIB))
+        text.append(f"{name:28}{line.runs:6}{cells[0]:>10}{cells[1]:>12}{cells[2]:>13}")
+    total = sum(line.hours or 0 for line in lines)
+    disk = sum(line.disk or 0 for line in lines)
+    peak = max((line.memory or 0 for line in lines), default=0)
+    text.append(f"{'together':28}{'':6}{total:10.2f}{disk / GIB:12.2f}{peak / GIB:13.2f}")
+    if unknown := [line for line in lines if line.hours is None]:
+        names = ", ".join(f"{line.kind[0]} {line.kind[1]} px" for line in unknown)
+        text.append(
+            f"not measured on this device, so not in the sum: {names}. Measure them first: "
+            "snakemake at_256 at_512 at_1024 --config world=rehearsal"
+        )
+    return "\n".join(text)
+
+
+def _cell(value: float | None, unit: int = 1) -> str:
+    return "–" if value is None else f"{value / unit:.2f}"
+
+
+def _read(path: Path) -> dict:
+    return json.loads(path.read_text(encoding="utf-8"))

@@ -1,0 +1,118 @@
+"""What the rehearsal makes: for each asset of the paper's registry its size, numbers and format."""
+
+import hashlib
+from collections import OrderedDict
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from nada.atomic import atomic_path, sha256
+from workflow.worlds.rehearsal import formats
+from workflow.worlds.rehearsal.architectures import (
+    ClipSize,
+    Inception,
+    Numbers,
+    StyleGan,
+    Vgg,
+    clip_tensors,
+    inception_tensors,
+    stylegan_tensors,
+    vgg_tensors,
+)
+from workflow.worlds.rehearsal.pictures import Afhq, Sketches, write_folder
+from workflow.worlds.rehearsal.scripts import InceptionScript, clip_module
+
+PARTS = ("G", "G_ema", "D")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How one asset is made: `form`, a key of WRITERS; `size`, of the architecture or image set."""
+
+    form: str
+    size: object
+
+    def narrow(self) -> "Recipe":
+        """The same format with few channels or images."""
+        return Recipe(self.form, self.size.narrow())
+
+    @property
+    def is_folder(self) -> bool:
+        return self.form == "images"
+
+
+# The published sizes: StyleGAN2's configurations f (1024, LSUN), paper512 and paper256 of its ADA code.
+RECIPES = {
+    "ffhq_1024": Recipe("rosinality", StyleGan(1024)),
+    "afhq_dog_512": Recipe("nvlabs", StyleGan(512, group=8)),
+    "ffhq_256": Recipe("nvlabs", StyleGan(256, channel_base=16384, group=8)),
+    "lsun_church_256": Recipe("nvlabs_tf", StyleGan(256)),
+    "lsun_car_512": Recipe("nvlabs_tf", StyleGan(512)),
+    "clip_vit_b_32": Recipe("clip", ClipSize(patch=32)),
+    "clip_vit_b_16": Recipe("clip", ClipSize(patch=16)),
+    "inception_clean": Recipe("inception_script", Inception()),
+    "inception_pytorch_fid": Recipe("inception_state", Inception()),
+    "vgg16": Recipe("vgg", Vgg()),
+    "afhq": Recipe("images", Afhq()),
+    "sketches_10_shot": Recipe("images", Sketches(count=10)),
+    "sketches_fid": Recipe("images", Sketches(count=160)),
+}
+
+
+def tensors(name: str, recipe: Recipe, part: str = "") -> dict[str, Tensor]:
+    """The numbers of an asset, drawn anew; `part` of a StyleGAN2: G, G_ema or D."""
+    draw = {"clip": clip_tensors, "vgg": vgg_tensors}.get(recipe.form, inception_tensors)
+    if isinstance(recipe.size, StyleGan):
+        return stylegan_tensors(name, recipe.size, part)
+    return draw(recipe.size, Numbers(name))
+
+
+def _stylegan(write):
+    def written(file, name, recipe):
+        networks = {part: tensors(name, recipe, part) for part in PARTS}
+        write(file, networks, recipe.size)
+
+    return written
+
+
+def _clip(file, name, recipe):
+    formats.write_script(file, clip_module(recipe.size, tensors(name, recipe)))
+
+
+def _inception_script(file, name, recipe):
+    formats.write_script(file, InceptionScript(tensors(name, recipe)).eval())
+
+
+def _state(file, name, recipe):
+    formats.write_legacy(file, OrderedDict(tensors(name, recipe)))
+
+
+WRITERS = {
+    "rosinality": _stylegan(formats.write_rosinality),
+    "nvlabs": _stylegan(formats.write_nvlabs),
+    "nvlabs_tf": _stylegan(formats.write_nvlabs_tf),
+    "clip": _clip,
+    "inception_script": _inception_script,
+    "inception_state": _state,
+    "vgg": _state,
+}
+
+
+def write(name: str, recipe: Recipe, path: Path) -> dict:
+    """Make an asset at `path`, atomically; returns its entry for the manifest."""
+    if recipe.is_folder:
+        count = write_folder(path, recipe.size.files(name))
+        return {"sha256": digest_of(path), "files": count}
+    with atomic_path(path) as temporary, open(temporary, "wb") as file:
+        WRITERS[recipe.form](file, name, recipe)
+    return {"sha256": digest_of(path), "bytes": path.stat().st_size}
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file; of a folder, that of the lines "hash  name" of its files, by name."""
+    if path.is_file():
+        return sha256(path)
+    files = sorted(file for file in path.rglob("*") if file.is_file())
+    lines = (f"{sha256(file)}  {file.relative_to(path).as_posix()}\n" for file in files)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
