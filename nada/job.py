@@ -302,21 +302,22 @@ class Job:
     def _hash_inputs(self) -> None:
         """Verify and hash every file that the run file names, so that mistakes show at once."""
         settings = self.settings
-        self._add_input("source", settings["source"]["weights"])
+        self.add_input("source", settings["source"]["weights"])
         for spec in settings.get("clips") or []:
             weights, config = clip_files(spec)
-            self._add_input(f"clip {spec['name']}", weights)
+            self.add_input(f"clip {spec['name']}", weights)
             if config is not None:
-                self._add_input(f"clip {spec['name']} config", config)
+                self.add_input(f"clip {spec['name']} config", config)
         templates = settings.get("templates")
         if templates and Path(templates).is_file():
-            self._add_input("templates", templates)
+            self.add_input("templates", templates)
         if self.shots > 0:
-            self._add_input("references", settings["references"]["images"])
+            self.add_input("references", settings["references"]["images"])
         if self.parent_folder is not None:
-            self._add_input("parent", self.parent_folder / MODEL)
+            self.add_input("parent", self.parent_folder / MODEL)
 
-    def _add_input(self, role: str, path) -> None:
+    def add_input(self, role: str, path) -> None:
+        """Verify a file that goes into the run and put its hash into the run's record."""
         self.inputs[role] = {"file": Path(path).name, "sha256": verify_weights(path)}
 
     def _parent_identity(self) -> dict | None:

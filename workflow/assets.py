@@ -252,7 +252,9 @@ class Fetch:
 
         print(f"{asset.name}: {asset.title}. Terms: {licence.name}, {licence.url}", flush=True)
         size = None if asset.name in self.trusted else asset.bytes
-        about, hashed = asset.bytes or asset.about, bool(asset.sha256 or asset.md5)
+        # a file whose hash binds no one is pinned: it must have come whole
+        binding = asset.name not in self.trusted and asset.confidence != "doubtful"
+        about, hashed = asset.bytes or asset.about, binding and bool(asset.sha256 or asset.md5)
         try:
             wanted = Wanted(asset.name, asset.urls, size, about, hashed)
             self.downloader.download(wanted, path, check)

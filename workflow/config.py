@@ -114,7 +114,7 @@ def load(root=".", overrides=None):
     for name, method in config["methods"].items():
         method["variants"] = inherit(method["variants"], f"'methods.{name}.variants'")
     world = load_world(config["world"], root)
-    check(config, world)
+    check(config, world, root)
     return config, world
 
 
@@ -135,7 +135,7 @@ def kept(entries):
     return {name: entry for name, entry in entries.items() if entry is not None}
 
 
-def check(config, world):
+def check(config, world, root):
     """Raise ConfigError for what involves more than one key: names, counts, parents, layers."""
     domains = world["references"]["domains"]
     for name, task in config["tasks"].items():
@@ -165,6 +165,11 @@ def check(config, world):
             check_ancestry(method, variant, config["methods"], where)
             settings = merge(entry["settings"], change.get("settings", {}))
             who = f"variant '{variant}' of method '{method}'"
+            if settings.get("weights") and not Path(root, settings["weights"]).exists():
+                raise ConfigError(
+                    f"config: 'methods.{method}.variants.{variant}': the checkpoint "
+                    f"{settings['weights']} is missing; correct the path, or put it there."
+                )
             check_layers(settings, smallest_source(method, variant, config, world), who)
     for name, parent in config["warm_starts"].items():
         check_parent(parent, config["methods"], f"'warm_starts.{name}'")

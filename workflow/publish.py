@@ -6,9 +6,14 @@ training figures draw, since those of every run would outweigh all the rest. Pub
 tracked, so they are never outputs of a rule.
 
     python -m workflow.publish --results results/mini
+    python -m workflow.publish --results results/full --groups table1 pareto --out results/published/few_shot
+
+With --groups only what belongs to those groups is copied: a run in which others are not finished, or
+were made otherwise.
 """
 
 import argparse
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -29,23 +34,57 @@ KEPT = (
 NEEDED = ("scores.csv", "tables/*.md", "figures/*_grid.png", "runs/*/*/*/run.json")
 
 
-def publish(results: Path, out: Path) -> list[Path]:
+def of_groups(results: Path, groups: list[str]) -> list[Path]:
+    """The kept files of some groups: tables, pictures, claims, and the records of their runs."""
+    files = [path for path in results.glob("claims.*")]
+    for group in groups:
+        told = results / "scores" / f"{group}.json"
+        if not told.is_file():
+            raise UserError(f"{results}: no group '{group}' was run; run it first: snakemake {group}.")
+        for pattern in (f"tables/{group}.*", f"tables/{group}_paper*", f"figures/{group}_grid.png"):
+            files += results.glob(pattern)
+        for ending in ("svg", "csv"):
+            files += results.glob(f"figures/{group}_*.{ending}")
+        entries = json.loads(told.read_text(encoding="utf-8"))["observations"]
+        costs = [Path(cost) for entry in entries for run in entry["runs"] for cost in run["costs"]]
+        for cost in costs:  # as the workflow's folder names it: <results>/runs/…
+            folder = results / "runs" / Path(*cost.parent.parts[-3:])
+            files += [folder / "run.json", folder / "cost.json"]
+    return sorted(dict.fromkeys(path for path in files if path.is_file()))
+
+
+def joined_scores(results: Path, groups: list[str]) -> str:
+    """The scores of some groups under one header; what two groups share once."""
+    lines = [
+        line
+        for group in groups
+        for line in (results / "scores" / f"{group}.csv").read_text(encoding="utf-8").splitlines()
+    ]
+    return "\n".join(dict.fromkeys(lines)) + "\n"
+
+
+def publish(results: Path, out: Path, groups: list[str] | None = None) -> list[Path]:
     """Replace `out` by the kept files of `results`; returns them relative to `out`.
 
-    Raises UserError where the run is not finished; `out` is then left as it is.
+    groups: only those. Raises UserError where the run is not finished; `out` is then left as it is.
     """
-    for pattern in NEEDED:
+    for pattern in NEEDED if groups is None else ():
         if not any(results.glob(pattern)):
             raise UserError(
                 f"{results}: there is no {pattern}; finish the run first: snakemake all."
             )
-    files = sorted(path for pattern in KEPT for path in results.glob(pattern) if path.is_file())
+    if groups is None:
+        files = sorted(path for pattern in KEPT for path in results.glob(pattern) if path.is_file())
+    else:
+        files = of_groups(results, groups)
     fresh = out.with_name(f".{out.name}.new")
     shutil.rmtree(fresh, ignore_errors=True)
     for path in files:
         target = fresh / path.relative_to(results)
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, target)
+    if groups is not None:
+        (fresh / "scores.csv").write_text(joined_scores(results, groups), encoding="utf-8")
     shutil.rmtree(out, ignore_errors=True)
     fresh.rename(out)
     return [path.relative_to(results) for path in files]
@@ -59,8 +98,9 @@ def main(argv=None) -> None:
     parser.add_argument(
         "--out", type=Path, default=Path("results/published"), help="what to replace"
     )
+    parser.add_argument("--groups", nargs="+", help="only these groups of the run")
     arguments = parser.parse_args(argv)
-    files = publish(arguments.results, arguments.out)
+    files = publish(arguments.results, arguments.out, arguments.groups)
     print(f"published {len(files)} files of {arguments.results} -> {arguments.out}")
 
 

@@ -323,6 +323,8 @@ class Plan:
             files["clips"] = self.text_files()
         if supervision == "images" or run.setting.shots:
             files["references"] = self.references(run.setting.task)
+        if weights := self.method_settings(run.setting).get("weights"):  # a model made elsewhere
+            files["weights"] = f"{weights}/model.safetensors" if Path(weights).is_dir() else weights
         if run.parent is not None:
             files["parent"] = f"{self.folder(run.parent_id)}/model.safetensors"
         return files

@@ -576,3 +576,33 @@ def test_a_missing_or_broken_run_file_is_one_sentence(world, capsys):
     Path("none.json").write_text("{")
     assert main(line) == 2
     assert "no valid JSON" in capsys.readouterr().err
+
+
+def test_a_checkpoint_made_elsewhere_is_taken_as_it_is(world):
+    from nada.stylegan2.checkpoints import load_source
+
+    settings = {"weights": "weights/dog.safetensors"}
+    assert world.adapt("run", world.run_file("theirs", method="checkpoint", settings=settings)) == 0
+    model, theirs = load_artifact(world.folder / "run"), load_source(settings["weights"]).G_ema
+    for name, tensor in theirs.state_dict().items():
+        assert torch.equal(model.generator.state_dict()[name], tensor)
+    record = json.loads((world.folder / "run/run.json").read_text())
+    assert record["inputs"]["checkpoint"]["file"] == "dog.safetensors"
+
+
+def test_a_checkpoint_of_another_size_is_refused_in_one_sentence(world, capsys):
+    from nada.stylegan2.checkpoints import SourceModel, save_source
+    from nada.stylegan2.discriminator import Discriminator
+    from nada.stylegan2.generator import Generator
+
+    widths = {"resolution": 32, "channel_base": 128, "channel_max": 8}
+    generator = Generator(**widths, z_dim=8, style_dim=8, mapping_layers=2)
+    save_source("big.safetensors", SourceModel(generator, generator, Discriminator(**widths), {}))
+    file = world.run_file("theirs", method="checkpoint", settings={"weights": "big.safetensors"})
+    assert world.adapt("run", file) == 2
+    assert "has resolution 32, but the source model of dog2cat has 16" in capsys.readouterr().err
+
+
+def test_a_checkpoint_without_a_file_is_asked_for(world, capsys):
+    assert world.adapt("run", world.run_file("theirs", method="checkpoint")) == 2
+    assert "settings.weights names no file" in capsys.readouterr().err

@@ -39,7 +39,8 @@ def quick(method: str) -> dict:
 def run_file(world, name: str, **changes) -> dict:
     declared = registry.methods()[name]
     shots = 4 if declared.supervision == "images" else 0
-    own = {"method": name, "shots": shots, "settings": quick(name), "variant": "contract"}
+    settings = {"weights": SOURCE} if name == "checkpoint" else quick(name)
+    own = {"method": name, "shots": shots, "settings": settings, "variant": "contract"}
     return world.run_file(**{**own, **changes})
 
 

@@ -1,5 +1,7 @@
 """Publishing keeps what readers need, and leaves the old publication alone when a run is unfinished."""
 
+import json
+
 from workflow.publish import main, publish
 
 RUN = "runs/dog2cat/nada-global/seed0"
@@ -40,3 +42,29 @@ def test_an_unfinished_run_is_one_sentence_and_changes_nothing(tmp_path, capsys)
     assert main(["--results", str(results), "--out", str(out)]) == 2
     assert "there is no tables/*.md" in capsys.readouterr().err
     assert (out / "tables/old.md").exists()
+
+
+def test_of_named_groups_only_their_own_files_and_runs_are_kept(tmp_path):
+    results, out = tmp_path / "full", tmp_path / "published"
+    ours, others = "runs/dog2cat/tgan-plain-10shot/seed0", RUN
+    for group, run in (("table1", ours), ("ablation", others)):
+        make(results, f"tables/{group}.md", f"figures/{group}_grid.png", f"{run}/run.json")
+        make(results, f"{run}/cost.json")
+        told = {"observations": [{"runs": [{"costs": [f"results/full/{run}/cost.json"]}]}]}
+        (results / "scores").mkdir(exist_ok=True)
+        (results / f"scores/{group}.json").write_text(json.dumps(told))
+        (results / f"scores/{group}.csv").write_text(f"task,value\nshared,1\n{group},2\n")
+    make(results, "tables/table1_paper.md", "tables/table10.md")
+    publish(results, out, ["table1"])
+    found = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    kept = {"scores.csv", "tables/table1.md", "tables/table1_paper.md", "figures/table1_grid.png"}
+    assert found == kept | {f"{ours}/run.json", f"{ours}/cost.json"}
+    publish(results, out, ["table1", "ablation"])
+    assert (out / "scores.csv").read_text() == "task,value\nshared,1\ntable1,2\nablation,2\n"
+
+
+def test_a_group_that_was_not_run_is_named(tmp_path, capsys):
+    make(tmp_path / "full", "scores.csv")
+    line = ["--results", str(tmp_path / "full"), "--out", str(tmp_path / "out")]
+    assert main([*line, "--groups", "pareto"]) == 2
+    assert "no group 'pareto' was run" in capsys.readouterr().err

@@ -1,0 +1,56 @@
+"""A generator made elsewhere, looked at like every other: the authors' published models, a run of their code.
+
+The file may be of any layout that `nada.stylegan2.checkpoints` reads; nothing in it is executed.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from baselines.registry import Method
+from nada.artifact import AdaptedModel, load_artifact
+from nada.errors import UserError
+from nada.job import Job
+from nada.stylegan2.checkpoints import load_source
+from nada.stylegan2.generator import Generator
+
+METHOD = Method(
+    name="checkpoint",
+    paper="a model trained elsewhere; see where its file is from",
+    licence="MIT",
+    supervision="none",
+)
+
+
+@dataclass
+class CheckpointSettings:
+    """weights: the file (.pt, .pkl, .safetensors), or the folder of a run of this benchmark."""
+
+    weights: str = ""
+
+
+def adapt(job: Job) -> AdaptedModel:
+    """Return the file's averaged generator, which must take the codes of the task's source model.
+
+    Raises UserError where no file is named, it cannot be read, or its generator is of another kind.
+    """
+    settings = job.read_settings(CheckpointSettings)
+    if not settings.weights:
+        raise UserError(f"{job.label}: settings.weights names no file; name the checkpoint's.")
+    path = Path(settings.weights)
+    if path.is_dir():
+        model = load_artifact(path, device=job.device)
+        job.add_input("checkpoint", path / "model.safetensors")
+    else:
+        model = AdaptedModel(load_source(path, job.device).G_ema)
+        job.add_input("checkpoint", path)
+    source = job.source().G_ema
+    if isinstance(model.generator, Generator):
+        for key in ("resolution", "z_dim"):
+            found, wanted = model.generator.config[key], source.config[key]
+            if found != wanted:
+                raise UserError(
+                    f"{job.label}: the generator of {path} has {key} {found}, but the source model "
+                    f"of {job.settings['task']} has {wanted}; name a model adapted from that source."
+                )
+    job.plan(iterations=0)
+    return AdaptedModel(model.generator, model.latent_map)
