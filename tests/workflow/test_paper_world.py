@@ -1,0 +1,110 @@
+"""The paper's world and its rehearsal as plans: official files waited for, published settings, sizes."""
+
+import pytest
+import yaml
+
+from baselines.nada_presets import presets
+from nada.adapt import NadaSettings
+from nada.settings import read_settings
+from workflow.runs import load_plan
+
+DOMAINS = {"FFHQ": "face", "LSUN Church": "church", "AFHQ-Dog": "dog", "LSUN Car": "car"}
+NAMES = {"Cat": ("dog2cat", "adaptive"), "Bear": ("dog2bear", "adaptive")}
+CLIPS = {"ViT-B/32": "b32", "ViT-B/16": "b16"}
+
+
+@pytest.fixture(scope="module")
+def paper(root):
+    return load_plan(root, {"world": "paper"})
+
+
+@pytest.fixture(scope="module")
+def rehearsal(root):
+    return load_plan(root, {"world": "rehearsal"})
+
+
+@pytest.mark.parametrize("name", list(presets()))
+def test_every_published_adaptation_is_a_task_with_its_texts_and_settings(paper, name):
+    preset = presets()[name]
+    if name == "pencil sketch":
+        task, variant = "face2sketch", "pencil_sketch"
+    else:
+        key = name.lower().replace(" ", "_")
+        task, variant = NAMES.get(name, (key, key))
+    entry = paper.config["tasks"][task]
+    assert tuple(entry["text"].values()) == preset.texts
+    assert paper.resolution(task) == preset.resolution
+    assert entry["source"].removesuffix("256") == DOMAINS[preset.domain]
+    setting = type(next(iter(paper.settings.values())))(task, "nada", variant)
+    found = read_settings(NadaSettings, paper.method_settings(setting), name)
+    wanted = preset.settings
+    assert (found.iterations, found.batch, found.lr) == (wanted["iterations"], 2, 0.002)
+    assert found.style_mixing == wanted["style_mixing"]
+    assert (found.layers.policy, found.layers.k) == ("adaptive", wanted["layers"]["k"])
+    assert (found.layers.n_w, found.layers.n_i) == (8, 1)
+    clips = tuple(found.clips or [clip["name"] for clip in paper.world["clips"]])
+    assert clips == tuple(CLIPS[clip] for clip in preset.clips)
+
+
+def test_the_fourteen_rows_of_table_3_are_all_planned(paper):
+    in_group = {(s.task, s.variant) for s in paper.members("table3") if s.method == "nada"}
+    rows = [name for name in presets() if presets()[name].where.startswith("Table 3")]
+    assert len(rows) == 14
+    for name in rows:
+        key = name.lower().replace(" ", "_")
+        assert NAMES.get(name, (key, key)) in in_group | {("dog2cat", "adaptive")}
+
+
+def test_jobs_wait_for_the_marks_of_the_files_that_they_open(paper):
+    run = paper.run("dog2cat", "tgan-plain-10shot", 0)
+    inputs = paper.adapt_inputs(run)
+    assert inputs["source"] == ["assets/.fetched/afhq_dog_512"]
+    assert inputs["references"] == "results/paper/references/cat.json"
+    assert paper.reference_inputs("cat") == ["assets/.fetched/afhq"]
+    nada = paper.adapt_inputs(paper.run("dog2cat", "nada-adaptive", 0))
+    assert nada["clips"] == ["assets/.fetched/clip_vit_b_32", "assets/.fetched/clip_vit_b_16"]
+    look = paper.look_file("dog2cat", "nada-adaptive")
+    assert set(look["inception"]) == {"clean", "legacy_pytorch"} and "judge" not in look
+    assert paper.run_file(run)["resolution"] == 512
+
+
+def test_few_shot_methods_run_as_long_as_published_on_five_thousand_images(paper):
+    for method in ("tgan", "tgan_ada", "minegan", "ojha", "freezed"):
+        assert paper.config["methods"][method]["settings"]["iterations"] == 5000
+    assert paper.config["evaluation"]["fid_images"] == 5000
+    cats = {s for s in paper.members("pareto") if s.method == "ojha"}
+    assert {s.shots for s in cats} == {5, 10, 100}
+
+
+def test_every_asset_of_the_world_is_in_the_registry_and_asked_for_by_its_mark(root, paper):
+    registry = yaml.safe_load((root / "workflow/worlds/paper/assets.yaml").read_text())["assets"]
+    assert set(paper.world["fetched"].values()) <= set(registry)
+
+
+def test_the_rehearsal_is_the_papers_world_in_a_folder_of_its_own(paper, rehearsal):
+    for key in ("sources", "clips", "inception", "vgg"):
+        theirs = str(paper.world[key]).replace("assets/", "assets/rehearsal/")
+        assert str(rehearsal.world[key]) == theirs
+    assert rehearsal.world["assets"]["command"] == "workflow.worlds.rehearsal.make"
+    trained = {
+        (s.method, rehearsal.resolution(s.task)) for s in rehearsal.settings.values()
+        if rehearsal.method_settings(s).get("iterations")
+    }  # fmt: skip
+    assert trained >= {(m, size) for m in ("nada", "ojha", "minegan", "tgan", "tgan_ada", "freezed")
+                       for size in (256, 512)} | {("nada", 1024)}  # fmt: skip
+    longest = max(rehearsal.method_settings(s).get("iterations", 0) for s in rehearsal.settings.values())
+    assert longest == 4
+
+
+@pytest.mark.parametrize("world", ["paper", "rehearsal"])
+def test_snakemake_plans_the_whole_world_without_any_of_its_files(world, snakemake):
+    words = ["all", "-n", "--quiet", "--nolock", "--config", f"world={world}", "results=results/none"]
+    done = snakemake(*words)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert f"world '{world}' (256x256, 512x512, 1024x1024, cuda)" in done.stdout
+
+
+def test_a_task_without_images_has_no_reference_look(paper):
+    assert paper.references("white_walker") is None
+    assert paper.group_file("table3")["tasks"]["white_walker"]["real"] is None
+    assert not any("white_walker/real" in path for path in paper.group_inputs("table3"))
