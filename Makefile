@@ -3,6 +3,7 @@
 
 PYTHON ?= python3.11
 CORES ?= all
+WORKERS ?= 2
 BIN := .venv/bin
 STAMP := .venv/.installed
 
@@ -13,7 +14,7 @@ all: $(STAMP)
 	$(BIN)/snakemake all --cores $(CORES)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow

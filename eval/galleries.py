@@ -7,6 +7,7 @@ writes PREFIX.png and, beside it, PREFIX.csv: which run and which latent is in w
 
 import argparse
 import sys
+import textwrap
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,10 @@ from nada.errors import UserError, command
 
 #: Smallest side of a cell in the picture; smaller images are enlarged by a whole factor.
 CELL_PIXELS = 96
+#: Largest side; larger images are reduced to it.
+MOST_CELL_PIXELS = 192
+#: Letters that fit over a cell.
+TITLE_LETTERS = 15
 #: Gap between cells, and between the columns of two tasks, in pixels of the picture.
 GAP, TASK_GAP = 4, 24
 #: Pixels per inch of the picture; text sizes are in points of it.
@@ -83,18 +88,29 @@ def _title(meta: dict) -> str:
     title = f"{meta['method']}\n{meta['variant'].replace('_', ' ')}"
     if meta["shots"]:
         title += f"\n{meta['shots']}-shot"
+    if meta["warm_start"] != "source":
+        start = f"from {meta['warm_start'].replace('_', ' ')}"
+        title += "\n" + textwrap.fill(start, TITLE_LETTERS)
     return title
 
 
-def enlarge(images: np.ndarray, size: int = CELL_PIXELS) -> np.ndarray:
-    """uint8 [N,H,W,3] enlarged by the least whole factor (nearest) that reaches `size` pixels."""
+def fitted(images: np.ndarray, size: int = CELL_PIXELS, most: int = MOST_CELL_PIXELS) -> np.ndarray:
+    """uint8 [N,H,W,3] enlarged by the least whole factor (nearest) that reaches `size` pixels.
+
+    Images of more than `most` pixels are reduced to that many, with Lanczos.
+    """
+    if images.shape[1] > most:
+        from PIL import Image
+
+        pictures = [Image.fromarray(i).resize((most, most), Image.Resampling.LANCZOS) for i in images]
+        return np.stack([np.asarray(picture) for picture in pictures])
     factor = max(1, -(-size // images.shape[1]))
     return images.repeat(factor, axis=1).repeat(factor, axis=2)
 
 
 def layout(table: list[Column]) -> tuple[np.ndarray, list[int], int]:
     """The cells on white: canvas uint8 [H,W,3], left edge of every column, side of a cell."""
-    cells = [enlarge(column.images) for column in table]
+    cells = [fitted(column.images) for column in table]
     side = max(cell.shape[1] for cell in cells)
     lefts, x = [], 0
     for index, column in enumerate(table):

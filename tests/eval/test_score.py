@@ -378,11 +378,19 @@ def find(picture, cell):
     raise AssertionError("the cell is not in the picture")
 
 
-def test_small_images_are_enlarged_by_a_whole_factor_and_large_ones_left_alone():
+def test_small_images_are_enlarged_by_a_whole_factor_and_very_large_ones_reduced():
     small = np.arange(2 * 32 * 32 * 3, dtype=np.uint8).reshape(2, 32, 32, 3)
-    assert galleries.enlarge(small).shape == (2, 96, 96, 3)
-    assert np.array_equal(galleries.enlarge(small)[:, ::3, ::3], small)
-    assert galleries.enlarge(np.zeros((1, 256, 256, 3), np.uint8)).shape == (1, 256, 256, 3)
+    assert galleries.fitted(small).shape == (2, 96, 96, 3)
+    assert np.array_equal(galleries.fitted(small)[:, ::3, ::3], small)
+    assert galleries.fitted(np.zeros((1, 128, 128, 3), np.uint8)).shape == (1, 128, 128, 3)
+    large = np.full((1, 512, 512, 3), 7, np.uint8)
+    assert np.array_equal(galleries.fitted(large), np.full((1, 192, 192, 3), 7, np.uint8))
+
+
+def test_a_columns_title_says_from_where_its_training_started():
+    meta = {"method": "tgan", "variant": "plain", "shots": 10, "warm_start": "nada_finetuned_gd"}
+    assert galleries._title(meta) == "tgan\nplain\n10-shot\nfrom nada\nfinetuned gd"
+    assert galleries._title({**meta, "warm_start": "source"}) == "tgan\nplain\n10-shot"
 
 
 @pytest.mark.parametrize(
