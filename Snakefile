@@ -50,7 +50,11 @@ wildcard_constraints:
 report: "workflow/report/workflow.rst"
 
 
-include: "workflow/rules/assets.smk"
+if "assets" in PLAN.world:  # else every file is embedded
+
+    include: "workflow/rules/assets.smk"
+
+
 include: "workflow/rules/adapt.smk"
 include: "workflow/rules/observe.smk"
 include: "workflow/rules/score.smk"

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from baselines import registry
-from nada.errors import command
+from nada.errors import UserError, command
 
 
 @command
@@ -22,6 +22,7 @@ def main(argv=None) -> None:
 
     import torch  # after the arguments are known to be good: it takes seconds
 
+    from nada.artifact import AdaptedModel
     from nada.job import Job, read_run_file
 
     settings = read_run_file(arguments.settings)
@@ -29,7 +30,14 @@ def main(argv=None) -> None:
     if settings.get("device") == "cpu":
         torch.set_num_threads(1)  # bytes must not depend on the cores; a method chooses a card's numerics
     job = Job(settings, arguments.out, arguments.state, arguments.parent, arguments.code)
-    job.finish(method.adapt(job))
+    job.seed_everything()  # for every method, also one that forgets it
+    model = method.adapt(job)
+    if not isinstance(model, AdaptedModel):
+        raise UserError(
+            f"{job.name}: adapt(job) of baselines/{settings['method']}.py returned "
+            f"{type(model).__name__}; it must return an AdaptedModel, as fine_tune does."
+        )
+    job.finish(model)
 
 
 if __name__ == "__main__":

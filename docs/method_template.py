@@ -1,4 +1,4 @@
-"""<Name> (<authors and year>): <what it does, in one line>."""
+"""<Name> (<authors and year>, § of the paper): <what it does, in one line>."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from nada.job import Job
 from nada.settings import setting
 
 METHOD = Method(
-    name="my_method",  # as in config.yaml
+    name="my_method",  # this file's name, and the key in config.yaml
     paper="Authors 2025, Title",
     licence="MIT",
     supervision="images",  # images | text | none: what it learns the target from
@@ -32,7 +32,9 @@ def adapt(job: Job) -> AdaptedModel:
     settings = job.read_settings(MyMethodSettings)
     start = warm_start(job)
 
-    def extra_loss(images):  # added to the loss of G, of the images of its step
+    # job.seed_everything()  # before anything that you draw yourself
+
+    def extra_loss(images):  # added to the loss of G: of the images of its step, or of start.G's weights
         return settings.strength * images.square().mean()
 
     trainer = plain_trainer(start, settings, extra_generator_loss=extra_loss)

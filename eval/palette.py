@@ -9,6 +9,8 @@ import zlib
 
 #: Okabe and Ito's eight colours, less black (kept for real images) and yellow (too light on white).
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
+#: FreezeD's brown, and three of Tol's ("muted") for names that this file does not know.
+MORE = ("#8C564B", "#882255", "#999933", "#332288")
 BLACK, GREY, LIGHT = "#000000", "#777777", "#AAAAAA"
 #: Dashes as matplotlib's (offset, (on, off, …)).
 DASHES = ((0, ()), (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
@@ -33,7 +35,7 @@ KNOWN = {
 # The few-shot methods, each with the colour of none of the NADA variants that stand beside them.
 KNOWN |= {
     ("tgan", "plain"): (0, 0), ("tgan_ada", "plain"): (1, 0), ("minegan", "plain"): (3, 0),
-    ("ojha", "plain"): (5, 0), ("freezed", "plain"): (0, 2),
+    ("ojha", "plain"): (5, 0), ("freezed", "plain"): (6, 0),
 }  # fmt: skip
 BOUNDS = {"real": BLACK, "source": GREY, "replay": LIGHT}
 
@@ -41,11 +43,11 @@ BOUNDS = {"real": BLACK, "source": GREY, "replay": LIGHT}
 def styles(settings) -> dict[tuple[str, str], dict]:
     """{(method, variant): {"color", "linestyle"}} for the lines of one figure.
 
-    Names that are not known take a place that their name decides, or the next one that is free.
+    A name that is not known takes a colour of its own that no known one has, the one that the name
+    decides or the next that is free; then dashes, then what the known ones leave.
     """
     names = list(dict.fromkeys(settings))
-    places = len(COLOURS) * len(DASHES)
-    taken = {_place(*KNOWN[name]) for name in names if name in KNOWN}
+    taken = {KNOWN[name] for name in names if name in KNOWN}
     found = {}
     for method, variant in names:
         if method in BOUNDS:
@@ -53,19 +55,23 @@ def styles(settings) -> dict[tuple[str, str], dict]:
         elif swept := re.fullmatch(r"k_(\d+)", variant):
             found[method, variant] = {"color": _walk(int(swept[1])), "linestyle": DASHES[0]}
         else:
-            start = zlib.crc32(f"{method}-{variant}".encode()) % places
-            ring = [(start + i) % places for i in range(places)]
-            free = next((place for place in ring if place not in taken), start)
-            known = (method, variant) in KNOWN
-            place = _place(*KNOWN[method, variant]) if known else free
+            place = KNOWN.get((method, variant)) or _free(f"{method}-{variant}", taken)
             taken.add(place)
-            dash, colour = divmod(place, len(COLOURS))
-            found[method, variant] = {"color": COLOURS[colour], "linestyle": DASHES[dash]}
+            colour, dash = place
+            found[method, variant] = {
+                "color": (*COLOURS, *MORE)[colour], "linestyle": DASHES[dash]
+            }  # fmt: skip
     return found
 
 
-def _place(colour: int, dash: int) -> int:
-    return dash * len(COLOURS) + colour
+def _free(name: str, taken: set[tuple[int, int]]) -> tuple[int, int]:
+    """The first (colour, dash) that is free, from the one that a name decides on."""
+    own = range(len(COLOURS) + 1, len(COLOURS) + len(MORE))
+    start = zlib.crc32(name.encode())
+    ring = [own[(start + i) % len(own)] for i in range(len(own))]
+    places = [(colour, dash) for dash in range(len(DASHES)) for colour in ring]
+    places += [(colour, dash) for dash in range(len(DASHES)) for colour in range(len(COLOURS))]
+    return next((place for place in places if place not in taken), places[0])
 
 
 def _walk(k: int) -> str:

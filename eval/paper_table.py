@@ -41,6 +41,7 @@ WARM_STARTS = {
     "nada_catchup": "D catch-up",
 }
 METHODS = {"ojha": "Ojha et al.", "minegan": "MineGAN", "tgan": "TGAN", "tgan_ada": "TGAN + ADA"}
+NOT_IN_THE_PAPER = "not in the paper"
 #: Controls that bound every cell, and what they are called.
 BOUNDS = {
     "source": "source model, unchanged",
@@ -91,15 +92,17 @@ def cells(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
     """One row per cell: KEYS, mean, half_width, n, paper, comparable, reason; bold and best."""
     layout = LAYOUTS[group.paper]
     known = published(group.paper)
-    wanted = known[KEYS].drop_duplicates()
+    theirs = list(known[KEYS].drop_duplicates().itertuples(index=False, name=None))
+    wanted = dict.fromkeys([*theirs, *own_cells(group)])  # what the paper does not have comes last
     part = fids(group, scores)
     found = []
-    for key in wanted.itertuples(index=False, name=None):
+    for key in wanted:
         mine = part[(part[KEYS] == pd.Series(key, KEYS)).all(axis=1)]
         mean, half = t_interval(mine.value) if len(mine) else (np.nan, None)
-        paper = known.set_index(KEYS).fid.loc[key]
-        comparable = group.world in COMPARABLE_WORLDS
+        paper = known.set_index(KEYS).fid.get(key, np.nan)
+        comparable = group.world in COMPARABLE_WORLDS and key in theirs
         reason = "" if comparable else REASONS.get(group.world, "another world")
+        reason = reason if key in theirs else NOT_IN_THE_PAPER
         found.append((*key, mean, half, len(mine), paper, comparable, reason))
     table = pd.DataFrame(
         found, columns=[*KEYS, "mean", "half_width", "n", "paper", "comparable", "reason"]
@@ -109,6 +112,12 @@ def cells(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
     table["bold"] = shown == shown.groupby(by_rivals).transform("min")
     table["best"] = shown == shown.groupby([table[k] for k in layout.columns]).transform("min")
     return table
+
+
+def own_cells(group: Group) -> list[tuple]:
+    """KEYS of every model that the group shows, its bounds left out."""
+    rows = [dict(zip(SETTING_KEYS, member.setting, strict=True)) for member in group.drawn]
+    return [tuple(row[key] for key in KEYS) for row in rows if row["method"] not in BOUNDS]
 
 
 def text(cell, bold: str = "{}", plus_minus: str = "±") -> str:
@@ -121,7 +130,8 @@ def text(cell, bold: str = "{}", plus_minus: str = "±") -> str:
         shown += f" {plus_minus} {float(cell['half_width']):.{digits}f}"
     shown = bold.format(shown) if cell["bold"] else shown
     shown += "★" if cell["best"] else ""
-    return f"{shown} [{cell['paper']:.2f}]"
+    beside = f"{cell['paper']:.2f}" if np.isfinite(cell["paper"]) else NOT_IN_THE_PAPER
+    return f"{shown} [{beside}]"
 
 
 def name(keys: tuple[str, ...], cell) -> str:
@@ -193,8 +203,9 @@ def notes(group: Group, table: pd.DataFrame) -> list[str]:
     """What stands beneath the table."""
     seeds = sorted({int(n) for n in table.n if n})
     lines = ["FID, less is better; in brackets the paper's number of the same cell."]
-    if not table.comparable.all():
-        lines.append(f"Not comparable with the paper's: {table.reason.iloc[0]}.")
+    reasons = table.reason[~table.comparable & table.paper.notna()]
+    if len(reasons):
+        lines.append(f"Not comparable with the paper's: {reasons.iloc[0]}.")
     if seeds == [1]:
         lines.append("One seed: no interval, and no claim.")
     elif seeds:

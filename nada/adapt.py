@@ -107,6 +107,7 @@ def adapt_generator(job: Job, settings: NadaSettings) -> AdaptedModel:
 
     # what steers, and what is trained
     loss = NadaLoss(job, settings, frozen)
+    forget_texts(loss.clips)
     layers = Layers(trained, settings.layers, loss.of_images, job.label)
     for generator in (frozen, trained):  # not before: the target's direction is full precision
         set_precision(generator, settings.precision)
@@ -260,7 +261,6 @@ class NadaLoss:
         self.weights = [clip.weight for clip in self.clips]
         self.targets = target_embeddings(job, self.clips, settings)
         self.directions = target_directions(job, self.clips, settings, source)
-        forget_texts(self.clips)
 
     def see(self, trained_images: Tensor, frozen_images: Tensor | None, views=None) -> Seen:
         """Unit embeddings of a step's images [B,3,R,R]; only those of the trained have a graph.

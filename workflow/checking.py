@@ -6,6 +6,7 @@ The value or key, where it stands, what is allowed. No torch and no Snakemake he
 import contextlib
 import difflib
 import json
+import re
 from copy import deepcopy
 from pathlib import Path
 
@@ -25,7 +26,8 @@ class ConfigError(UserError):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is a mistake: YAML would silently take the second."""
+    """Safe YAML in which a key given twice is a mistake, where PyYAML silently takes the second, and
+    1e-4 and 5e8 are numbers as in YAML 1.2, where PyYAML reads texts."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()
@@ -35,6 +37,11 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), [*"-+.0123456789"]
+)
 
 
 def read_yaml(path):

@@ -573,6 +573,11 @@ def check_names(config, methods, metrics):
                 f"config: 'methods' names '{method}', but no baselines/{method}.py declares it; "
                 f"{nearest(method, methods)}"
             )
+        if not (registry.FOLDER / f"{method}.py").is_file():
+            raise ConfigError(
+                f"config: the method '{method}' is declared in a file of another name; call the file "
+                f"baselines/{method}.py."
+            )
     for name, group in config["groups"].items():
         for key in ("table", "oracle", "raw", "sweep"):
             for column in group.get(key, []):

@@ -46,6 +46,7 @@ def run_file(world, name: str, **changes) -> dict:
 
 def adapt(world, out, name, **changes) -> None:
     """Run a method; what trains on another run's images gets a source run as its parent."""
+    torch.seed()  # whoever forgets job.seed_everything() shall not be helped by the run before
     parent = None
     if name == "finetune_gd":
         parent, changes["parent"] = "parent", "dog2cat/source-unchanged/seed0"

@@ -187,12 +187,26 @@ def test_no_two_lines_of_a_shipped_figure_look_alike(groups):
         assert len({str(look) for look in looks.values()}) == len(lines) + 1, name
 
 
+def test_no_two_models_share_a_colour_where_dashes_tell_shots_and_warm_starts_apart(groups):
+    for name, group in groups.items():
+        several = any(len(r["shots"]) > 1 or len(r["warm_starts"]) > 1 for r in group.get("rows", []))
+        if several:
+            looks = palette.styles(lines_of(group))
+            assert len({look["color"] for look in looks.values()}) == len(looks), name
+
+
 def test_a_known_model_looks_the_same_in_every_figure(groups):
     every = {line for group in groups.values() for line in lines_of(group)}
     alone = {line: palette.styles([line])[line] for line in every}
     for group in groups.values():
         together = palette.styles(lines_of(group))
         assert all(together[line] == alone[line] for line in lines_of(group))
+
+
+def test_an_unknown_method_has_a_colour_that_no_known_one_has():
+    known = [palette.styles([line])[line]["color"] for line in palette.KNOWN]
+    for name in ("ewc", "my_method", "dcl"):
+        assert palette.styles([(name, "plain")])[name, "plain"]["color"] not in known
 
 
 def test_unknown_variants_of_one_figure_get_places_of_their_own():

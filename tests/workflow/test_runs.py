@@ -96,7 +96,8 @@ def test_a_group_of_several_methods_has_a_part_for_each(default):
     assert {s.method for s in default.members("table1_minegan")} == {"minegan"}
     assert len(default.members("table1_minegan")) == 4
     hundred = [s for s in default.members("table2") if s.shots == 100 and s.method != "replay"]
-    assert {s.task for s in hundred} == {"dog2cat"} and len(hundred) == 8
+    assert {s.task for s in hundred} == {"dog2cat"}
+    assert len(hundred) == 2 * len({s.method for s in hundred}) >= 8
     told = default.group_file("pareto")
     assert told["preference"] == {
         "method": "nada", "variant": "mapper", "shots": 0, "warm_start": "source"

@@ -7,6 +7,7 @@ divided by the standard deviation over the samples, so that outputs that hardly 
 to sample make it large; where no sample differs, or a number is not finite, nothing is within bounds.
 """
 
+import hashlib
 import json
 import math
 import tempfile
@@ -83,9 +84,10 @@ def stylegan(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
         yield compare(f"images of {part}, truncation {psi}", ours, oracles.generator(t, w_plus))
     found = source.D.config["mbstd_group_size"]
     yield Finding("size of D's minibatch groups", abs(found - size.group), 0)
-    # a batch larger than a group only where that is cheap
+    # a batch larger than a group only where that is cheap; patches, since D hardly tells noise apart
     batch = 2 * size.group if size.resolution <= 64 else 2
-    images = Numbers("check", name).normal(batch, 3, size.resolution, size.resolution, std=0.5)
+    coarse = Numbers("check", name).normal(batch, 3, 8, 8)
+    images = F.interpolate(coarse, (size.resolution, size.resolution))
     ours = source.D(images)
     del source
     group = min(size.group, batch)
@@ -201,16 +203,21 @@ def image_set(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
     """Pixels through an index, against Pillow file by file."""
     from nada.image_sets import open_images, scan, write_index
 
-    split = ["train/cat"] if name == "afhq" else None
+    inside = "train/cat" if name == "afhq" else ""
     with tempfile.TemporaryDirectory() as folder:
-        index, _ = scan(path, resolution=recipe.size.side, split=split)
+        index, _ = scan(path, resolution=recipe.size.side, split=inside or None)
         write_index(Path(folder, "index.json"), index)
-        ours = open_images(Path(folder, "index.json"))[:]
-    files = sorted(
-        file for file in (path / (split[0] if split else "")).rglob("*") if file.is_file()
-    )
-    expected = np.stack([np.asarray(Image.open(file).convert("RGB")) for file in files])
-    yield compare(f"pixels of {len(files)} images", ours, expected, bound=0)
+        images = open_images(Path(folder, "index.json"))
+        files = sorted(file for file in (path / inside).rglob("*") if file.is_file())
+        same_count, seen, difference = len(images) == len(files), set(), 0.0
+        for row, file in enumerate(files if same_count else ()):  # one at a time: a set is large
+            pixels = np.asarray(Image.open(file).convert("RGB"))
+            ours = images[row : row + 1][0].astype(np.int16)
+            difference = max(difference, float(np.abs(ours - pixels).max()))
+            seen.add(hashlib.sha256(pixels.tobytes()).digest())
+    # equal pictures would hide an index that is off by one
+    right = same_count and len(seen) == len(files)
+    yield Finding(f"pixels of {len(files)} images", difference if right else math.inf, bound=0)
 
 
 COMPARISONS = {
