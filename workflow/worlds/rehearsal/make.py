@@ -1,0 +1,109 @@
+"""Make the paper's files with random weights and generated images, in place of fetching them.
+
+    python -m workflow.worlds.rehearsal.make fetch NAME ... --into FOLDER
+
+NAME is an asset of worlds/paper/assets.yaml, and the file gets the name that it has there. The same
+name gives the same bytes (by the same releases of torch, NumPy and Pillow). FOLDER/manifest.json lists the hashes, which is how the networks that ask
+for a published hash come to accept these files. Other options of `workflow.assets fetch` are taken
+and mean nothing here: nothing is fetched and nobody's terms apply.
+"""
+
+import argparse
+import fcntl
+import json
+import time
+from pathlib import Path
+
+from nada.atomic import write_json
+from nada.errors import UserError, command
+from nada.manifest import MANIFEST
+from workflow.assets import load_registry
+from workflow.checking import nearest
+
+MODEL_OF = "paper"  # the world whose registry says what there is, and how its files are called
+FULL, NARROW = "full", "narrow"
+
+
+def place(name: str, folder: Path) -> Path:
+    """Where an asset of the paper's registry lies; an archive is the folder that it unpacks to."""
+    assets = load_registry(MODEL_OF).assets
+    if name not in assets:
+        raise UserError(f"there is no asset '{name}'; {nearest(name, assets)}")
+    return folder / (assets[name].folder if assets[name].unpack else assets[name].file)
+
+
+def recipe_of(name: str, size: str = FULL):
+    """The recipe of an asset in its published or its narrow size; UserError where there is none."""
+    from workflow.worlds.rehearsal.recipes import RECIPES
+
+    if name not in RECIPES:
+        raise UserError(f"the rehearsal makes no '{name}', only {', '.join(RECIPES)}.")
+    return RECIPES[name] if size == FULL else RECIPES[name].narrow()
+
+
+def make(name: str, folder: Path, size: str = FULL) -> Path:
+    """Write one asset into a folder and list it in the manifest there; returns its path."""
+    path, began = place(name, folder), time.monotonic()
+    recipe = recipe_of(name, size)
+    from workflow.worlds.rehearsal.recipes import write
+
+    print(f"{name}: making {path} ({recipe.form}, {recipe.size})", flush=True)
+    entry = write(name, recipe, path)
+    _list(folder, path.name, {**entry, "asset": name, "size": size})
+    how_much = f"{entry['files']} files" if recipe.is_folder else f"{entry['bytes'] / 1e6:.0f} MB"
+    seconds = time.monotonic() - began
+    print(f"{name}: {how_much} in {seconds:.1f} s, SHA-256 {entry['sha256'][:12]}…", flush=True)
+    return path
+
+
+def read_manifest(folder: Path) -> dict:
+    """{file name: entry} of a folder's manifest; {} where there is none."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        return {}
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))["files"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} cannot be read ({error}); remove it and make the files again."
+        ) from None
+
+
+def _list(folder: Path, file: str, entry: dict) -> None:
+    """Add an entry to the manifest; jobs that write others at the same time wait for each other."""
+    with open(folder / f".{MANIFEST}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        write_json(folder / MANIFEST, {"files": {**read_manifest(folder), file: entry}})
+
+
+@command
+def main(argv=None) -> None:
+    arguments = _parser().parse_args(argv)
+    for name in arguments.names:  # a wrong name is met before anything is made
+        place(name, arguments.into)
+        recipe_of(name)
+    for name in arguments.names:
+        make(name, arguments.into, NARROW if arguments.narrow else FULL)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m workflow.worlds.rehearsal.make",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    commands = parser.add_subparsers(required=True, metavar="fetch")
+    fetch = commands.add_parser("fetch", help="make assets")
+    add = fetch.add_argument
+    add("names", nargs="+", metavar="NAME", help="assets of the paper's registry")
+    add("--into", type=Path, default=Path("assets/rehearsal"), help="their folder")
+    add("--narrow", action="store_true", help="few channels and images, for tests of the formats")
+    for option in ("--accept", "--trust"):
+        add(option, nargs="+", action="extend", default=[], help="without a meaning here")
+    add("--world", default="rehearsal", help="without a meaning here")
+    add("--offline", action="store_true", help="without a meaning here")
+    return parser
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
