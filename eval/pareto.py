@@ -38,6 +38,8 @@ PLACES = (
     (-6, -7, "right"), (0, 11, "center"), (0, -11, "center"), (9, 15, "left"), (9, -15, "left"),
     (-9, 15, "right"), (-9, -15, "right"), (8, 1, "left"),
 )  # fmt: skip
+#: Fewer seeds with a value (a model with accepted images, say) give an interval as wide as the figure.
+LEAST_DRAWN = 3
 SIZES = {0: 60, 5: 22, 10: 40, 100: 75}
 
 
@@ -54,6 +56,7 @@ def data(group: Group, scores: pd.DataFrame, answers: pd.DataFrame | None = None
     found = figures.over_seeds(part.astype({"value": float}), [*KEYS, "metric"])
     if not (found.metric == PREFERENCE.name).any():
         raise UserError(f"group {group.name}: no comparison was scored; make the scores again.")
+    found.loc[found.n < LEAST_DRAWN, "half_width"] = None
     values = {tuple(row[:5]): row[5:7] for row in found.itertuples(index=False, name=None)}
     if answers is not None:
         values = {key: value for key, value in values.items() if key[4] != PREFERENCE.name}
@@ -137,20 +140,27 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str, answers: str | None = 
 
 
 def name_points(axis, part: pd.DataFrame, looks: dict) -> None:
-    """Write each point's name beside it, at the first of PLACES where no other name or point is."""
+    """Write each point's name beside it, at the first of PLACES where no name, point or bar is."""
+    from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Bbox
 
     points = part[np.isfinite(part.quality) & np.isfinite(part.diversity)]
     renderer = axis.figure.canvas.get_renderer()
     at = axis.transData.transform(points[["quality", "diversity"]].to_numpy(dtype=float))
     taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in at]
+    for row, (x, y) in zip(points.itertuples(), at, strict=True):
+        wide, high = _half(row.quality_half_width) or 0.0, _half(row.diversity_half_width) or 0.0
+        ends = axis.transData.transform((row.quality + wide, row.diversity + high)) - (x, y)
+        taken.append(Bbox.from_bounds(x - ends[0], y - 1, 2 * ends[0], 2))
+        taken.append(Bbox.from_bounds(x - 1, y - ends[1], 2, 2 * ends[1]))
     for row in points.itertuples():
         for place in PLACES:
             x, y, side = place
             text = axis.annotate(
                 label(row), (row.quality, row.diversity), xytext=(x, y), fontsize=7, ha=side,
                 va="center", textcoords="offset points",
-                color=looks[row.method, row.variant]["color"],
+                color=looks[row.method, row.variant]["color"], zorder=4,
+                path_effects=[withStroke(linewidth=2, foreground="white")],
             )  # fmt: skip
             box = text.get_window_extent(renderer)
             if place is PLACES[-1] or not any(box.overlaps(other) for other in taken):
