@@ -2,13 +2,23 @@
 
 `snakemake estimate --config world=paper` reads what the rehearsal left: its runs' cost.json and the
 benchmarks of its looks. What nobody measured is named, not guessed.
+
+    python -m workflow.forecast --results results/rehearsal --device cuda --out costs.csv
+
+writes those measurements themselves: seconds of a step, peak memory, bytes on disk, by kind of run.
 """
 
+import argparse
+import csv
 import json
+import sys
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
+
+from nada.atomic import atomic_path
+from nada.errors import UserError, command
 
 GIB = 2**30
 
@@ -135,9 +145,58 @@ def page(plan, results) -> str:
     return "\n".join(text)
 
 
+def rows_of(costs: Costs) -> list[dict]:
+    """What was measured, one row for each kind of run, and one for the looks at each size."""
+    rows = [
+        {
+            "what": method, "pixels": pixels, "host": costs.host,
+            "seconds_per_step": _rounded(costs.step.get((method, pixels))),
+            "peak_memory_gib": _rounded(costs.memory[method, pixels] / GIB),
+            "model_mib": _rounded(size / 2**20),
+        }
+        for (method, pixels), size in sorted(costs.model.items())
+    ]  # fmt: skip
+    for pixels, seconds in sorted(costs.look.items()):
+        rows.append({"what": "look", "pixels": pixels, "host": costs.host,
+                     "seconds_per_image": _rounded(seconds)})  # fmt: skip
+    return rows
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else float(f"{value:.4g}")
+
+
 def _cell(value: float | None, unit: int = 1) -> str:
     return "–" if value is None else f"{value / unit:.2f}"
 
 
 def _read(path: Path) -> dict:
     return json.loads(path.read_text(encoding="utf-8"))
+
+
+COLUMNS = ("what", "pixels", "host", "seconds_per_step", "seconds_per_image", "peak_memory_gib", "model_mib")
+
+
+@command
+def main(argv=None) -> None:
+    """Command line of this module."""
+    parser = argparse.ArgumentParser(prog="python -m workflow.forecast", description=__doc__)
+    parser.add_argument("--results", type=Path, required=True, help="a folder of measured runs")
+    parser.add_argument("--device", choices=("cpu", "cuda"), required=True, help="whose runs count")
+    parser.add_argument("--out", required=True, help="the table to write (CSV)")
+    arguments = parser.parse_args(argv)
+    rows = rows_of(measured(arguments.results, arguments.device))
+    if not rows:
+        raise UserError(
+            f"{arguments.results}: no run on {arguments.device} lies there; run the rehearsal first: "
+            "snakemake at_256 --config world=rehearsal."
+        )
+    with atomic_path(arguments.out) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    print(f"wrote {arguments.out}: {len(rows)} rows")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from workflow.forecast import forecast, measured, page
+from workflow.forecast import forecast, main, measured, page
 from workflow.runs import load_plan
 
 METHOD = {"nada": {"iterations": 4, "snapshots": 2}, "tgan": {"iterations": 4, "snapshots": [2, 4]}}
@@ -65,3 +65,13 @@ def test_what_was_not_measured_is_named_and_not_guessed(results, plan):
     unknown = next(line for line in forecast(plan, measured(results, "cpu")) if line.kind[0] == "ojha")
     assert unknown.hours is None and unknown.disk is None
     assert "nothing: no cpu run in elsewhere" in page(plan, "elsewhere")
+
+
+def test_the_table_of_measurements_has_a_row_for_each_kind_and_for_looks(results, tmp_path, capsys):
+    out = tmp_path / "costs.csv"
+    assert main(["--results", str(results), "--device", "cpu", "--out", str(out)]) == 0
+    assert out.read_text().splitlines()[1:] == [
+        "nada,32,a CPU,0.5,,1.0,0.0009537", "tgan,32,a CPU,1.5,,1.0,0.0009537", "look,32,a CPU,,0.05,,"
+    ]  # fmt: skip
+    assert main(["--results", str(results), "--device", "cuda", "--out", str(out)]) == 2
+    assert "no run on cuda lies there" in capsys.readouterr().err
