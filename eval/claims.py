@@ -194,12 +194,12 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "claim": table.sentence,
-            "where": table["where"],
-            "by": [metric(name).label for name in table.metric],
-            "least advantage": [number(row) for _, row in table.iterrows()],
-            "seeds": table.seeds,
-            "p": ["–" if pd.isna(p) else f"{p:.2g}" for p in table.p],
             "verdict": table.verdict,
+            "least advantage": [number(row) for _, row in table.iterrows()],
+            "p": ["–" if pd.isna(p) else f"{p:.2g}" for p in table.p],
+            "seeds": table.seeds,
+            "by": [metric(name).label for name in table.metric],
+            "where": table["where"],
         }
     )
 

@@ -9,6 +9,7 @@ body {{ font: 15px/1.5 system-ui, sans-serif; margin: 2rem; color: #222; }}
 table {{ border-collapse: collapse; }}
 h1 {{ font-size: 1.2rem; }}
 td {{ white-space: nowrap; }}
+td:first-child {{ white-space: normal; min-width: 18rem; max-width: 32rem; }}
 th, td {{ padding: .2rem .6rem; text-align: right; font-variant-numeric: tabular-nums; }}
 th:nth-child(-n+2), td:nth-child(-n+2) {{ text-align: left; }}
 thead th {{ border-bottom: 2px solid #222; }}
