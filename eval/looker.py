@@ -12,7 +12,7 @@ AT_ONCE = 20
 #: Processes that resize images for Inception, at most.
 MOST_WORKERS = 16
 #: Memory for the features of VGG16 that LPIPS compares, 32 MB an image: fewer passes with more.
-VGG_BYTES = {"cpu": 1 << 30, "cuda": 32 << 30}
+VGG_BYTES = {"cpu": 2 << 30, "cuda": 32 << 30}
 
 
 class Looker:

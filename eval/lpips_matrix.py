@@ -123,7 +123,7 @@ def lpips_matrix(
         return _block_features(perceptual, source, start, size, batch, layer_weights, device)
 
     distances = np.empty((len(images), len(others)))
-    centre = None
+    centre, all_others = None, None
     for i in range(0, len(images), size):
         a = block(images, i)
         if centre is None:
@@ -131,7 +131,14 @@ def lpips_matrix(
             centre = a.mean(dim=0)
         a -= centre
         for j in range(i if symmetric else 0, len(others), size):
-            b = a if symmetric and i == j else block(others, j).sub_(centre)
+            if symmetric and i == j:
+                b = a
+            elif all_others is not None:
+                b = all_others
+            else:
+                b = block(others, j).sub_(centre)
+                if not symmetric and len(others) <= size:
+                    all_others = b  # few others (a training set): looked at once
             values = _block_distances(a, b).cpu().numpy()
             distances[i : i + len(a), j : j + len(b)] = values
             if symmetric:

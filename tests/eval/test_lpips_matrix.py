@@ -85,6 +85,21 @@ def test_every_image_passes_through_the_trunk_once(perceptual, images, monkeypat
     assert seen == [1, 4, 4, 1]  # one probe for the length of a vector, then nine images
 
 
+def test_few_others_pass_through_the_trunk_once_however_many_blocks_the_images_take(
+    perceptual, images, monkeypatch
+):
+    whole = lpips_matrix(perceptual, images, images[:2])
+    passed = []
+    monkeypatch.setattr(
+        module, "lpips_features",
+        lambda p, x, w: passed.append(len(x)) or lpips_features(p, x, w),
+    )  # fmt: skip
+    across = lpips_matrix(perceptual, images, images[:2], memory_bytes=1_500_000)
+    np.testing.assert_allclose(across, whole, rtol=1e-5, atol=1e-9)
+    assert max(passed) < len(images)  # in blocks
+    assert sum(passed) == 1 + len(images) + 2  # the probe, every image, and each of the others
+
+
 def test_layer_weights_equal_the_packages_linear_layers(perceptual, images):
     torch.manual_seed(1)
     weights = [torch.rand(w) for w in perceptual.widths]
