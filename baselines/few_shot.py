@@ -6,7 +6,7 @@ baselines/scaling.py shortens every length with the run.
 """
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,6 +98,7 @@ def fine_tune(
     parts: what must survive an interruption, by name, beside the trainer. before_step(step), step = 1,
     2, … from where G joins in, and after_step(report) -> more values for the curves: what a method
     does around the trainer's step; neither is called while D catches up (§5.4: then it is normal).
+    A report holds 0-d tensors on a GPU, which waits for who looks at one.
     A batch cannot be split to fit a device's memory: D compares the images of one (UserError).
     """
     set_numerics(job.device, settings.tf32, settings.deterministic)
@@ -124,7 +125,7 @@ def fine_tune(
                 before_step(step - alone)
             report = trainer.step(real, train_generator=not catching_up)
             if not catching_up and after_step is not None:
-                report |= after_step(Numbers(report))
+                report |= after_step(report)
             job.count(images=settings.batch)
             job.progress(step, **report)
             if step in steps:
@@ -132,22 +133,6 @@ def fine_tune(
             job.checkpoint(step, {name: part.state_dict() for name, part in parts.items()})
         trainer.check()
     return model
-
-
-class Numbers(Mapping):
-    """A report for who asks it for numbers: a tensor is looked at only then."""
-
-    def __init__(self, report: dict):
-        self.report = report
-
-    def __getitem__(self, name: str) -> float:
-        return float(self.report[name])
-
-    def __iter__(self):
-        return iter(self.report)
-
-    def __len__(self) -> int:
-        return len(self.report)
 
 
 @contextlib.contextmanager

@@ -48,9 +48,9 @@ class NadaSettings:
     checkpoint_every: steps between training states kept for resume; 0 keeps none.
     precision, tf32, deterministic: how numbers are computed, see nada/precision.py; the last two
     have an effect on a GPU alone.
-    micro_batch: images rendered at once at most, in a step and in its layer choice, 0 for all; less
-    memory, the same draws, and the same results but for rounding. A step that runs out of memory
-    on a GPU halves it for the rest of the run.
+    micro_batch: images rendered at once at most, in a step and in its layer choice, and in a step
+    of the mapper; 0 for all. Less memory, the same draws, and the same results but for rounding. A
+    step that runs out of memory on a GPU halves it for the rest of the run.
     epsilon: ε of the guard where ΔI = 0, in the length of an embedding difference. Not from the
     paper, which has none: the ‖ΔI‖ of the mini world's published runs passes 0.05 within 10 steps
     and ends at 0.3 to 1.3 (`image_change` in curves.csv).
@@ -169,8 +169,9 @@ def adapt_mapper(job: Job, settings: NadaSettings) -> AdaptedModel:
     targets = target_embeddings(job, clips, settings)
     forget_texts(clips)
     return train_mapper(
-        job, settings.mapper, model, clips, targets, steps, settings.checkpoint_every
-    )
+        job, settings.mapper, model, clips, targets, steps, settings.checkpoint_every,
+        settings.micro_batch,
+    )  # fmt: skip
 
 
 def forward_backward(

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from nada.atomic import sha256
 from nada.clip_weights import ACTIVATIONS, check_activation, clip_files, read_json, read_tensors
 from nada.errors import UserError
+from nada.resize import resize
 
 # Per-channel statistics of OpenAI's CLIP training images, used where a config names none.
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -142,8 +143,7 @@ class Clip:
         if min(height, width) != size:
             scale = size / min(height, width)
             new = (max(size, round(height * scale)), max(size, round(width * scale)))
-            antialias = self.resize == "antialias"
-            x = F.interpolate(x, new, mode="bicubic", align_corners=False, antialias=antialias)
+            x = resize(x, new, antialias=self.resize == "antialias")
         top, left = (x.shape[-2] - size) // 2, (x.shape[-1] - size) // 2
         x = x[..., top : top + size, left : left + size]
         return (x - self.mean) / self.std

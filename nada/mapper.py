@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from nada.clip import Clip
 from nada.errors import UserError
 from nada.losses import embedding_distance_loss, embedding_norm_loss, ensemble, global_loss
+from nada.micro_batch import MicroBatches, split
 from nada.settings import setting
 from nada.stylegan2.generator import Generator
 from nada.stylegan2.ops import EqualizedLinear, lrelu
@@ -128,6 +129,25 @@ class MapperLoss:
         return ensemble(weights, distances)
 
 
+def forward_backward(
+    objective: MapperLoss, mapper: LatentMapper, w_plus: Tensor, size: int = 0
+) -> dict[str, Tensor]:
+    """The terms of a batch's loss; its gradients lie in the mapper's `grad`.
+
+    size: images rendered at once at most, 0 for all; every term is a mean over the batch, so that
+    parts add up to it. Noise is constant, so that nothing is drawn.
+    """
+    sums = {}
+    for rows in split(len(w_plus), size):
+        codes = rows.of(w_plus)
+        terms = objective(codes, mapper.map_w_plus(codes))
+        if not rows.whole:
+            terms = {name: term * rows.share for name, term in terms.items()}
+        terms["loss"].backward()
+        sums = {name: term.detach() + sums.get(name, 0) for name, term in terms.items()}
+    return sums
+
+
 def train_mapper(
     job,
     settings: MapperSettings,
@@ -136,12 +156,13 @@ def train_mapper(
     targets: list[Tensor],
     snapshots: set[int],
     checkpoint_every: int,
+    micro_batch: int = 0,
 ):
     """Train a mapper on a model and return both as one adapted model.
 
     job: nada.job.Job. parent: the nada.artifact.AdaptedModel that it maps the codes of, whose
     generator stays as it is. clips, targets: the ensemble and its unit embeddings [E] of the
-    target. snapshots: the steps kept.
+    target. snapshots: the steps kept. micro_batch: codes rendered at once at most, 0 for all.
     """
     if parent.latent_map is not None:
         raise UserError(f"{job.name}: the parent's model has a latent map already; map another.")
@@ -152,12 +173,14 @@ def train_mapper(
     mapper = LatentMapper(generator.num_ws, generator.config["style_dim"], settings.normalise)
     mapper = mapper.to(job.device)
     optimiser = torch.optim.RAdam(mapper.parameters(), lr=settings.lr, betas=settings.betas)
+    micro = MicroBatches(settings.batch, micro_batch, job.label, job.log, job.device)
     job.plan(settings.iterations, checkpoint_every)
     start = 0
     if resumed := job.resume():
         start, state = resumed
         mapper.load_state_dict(state["mapper"])
         optimiser.load_state_dict(state["optimiser"])
+        micro.size = state["micro_batch"]
 
     with job.running():
         for step in range(start + 1, settings.iterations + 1):
@@ -165,16 +188,19 @@ def train_mapper(
             z = torch.randn(settings.batch, generator.config["z_dim"], device=job.device)
             with torch.no_grad():
                 w_plus = parent.w_plus(z, settings.truncation_psi)
-            terms = objective(w_plus, mapper.map_w_plus(w_plus))
+            terms = micro.attempt(
+                lambda size, w_plus=w_plus: forward_backward(objective, mapper, w_plus, size),
+                mapper.parameters(),
+            )
             # one step of the mapper alone
-            optimiser.zero_grad(set_to_none=True)
-            terms["loss"].backward()
             optimiser.step()
+            optimiser.zero_grad(set_to_none=True)
             # what is kept
             job.count(images=2 * settings.batch)
             job.progress(step, **terms)
             if step in snapshots:
                 job.snapshot(step, {f"latent_map.{k}": v for k, v in mapper.state_dict().items()})
-            state = {"mapper": mapper.state_dict(), "optimiser": optimiser.state_dict()}
-            job.checkpoint(step, state)
+            state = {"optimiser": optimiser.state_dict(), "micro_batch": micro.size}
+            job.checkpoint(step, {"mapper": mapper.state_dict(), **state})
+    job.add_cost(micro_batch=micro.size)
     return parent.with_latent_map(mapper)

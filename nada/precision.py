@@ -15,6 +15,11 @@ import torch
 from torch import nn
 
 Precision = Literal["fp32", "mixed"]
+FUSED_ATTENTION = (
+    torch.backends.cuda.enable_flash_sdp,
+    torch.backends.cuda.enable_mem_efficient_sdp,
+    torch.backends.cuda.enable_cudnn_sdp,
+)
 WORKSPACE = ":4096:8"  # cuBLAS needs a fixed workspace to add up in the same order every time
 
 
@@ -46,9 +51,11 @@ def set_numerics(device: torch.device, tf32: bool = False, deterministic: bool =
 
     tf32: matrix products and convolutions of float32 numbers may round them to 10 bits; never where
     a metric is measured. deterministic: the same bytes from the same run, by fixed algorithms
-    (without: the fastest are searched in the first steps). A kernel that has no such form warns and
-    runs; at 224 px and more that is the backward pass of CLIP's resize. To be called before the
-    first matrix product: cuBLAS reads its workspace once.
+    (without: the fastest are searched in the first steps). CLIP's attention is then computed as it
+    is written, since every fused kernel adds its gradients up in any order, and CLIP's resize as a
+    product of matrices (nada/resize.py). A kernel that has no such form warns and runs: those of
+    ADA's and the views' warp. To be called before the first matrix product: cuBLAS reads its
+    workspace once.
     """
     if device.type != "cuda":
         return
@@ -58,4 +65,6 @@ def set_numerics(device: torch.device, tf32: bool = False, deterministic: bool =
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", WORKSPACE)
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
+    for fused in FUSED_ATTENTION:  # repeatable only where a warning would be an error
+        fused(not deterministic)
     torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads any

@@ -5,6 +5,7 @@ acts on each image with probability p, and p follows how far D overfits (§3). E
 differentiated twice, so that R1 goes through it.
 """
 
+import functools
 import math
 from collections.abc import Callable
 
@@ -48,30 +49,38 @@ class AdaptiveAugment:
             raise UserError(f"speed_kimg: {speed_kimg} given, must be more than 0")
         self.speed_kimg, self.target, self.interval = speed_kimg, target, interval
         self.p = 0.0
-        self._signs: list[float] = []
+        self._signs: list[float | Tensor] = []
 
     def __call__(self, images: Tensor) -> Tensor:
         return augment(images, self.p) if self.p > 0 else images
 
-    def follow(self, real_sign: float, batch: int) -> None:
+    def follow(self, real_sign: float | Tensor, batch: int) -> None:
         """Take in E[sign D(real)] of a step; every `interval` steps p moves by a fixed amount (§3).
 
         That is sign(r_t - target) · interval · batch / (1000 · speed_kimg), r_t being the mean.
+        A 0-d tensor is looked at only then, so that a GPU is waited for once in `interval` steps.
         """
         self._signs.append(real_sign)
         if len(self._signs) < self.interval:
             return
-        r_t = sum(self._signs) / len(self._signs)
+        r_t = sum(numbers(self._signs)) / len(self._signs)
         step = self.interval * batch / (1000 * self.speed_kimg)
         direction = (r_t > self.target) - (r_t < self.target)
         self.p = min(1.0, max(0.0, self.p + direction * step))
         self._signs = []
 
     def state_dict(self) -> dict:
-        return {"p": self.p, "signs": list(self._signs)}
+        return {"p": self.p, "signs": list(self._signs)}  # not looked at: made at every step
 
     def load_state_dict(self, state: dict) -> None:
-        self.p, self._signs = state["p"], list(state["signs"])
+        self.p, self._signs = state["p"], numbers(state["signs"])
+
+
+def numbers(values: list[float | Tensor]) -> list[float]:
+    """Numbers and 0-d tensors as numbers, by one transfer from the tensors' device."""
+    tensors = [value for value in values if isinstance(value, Tensor)]
+    looked_at = iter(torch.stack(tensors).tolist() if tensors else [])
+    return [next(looked_at) if isinstance(value, Tensor) else value for value in values]
 
 
 def augment(images: Tensor, p: float) -> Tensor:
@@ -193,7 +202,7 @@ def _about_grey(angle: Tensor) -> Tensor:
 
 def recolour(images: Tensor, matrices: Tensor) -> Tensor:
     """Apply colour maps [N,4,4] to images [N,3,R,R]."""
-    matrices = matrices.to(images)
+    matrices = matrices.to(images, non_blocking=True)
     return torch.einsum("nij,njhw->nihw", matrices[:, :3, :3], images) + matrices[:, :3, 3:, None]
 
 
@@ -213,7 +222,8 @@ def warp(images: Tensor, inverse: Tensor) -> Tensor:
     centred = (steps - PHASE) / 2 - REACH - (side - 1) / 2
     y, x = torch.meshgrid(centred, centred, indexing="ij")
     points = torch.stack([x, y, torch.ones_like(x)], dim=-1)
-    seen = torch.einsum("nij,hwj->nhwi", inverse.to(images)[:, :2], points)
+    inverse = inverse.to(images, non_blocking=True)
+    seen = torch.einsum("nij,hwj->nhwi", inverse[:, :2], points)
     index = 2 * (seen + (side - 1) / 2 + margin) + PHASE
     grid = (2 * index + 1) / fine.shape[-1] - 1
     return _halve(_Sample.apply(fine, grid))
@@ -247,9 +257,14 @@ def _halve(images: Tensor) -> Tensor:
     return F.conv2d(x, rows, stride=(2, 1), groups=channels)
 
 
+@functools.cache
+def _taps(dtype: torch.dtype, device: torch.device) -> Tensor:
+    """SYM6 on a device, brought there once: a copy from the host would wait each time."""
+    return torch.tensor(SYM6, dtype=dtype, device=device)
+
+
 def _filters(images: Tensor) -> tuple[Tensor, Tensor]:
-    taps = torch.tensor(SYM6, dtype=images.dtype, device=images.device)
-    channels = images.shape[1]
+    taps, channels = _taps(images.dtype, images.device), images.shape[1]
     return (
         taps.view(1, 1, -1, 1).expand(channels, 1, -1, 1),
         taps.view(1, 1, 1, -1).expand(channels, 1, 1, -1),

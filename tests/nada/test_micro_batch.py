@@ -9,6 +9,8 @@ from torch import nn
 from nada.adapt import NadaLoss, NadaSettings, forward_backward, micro_batches
 from nada.errors import UserError
 from nada.layers import Layers, LayerSettings
+from nada.mapper import LatentMapper, MapperLoss, MapperSettings
+from nada.mapper import forward_backward as mapper_step
 from nada.micro_batch import Draws, MicroBatches, Rows, asked_for, split
 
 CPU = torch.device("cpu")
@@ -121,6 +123,31 @@ def test_a_step_in_parts_is_the_whole_step_to_float64_s_rounding(double, setting
     assert len(whole[2]) >= 3
     for size in (1, 2, 4):  # 2 and 4 leave a smaller last part
         same(step(size), whole)
+
+
+@pytest.mark.parametrize("norm_loss", ["distance", "official"])
+def test_a_step_of_the_mapper_in_parts_is_the_whole_step(double, norm_loss):
+    generator, job = double
+    generator.requires_grad_(False)
+    torch.manual_seed(7)
+    mapper = LatentMapper(generator.num_ws, 8)
+    target = nn.functional.normalize(torch.randn(16), dim=-1)
+    settings = MapperSettings(norm_loss=norm_loss)
+    objective = MapperLoss(generator, job.clips(), [target], settings)
+    codes = generator.broadcast(generator.mapping(torch.randn(5, 8))).detach()
+
+    def step(size):
+        mapper.zero_grad(set_to_none=True)
+        terms = mapper_step(objective, mapper, codes, size)
+        gradients = {name: p.grad.clone() for name, p in mapper.named_parameters()}
+        return terms, (), gradients, 0
+
+    for size in (1, 2, 4):
+        same(step(size), step(0))
+    rendered = []
+    generator.synthesis.register_forward_hook(lambda _, __, image: rendered.append(len(image)))
+    step(2)
+    assert rendered == [2, 2, 2, 2, 1, 1]  # of the codes, and of the mapped ones
 
 
 def test_parts_differ_from_one_another_when_the_draws_do(double):

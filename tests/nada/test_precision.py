@@ -22,6 +22,12 @@ HALF = [torch.bfloat16, torch.float16]
 ROUNDING = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}
 #: The least cosine between a gradient in half precision and the same in full.
 COSINE = 0.99
+#: Fused attention whose gradients no fixed order adds up, and whether each may be used.
+ATTENTION = {
+    torch.backends.cuda.enable_flash_sdp: torch.backends.cuda.flash_sdp_enabled,
+    torch.backends.cuda.enable_mem_efficient_sdp: torch.backends.cuda.mem_efficient_sdp_enabled,
+    torch.backends.cuda.enable_cudnn_sdp: torch.backends.cuda.cudnn_sdp_enabled,
+}
 CPU, CARD = torch.device("cpu"), torch.device("cuda")
 
 
@@ -214,6 +220,7 @@ def flags():
             "benchmark": torch.backends.cudnn.benchmark,
             "fixed": torch.backends.cudnn.deterministic,
             "algorithms": torch.are_deterministic_algorithms_enabled(),
+            "attention": [enabled() for enabled in ATTENTION.values()],
         }
 
     before, workspace = read(), os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
@@ -224,6 +231,8 @@ def flags():
     torch.backends.cudnn.benchmark = before["benchmark"]
     torch.backends.cudnn.deterministic = before["fixed"]
     torch.use_deterministic_algorithms(before["algorithms"])
+    for enable, enabled in zip(ATTENTION, before["attention"], strict=True):
+        enable(enabled)
     torch.utils.deterministic.fill_uninitialized_memory = filled
     os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
     if workspace is not None:
@@ -240,7 +249,9 @@ def test_tf32_and_repeatable_algorithms_are_what_the_settings_say(flags, tf32, d
         "benchmark": not deterministic,
         "fixed": deterministic,
         "algorithms": deterministic,
+        "attention": [not deterministic] * 3,
     }
+    assert torch.backends.cuda.math_sdp_enabled()
     assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) == deterministic
     if deterministic:  # what has no repeatable form warns, and training goes on
         assert torch.is_deterministic_algorithms_warn_only_enabled()

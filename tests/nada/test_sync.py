@@ -24,6 +24,7 @@ from nada.errors import UserError
 from nada.layers import Layers, LayerSettings
 from nada.mapper import LatentMapper, MapperLoss, MapperSettings
 from nada.stylegan2 import training
+from nada.stylegan2.augment import AdaptiveAugment
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
 from nada.stylegan2.training import AdversarialTrainer
@@ -264,7 +265,15 @@ def plain():
     return AdversarialTrainer(networks.G, networks.D, networks.G_ema), networks.D
 
 
-@pytest.mark.parametrize("method", [plain, ojha])
+def ada():
+    networks = start()
+    pipe = AdaptiveAugment(speed_kimg=1)
+    pipe.p = 0.5
+    trainer = AdversarialTrainer(networks.G, networks.D, networks.G_ema, augment=pipe)
+    return trainer, networks.D
+
+
+@pytest.mark.parametrize("method", [plain, ojha, ada])
 def test_a_few_shot_step_never_waits(method):
     trainer, judge = method()
     on_a_gpu(trainer)
@@ -281,6 +290,18 @@ def test_a_few_shot_step_never_waits(method):
     assert seen == []
     assert {"r1", "path_length"} <= report.keys()
     assert all(isinstance(value, torch.Tensor) for value in report.values())
+
+
+def test_ada_waits_once_in_an_interval_to_move_its_p():
+    card = torch.nn.Linear(1, 1)
+    pipe = AdaptiveAugment(speed_kimg=1, interval=4)
+    waits = Waits(card)
+    with waits:
+        for _ in range(9):
+            pipe.follow(card.weight.detach().mean().sign(), batch=4)
+            pipe.state_dict()  # made at every step, kept at few
+    assert waits.seen == ["reads: tolist"] * 2
+    assert pipe.p in (0.0, 2 * 4 * 4 / 1000)
 
 
 def test_reports_are_the_same_numbers_whether_they_are_looked_at_at_once_or_later():
