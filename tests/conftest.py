@@ -6,6 +6,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from tests import fake_card
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -55,3 +58,47 @@ def smoke_results(tmp_path_factory, snakemake):
     done = snakemake(*words, f"results={results}", "all", entry=True)  # typed as in the README
     assert done.returncode == 0, done.stdout[-6000:]
     return results
+
+
+#: Fused attention whose gradients no fixed order adds up, and whether each may be used.
+ATTENTION = {
+    torch.backends.cuda.enable_flash_sdp: torch.backends.cuda.flash_sdp_enabled,
+    torch.backends.cuda.enable_mem_efficient_sdp: torch.backends.cuda.mem_efficient_sdp_enabled,
+    torch.backends.cuda.enable_cudnn_sdp: torch.backends.cuda.cudnn_sdp_enabled,
+}
+
+
+@pytest.fixture
+def flags():
+    """Reads every flag of torch that a run may set; afterwards they are put back."""
+
+    def read():
+        return {
+            "matmul": torch.backends.cuda.matmul.allow_tf32,
+            "cudnn": torch.backends.cudnn.allow_tf32,
+            "benchmark": torch.backends.cudnn.benchmark,
+            "fixed": torch.backends.cudnn.deterministic,
+            "algorithms": torch.are_deterministic_algorithms_enabled(),
+            "attention": [enabled() for enabled in ATTENTION.values()],
+        }
+
+    before, workspace = read(), os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+    filled = torch.utils.deterministic.fill_uninitialized_memory
+    yield read
+    torch.backends.cuda.matmul.allow_tf32 = before["matmul"]
+    torch.backends.cudnn.allow_tf32 = before["cudnn"]
+    torch.backends.cudnn.benchmark = before["benchmark"]
+    torch.backends.cudnn.deterministic = before["fixed"]
+    torch.use_deterministic_algorithms(before["algorithms"])
+    for enable, enabled in zip(ATTENTION, before["attention"], strict=True):
+        enable(enabled)
+    torch.utils.deterministic.fill_uninitialized_memory = filled
+    os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+    if workspace is not None:
+        os.environ["CUBLAS_WORKSPACE_CONFIG"] = workspace
+
+
+@pytest.fixture
+def card(monkeypatch, flags):
+    """A GPU for machines without one (see tests/fake_card.py): `with card:` around what uses it."""
+    return fake_card.install(monkeypatch)

@@ -266,3 +266,16 @@ def test_loading_moves_no_random_stream_and_autocast_no_feature(weights, clean, 
     wanted = inception_features(images[:3], clean, Resizer())
     with torch.autocast("cpu", torch.bfloat16):
         assert np.array_equal(inception_features(images[:3], clean, Resizer()), wanted)
+
+
+@pytest.mark.parametrize("mode", ["clean", "legacy_pytorch"])
+def test_on_a_card_features_are_the_same(script, weights, card, monkeypatch, mode):
+    path, digest = {"clean": script, "legacy_pytorch": weights[:2]}[mode]
+    pictures = np.random.default_rng(0).integers(0, 256, (5, 64, 64, 3), dtype=np.uint8)
+    expected = inception_features(pictures, load_inception(path, mode, "cpu", digest), Resizer(0))
+    load = torch.jit.load  # to a place that torch itself does not know; Module.to does
+    monkeypatch.setattr(torch.jit, "load", lambda file, map_location: load(file).to(map_location))
+    with card:  # a fake one, see tests/fake_card.py
+        network = load_inception(path, mode, "cuda", digest)
+        found = inception_features(pictures, network, Resizer(0), batch=2)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)

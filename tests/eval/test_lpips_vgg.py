@@ -200,3 +200,11 @@ def test_nothing_is_fetched_and_no_random_stream_moves(trunk, monkeypatch):
     before = torch.get_rng_state()
     load_lpips_vgg(trunk[0], sha256=trunk[1])
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_on_a_card_distances_are_the_same(trunk, network, images, card):
+    with card:  # a fake one, see tests/fake_card.py
+        there = load_lpips_vgg(trunk[0], "cuda", size=None, sha256=trunk[1])
+        found = lpips_matrix(there, images, batch=2, memory_bytes=1 << 22)
+    expected = lpips_matrix(network, images, batch=2)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

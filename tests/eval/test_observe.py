@@ -201,3 +201,22 @@ def test_the_bytes_of_an_observation_do_not_depend_on_the_clock(tmp_path, monkey
     monkeypatch.setattr(time, "localtime", lambda *_: later)
     save_observation(tmp_path / "b.npz", content)
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
+
+
+# On a GPU: a fake one (tests/fake_card.py) -----------------------------------------------------------
+
+
+@pytest.mark.parametrize("method, variant, seeds", [("nada", "global", (0, 1)), ("real", "", ())])
+def test_a_look_on_a_card_sees_what_the_cpu_sees(
+    tiny_world, tmp_path, card, method, variant, seeds
+):
+    settings, out = tmp_path / "look.json", tmp_path / "card.npz"
+    content = tiny_world.look(variant, method, seeds, device="cuda")
+    settings.write_text(json.dumps(content))
+    with card:
+        assert observe.main(["--settings", str(settings), "--out", str(out)]) == 0
+    name = f"{method}-{variant}".strip("-")
+    seen, expected = load_observation(out), load_observation(tiny_world.folder / f"{name}.npz")
+    assert seen.meta["device"] == "cuda" and seen.arrays.keys() == expected.arrays.keys()
+    for key, array in expected.arrays.items():
+        np.testing.assert_allclose(seen[key], array, rtol=1e-4, atol=1e-5, err_msg=key)

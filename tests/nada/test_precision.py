@@ -22,12 +22,6 @@ HALF = [torch.bfloat16, torch.float16]
 ROUNDING = {torch.bfloat16: 2.0**-8, torch.float16: 2.0**-11}
 #: The least cosine between a gradient in half precision and the same in full.
 COSINE = 0.99
-#: Fused attention whose gradients no fixed order adds up, and whether each may be used.
-ATTENTION = {
-    torch.backends.cuda.enable_flash_sdp: torch.backends.cuda.flash_sdp_enabled,
-    torch.backends.cuda.enable_mem_efficient_sdp: torch.backends.cuda.mem_efficient_sdp_enabled,
-    torch.backends.cuda.enable_cudnn_sdp: torch.backends.cuda.cudnn_sdp_enabled,
-}
 CPU, CARD = torch.device("cpu"), torch.device("cuda")
 
 
@@ -207,36 +201,6 @@ def test_full_precision_lasts_for_a_block_even_when_that_fails(generator):
 
 
 # TF32 and repeatable algorithms -------------------------------------------------------------------
-
-
-@pytest.fixture
-def flags():
-    """Every flag of torch that a run may set, read and afterwards put back."""
-
-    def read():
-        return {
-            "matmul": torch.backends.cuda.matmul.allow_tf32,
-            "cudnn": torch.backends.cudnn.allow_tf32,
-            "benchmark": torch.backends.cudnn.benchmark,
-            "fixed": torch.backends.cudnn.deterministic,
-            "algorithms": torch.are_deterministic_algorithms_enabled(),
-            "attention": [enabled() for enabled in ATTENTION.values()],
-        }
-
-    before, workspace = read(), os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
-    filled = torch.utils.deterministic.fill_uninitialized_memory
-    yield read
-    torch.backends.cuda.matmul.allow_tf32 = before["matmul"]
-    torch.backends.cudnn.allow_tf32 = before["cudnn"]
-    torch.backends.cudnn.benchmark = before["benchmark"]
-    torch.backends.cudnn.deterministic = before["fixed"]
-    torch.use_deterministic_algorithms(before["algorithms"])
-    for enable, enabled in zip(ATTENTION, before["attention"], strict=True):
-        enable(enabled)
-    torch.utils.deterministic.fill_uninitialized_memory = filled
-    os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
-    if workspace is not None:
-        os.environ["CUBLAS_WORKSPACE_CONFIG"] = workspace
 
 
 @pytest.mark.parametrize("tf32", [False, True])

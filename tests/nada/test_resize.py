@@ -48,7 +48,9 @@ def test_a_cpu_takes_torch_s_kernel_and_a_gpu_the_matrices_only_where_it_must_be
             self.is_cuda = is_cuda
 
     for deterministic in (True, False):
-        monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda now=deterministic: now)
+        monkeypatch.setattr(
+            torch, "are_deterministic_algorithms_enabled", lambda now=deterministic: now
+        )
         for on_gpu in (False, True):
             resize(Picture(on_gpu), (4, 4), True)
     assert taken == ["kernel", "matrices", "kernel", "kernel"]
