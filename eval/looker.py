@@ -12,19 +12,24 @@ AT_ONCE = 20
 #: Processes that resize images for Inception, at most.
 MOST_WORKERS = 16
 #: Memory for the features of VGG16 that LPIPS compares, 32 MB an image: fewer passes with more.
+#: On a GPU at most half of what is free.
 VGG_BYTES = {"cpu": 2 << 30, "cuda": 32 << 30}
+#: What to do where a GPU has no memory for one image.
+REMEDY = "use a device with more memory, or the CPU"
 
 
 class Looker:
     """The networks of a look, and how they look at images.
 
-    Every method takes or gives uint8 [N,H,W,3]; arrays come back on the CPU as float32.
+    Every method takes or gives uint8 [N,H,W,3]; arrays come back on the CPU as float32. A batch
+    that does not fit a GPU's memory is looked at again in halves, as all that follow it.
     """
 
     def __init__(self, look: Look):
         import torch
 
         from eval.referee import load_judge
+        from nada.micro_batch import MicroBatches
         from nada.precision import set_numerics
 
         if look.device == "cuda" and not torch.cuda.is_available():
@@ -34,8 +39,11 @@ class Looker:
         self.device = torch.device(look.device)
         set_numerics(self.device)  # full float32 where a metric is measured, fixed algorithms
         self.batch = look.counts.batch
+        self.fitting = MicroBatches(
+            self.batch, 0, f"{look.task}, {look.method}", print, self.device, REMEDY
+        )
         own = "perceptual" in look.referee
-        self.eyes = (OwnEyes if own else PublishedEyes)(look.referee, self.device, self.batch)
+        self.eyes = (OwnEyes if own else PublishedEyes)(look.referee, self.device)
         self.judge = None
         if "judge" in look.referee:
             self.judge = load_judge(look.referee["judge"]).to(self.device)
@@ -47,13 +55,17 @@ class Looker:
     def draw(self, model, z, psi: float, what: str):
         """Images of latents z [N,z_dim]; UserError when one is not finite."""
         import numpy as np
+        import torch
 
         from eval.features import check_finite
         from nada.images import to_uint8
 
+        def sample(size: int):
+            return torch.cat([model.sample(few.to(self.device), psi) for few in part.split(size)])
+
         parts, count = [], 0
         for part in z.split(self.batch):
-            images = model.sample(part.to(self.device), psi)
+            images = self.fitting.attempt(sample)
             check_finite(images, count, what)
             count += len(images)
             parts.append(to_uint8(images))
@@ -61,7 +73,7 @@ class Looker:
 
     def features(self, images) -> dict:
         """FID features: `features` [N,d], and `features_<mode>` of clean-fid's other modes."""
-        return self.eyes.features(images)
+        return self.fitting.attempt(lambda size: self.eyes.features(images, size))
 
     def judgement(self, images) -> dict:
         """The judge's class_logits [N,C], style_logits [N,S] and factors [N,F]; {} without one."""
@@ -71,8 +83,12 @@ class Looker:
 
         if self.judge is None:
             return {}
-        with torch.inference_mode():
-            parts = [self.judge(x.to(self.device)) for x in batches(images, self.batch)]
+
+        def judge(size: int) -> list[dict]:
+            with torch.inference_mode():
+                return [self.judge(x.to(self.device)) for x in batches(images, size)]
+
+        parts = self.fitting.attempt(judge)
         return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
 
     def measure(self, images_of, count: int, keep: int) -> tuple[dict, object]:
@@ -95,7 +111,10 @@ class Looker:
         """LPIPS [n,n], or [n,m] to others."""
         import numpy as np
 
-        return self.eyes.distances(images, others).astype(np.float32)
+        def compare(size: int):
+            return self.eyes.distances(images, others, size, size / self.batch)
+
+        return self.fitting.attempt(compare).astype(np.float32)
 
     def record(self) -> dict:
         """Which published networks looked, by file and hash, and how; {} for a world's own."""
@@ -112,26 +131,27 @@ class Looker:
 class OwnEyes:
     """A world's own perceptual network for both features and distances."""
 
-    def __init__(self, referee: dict, device, batch: int):
+    def __init__(self, referee: dict, device):
         from eval.features import CleanFidModel
         from eval.referee import fused, load_perceptual
 
         self.perceptual = fused(load_perceptual(referee["perceptual"])).to(device)
         self.fid_model = CleanFidModel(self.perceptual)
-        self.device, self.batch = device, batch
+        self.device = device
 
-    def features(self, images) -> dict:
+    def features(self, images, batch: int) -> dict:
         """{"features": [N,d]}"""
         from eval.features import batches, stream_features
 
-        on_device = (x.to(self.device) for x in batches(images, self.batch))
+        on_device = (x.to(self.device) for x in batches(images, batch))
         return {"features": stream_features(on_device, self.fid_model)}
 
-    def distances(self, images, others=None):
-        """LPIPS, every stage with the same weight."""
-        from eval.lpips_matrix import lpips_matrix
+    def distances(self, images, others, batch: int, share: float = 1.0):
+        """LPIPS, every stage with the same weight; share: of the memory that may be used."""
+        from eval.lpips_matrix import MEMORY_BYTES, lpips_matrix
 
-        return lpips_matrix(self.perceptual, images, others, self.batch)
+        memory = int(share * MEMORY_BYTES)
+        return lpips_matrix(self.perceptual, images, others, batch, memory_bytes=memory)
 
     def record(self) -> dict:
         """Nothing beyond the hash of its file."""
@@ -141,8 +161,10 @@ class OwnEyes:
 class PublishedEyes:
     """The field's own: clean-fid's Inception in one or two modes, and LPIPS on VGG16."""
 
-    def __init__(self, referee: dict, device, batch: int):
+    def __init__(self, referee: dict, device):
         import os
+
+        import torch
 
         from eval.inception import Resizer, load_inception
         from eval.lpips_vgg import load_lpips_vgg
@@ -154,24 +176,27 @@ class PublishedEyes:
         workers = min(MOST_WORKERS, max(1, os.cpu_count() - 1)) if device.type == "cuda" else 0
         self.resizer = Resizer(workers)
         self.memory_bytes = VGG_BYTES[device.type]
-        self.batch = batch
+        if device.type == "cuda":
+            free, _ = torch.cuda.mem_get_info(device)
+            self.memory_bytes = min(self.memory_bytes, free // 2)
 
-    def features(self, images) -> dict:
+    def features(self, images, batch: int) -> dict:
         """{"features": [N,2048]} of the first mode, `features_<mode>` of the other."""
         from eval.inception import inception_features
 
         others = self.inceptions[1:]
         names = ["features", *(f"features_{inception.mode}" for inception in others)]
         return {
-            name: inception_features(images, inception, self.resizer, self.batch)
+            name: inception_features(images, inception, self.resizer, batch)
             for name, inception in zip(names, self.inceptions, strict=True)
         }
 
-    def distances(self, images, others=None):
-        """LPIPS with the published heads, at 256 px."""
+    def distances(self, images, others, batch: int, share: float = 1.0):
+        """LPIPS with the published heads, at 256 px; share: of the memory that may be used."""
         from eval.lpips_matrix import lpips_matrix
 
-        return lpips_matrix(self.vgg, images, others, self.batch, memory_bytes=self.memory_bytes)
+        memory = int(share * self.memory_bytes)
+        return lpips_matrix(self.vgg, images, others, batch, memory_bytes=memory)
 
     def record(self) -> dict:
         """{"inception": one entry per mode, "lpips": file, hashes, version, size}."""

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from nada.errors import UserError
 
+REMEDY = "set precision to 'mixed', or use a device with more memory or a smaller model"
+
 
 class Rows(NamedTuple):
     """Rows start..stop-1 of a batch: what one part of a step works on."""
@@ -78,13 +80,22 @@ class MicroBatches:
 
     largest: what is rendered at once without a limit. size: the limit, 0 for none. run: opens the
     messages. log: called with a line when the size changes. device: whose random draws are kept.
+    remedy: what to do where one image is too much.
     """
 
-    def __init__(self, largest: int, size: int, run: str, log: Callable, device: torch.device):
+    def __init__(
+        self,
+        largest: int,
+        size: int,
+        run: str,
+        log: Callable,
+        device: torch.device,
+        remedy: str = REMEDY,
+    ):
         self.size = min(size, largest) or largest
-        self.run, self.log, self.device = run, log, device
+        self.run, self.log, self.device, self.remedy = run, log, device, remedy
 
-    def attempt(self, step: Callable[[int], object], parameters: Iterable[nn.Parameter]):
+    def attempt(self, step: Callable[[int], object], parameters: Iterable[nn.Parameter] = ()):
         """What `step(size)` returns, tried again in smaller parts while it runs out of memory.
 
         Gradients that a failed attempt left in `parameters` are dropped, and its random draws are
@@ -100,8 +111,7 @@ class MicroBatches:
             if self.size == 1:
                 raise UserError(
                     f"{self.run}: one image at a time does not fit this device's memory "
-                    f"({reason}); set precision to 'mixed', or use a device with more memory or a "
-                    "smaller model."
+                    f"({reason}); {self.remedy}."
                 )
             self.size //= 2
             for parameter in parameters:
@@ -110,8 +120,8 @@ class MicroBatches:
                 torch.cuda.empty_cache()
             draws.restore()
             self.log(
-                f"  out of memory ({reason}): the step is done again, from here on with "
-                f"{self.size} images at once; the results stay the same but for rounding"
+                f"  out of memory ({reason}): done again, from here on with {self.size} images at "
+                "once; the results stay the same but for rounding"
             )
 
 

@@ -189,6 +189,8 @@ def install(monkeypatch) -> FakeCard:
         "max_memory_allocated": lambda *_: 0,
         "get_rng_state": lambda *_: torch.zeros(16, dtype=torch.uint8),
         "set_rng_state": lambda *_: None,
+        "mem_get_info": lambda *_: (8 << 30, 8 << 30),
+        "empty_cache": lambda: None,
     }.items():
         monkeypatch.setattr(torch.cuda, name, value)
     for check in ("_accelerator_graph_capture_health_check", "_cuda_graph_capture_health_check"):

@@ -12,6 +12,7 @@ from eval.lpips_matrix import lpips_matrix
 from eval.observation import Observation, load_observation, save_observation
 from eval.observe import latents
 from eval.referee import load_judge, load_perceptual
+from eval.settings import read_look
 from nada.artifact import AdaptedModel, load_artifact, save_artifact
 from nada.errors import UserError
 from nada.images import load_images, save_images, to_tensor, to_uint8
@@ -220,3 +221,37 @@ def test_a_look_on_a_card_sees_what_the_cpu_sees(
     assert seen.meta["device"] == "cuda" and seen.arrays.keys() == expected.arrays.keys()
     for key, array in expected.arrays.items():
         np.testing.assert_allclose(seen[key], array, rtol=1e-4, atol=1e-5, err_msg=key)
+
+
+def test_a_look_that_runs_out_of_memory_goes_on_with_smaller_batches(
+    tiny_world, tmp_path, card, monkeypatch, capsys
+):
+    sample, rendered = AdaptedModel.sample, []
+
+    def limited(model, z, *rest):
+        rendered.append(len(z))
+        if len(z) > 5:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+        return sample(model, z, *rest)
+
+    monkeypatch.setattr(AdaptedModel, "sample", limited)
+    settings, out = tmp_path / "look.json", tmp_path / "card.npz"
+    settings.write_text(json.dumps(tiny_world.look("global", "nada", (0,), device="cuda")))
+    with card:
+        assert observe.main(["--settings", str(settings), "--out", str(out)]) == 0
+    assert rendered[:4] == [8, 8, 4, 4]  # eight of the gallery, in parts of 16, 8 and 4
+    assert capsys.readouterr().out.count("out of memory") == 2
+    seen, expected = (load_observation(f) for f in (out, tiny_world.folder / "nada-global.npz"))
+    for key in seen.arrays:
+        np.testing.assert_allclose(seen[key], expected[key], rtol=1e-4, atol=1e-5, err_msg=key)
+
+
+def test_a_card_too_small_for_one_image_is_one_sentence(tiny_world, tmp_path, card, monkeypatch):
+    def fail(*_):
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+    monkeypatch.setattr(AdaptedModel, "sample", fail)
+    look_file = read_look(tiny_world.write("small.json", tiny_world.look(device="cuda")))
+    message = r"^dog2cat, nada: one image at a time does not fit .*; use a device with more memory"
+    with card, pytest.raises(UserError, match=message):
+        observe.observe(look_file)
