@@ -1,0 +1,86 @@
+"""A target as plain shell lines, for a machine that has the packages and no Snakemake.
+
+    python -m workflow.lines at_256 --config world=rehearsal device=cuda > at_256.sh
+    PYTHON=python3 bash at_256.sh
+
+Snakemake plans here; the lines are its own, in an order that works, with the folders made before.
+Whatever is up to date here is left out.
+"""
+
+import argparse
+import os
+import re
+import shlex
+import subprocess
+import sys
+
+from nada.errors import UserError, command
+
+HEADER = """\
+# {what}: {count} jobs, as Snakemake would run them; stops at the first that fails.
+set -euo pipefail
+PYTHON=${{PYTHON:-python}}
+"""
+#: How a dry run announces a job, and what it says of its files.
+JOB = re.compile(r"^\[\w{3} \w{3} .*\]$\n(?:local)?(?:rule|checkpoint) (\w+):$", re.MULTILINE)
+FILES = re.compile(r"^    (?:output|log|benchmark): (.*?)(?: \(.*\))?$", re.MULTILINE)
+SHELL = re.compile(r"^Shell command: (.*)", re.MULTILINE | re.DOTALL)
+END = re.compile(r"^Job stats:$", re.MULTILINE)
+
+
+@command
+def main(argv=None) -> None:
+    """Print the script of a target."""
+    parser = argparse.ArgumentParser(prog="python -m workflow.lines", description=__doc__)
+    parser.add_argument("targets", nargs="+", help="targets or files, as for snakemake")
+    parser.add_argument("--config", nargs="+", default=[], help="KEY=VALUE, as for snakemake")
+    arguments = parser.parse_args(argv)
+    print(script(arguments.targets, arguments.config), end="")
+
+
+def script(targets: list[str], config: list[str]) -> str:
+    """The script that makes targets. UserError with Snakemake's words where it has no plan."""
+    words = [*targets, "-n", "-p", "--nolock", "--cores", "1"]
+    words += ["--config", *config] if config else []
+    done = subprocess.run(
+        [sys.executable, "-m", "snakemake", *words],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+    )  # fmt: skip
+    if done.returncode:
+        raise UserError(f"Snakemake has no plan for {' '.join(targets)}: {done.stdout.strip()}")
+    jobs = read_jobs(done.stdout)
+    if not jobs:
+        raise UserError(f"nothing to be done for {' '.join(targets)}: all of it is up to date.")
+    what = shlex.join([*targets, *(["--config", *config] if config else [])])
+    return HEADER.format(what=what, count=len(jobs)) + "".join(map(lines, jobs))
+
+
+def read_jobs(dry_run: str) -> list[tuple[str, list[str], str]]:
+    """(rule, files it writes, shell command) of the jobs of `snakemake -n -p`, in its order.
+
+    Jobs without a command, which only collect files, are left out.
+    """
+    starts, jobs = list(JOB.finditer(dry_run)), []
+    for start, following in zip(starts, [*starts[1:], None], strict=True):
+        block = dry_run[start.end() : following.start() if following else None]
+        if stop := END.search(block):
+            block = block[: stop.start()]
+        shell = SHELL.search(block)
+        if shell and shell[1].strip() != "None":
+            about = block[: shell.start()]
+            files = [file for found in FILES.findall(about) for file in found.split(", ")]
+            jobs.append((start[1], files, shell[1].strip()))
+    return jobs
+
+
+def lines(job: tuple[str, list[str], str]) -> str:
+    """A job's lines: what it is, its folders, its command."""
+    rule, files, shell = job
+    folders = sorted({os.path.dirname(file) for file in files} - {""})
+    make = f"mkdir -p {shlex.join(folders)}\n" if folders else ""
+    shell = shell.replace(shlex.quote(sys.executable), '"$PYTHON"')
+    return f"\n# {rule}\n{make}{shell}\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
