@@ -6,8 +6,9 @@ from snakemake.utils import min_version
 from nada.errors import UserError
 from workflow.estimate import sentence
 from workflow.forecast import page
-from workflow.runs import FIGURES, REAL, as_json, load_plan
-from workflow.sources import digest
+from workflow.layout import FIGURES, figures, shown
+from workflow.plan import load_plan
+from workflow.runs import REAL
 
 min_version("9.19")
 
@@ -69,7 +70,7 @@ include: "workflow/rules/pretrain.smk"
 rule all:
     """Every group's runs, scores, table, grid and figures, the joined scores, claims and report."""
     input:
-        PLAN.shown(*PLAN.config["groups"]),
+        shown(PLAN, *PLAN.config["groups"]),
         f"{RESULTS}/scores.csv",
         f"{RESULTS}/claims.html",
         f"{RESULTS}/report.html",
@@ -84,7 +85,7 @@ rule tables:
 rule figures:
     """The grid of every group, its training curves, chosen layers and sweep."""
     input:
-        [figure for group in PLAN.config["groups"] for figure in PLAN.figures(group)],
+        [figure for group in PLAN.config["groups"] for figure in figures(PLAN, group)],
 
 
 rule estimate:
@@ -110,4 +111,4 @@ for group in PLAN.groups:
         name:
             group
         input:
-            PLAN.shown(group),
+            shown(PLAN, group),

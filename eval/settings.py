@@ -1,6 +1,6 @@
 """What `python -m eval.…` is told to do: the look file and the group file, read and checked.
 
-Both are written by `workflow/runs.py`; keys that a command has no use for are left alone.
+Both are written by `workflow/job_files.py`; keys that a command has no use for are left alone.
 """
 
 import json

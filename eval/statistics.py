@@ -77,17 +77,6 @@ def sign_flip_p(differences, alternative: str = "greater") -> float:
     return {"greater": at_least, "less": at_most}[alternative]
 
 
-def not_worse_p(differences, margin: float) -> float:
-    """p value of "as good as": H0 says that the mean difference is -margin or less (margin >= 0).
-
-    differences: ours minus theirs where more is better, one per seed. A sign-flip test of the
-    differences shifted by the margin.
-    """
-    if not margin >= 0:
-        raise ValueError(f"margin: a number >= 0 wanted, got {margin}")
-    return sign_flip_p(np.asarray(differences, dtype=np.float64) + margin)
-
-
 def holm(p_values, of: int | None = None) -> np.ndarray:
     """Holm's step-down correction (1979): p values of m claims, adjusted, in the given order.
 

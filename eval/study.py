@@ -90,7 +90,8 @@ def score(key: pd.DataFrame, answers: pd.DataFrame, target: str) -> pd.DataFrame
 
 @command
 def main(argv=None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    about = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m eval.study", description=about)
     commands = parser.add_subparsers(dest="what", required=True)
     sheet = commands.add_parser("sheet", help="draw the pictures")
     sheet.add_argument("--observation", type=Path, required=True, help="the adapted runs' .npz")

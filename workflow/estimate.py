@@ -1,6 +1,7 @@
 """How long a plan takes on this kind of machine, from the seconds that its world.yaml names."""
 
-from workflow.runs import Plan
+from workflow.layout import shown
+from workflow.plan import Plan
 
 
 def core_seconds(plan: Plan) -> dict[str, float]:
@@ -15,10 +16,10 @@ def core_seconds(plan: Plan) -> dict[str, float]:
     train = sum(start + training_seconds(plan, run.setting) for run in plan.runs_of(groups))
     thousands = plan.config["evaluation"]["fid_images"] / 1000
     seeds = len(plan.config["seeds"])
-    shown = {setting for group in groups for setting in plan.members(group)}
-    looks = len(shown) * (start + seeds * thousands * known["look"])
-    looks += len({setting.task for setting in shown}) * (start + thousands * known["look"])
-    files = {path.rsplit(".", 1)[0] for path in plan.shown(*groups)}
+    settings = {setting for group in groups for setting in plan.members(group)}
+    looks = len(settings) * (start + seeds * thousands * known["look"])
+    looks += len({setting.task for setting in settings}) * (start + thousands * known["look"])
+    files = {path.rsplit(".", 1)[0] for path in shown(plan, *groups)}
     return {"train": train, "look": looks, "show": (len(files) + len(groups)) * start}
 
 

@@ -36,7 +36,7 @@ NEEDED = ("scores.csv", "tables/*.md", "figures/*_grid.png", "runs/*/*/*/run.jso
 
 def of_groups(results: Path, groups: list[str]) -> list[Path]:
     """The kept files of some groups: tables, pictures, claims, and the records of their runs."""
-    files = [path for path in results.glob("claims.*")]
+    files = list(results.glob("claims.*"))
     for group in groups:
         told = results / "scores" / f"{group}.json"
         if not told.is_file():

@@ -125,7 +125,8 @@ def test_a_claim_that_its_world_cannot_test_is_dropped_with_the_reason(tmp_path)
 
 
 def test_the_committed_claims_name_runs_that_the_benchmark_makes(root):
-    from workflow.runs import Setting, load_plan
+    from workflow.plan import load_plan
+    from workflow.runs import Setting
 
     plan = load_plan(root)
     for one in read_claims(root / "claims.yaml"):

@@ -11,7 +11,6 @@ from eval.statistics import (
     HOLDS,
     UNDECIDED,
     holm,
-    not_worse_p,
     seeds_needed,
     sign_flip_p,
     t_interval,
@@ -87,10 +86,8 @@ def test_holm_is_the_closed_test_with_bonferroni(seed):
 def test_as_good_as_shifts_the_differences_by_the_margin():
     slightly_worse = np.array([-0.1, -0.2, -0.1, -0.05, -0.15])
     assert sign_flip_p(slightly_worse) == 1.0
-    assert not_worse_p(slightly_worse, 0.3) == 2.0**-5
-    assert not_worse_p(slightly_worse, 0.0) == sign_flip_p(slightly_worse)
-    with pytest.raises(ValueError, match="margin"):
-        not_worse_p(slightly_worse, -0.1)
+    assert verdicts([(slightly_worse, 0.0)])[0].p == 1.0
+    assert verdicts([(slightly_worse, 0.3)])[0].p == 2.0**-5
 
 
 def test_a_verdict_needs_five_seeds_and_a_corrected_p():

@@ -1,4 +1,4 @@
-"""A copy of the project whose jobs write small files at once, and a loopback server for downloads.
+"""Plans; a copy of the project whose jobs write small files at once; a loopback server for downloads.
 
 Of the copy only the entry modules are changed, by one line at their top; everything that they
 import, and so every code digest, is the project's own.
@@ -16,7 +16,10 @@ from pathlib import Path
 import pytest
 import yaml
 
+from baselines import registry
 from tests.workflow.toy_assets import Site
+from workflow.config import load
+from workflow.plan import Plan
 
 JOBS = (
     "baselines/adapt.py",
@@ -133,6 +136,23 @@ def copy_project(root, folder):
         (place / file).parent.mkdir(parents=True, exist_ok=True)
         (place / file).write_text(json.dumps(file))
     return folder
+
+
+@pytest.fixture(scope="session")
+def plan_with(root):
+    """The plan of the published configuration with some keys overridden: plan_with(seeds=[0])."""
+
+    def made(**overrides):
+        config, world = load(root, overrides)
+        return Plan(config, world, registry.methods(root / "baselines"))
+
+    return made
+
+
+@pytest.fixture(scope="session")
+def default(plan_with):
+    """The plan of the published configuration with two seeds."""
+    return plan_with(seeds=[0, 1])
 
 
 @pytest.fixture(scope="session")

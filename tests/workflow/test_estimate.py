@@ -5,7 +5,7 @@ import pytest
 from baselines import registry
 from workflow.config import load
 from workflow.estimate import core_seconds, minutes, sentence
-from workflow.runs import Plan
+from workflow.plan import Plan
 
 SECONDS = {"start": 2.0, "look": 10.0, "step": {"nada": 0.5, "mapper": 0.1, "other": 0.25}}
 

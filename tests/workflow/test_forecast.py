@@ -5,7 +5,7 @@ import json
 import pytest
 
 from workflow.forecast import forecast, main, measured, page
-from workflow.runs import load_plan
+from workflow.plan import load_plan
 
 METHOD = {"nada": {"iterations": 4, "snapshots": 2}, "tgan": {"iterations": 4, "snapshots": [2, 4]}}
 

@@ -7,7 +7,11 @@ from baselines.nada_presets import presets
 from baselines.scaling import CATCH_UP_FLOOR
 from nada.adapt import NadaSettings
 from nada.settings import read_settings
-from workflow.runs import load_plan
+from workflow.inputs import adapt_inputs, group_inputs, reference_inputs
+from workflow.job_files import group_file, look_file, run_file
+from workflow.layout import reference_file
+from workflow.plan import load_plan
+from workflow.runs import Setting
 
 DOMAINS = {"FFHQ": "face", "LSUN Church": "church", "AFHQ-Dog": "dog", "LSUN Car": "car"}
 NAMES = {"Cat": ("dog2cat", "adaptive"), "Bear": ("dog2bear", "adaptive")}
@@ -36,7 +40,7 @@ def test_every_published_adaptation_is_a_task_with_its_texts_and_settings(paper,
     assert tuple(entry["text"].values()) == preset.texts
     assert paper.resolution(task) == preset.resolution
     assert entry["source"].removesuffix("256") == DOMAINS[preset.domain]
-    setting = type(next(iter(paper.settings.values())))(task, "nada", variant)
+    setting = Setting(task, "nada", variant)
     found = read_settings(NadaSettings, paper.method_settings(setting), name)
     wanted = preset.settings
     assert (found.iterations, found.batch, found.lr) == (wanted["iterations"], 2, 0.002)
@@ -58,15 +62,15 @@ def test_the_fourteen_rows_of_table_3_are_all_planned(paper):
 
 def test_jobs_wait_for_the_marks_of_the_files_that_they_open(paper):
     run = paper.run("dog2cat", "tgan-plain-10shot", 0)
-    inputs = paper.adapt_inputs(run)
+    inputs = adapt_inputs(paper, run)
     assert inputs["source"] == ["assets/.fetched/afhq_dog_512"]
     assert inputs["references"] == "results/paper/references/cat.json"
-    assert paper.reference_inputs("cat") == ["assets/.fetched/afhq"]
-    nada = paper.adapt_inputs(paper.run("dog2cat", "nada-adaptive", 0))
+    assert reference_inputs(paper, "cat") == ["assets/.fetched/afhq"]
+    nada = adapt_inputs(paper, paper.run("dog2cat", "nada-adaptive", 0))
     assert nada["clips"] == ["assets/.fetched/clip_vit_b_32", "assets/.fetched/clip_vit_b_16"]
-    look = paper.look_file("dog2cat", "nada-adaptive")
+    look = look_file(paper, "dog2cat", "nada-adaptive")
     assert set(look["inception"]) == {"clean", "legacy_pytorch"} and "judge" not in look
-    assert paper.run_file(run)["resolution"] == 512
+    assert run_file(paper, run)["resolution"] == 512
 
 
 def test_few_shot_methods_run_as_long_as_published_on_five_thousand_images(paper):
@@ -107,6 +111,6 @@ def test_snakemake_plans_the_whole_world_without_any_of_its_files(world, snakema
 
 
 def test_a_task_without_images_has_no_reference_look(paper):
-    assert paper.references("white_walker") is None
-    assert paper.group_file("table3")["tasks"]["white_walker"]["real"] is None
-    assert not any("white_walker/real" in path for path in paper.group_inputs("table3"))
+    assert reference_file(paper, "white_walker") is None
+    assert group_file(paper, "table3")["tasks"]["white_walker"]["real"] is None
+    assert not any("white_walker/real" in path for path in group_inputs(paper, "table3"))

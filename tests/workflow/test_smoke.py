@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow.runs import load_plan
+from workflow.plan import load_plan
 
 pytestmark = pytest.mark.slow
 

@@ -77,7 +77,8 @@ def test_every_job_of_the_workflow_has_a_digest_that_covers_what_it_imports(root
 
 
 @pytest.mark.parametrize(
-    "module", ["workflow.runs", "workflow.config", "workflow.sources", "workflow.gpu"]
+    "module",
+    [f"workflow.{name}" for name in ("inputs", "job_files", "estimate", "sources", "gpu")],
 )
 def test_planning_imports_neither_torch_nor_snakemake(module):
     code = f"import sys, {module}; print(sorted({{'torch', 'snakemake'}} & set(sys.modules)))"

@@ -9,7 +9,7 @@ import re
 
 import pytest
 
-from workflow.runs import RULES
+from workflow.plan import RULES
 
 SEEDS = 2
 SETTINGS = 5  # four variants, one of them in both groups, and the control

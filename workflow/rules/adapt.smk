@@ -1,6 +1,11 @@
 # From the world's weights to one adapted model per run. Settings files are written by the shell,
 # since starting Python costs more than the file.
 
+from workflow.inputs import adapt_inputs, parent_argument, reference_arguments, reference_inputs
+from workflow.job_files import as_json, run_file
+from workflow.layout import run_folder
+from workflow.sources import digest
+
 RUN = f"{RESULTS}/runs/{{task}}/{{setting}}/seed{{seed}}"
 ADAPT_CODE = {
     name: digest("baselines.adapt", f"baselines.{name}") for name in PLAN.config["methods"]
@@ -11,7 +16,7 @@ rule settings:
     output:
         f"{RUN}/settings.json",
     params:
-        content=lambda w: as_json(PLAN.run_file(PLAN.run(w.task, w.setting, w.seed))),
+        content=lambda w: as_json(run_file(PLAN, PLAN.run(w.task, w.setting, w.seed))),
     threads: 1
     shell:
         "printf '%s\\n' {params.content:q} > {output}"
@@ -19,7 +24,7 @@ rule settings:
 
 rule references:
     input:
-        lambda w: PLAN.reference_inputs(w.domain),
+        lambda w: reference_inputs(PLAN, w.domain),
     output:
         f"{RESULTS}/references/{{domain}}.{{kind}}",
     wildcard_constraints:
@@ -32,7 +37,7 @@ rule references:
         code=digest(PLAN.world["references"]["module"]),
         module=PLAN.world["references"]["module"],
         drawn=lambda w: PLAN.world["references"]["domains"][w.domain],
-        images=lambda w: PLAN.reference_arguments(w.domain),
+        images=lambda w: reference_arguments(PLAN, w.domain),
     threads: 1
     shell:
         "{PYTHON} -m {params.module} {params.images} --out {output} > {log} 2>&1"
@@ -40,7 +45,7 @@ rule references:
 
 rule adapt:
     input:
-        unpack(lambda w: PLAN.adapt_inputs(PLAN.run(w.task, w.setting, w.seed))),
+        unpack(lambda w: adapt_inputs(PLAN, PLAN.run(w.task, w.setting, w.seed))),
         settings=f"{RUN}/settings.json",
     output:
         model=f"{RUN}/model.safetensors",
@@ -54,8 +59,8 @@ rule adapt:
         f"{RESULTS}/benchmarks/runs/{{task}}/{{setting}}/seed{{seed}}.tsv"
     params:
         code=lambda w: ADAPT_CODE[PLAN.settings[w.task, w.setting].method],
-        out=lambda w: PLAN.folder(f"{w.task}/{w.setting}/seed{w.seed}"),
-        parent=lambda w: PLAN.parent_argument(PLAN.run(w.task, w.setting, w.seed)),
+        out=lambda w: run_folder(PLAN, f"{w.task}/{w.setting}/seed{w.seed}"),
+        parent=lambda w: parent_argument(PLAN, PLAN.run(w.task, w.setting, w.seed)),
     threads: 1
     resources:
         **GPU,

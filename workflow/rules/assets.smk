@@ -1,13 +1,16 @@
 # Weights and data that a world does not embed: fetched (the rehearsal: made), checked, unpacked. Terms that
 # ask for consent: BENCHMARK_ACCEPT_LICENCES=LICENCE,...; `python -m workflow.assets list` shows them.
 
+from workflow.layout import fetched_mark
+from workflow.sources import digest
+
 ASSETS, FETCH = PLAN.world["assets"]["folder"], PLAN.world["assets"]["command"]
 
 
 rule assets:
     """Every weight and data set of the world, fetched and verified."""
     input:
-        [PLAN.fetched(asset) for asset in PLAN.world["fetched"].values()],
+        [fetched_mark(PLAN, asset) for asset in PLAN.world["fetched"].values()],
 
 
 rule asset:

@@ -1,12 +1,16 @@
 # One look at the artifacts of a setting, all seeds in one job: importing torch and open_clip costs
 # more than looking. `real` looks at the reference images in the same way.
 
+from workflow.inputs import look_inputs
+from workflow.job_files import as_json, look_file
+from workflow.sources import digest
+
 
 rule look:
     output:
         f"{RESULTS}/observations/{{task}}/{{setting}}.json",
     params:
-        content=lambda w: as_json(PLAN.look_file(w.task, w.setting)),
+        content=lambda w: as_json(look_file(PLAN, w.task, w.setting)),
     threads: 1
     shell:
         "printf '%s\\n' {params.content:q} > {output}"
@@ -14,7 +18,7 @@ rule look:
 
 rule observe:
     input:
-        unpack(lambda w: PLAN.look_inputs(w.task, w.setting)),
+        unpack(lambda w: look_inputs(PLAN, w.task, w.setting)),
         settings=f"{RESULTS}/observations/{{task}}/{{setting}}.json",
     output:
         f"{RESULTS}/observations/{{task}}/{{setting}}.npz",

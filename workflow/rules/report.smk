@@ -1,11 +1,16 @@
 # What people look at: table, grid and figures of each group, and one HTML page with all of them.
 
+from workflow.inputs import figure_arguments, figure_inputs, group_inputs, record_inputs
+from workflow.job_files import as_json
+from workflow.layout import FIGURES, shown
+from workflow.sources import digest
+
 FIGURE_CODE = {kind: digest(f"eval.{kind}") for kind in FIGURES}
 
 
 rule table:
     input:
-        lambda w: PLAN.record_inputs(w.group),
+        lambda w: record_inputs(PLAN, w.group),
         settings=f"{RESULTS}/scores/{{group}}.json",
         scores=f"{RESULTS}/scores/{{group}}.csv",
     output:
@@ -33,7 +38,7 @@ rule table:
 
 rule paper_table:
     input:
-        lambda w: PLAN.record_inputs(w.group),
+        lambda w: record_inputs(PLAN, w.group),
         settings=f"{RESULTS}/scores/{{group}}.json",
         scores=f"{RESULTS}/scores/{{group}}.csv",
     output:
@@ -62,7 +67,7 @@ rule paper_table:
 
 rule grid:
     input:
-        lambda w: PLAN.group_inputs(w.group),
+        lambda w: group_inputs(PLAN, w.group),
         settings=f"{RESULTS}/scores/{{group}}.json",
     output:
         png=report(
@@ -87,7 +92,7 @@ rule grid:
 
 rule figure:
     input:
-        unpack(lambda w: PLAN.figure_inputs(w.group, w.kind)),
+        unpack(lambda w: figure_inputs(PLAN, w.group, w.kind)),
         settings=f"{RESULTS}/scores/{{group}}.json",
     output:
         svg=report(
@@ -105,7 +110,7 @@ rule figure:
     params:
         code=lambda w: FIGURE_CODE[w.kind],
         prefix=f"{RESULTS}/figures/{{group}}_{{kind}}",
-        more=lambda w: PLAN.figure_arguments(w.group, w.kind),
+        more=lambda w: figure_arguments(PLAN, w.group, w.kind),
     threads: 1
     shell:
         "{PYTHON} -m eval.{wildcards.kind} --settings {input.settings} --scores {input.scores}"
@@ -142,7 +147,7 @@ rule claims:
 
 rule html:
     input:
-        PLAN.shown(*PLAN.config["groups"]),
+        shown(PLAN, *PLAN.config["groups"]),
         f"{RESULTS}/scores.csv",
         f"{RESULTS}/claims.html",
     output:

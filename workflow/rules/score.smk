@@ -1,11 +1,15 @@
 # From observations to numbers: one job per group, no device; then all groups in one tidy file.
 
+from workflow.inputs import group_inputs
+from workflow.job_files import as_json, group_file
+from workflow.sources import digest
+
 
 rule group:
     output:
         f"{RESULTS}/scores/{{group}}.json",
     params:
-        content=lambda w: as_json(PLAN.group_file(w.group)),
+        content=lambda w: as_json(group_file(PLAN, w.group)),
     threads: 1
     shell:
         "printf '%s\\n' {params.content:q} > {output}"
@@ -13,7 +17,7 @@ rule group:
 
 rule score:
     input:
-        lambda w: PLAN.group_inputs(w.group),
+        lambda w: group_inputs(PLAN, w.group),
         settings=f"{RESULTS}/scores/{{group}}.json",
     output:
         f"{RESULTS}/scores/{{group}}.csv",

@@ -102,7 +102,8 @@ def world_clips() -> list:
 
 @command
 def main(argv=None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    about = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m workflow.worlds.mini.junk_set", description=about)
     parser.add_argument("--global-runs", type=Path, nargs="+", required=True, help="run folders")
     parser.add_argument("--out", type=Path, default=JUNK_SET, help=".npz file to write")
     arguments = parser.parse_args(argv)

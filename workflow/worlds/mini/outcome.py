@@ -77,7 +77,8 @@ def junk_rows(results: Path) -> list[dict]:
 
 @command
 def main(argv=None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    about = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m workflow.worlds.mini.outcome", description=about)
     parser.add_argument("--results", type=Path, required=True, help="folder of a finished run")
     parser.add_argument("--out", type=Path, required=True, help=".csv file to write")
     arguments = parser.parse_args(argv)

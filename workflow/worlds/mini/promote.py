@@ -164,7 +164,8 @@ def promote(build: Path) -> None:
 
 @command
 def main(argv=None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    about = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m workflow.worlds.mini.promote", description=about)
     parser.add_argument(
         "--build",
         type=Path,

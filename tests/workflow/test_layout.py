@@ -1,0 +1,13 @@
+"""Where files lie: the figures that a group ends in."""
+
+from workflow.layout import figures
+
+
+def test_a_group_ends_in_the_figures_that_it_has_something_for(default):
+    def kinds(group):
+        return [figure.rsplit("_", 1)[1] for figure in figures(default, group)]
+
+    assert kinds("ablation") == ["grid.png", "training.svg", "layers.svg"]
+    assert kinds("k_sweep") == ["grid.png", "training.svg", "layers.svg", "sweep.svg"]
+    assert kinds("ablation_global") == ["grid.png", "training.svg"]
+    assert kinds("k_sweep_k_1") == ["grid.png", "training.svg", "layers.svg"]

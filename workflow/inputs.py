@@ -1,0 +1,124 @@
+"""What each job waits for beside its settings, and the arguments of its command that depend on it.
+
+The rules in workflow/rules/ look these up; lists are of paths as `workflow.layout` has them.
+"""
+
+from pathlib import Path
+
+from workflow.layout import (
+    CURVES,
+    FIGURES,
+    PICTURES,
+    image_set,
+    observation_file,
+    ready,
+    reference_file,
+    run_folder,
+)
+from workflow.plan import Plan
+from workflow.runs import REAL, Run
+from workflow.world import referee
+
+# ---- references -----------------------------------------------------------------------------------
+
+
+def reference_inputs(plan: Plan, domain):
+    """What must be there before a domain's references can be made."""
+    source = image_set(plan, domain)
+    return [] if source is None else ready(plan, source)
+
+
+def reference_arguments(plan: Plan, domain):
+    """The part of the references' command that says which images, and how many."""
+    drawn, count = plan.world["references"]["domains"][domain], reference_count(plan, domain)
+    if "source" not in drawn:
+        return f"--domain {domain} --count {count}"
+    chosen = "".join(f" --{key} {drawn[key]}" for key in ("split", "resize") if key in drawn)
+    return f"--source {drawn['source']} --resolution {drawn['resolution']} --limit {count}{chosen}"
+
+
+def reference_count(plan: Plan, domain):
+    """How many images of a domain are drawn: the most that any task asks for."""
+    tasks = (t["references"] for t in plan.config["tasks"].values() if t.get("references"))
+    return max(task["count"] for task in tasks if task["domain"] == domain)
+
+
+# ---- adapt ----------------------------------------------------------------------------------------
+
+
+def adapt_inputs(plan: Plan, run: Run):
+    """Named files that a run reads beside its settings, by the supervision it declares."""
+    supervision = plan.methods[run.setting.method].supervision
+    files = {"source": ready(plan, plan.source(run.setting.task)["weights"])}
+    if supervision == "text":
+        clips = [clip[key] for clip in plan.world["clips"] for key in ("config", "weights")]
+        files["clips"] = ready(plan, *clips, plan.world["templates"])
+    if supervision == "images" or run.setting.shots:
+        files["references"] = reference_file(plan, run.setting.task)
+    if weights := plan.method_settings(run.setting).get("weights"):  # a model made elsewhere
+        files["weights"] = f"{weights}/model.safetensors" if Path(weights).is_dir() else weights
+    if run.parent is not None:
+        files["parent"] = f"{run_folder(plan, run.parent_id)}/model.safetensors"
+    return files
+
+
+def parent_argument(plan: Plan, run: Run):
+    """The part of the adapt command that names the parent's folder; empty without one."""
+    return "" if run.parent is None else f"--parent {run_folder(plan, run.parent_id)}"
+
+
+# ---- observe, score, show -------------------------------------------------------------------------
+
+
+def look_inputs(plan: Plan, task, name):
+    """Named files that an observe job reads beside its settings."""
+    files = {
+        "referee": ready(plan, *referee(plan.world)),
+        "references": [path for path in (reference_file(plan, task),) if path],
+        "source": ready(plan, plan.source(task)["weights"]),
+    }
+    if name != REAL:
+        runs = plan.seeds_of(plan.settings[task, name])
+        files["models"] = [f"{run_folder(plan, run.id)}/model.safetensors" for run in runs]
+    return files
+
+
+def group_inputs(plan: Plan, name):
+    """The observations that a group's scores and grid are made of, the real images' included."""
+    tasks = [task for task in plan.groups[name]["tasks"] if reference_file(plan, task)]
+    return [observation_file(plan, task, REAL) for task in tasks] + [
+        observation_file(plan, setting.task, setting.name) for setting in plan.members(name)
+    ]
+
+
+def record_inputs(plan: Plan, name):
+    """What a group's runs, and all that they go on from, were told and what they cost."""
+    runs = [run for setting in plan.members(name) for run in plan.seeds_of(setting)]
+    ids = dict.fromkeys(i for run in runs for i in plan.lineage(run))
+    return [f"{run_folder(plan, i)}/{record}.json" for i in ids for record in ("run", "cost")]
+
+
+def figure_inputs(plan: Plan, name, kind):
+    """What a figure is drawn from beside the group's file: named lists of files."""
+    files = {"scores": [f"{plan.results}/scores/{name}.csv"]}
+    if FIGURES[kind] == PICTURES:
+        files["observations"] = group_inputs(plan, name)
+        every = [reference_file(plan, task) for task in plan.groups[name]["tasks"]]
+        files["references"] = [path for path in every if path]
+    if FIGURES[kind] == CURVES:
+        runs = [run for setting in plan.members(name) for run in plan.seeds_of(setting)]
+        files["curves"] = [f"{run_folder(plan, run.id)}/curves.csv" for run in runs]
+    if answers := _answers_file(plan, name, kind):
+        files["answers"] = [answers]
+    return files
+
+
+def figure_arguments(plan: Plan, name, kind):
+    """What a figure's command is told beside its group, scores and names."""
+    answers = _answers_file(plan, name, kind)
+    return f"--answers {answers}" if answers else ""
+
+
+def _answers_file(plan: Plan, name, kind):
+    """The file of people's comparisons that a figure takes for quality, or None."""
+    return plan.groups[name].get("preference", {}).get("answers") if kind == "pareto" else None

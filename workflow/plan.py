@@ -1,0 +1,246 @@
+"""From the configuration to the runs: the groups that are shown, their settings, parents and seeds.
+
+Pure: no torch, no Snakemake, no file is written. `workflow.layout` says where the files of a plan
+lie, `workflow.inputs` what each job waits for, `workflow.job_files` what it is told.
+"""
+
+import ast
+from pathlib import Path
+
+from baselines import registry
+from nada.run_id import DEFAULT_WARM_START
+from workflow.checking import ConfigError, merge, nearest
+from workflow.config import controls, load, parts, rows_of
+from workflow.runs import Run, Setting
+from workflow.world import check_files, convolutions
+
+# Names of the Snakefile's rules, which no group may take.
+RULES = (
+    *("all", "tables", "figures", "report", "estimate"),
+    *("assets", "asset", "references", "settings", "adapt"),
+    *("look", "observe", "group", "score", "scores"),
+    *("table", "paper_table", "grid", "figure", "claims", "html"),
+    *("pretrain_world", "pretrain_source", "pretrain_clip", "pretrain_referee"),
+)
+COMPARING = ("sweep", "against", "preference", "paper")  # a group's keys that need all its rows
+
+
+class Plan:
+    """Every group, setting and run that a configuration asks for.
+
+    config, world: as `workflow.config.load` returns them; methods: what `baselines.registry`
+    says of each. Attributes `groups` and `settings` map names, and (task, name), to what they are;
+    `runs` maps run ids to Run, parents before children.
+    """
+
+    def __init__(self, config, world, methods):
+        self.config, self.world, self.methods = config, world, methods
+        self.results = config["results"].rstrip("/")
+        self.device = world["device"] if config["device"] == "world" else config["device"]
+        self.groups = self._groups()
+        self.settings = self._settings()
+        self.runs = {}
+        for setting in self.settings.values():
+            for seed in config["seeds"]:
+                self._add(Run(setting, seed, self.parent(setting)))
+
+    # -- groups and their settings
+
+    def _groups(self):
+        """The groups of config.yaml, and `<group>_<variant>` with that variant alone.
+
+        Where a group compares methods, there is one `<group>_<method>` for each instead. Controls
+        stay out of these, so that `-R adapt` on one retrains just what it names.
+        """
+        groups = []
+        for name, group in self.config["groups"].items():
+            groups.append((name, group))
+            for part_name, rows in parts(group):
+                title = f"{group['title']}: {part_name}"
+                part = {**group, "rows": rows, "controls": [], "title": title}
+                alone = {key: value for key, value in part.items() if key not in COMPARING}
+                groups.append((f"{name}_{part_name}", alone))
+        names = [*RULES, *(name for name, _ in groups)]
+        for name, _ in groups:
+            if names.count(name) > 1:
+                raise ConfigError(
+                    f"config: 'groups' makes a target '{name}', a name that is taken; rename one."
+                )
+        return dict(groups)
+
+    def members(self, group):
+        """The settings of a group, in the order of its tables: controls, then variants, by task."""
+        group, members = self.groups[group], []
+        for task in group["tasks"]:
+            for control, shots in controls(group):
+                variants = self.config["methods"][control]["variants"]
+                members += [Setting(task, control, v, n) for v in variants for n in shots]
+            for row in rows_of(group):
+                if task in row.get("tasks", [task]):
+                    members += [
+                        Setting(task, row["method"], variant, shots, warm_start)
+                        for shots in row["shots"]
+                        for warm_start in row["warm_starts"]
+                        for variant in row["variants"]
+                    ]
+        return list(dict.fromkeys(members))
+
+    def _settings(self):
+        """{(task, name): Setting} of every group's members and their ancestors, without doubles."""
+        settings = {}
+        for group in self.groups:
+            for setting in self.members(group):
+                while setting is not None:
+                    settings[setting.task, setting.name] = setting
+                    setting = self.parent(setting)
+        return settings
+
+    # -- runs and what they go on from
+
+    def parent(self, setting):
+        """The setting of the parent run, or None.
+
+        A variant's own parent is a variant of its method with the same shots and warm start, or
+        {method, variant} without either; else a warm start names the run that training goes on with.
+        """
+        variants = self.config["methods"][setting.method]["variants"]
+        parent = variants[setting.variant].get("parent")
+        if isinstance(parent, str):
+            return Setting(setting.task, setting.method, parent, setting.shots, setting.warm_start)
+        if parent is None and setting.warm_start != DEFAULT_WARM_START:
+            parent = self.config["warm_starts"][setting.warm_start]
+        if parent is None:
+            return None
+        return Setting(setting.task, parent["method"], parent["variant"])
+
+    def _add(self, run):
+        if run.parent is not None and run.parent_id not in self.runs:
+            self._add(Run(run.parent, run.seed, self.parent(run.parent)))
+        self.runs.setdefault(run.id, run)
+
+    def run(self, task, setting, seed):
+        """The run of these three (as text, from a path), or a KeyError."""
+        return self.runs[f"{task}/{setting}/seed{int(seed)}"]
+
+    def lineage(self, run):
+        """Ids of a run and of all that it goes on from, itself first."""
+        ids = []
+        while run is not None:
+            ids.append(run.id)
+            run = self.runs.get(run.parent_id)
+        return ids
+
+    def seeds_of(self, setting):
+        return [run for run in self.runs.values() if run.setting == setting]
+
+    def runs_of(self, groups):
+        """The runs of some groups, parents included."""
+        settings = [setting for group in groups for setting in self.members(group)]
+        runs = [run for setting in settings for run in self.seeds_of(setting)]
+        return [self.runs[i] for i in dict.fromkeys(i for run in runs for i in self.lineage(run))]
+
+    # -- what a setting and a task are
+
+    def method_settings(self, setting):
+        """The method's settings with the variant's overrides applied."""
+        method = self.config["methods"][setting.method]
+        return merge(method["settings"], method["variants"][setting.variant].get("settings", {}))
+
+    def trained_layers(self, setting):
+        """Convolutions trained at a step by a setting's policy; None where it has none to choose."""
+        settings = self.method_settings(setting)
+        layers = settings.get("layers")
+        if layers is None or settings.get("mapper"):
+            return None
+        policy, count = layers.get("policy", "all"), convolutions(self.resolution(setting.task))
+        if policy == "adaptive":
+            return min(layers["k"], count) if "k" in layers else None
+        return count if policy == "all" else None
+
+    def chooses_layers(self, setting):
+        """Whether a setting's runs choose their layers anew at each step."""
+        settings = self.method_settings(setting)
+        layers = settings.get("layers", {})
+        count = convolutions(self.resolution(setting.task))
+        forced = layers.get("saturated") == "select"
+        few = layers.get("k", 1) < count or forced
+        return layers.get("policy") == "adaptive" and few and not settings.get("mapper")
+
+    def source(self, task):
+        """The model that a task adapts: {domain, weights}."""
+        domain = self.config["tasks"][task]["source"]
+        return {"domain": domain, "weights": self.world["sources"][domain]["weights"]}
+
+    def resolution(self, task):
+        """Pixels per side of a task's images, those of its source model."""
+        return self.world["sources"][self.config["tasks"][task]["source"]]["resolution"]
+
+    def target(self, task):
+        """What the judge must see: {"target_class": name} or {"target_style": name}."""
+        entry = self.config["tasks"][task]
+        return {key: entry[key] for key in ("target_class", "target_style") if key in entry}
+
+    # -- for people
+
+    def summary(self):
+        """Two lines: which world and preset ran, and how much target `all` takes, by stage."""
+        config = self.config
+        sizes = sorted({self.resolution(setting.task) for setting in self.settings.values()})
+        size = ", ".join(f"{side}x{side}" for side in sizes)
+        groups = list(config["groups"])
+        shown = {setting for group in groups for setting in self.members(group)}
+        tasks = {s.task for s in shown if config["tasks"][s.task].get("references")}
+        where = f"world '{self.world['name']}' ({size}, {self.device})"
+        stages = f"{len(self.runs_of(groups))} runs, {len(shown) + len(tasks)} observations"
+        return (
+            f"{where}, preset '{config['preset']}', seeds {config['seeds']}, into {self.results}\n"
+            f"target all, made anew: {stages}, a table, a grid and figures for each of"
+            f" {', '.join(groups)}"
+        )
+
+
+def check_names(config, methods, metrics):
+    """Raise ConfigError for a method without a file, or a table column that no metric declares."""
+    for method in config["methods"]:
+        if method not in methods:
+            raise ConfigError(
+                f"config: 'methods' names '{method}', but no baselines/{method}.py declares it; "
+                f"{nearest(method, methods)}"
+            )
+        if not (registry.FOLDER / f"{method}.py").is_file():
+            raise ConfigError(
+                f"config: the method '{method}' is declared in a file of another name; call the file "
+                f"baselines/{method}.py."
+            )
+    for name, group in config["groups"].items():
+        for key in ("table", "oracle", "raw", "sweep"):
+            for column in group.get(key, []):
+                if column not in metrics:
+                    raise ConfigError(
+                        f"config: 'groups.{name}.{key}' names '{column}', which is no metric; "
+                        f"{nearest(column, metrics)}"
+                    )
+
+
+def metric_names(root="."):
+    """Names of the metrics that eval/ declares: `X = Metric("name", ...)` at a file's top level.
+
+    Only the literals are read: importing the files would import torch.
+    """
+    names = []
+    for path in sorted(Path(root, "eval").glob("*.py")):
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            call = getattr(node, "value", None)
+            if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "Metric":
+                literals = [*call.args[:1], *(k.value for k in call.keywords if k.arg == "name")]
+                names += [x.value for x in literals if isinstance(x, ast.Constant)]
+    return names
+
+
+def load_plan(root=".", overrides=None):
+    """Read, merge and check the whole configuration and return its Plan, or raise UserError."""
+    config, world = load(root, overrides)
+    methods = registry.methods(Path(root, "baselines"))
+    check_names(config, methods, metric_names(root))
+    check_files(world, root)
+    return Plan(config, world, methods)
