@@ -60,16 +60,16 @@ def read_jobs(dry_run: str) -> list[tuple[str, list[str], str]]:
 
     Jobs without a command, which only collect files, are left out.
     """
-    starts, jobs = list(JOB.finditer(dry_run)), []
-    for start, following in zip(starts, [*starts[1:], None], strict=True):
-        block = dry_run[start.end() : following.start() if following else None]
+    _, *parts = JOB.split(dry_run)  # rule, what is said of it, rule, …
+    jobs = []
+    for rule, block in zip(parts[::2], parts[1::2], strict=True):
         if stop := END.search(block):
             block = block[: stop.start()]
         shell = SHELL.search(block)
         if shell and shell[1].strip() != "None":
             about = block[: shell.start()]
             files = [file for found in FILES.findall(about) for file in found.split(", ")]
-            jobs.append((start[1], files, shell[1].strip()))
+            jobs.append((rule, files, shell[1].strip()))
     return jobs
 
 

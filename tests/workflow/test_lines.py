@@ -50,6 +50,7 @@ def test_jobs_are_read_with_their_files_and_commands_of_several_lines():
     assert json.loads(settings[2].split("'")[3])["world"] == "mini"
     files = ["r/seed0/model.safetensors", "r/seed0/run.json", "logs/seed0.log"]
     assert adapt == ("adapt", files, "python -m baselines.adapt > logs/seed0.log 2>&1")
+    assert read_jobs("Building DAG of jobs...\nNothing to be done.\n") == []
 
 
 def test_the_script_of_a_run_makes_it_without_snakemake(root, tmp_path):
