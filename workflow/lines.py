@@ -3,8 +3,8 @@
     python -m workflow.lines at_256 --config world=rehearsal device=cuda > at_256.sh
     PYTHON=python3 bash at_256.sh
 
-Snakemake plans here; the lines are its own, in an order that works, with the folders made before.
-Whatever is up to date here is left out.
+Snakemake plans here; the lines are its own, each after those whose files it reads, with the folders
+made before. Whatever is up to date here is left out.
 """
 
 import argparse
@@ -13,6 +13,8 @@ import re
 import shlex
 import subprocess
 import sys
+from graphlib import TopologicalSorter
+from typing import NamedTuple
 
 from nada.errors import UserError, command
 
@@ -22,10 +24,19 @@ set -euo pipefail
 PYTHON=${{PYTHON:-python}}
 """
 #: How a dry run announces a job, and what it says of its files.
-JOB = re.compile(r"^\[\w{3} \w{3} .*\]$\n(?:local)?(?:rule|checkpoint) (\w+):$", re.MULTILINE)
-FILES = re.compile(r"^    (?:output|log|benchmark): (.*?)(?: \(.*\))?$", re.MULTILINE)
+JOB = re.compile(r"^\[\w{3} \w{3} .*\]$\n(?:local)?rule (\w+):$", re.MULTILINE)
+FILES = re.compile(r"^    (input|output|log|benchmark): (.*?)(?: \(.*\))?$", re.MULTILINE)
 SHELL = re.compile(r"^Shell command: (.*)", re.MULTILINE | re.DOTALL)
 END = re.compile(r"^Job stats:$", re.MULTILINE)
+
+
+class Job(NamedTuple):
+    """One job of a plan; shell: its command."""
+
+    rule: str
+    reads: list[str]
+    writes: list[str]  # outputs, log, benchmark
+    shell: str
 
 
 @command
@@ -55,10 +66,11 @@ def script(targets: list[str], config: list[str]) -> str:
     return HEADER.format(what=what, count=len(jobs)) + "".join(map(lines, jobs))
 
 
-def read_jobs(dry_run: str) -> list[tuple[str, list[str], str]]:
-    """(rule, files it writes, shell command) of the jobs of `snakemake -n -p`, in its order.
+def read_jobs(dry_run: str) -> list[Job]:
+    """The jobs of `snakemake -n -p`, each after those that write what it reads.
 
-    Jobs without a command, which only collect files, are left out.
+    A dry run names them in no such order. Jobs without a command, which only collect files, are
+    left out.
     """
     _, *parts = JOB.split(dry_run)  # rule, what is said of it, rule, …
     jobs = []
@@ -67,19 +79,21 @@ def read_jobs(dry_run: str) -> list[tuple[str, list[str], str]]:
             block = block[: stop.start()]
         shell = SHELL.search(block)
         if shell and shell[1].strip() != "None":
-            about = block[: shell.start()]
-            files = [file for found in FILES.findall(about) for file in found.split(", ")]
-            jobs.append((rule, files, shell[1].strip()))
-    return jobs
+            reads, writes = [], []
+            for kind, files in FILES.findall(block[: shell.start()]):
+                (reads if kind == "input" else writes).extend(files.split(", "))
+            jobs.append(Job(rule, reads, writes, shell[1].strip()))
+    writers = {file: i for i, job in enumerate(jobs) for file in job.writes}
+    needs = {i: [writers[f] for f in job.reads if f in writers] for i, job in enumerate(jobs)}
+    return [jobs[i] for i in TopologicalSorter(needs).static_order()]
 
 
-def lines(job: tuple[str, list[str], str]) -> str:
+def lines(job: Job) -> str:
     """A job's lines: what it is, its folders, its command."""
-    rule, files, shell = job
-    folders = sorted({os.path.dirname(file) for file in files} - {""})
+    folders = sorted({os.path.dirname(file) for file in job.writes} - {""})
     make = f"mkdir -p {shlex.join(folders)}\n" if folders else ""
-    shell = shell.replace(shlex.quote(sys.executable), '"$PYTHON"')
-    return f"\n# {rule}\n{make}{shell}\n"
+    shell = job.shell.replace(shlex.quote(sys.executable), '"$PYTHON"')
+    return f"\n# {job.rule}\n{make}{shell}\n"
 
 
 if __name__ == "__main__":
