@@ -126,9 +126,30 @@ def test_a_fetched_archive_is_pinned_and_unpacked_beside_itself(site, tmp_path):
 
 def test_a_folder_unpacked_by_hand_is_taken_without_its_archive(site, tmp_path, capsys):
     (tmp_path / "set").mkdir()
+    (tmp_path / "set/a.png").write_bytes(b"1")
     asset = unknown(f"{site.url}/a", file="set.zip", unpack="zip", licence="strict")
     assert fetch(tmp_path, asset) == []
     assert site.seen == [] and "unpacked by hand and not checked" in capsys.readouterr().out
+
+
+def test_an_empty_folder_is_no_unpacked_archive(site, tmp_path):
+    packed = archive(tmp_path, ("a.png", b"1"))
+    site.routes["/a"] = [whole(packed.read_bytes())]
+    (tmp_path / "into/set").mkdir(parents=True)
+    asset = unknown(f"{site.url}/a", file="set.zip", unpack="zip")
+    assert fetch(tmp_path / "into", asset) == []
+    assert names(tmp_path / "into/set") == ["a.png"]
+
+
+def test_what_cannot_be_unpacked_is_not_pinned(tmp_path):
+    """The right file, put in its place later, is taken without --trust."""
+    asset = unknown(file="set.zip", unpack="zip")
+    (tmp_path / "set.zip").write_bytes(b"no zip")
+    (sentence,) = fetch(tmp_path, asset)
+    assert "cannot be unpacked" in sentence and "move it away to fetch it again" in sentence
+    assert names(tmp_path) == ["set.zip"]
+    archive(tmp_path, ("a.png", b"1"))
+    assert fetch(tmp_path, asset) == []
 
 
 # ---- the command --------------------------------------------------------------------------------
@@ -291,6 +312,29 @@ def test_verify_finds_a_file_that_an_unpacked_archive_lost(toy_world, tmp_path, 
     assert run("verify", into=tmp_path) == 2
     lost = f"{tmp_path / 'set/a'} is missing or has another size than in {packed}"
     assert f"{lost}; remove {tmp_path / 'set'}" in capsys.readouterr().err
+
+
+def test_verify_says_of_an_archive_that_it_is_not_unpacked(toy_world, tmp_path, capsys):
+    archive(tmp_path, ("a", b"1"))
+    toy_world(unknown(file="set.zip", unpack="zip"))
+    assert run("verify", "thing", into=tmp_path) == 2
+    out, err = capsys.readouterr()
+    assert out == "thing: present, not unpacked\n" and "set.zip is not unpacked; type: " in err
+
+
+@pytest.mark.parametrize("words", [["list"], ["verify"], ["fetch"]])
+def test_a_folder_of_assets_that_is_a_file_is_one_sentence(toy_world, tmp_path, capsys, words):
+    toy_world(thing())
+    (tmp_path / "file").write_bytes(b"")
+    assert run(*words, into=tmp_path / "file") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'file'}") and "Not a directory" in line
+
+
+def test_a_page_that_cannot_be_written_there_is_one_sentence(tmp_path, capsys):
+    assert assets.main(["licences", "--out", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"error: {tmp_path}: Is a directory; correct the path, or what lies there."
 
 
 SNAKEFILE = """
