@@ -67,6 +67,24 @@ def test_what_was_not_measured_is_named_and_not_guessed(results, plan):
     assert "nothing: no cpu run in elsewhere" in page(plan, "elsewhere")
 
 
+def test_records_of_interrupted_runs_are_passed_over_and_counted(results, plan):
+    before = measured(results, "cpu")
+    cut = results / "runs/dog2cat/ojha-plain/seed0"
+    cut.mkdir(parents=True)
+    (cut / "run.json").write_text('{"device": "cpu"}')  # and no cost.json
+    empty = cut.with_name("seed1")
+    empty.mkdir()
+    (empty / "run.json").write_text("")
+    (empty / "cost.json").write_text("{}")
+    for name, timed in (("a", "s\n"), ("b", "s\tmax_rss\n-\t-\n")):
+        look = results / "observations/dog2cat/nada-plain.json"
+        look.with_name(f"{name}.json").write_text(look.read_text())
+        (results / f"benchmarks/observations/dog2cat/{name}.tsv").write_text(timed)
+    after = measured(results, "cpu")
+    assert (after.step, after.model, after.look) == (before.step, before.model, before.look)
+    assert f"passed over: 4 records that cannot be read, the first {cut / 'run.json'}" in page(plan, results)
+
+
 def test_the_table_of_measurements_has_a_row_for_each_kind_and_for_looks(results, tmp_path, capsys):
     out = tmp_path / "costs.csv"
     assert main(["--results", str(results), "--device", "cpu", "--out", str(out)]) == 0
