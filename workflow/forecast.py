@@ -27,12 +27,13 @@ GIB = 2**30
 class Costs:
     """Measured costs by kind of run, (method or 'nada mapper', pixels per side).
 
-    step: seconds of an iteration. memory: peak bytes, the card's where there was one. model, snapshot:
+    step: seconds of an iteration. start: seconds of a run beside its iterations. memory: peak bytes, the card's where there was one. model, snapshot:
     bytes on disk. look: seconds of an image looked at, by pixels. host: what measured. passed_over:
     records that cannot be read, such as those of a run that was interrupted.
     """
 
     step: dict = field(default_factory=dict)
+    start: dict = field(default_factory=dict)
     memory: dict = field(default_factory=dict)
     model: dict = field(default_factory=dict)
     snapshot: dict = field(default_factory=dict)
@@ -86,7 +87,8 @@ def measured(results: Path, device: str) -> Costs:
             continue
         if seconds is not None:
             found["look"][pixels].append(seconds)
-    costs.step = {kind: median(values) for kind, values in found["step"].items()}
+    for name in ("step", "start"):
+        setattr(costs, name, {kind: median(values) for kind, values in found[name].items()})
     costs.look = {pixels: median(values) for pixels, values in found["look"].items()}
     for name in ("memory", "model", "snapshot"):
         setattr(costs, name, {kind: max(values) for kind, values in found[name].items()})
@@ -94,7 +96,7 @@ def measured(results: Path, device: str) -> Costs:
 
 
 def _cost_of_run(record: Path, device: str) -> tuple[str, tuple[str, int] | None, dict[str, float]]:
-    """(what it ran on, its kind, {step, memory, model, snapshot}) of a run; empty of another device."""
+    """(what it ran on, its kind, its values by name) of a run; empty of another device."""
     run, cost = _read(record), _read(record.with_name("cost.json"))
     if run["device"] != device:
         return "", None, {}
@@ -107,7 +109,8 @@ def _cost_of_run(record: Path, device: str) -> tuple[str, tuple[str, int] | None
         "snapshot": record.with_name("snapshots.safetensors").stat().st_size / kept,
     }
     if steps := iterations_of(settings["settings"]):
-        values["step"] = cost["wall_seconds"] / steps
+        step = cost.get("seconds_per_step") or cost["wall_seconds"] / steps
+        values |= {"step": step, "start": max(0.0, cost["wall_seconds"] - steps * step)}
     kind = kind_of(settings["method"], settings["settings"], settings["resolution"])
     return cost["host"]["gpu"] or cost["host"]["cpu"], kind, values
 
@@ -131,7 +134,8 @@ def forecast(plan, costs: Costs) -> list[Line]:
         counts[kind] += 1
         kept = settings.get("snapshots", 5)
         kept = len(kept) if isinstance(kept, list) else kept
-        hours[kind] += iterations_of(settings) * costs.step.get(kind, 0.0) / 3600
+        seconds = iterations_of(settings) * costs.step.get(kind, 0.0) + costs.start.get(kind, 0.0)
+        hours[kind] += seconds / 3600
         disk[kind] += costs.model.get(kind, 0) + kept * costs.snapshot.get(kind, 0)
     lines = []
     for kind in sorted(counts):

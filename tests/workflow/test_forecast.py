@@ -59,6 +59,16 @@ def test_a_forecast_multiplies_measured_steps_by_those_of_the_plan(results, plan
     assert looked.hours == pytest.approx(looked.runs * 2 * 1000 * 0.05 / 3600)
 
 
+def test_what_a_run_takes_to_start_is_not_multiplied_by_the_steps_of_the_plan(results, plan):
+    """The rehearsal's runs have four steps: reading weights and making kernels takes longer."""
+    record = results / "runs/dog2cat/tgan-plain/seed0/cost.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "seconds_per_step": 0.5}))
+    costs = measured(results, "cpu")
+    assert (costs.step["tgan", 32], costs.start["tgan", 32]) == (0.5, 4.0)
+    line = next(line for line in forecast(plan, costs) if line.kind == ("tgan", 32))
+    assert line.hours == pytest.approx(line.runs * (240 * 0.5 + 4.0) / 3600)
+
+
 def test_what_was_not_measured_is_named_and_not_guessed(results, plan):
     text = page(plan, results)
     assert "ojha at 32 px" in text and "not measured on this device" in text
