@@ -22,11 +22,20 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from nada.atomic import atomic_path, sha256, write_json
+from nada.atomic import atomic_path, write_json
 from nada.errors import EXIT_USER_ERROR, FULL_DISK, UserError, command
 from workflow.archives import first_lost, is_unpacked, unpack, wait_for
 from workflow.checking import nearest, read_yaml
-from workflow.download import Downloader, NotFetched, Part, Wanted, is_web_page, megabytes
+from workflow.download import (
+    CHUNK,
+    Downloader,
+    NotFetched,
+    Part,
+    Progress,
+    Wanted,
+    is_web_page,
+    megabytes,
+)
 
 WORLDS = Path(__file__).parent / "worlds"
 PINS = "pins.json"  # {asset: SHA-256 of the first file}, in the folder of assets
@@ -183,9 +192,22 @@ def read_pins(into: Path) -> dict[str, str]:
     return pins
 
 
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file, with lines of progress where that takes long."""
+    return _hash(path, "sha256")
+
+
 def _hash(path: Path, algorithm: str) -> str:
+    digest, progress = hashlib.new(algorithm), Progress(f"checking {path}", 0, path.stat().st_size, _say)
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
+        while data := file.read(CHUNK):
+            digest.update(data)
+            progress.add(len(data))
+    return digest.hexdigest()
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 # ---- fetching what is chosen --------------------------------------------------------------------
@@ -410,9 +432,10 @@ def _list(registry, arguments):
 
 def _fetch(registry, arguments):
     assets = registry.chosen(arguments.names or registry.default)
-    words = " ".join([*arguments.accept, os.environ.get(CONSENT, "")])
-    accepted = re.findall(r"[^,\s]+", words)
+    accepted = re.findall(r"[^,\s]+", " ".join(arguments.accept))
+    beforehand = re.findall(r"[^,\s]+", os.environ.get(CONSENT, ""))
     _refuse_unknown("licence", accepted, registry.licences)
+    _refuse_unknown(f"licence (${CONSENT})", beforehand, registry.licences)
     _refuse_unknown("asset", arguments.trust, registry.assets)
     for name in arguments.trust:
         if registry.assets[name].confidence == "published":
@@ -421,6 +444,7 @@ def _fetch(registry, arguments):
                 "fetch it again."
             )
     downloader = None if arguments.offline else Downloader()
+    accepted += beforehand
     fetch = Fetch(registry, arguments.into, accepted, arguments.trust, downloader)
     return _report(fetch.run(assets))
 

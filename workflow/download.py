@@ -5,6 +5,7 @@ web address or `gd:<id>`, a file of Google Drive. Two versions of a file are nev
 its own name only once the caller's check has passed it. Nothing here is loaded by what stays offline.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -351,7 +352,8 @@ def next_hop(url: str, location: str) -> str:
 def confirmed_address(page: str) -> str | None:
     """The address behind "download anyway" of Google Drive's page: its form, or its older link."""
     parser = _Confirmation()
-    parser.feed(page)
+    with contextlib.suppress(AssertionError):  # Python's answer to "<![" before anything that it knows
+        parser.feed(page)
     if parser.action is None:
         return parser.link
     join = "&" if "?" in parser.action else "?"

@@ -1,5 +1,6 @@
 """Assets: checked, pinned, taken when placed by hand, or asked for; and the command that does it."""
 
+import functools
 import hashlib
 import json
 import re
@@ -26,7 +27,7 @@ from tests.workflow.toy_assets import (
     unknown,
     whole,
 )
-from workflow import assets
+from workflow import assets, download
 from workflow.assets import Asset, Fetch, Registry
 from workflow.download import Downloader
 
@@ -266,6 +267,26 @@ def test_a_slip_of_the_pen_is_one_sentence(toy_world, tmp_path, capsys, words, s
     toy_world(thing())
     assert run(*words, into=tmp_path / "x") == 2
     assert capsys.readouterr().err.startswith(f"error: {sentence}")
+
+
+def test_a_slip_in_the_licences_accepted_beforehand_says_where(
+    toy_world, tmp_path, capsys, monkeypatch
+):
+    toy_world(thing())
+    monkeypatch.setenv(assets.CONSENT, "strickt")
+    assert run("fetch", into=tmp_path / "x") == 2
+    wanted = "there is no licence ($BENCHMARK_ACCEPT_LICENCES) 'strickt'; did you mean 'strict'?"
+    assert capsys.readouterr().err == f"error: {wanted}\n"
+
+
+def test_a_file_that_is_long_to_check_shows_progress(toy_world, tmp_path, capsys, monkeypatch):
+    toy_world(thing())
+    (tmp_path / "thing.bin").write_bytes(CONTENT)
+    monkeypatch.setattr(assets, "Progress", functools.partial(download.Progress, every=0))
+    assert run("verify", into=tmp_path) == 0
+    line, last = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"checking {tmp_path / 'thing.bin'}: 0.1 MB of 0.1 MB")
+    assert last == "thing: present"
 
 
 def test_a_world_without_assets_is_one_sentence(capsys):

@@ -424,6 +424,15 @@ def test_google_drives_quota_is_told_in_words(site, tmp_path, behind, code):
 
 
 @pytest.mark.parametrize(
+    "text", ["<html><![endif]--><![x", "<html><form action='http://[::1/download'>"]
+)
+def test_a_malformed_page_of_google_drive_is_one_sentence(site, tmp_path, text):
+    site.routes["/uc"] = [page(text.encode())]
+    (sentence,) = fetch(tmp_path, thing("gd:abc"), drive=f"{site.url}/uc")
+    assert sentence.startswith("thing: gd:abc ") and "; get it by hand from" in sentence
+
+
+@pytest.mark.parametrize(
     ("code", "words"), [(200, "answers with a web page"), (404, "answered 404")]
 )
 def test_another_page_of_google_drive_is_no_file(site, tmp_path, code, words):
