@@ -338,6 +338,10 @@ def test_the_command_answers_a_mistake_with_one_sentence_and_writes_nothing(tmp_
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and "small.png: 4x4" in error
     assert not out.exists()
+    for wrong in (tmp_path / "index.txt", fill(tmp_path / "folder.json", {"a": b""})):
+        assert image_sets.main([*command, "--out", str(wrong)]) == 2
+        told = capsys.readouterr()
+        assert f"the index {wrong}: its name must end in .json" in told.err and told.out == ""
     assert image_sets.main([*command, "--out", str(out), "--enlarge"]) == 0 and out.exists()
     assert image_sets.main([*command, "--out", str(out), "--resize", "none"]) == 2
     assert "1 not 8x8 (small.png: 4x4)" in capsys.readouterr().err
