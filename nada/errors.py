@@ -9,6 +9,12 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT  # the shell's convention: 128 + signal number
 EXIT_TERMINATED = 128 + signal.SIGTERM
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+# A path that the user gave: closed to them, on a disk that takes nothing, a file for a folder or the
+# other way round, too long. That a file is not there may be our own mistake and stays a traceback.
+WRONG_PATH = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
+    *(errno.ENAMETOOLONG, errno.ELOOP),
+)
 
 
 class UserError(Exception):
@@ -22,7 +28,7 @@ class Terminated(KeyboardInterrupt):
 def command(main):
     """Wrap a command line's `main(argv=None)`: returns the exit code instead of raising.
 
-    UserError and a full disk give 2, Ctrl-C 130, SIGTERM 143, each with one line on stderr.
+    UserError, a full disk and a path that cannot serve give 2, Ctrl-C 130, SIGTERM 143, each with one line on stderr.
     Whoever knows where a run's state lies adds it to the passing exception with `add_note`.
     """
 
@@ -38,6 +44,10 @@ def command(main):
         except KeyboardInterrupt as error:
             return _say(EXIT_INTERRUPTED, "interrupted", error, "stopped by Ctrl-C.")
         except OSError as error:
+            if error.errno in WRONG_PATH and error.filename:
+                path = error.filename2 or error.filename
+                sentence = f"{path}: {error.strerror}; correct the path, or what lies there."
+                return _say(EXIT_USER_ERROR, "error", error, sentence)
             if error.errno not in FULL_DISK:
                 raise
             where = f" while writing {error.filename}" if error.filename else ""

@@ -72,10 +72,9 @@ class Policy:
     enlarge: bool = False
 
     def __post_init__(self):
-        if not isinstance(self.resolution, int) or not 1 <= self.resolution**2 <= MAX_PIXELS:
-            raise UserError(
-                f"resolution {self.resolution}: must be 1..{int(MAX_PIXELS**0.5)} pixels."
-            )
+        largest = int(MAX_PIXELS**0.5)
+        if type(self.resolution) is not int or not 1 <= self.resolution <= largest:
+            raise UserError(f"resolution {self.resolution}: must be 1..{largest} pixels.")
         if self.resize is not None and self.resize not in FILTERS:
             raise UserError(f"resize '{self.resize}': choose {', '.join(FILTERS)} or none.")
 

@@ -129,13 +129,19 @@ def scan(
 def write_index(path, index: dict) -> None:
     """Write an index; a relative source becomes relative to the index's folder, so that both move
     together, and an absolute one stays. Equal indices in equal places, equal bytes."""
-    path = Path(path)
-    if path.suffix.lower() != ".json":
-        raise UserError(f"the index {path}: its name must end in .json.")
+    path = _index_path(path)
     source = Path(index["source"])
     if not source.is_absolute():
         source = Path(os.path.relpath(source.absolute(), path.parent.resolve()))
     write_json(path, {**index, "source": source.as_posix()})
+
+
+def _index_path(path) -> Path:
+    """Where an index can be written; UserError for another name, or a folder."""
+    path = Path(path)
+    if path.suffix.lower() != ".json" or path.is_dir():
+        raise UserError(f"the index {path}: its name must end in .json, and be no folder's.")
+    return path
 
 
 def describe(report: dict) -> list[str]:
@@ -463,7 +469,7 @@ class _NpzSet(ImageSet):
 def main(argv=None) -> None:
     arguments = _parser().parse_args(argv)
     options = vars(arguments).copy()
-    source, out = options.pop("source"), options.pop("out")
+    source, out = options.pop("source"), _index_path(options.pop("out"))  # not after a long look
     if options["resize"] == "none":
         options["resize"] = None
     size = f"{arguments.resolution}x{arguments.resolution}"

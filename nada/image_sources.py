@@ -24,8 +24,9 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 LABELS = "dataset.json"  # StyleGAN2-ADA's dataset_tool.py writes it into a set's root
 MAX_BYTES = 1 << 28  # of one encoded image, unpacked
 NAMED = 5  # so many names stand in a message or report
-# What reading a damaged file raises; RuntimeError: a zip that asks for a password or a rare packing.
-BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError)
+# What reading a damaged file raises; RuntimeError: a zip that asks for a password or a rare packing;
+# UnicodeDecodeError: a name that is not in the coding that it claims.
+BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, UnicodeDecodeError)
 
 
 # ------------------------------------------------------------------------ folders, zips and LMDBs
@@ -182,6 +183,12 @@ class Lmdb(Source):
             raise UserError(f"{self.path} has no key like '256-00000'; it holds no images.")
         # The size that was asked for, else the next larger one, else the largest.
         size = min((s for s in sizes if s >= resolution), default=max(sizes))
+        there = sum(_size_of(key) == size for key in keys)
+        if int(length) > 2 * there:  # also: nobody can list the names of a billion that are not there
+            raise UserError(
+                f"{self.path} says in 'length' that it has {int(length)} images, but {there} of "
+                f"{size} px are there; make it again, or restore it."
+            )
         images = [f"{size}-{number:05d}" for number in range(int(length))]
         known = {*(name.encode() for name in images), b"length"}
         unknown = [key for key in keys if key not in known and _size_of(key) in (None, size)]
@@ -366,5 +373,5 @@ def first_few(names: list[str], count: int | None = None) -> str:
 
 
 def printable(name: str) -> str:
-    """A file's name may hold bytes that are not UTF-8, which no terminal takes."""
-    return name.encode(errors="backslashreplace").decode()
+    """A file's name may hold what no terminal takes: bytes that are not UTF-8, line breaks, commands."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

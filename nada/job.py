@@ -80,6 +80,7 @@ class Job:
         self._own_cost: dict = {}
         self._counts = {"images": 0, "clip_calls": 0, "seconds": 0.0, "steps": 0}
         self._first_step, self._started = 0, time.monotonic()
+        self._looks: list[tuple[int, float]] = []  # (step, when): the first and the last look at progress
         self._state: TrainingState | None = None
         self._hash_inputs()
 
@@ -364,6 +365,7 @@ class Job:
                         "fewer iterations."
                     )
             self._rows.append({"step": step, **values})
+        self._looks = [*self._looks[:1], (self._waiting[-1][0], time.monotonic())]
         self._waiting.clear()
 
     def _print(self, step: int) -> None:
@@ -389,6 +391,14 @@ class Job:
         calls = self._counts["clip_calls"] + sum(clip.calls for clip in self._clips)
         return {**self._counts, "seconds": seconds, "clip_calls": calls, "steps": step}
 
+    def _seconds_per_step(self) -> float | None:
+        """Between the first and the last look at progress, for which the device is waited for: without
+        the start, in which weights are read and kernels are made. None where there was one look."""
+        if len(self._looks) < 2:
+            return None
+        (first, begun), (last, ended) = self._looks
+        return (ended - begun) / (last - first)
+
     def _cost(self) -> dict:
         counts = self._counted(self._total)
         gpu = self.device.type == "cuda"
@@ -396,6 +406,7 @@ class Job:
             "wall_seconds": counts["seconds"],
             "iterations": self._total,
             "iterations_per_second": self._total / max(counts["seconds"], 1e-9),
+            "seconds_per_step": self._seconds_per_step(),
             "images_seen": counts["images"],
             "clip_calls": counts["clip_calls"],
             "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,

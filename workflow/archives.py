@@ -1,5 +1,8 @@
 """Zip archives unpacked whole or not at all; what could leave its folder is refused by name."""
 
+import contextlib
+import errno
+import fcntl
 import os
 import re
 import shutil
@@ -18,29 +21,48 @@ BROKEN_ZIP = (
     zipfile.BadZipFile,
     zlib.error,
     EOFError,
-    NotImplementedError,  # a compression that Python lacks
+    RuntimeError,  # a compression that Python lacks, a password
     FileExistsError,  # two names for one place
     NotADirectoryError,
+    UnicodeDecodeError,  # a name that is not in the coding that it claims
 )
 
 
 def unpack(archive: Path, folder: Path) -> int:
     """Unpack a zip into `folder`, which appears whole or not at all; returns the count of files.
 
-    A single folder around everything is left out, and so is what macOS adds.
+    A single folder around everything is left out, and so is what macOS adds. Of several processes
+    one unpacks and the others wait for it.
     Raises UserError, before anything is written, for a member that would climb out of the folder,
     is a link or no plain file, or is locked; for two of one name; and for a bomb.
     """
     try:
         with zipfile.ZipFile(archive) as zipped:
+            wait_for(zipped.fp)  # another process may be at it
             members = zipped.infolist()
+            if is_unpacked(folder):
+                return len(layout(members))
             _refuse_unsafe(archive, members)
             need_space(folder, sum(member.file_size for member in members))
             return _extract(zipped, layout(members), folder)
-    except BROKEN_ZIP as error:
+    except (*BROKEN_ZIP, OSError) as error:
+        if not isinstance(error, BROKEN_ZIP) and error.errno != errno.EINVAL:
+            raise  # EINVAL: the archive names a place before its start
         raise UserError(
-            f"{archive} cannot be unpacked ({error}); unpack it by hand into {folder} if you trust it."
+            f"{archive} cannot be unpacked ({error}); unpack it by hand into {folder} if you trust it, "
+            "else move it away to fetch it again."
         ) from None
+
+
+def wait_for(file) -> None:
+    """Wait until no other process holds this file, and hold it; NFS may not know who does."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_EX)
+
+
+def is_unpacked(folder: Path) -> bool:
+    """Is there anything in a folder that an archive belongs into?"""
+    return folder.is_dir() and any(folder.iterdir())
 
 
 def first_lost(archive: Path, folder: Path) -> Path | None:
@@ -48,7 +70,7 @@ def first_lost(archive: Path, folder: Path) -> Path | None:
     try:
         with zipfile.ZipFile(archive) as zipped:
             inner = layout(zipped.infolist())
-    except zipfile.BadZipFile:
+    except BROKEN_ZIP:
         return None  # unpacked by hand from another form; nothing to compare with
     for name, member in inner.items():
         path = folder / name

@@ -14,7 +14,6 @@ is fetched stands in workflow/download.py, how an archive is unpacked in workflo
 """
 
 import argparse
-import fcntl
 import hashlib
 import json
 import os
@@ -23,11 +22,20 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from nada.atomic import atomic_path, sha256, write_json
+from nada.atomic import atomic_path, write_json
 from nada.errors import EXIT_USER_ERROR, FULL_DISK, UserError, command
-from workflow.archives import first_lost, unpack
+from workflow.archives import first_lost, is_unpacked, unpack, wait_for
 from workflow.checking import nearest, read_yaml
-from workflow.download import Downloader, NotFetched, Part, Wanted, is_web_page, megabytes
+from workflow.download import (
+    CHUNK,
+    Downloader,
+    NotFetched,
+    Part,
+    Progress,
+    Wanted,
+    is_web_page,
+    megabytes,
+)
 
 WORLDS = Path(__file__).parent / "worlds"
 PINS = "pins.json"  # {asset: SHA-256 of the first file}, in the folder of assets
@@ -184,9 +192,22 @@ def read_pins(into: Path) -> dict[str, str]:
     return pins
 
 
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file, with lines of progress where that takes long."""
+    return _hash(path, "sha256")
+
+
 def _hash(path: Path, algorithm: str) -> str:
+    digest, progress = hashlib.new(algorithm), Progress(f"checking {path}", 0, path.stat().st_size, _say)
     with open(path, "rb") as file:
-        return hashlib.file_digest(file, algorithm).hexdigest()
+        while data := file.read(CHUNK):
+            digest.update(data)
+            progress.add(len(data))
+    return digest.hexdigest()
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
 
 
 # ---- fetching what is chosen --------------------------------------------------------------------
@@ -233,11 +254,11 @@ class Fetch:
             return
         else:
             verdict, word = self._download(asset, path), "fetched"
+        if asset.unpack and not is_unpacked(folder):  # before a pin makes a wrong file the right one
+            print(f"{asset.name}: {unpack(path, folder)} files unpacked into {folder}", flush=True)
         if verdict.pin is not None:
             self._pin(asset, verdict.pin)
         print(f"{asset.name}: {word}, {verdict.why} ({path})", flush=True)
-        if asset.unpack and not folder.exists():
-            print(f"{asset.name}: {unpack(path, folder)} files unpacked into {folder}", flush=True)
 
     def _download(self, asset, path):
         if self.downloader is None:
@@ -268,7 +289,7 @@ class Fetch:
     def _pin(self, asset, digest):
         folder = os.open(self.into, os.O_RDONLY)
         try:
-            fcntl.flock(folder, fcntl.LOCK_EX)  # other processes pin other assets meanwhile
+            wait_for(folder)  # other processes pin other assets meanwhile
             self.pins = {**read_pins(self.into), asset.name: digest}
             write_json(self.into / PINS, self.pins)
         finally:
@@ -296,7 +317,7 @@ class Fetch:
 
 def is_there(asset: Asset, into: Path) -> bool:
     """Is there a file to check, or a folder that somebody unpacked by hand?"""
-    unpacked = asset.unpack is not None and (into / asset.folder).is_dir()
+    unpacked = asset.unpack is not None and is_unpacked(into / asset.folder)
     return unpacked or (into / asset.file).is_file()
 
 
@@ -327,6 +348,9 @@ def state_of(asset: Asset, into: Path, pins: dict[str, str]) -> tuple[str, str]:
         if asset.unpack and folder.is_dir() and (lost := first_lost(path, folder)):
             what = f"{asset.name}: {lost} is missing or has another size than in {path}"
             return "damaged", f"{what}; remove {folder} to have it unpacked again."
+        if asset.unpack and not is_unpacked(folder):
+            what = f"{asset.name}: {path} is not unpacked"
+            return "present, not unpacked", f"{what}; type: python -m workflow.assets fetch {asset.name}"
         return "present", ""
     if is_there(asset, into):
         return "present, unpacked by hand", ""
@@ -408,9 +432,10 @@ def _list(registry, arguments):
 
 def _fetch(registry, arguments):
     assets = registry.chosen(arguments.names or registry.default)
-    words = " ".join([*arguments.accept, os.environ.get(CONSENT, "")])
-    accepted = re.findall(r"[^,\s]+", words)
+    accepted = re.findall(r"[^,\s]+", " ".join(arguments.accept))
+    beforehand = re.findall(r"[^,\s]+", os.environ.get(CONSENT, ""))
     _refuse_unknown("licence", accepted, registry.licences)
+    _refuse_unknown(f"licence (${CONSENT})", beforehand, registry.licences)
     _refuse_unknown("asset", arguments.trust, registry.assets)
     for name in arguments.trust:
         if registry.assets[name].confidence == "published":
@@ -419,6 +444,7 @@ def _fetch(registry, arguments):
                 "fetch it again."
             )
     downloader = None if arguments.offline else Downloader()
+    accepted += beforehand
     fetch = Fetch(registry, arguments.into, accepted, arguments.trust, downloader)
     return _report(fetch.run(assets))
 

@@ -173,6 +173,13 @@ def check(config, world, root):
             check_layers(settings, smallest_source(method, variant, config, world), who)
     for name, parent in config["warm_starts"].items():
         check_parent(parent, config["methods"], f"'warm_starts.{name}'")
+        for task, variant in parent.get("tasks", {}).items():
+            known_name(task, config["tasks"], f"'warm_starts.{name}.tasks'")
+            known_name(
+                variant,
+                config["methods"][parent["method"]]["variants"],
+                f"'warm_starts.{name}.tasks.{task}'",
+            )
     for name, group in config["groups"].items():
         check_group(name, group, config)
     evaluation = config["evaluation"]

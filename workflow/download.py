@@ -5,6 +5,7 @@ web address or `gd:<id>`, a file of Google Drive. Two versions of a file are nev
 its own name only once the caller's check has passed it. Nothing here is loaded by what stays offline.
 """
 
+import contextlib
 import fcntl
 import json
 import os
@@ -26,7 +27,9 @@ RESERVE = 256 * 10**6  # bytes of the disk that a download leaves free
 PROGRESS = 1 << 20  # bytes that a failed try must add to count as progress
 PAGE_BYTES = 1 << 18  # of a web page that is read
 NOT_A_FILE = "answers with a web page instead of the file"
+NO_ADDRESS = "leads to what is no web address"
 NO_QUOTA = "has been fetched too often: Google Drive's quota is used up for a day or so"
+WORDS = re.compile(rb'<[!?a-z]|[{\[]\s*["{\]}]', re.IGNORECASE)
 QUOTA = re.compile(r"quota exceeded|too many users have (viewed|downloaded)", re.IGNORECASE)
 
 
@@ -249,9 +252,14 @@ class Downloader:
         url = next_hop(url, "")
         for _ in range(self.limits.hops + 1):
             timeout = (self.limits.connect, self.limits.stall)
-            response = self.session.get(
-                url, headers=headers, stream=True, allow_redirects=False, timeout=timeout
-            )
+            try:
+                response = self.session.get(
+                    url, headers=headers, stream=True, allow_redirects=False, timeout=timeout
+                )
+            except ValueError as error:  # requests reads the address that a redirect names
+                if isinstance(error, self.failures):
+                    raise
+                raise Dead(NO_ADDRESS) from None
             if not response.is_redirect:
                 return response
             response.close()
@@ -282,14 +290,20 @@ class Downloader:
 
     def _pour(self, response, wanted, part, length):
         progress = Progress(wanted.name, part.size(), length, self.say, self.limits.lines)
-        since, got = time.monotonic(), 0
+        most, since, got, unchecked = length or wanted.size, time.monotonic(), 0, 0
         while data := response.raw.read1(CHUNK, decode_content=False):
             if progress.done == 0 and is_web_page(data):
                 part.discard()
                 raise Dead(NOT_A_FILE)
             part.file.write(data)
             progress.add(len(data))
-            got += len(data)
+            if most is not None and progress.done > most:
+                part.discard()
+                raise Dead(f"gives more than the {most} bytes that are expected")
+            got, unchecked = got + len(data), unchecked + len(data)
+            if unchecked > RESERVE // 4:  # a file without an end would fill the disk
+                need_space(part.target, 0)
+                unchecked = 0
             if time.monotonic() - since > self.limits.stall:
                 if got < self.limits.floor * self.limits.stall:
                     raise Again(f"gave only {got} bytes in {self.limits.stall:g} s")
@@ -323,8 +337,11 @@ class Progress:
 
 def next_hop(url: str, location: str) -> str:
     """Where a redirect leads; Dead where that is no web address, or leaves https for http."""
-    target = urljoin(url, location)
-    scheme = urlsplit(target).scheme
+    try:
+        target = urljoin(url, location)
+        scheme = urlsplit(target).scheme
+    except ValueError:
+        raise Dead(NO_ADDRESS) from None
     if scheme not in ("http", "https"):
         raise Dead(f"leads to {target[:100]}, which is no web address")
     if urlsplit(url).scheme == "https" and scheme != "https":
@@ -335,7 +352,8 @@ def next_hop(url: str, location: str) -> str:
 def confirmed_address(page: str) -> str | None:
     """The address behind "download anyway" of Google Drive's page: its form, or its older link."""
     parser = _Confirmation()
-    parser.feed(page)
+    with contextlib.suppress(AssertionError):  # Python's answer to "<![" before anything that it knows
+        parser.feed(page)
     if parser.action is None:
         return parser.link
     join = "&" if "?" in parser.action else "?"
@@ -364,8 +382,8 @@ class _Confirmation(HTMLParser):
 
 
 def is_web_page(head: bytes) -> bool:
-    """Does a file begin like HTML? None of the assets does."""
-    return head.lstrip(b"\xef\xbb\xbf \t\r\n")[:9].lower().startswith((b"<!doctype", b"<html"))
+    """Does a file begin like HTML, XML or JSON, an answer in words? None of the assets does."""
+    return WORDS.match(head.lstrip(b"\xef\xbb\xbf \t\r\n")) is not None
 
 
 def _declares_page(response) -> bool:

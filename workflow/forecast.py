@@ -27,16 +27,23 @@ GIB = 2**30
 class Costs:
     """Measured costs by kind of run, (method or 'nada mapper', pixels per side).
 
-    step: seconds of an iteration. memory: peak bytes, the card's where there was one. model, snapshot:
-    bytes on disk. look: seconds of an image looked at, by pixels. host: what measured.
+    step: seconds of an iteration. start: seconds of a run beside its iterations. memory: peak bytes, the card's where there was one. model, snapshot:
+    bytes on disk. look: seconds of an image looked at, by pixels. host: what measured. passed_over:
+    records that cannot be read, such as those of a run that was interrupted.
     """
 
     step: dict = field(default_factory=dict)
+    start: dict = field(default_factory=dict)
     memory: dict = field(default_factory=dict)
     model: dict = field(default_factory=dict)
     snapshot: dict = field(default_factory=dict)
     look: dict = field(default_factory=dict)
     host: str = ""
+    passed_over: list = field(default_factory=list)
+
+
+#: What a record that is cut short, incomplete or of another kind raises when it is read.
+UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -64,33 +71,58 @@ def measured(results: Path, device: str) -> Costs:
     """What the runs and looks in a folder of results cost; only those of this device."""
     found, costs = defaultdict(lambda: defaultdict(list)), Costs()
     for record in sorted(results.glob("runs/*/*/seed*/run.json")):
-        run, cost = _read(record), _read(record.with_name("cost.json"))
-        if run["device"] != device:
+        try:
+            host, kind, values = _cost_of_run(record, device)
+        except UNREADABLE:
+            costs.passed_over.append(record)
             continue
-        settings = run["settings"]
-        kind = kind_of(settings["method"], settings["settings"], settings["resolution"])
-        steps = iterations_of(settings["settings"])
-        if steps:
-            found["step"][kind].append(cost["wall_seconds"] / steps)
-        peak = cost["peak_gpu_memory_bytes"] or cost["peak_memory_bytes"]
-        found["memory"][kind].append(peak)
-        found["model"][kind].append(record.with_name("model.safetensors").stat().st_size)
-        kept = settings["settings"].get("snapshots") or 1
-        size = record.with_name("snapshots.safetensors").stat().st_size
-        found["snapshot"][kind].append(size / (len(kept) if isinstance(kept, list) else kept))
-        costs.host = cost["host"]["gpu"] or cost["host"]["cpu"]
+        costs.host = host or costs.host
+        for name, value in values.items():
+            found[name][kind].append(value)
     for look in sorted(results.glob("observations/*/*.json")):
-        told = _read(look)
-        timed = results / "benchmarks" / look.relative_to(results).with_suffix(".tsv")
-        images = len(told["runs"]) * told["evaluation"]["fid_images"]
-        if timed.is_file() and images and told["device"] == device:
-            seconds = float(timed.read_text().splitlines()[1].split("\t")[0])
-            found["look"][told["resolution"]].append(seconds / images)
-    costs.step = {kind: median(values) for kind, values in found["step"].items()}
+        try:
+            pixels, seconds = _cost_of_look(look, results, device)
+        except UNREADABLE:
+            costs.passed_over.append(look)
+            continue
+        if seconds is not None:
+            found["look"][pixels].append(seconds)
+    for name in ("step", "start"):
+        setattr(costs, name, {kind: median(values) for kind, values in found[name].items()})
     costs.look = {pixels: median(values) for pixels, values in found["look"].items()}
     for name in ("memory", "model", "snapshot"):
         setattr(costs, name, {kind: max(values) for kind, values in found[name].items()})
     return costs
+
+
+def _cost_of_run(record: Path, device: str) -> tuple[str, tuple[str, int] | None, dict[str, float]]:
+    """(what it ran on, its kind, its values by name) of a run; empty of another device."""
+    run, cost = _read(record), _read(record.with_name("cost.json"))
+    if run["device"] != device:
+        return "", None, {}
+    settings = run["settings"]
+    kept = settings["settings"].get("snapshots") or 1
+    kept = len(kept) if isinstance(kept, list) else kept
+    values = {
+        "memory": cost["peak_gpu_memory_bytes"] or cost["peak_memory_bytes"],
+        "model": record.with_name("model.safetensors").stat().st_size,
+        "snapshot": record.with_name("snapshots.safetensors").stat().st_size / kept,
+    }
+    if steps := iterations_of(settings["settings"]):
+        step = cost.get("seconds_per_step") or cost["wall_seconds"] / steps
+        values |= {"step": step, "start": max(0.0, cost["wall_seconds"] - steps * step)}
+    kind = kind_of(settings["method"], settings["settings"], settings["resolution"])
+    return cost["host"]["gpu"] or cost["host"]["cpu"], kind, values
+
+
+def _cost_of_look(look: Path, results: Path, device: str) -> tuple[int, float | None]:
+    """(pixels, seconds of an image) of a look; None where it was not timed, or on another device."""
+    told = _read(look)
+    timed = results / "benchmarks" / look.relative_to(results).with_suffix(".tsv")
+    images = len(told["runs"]) * told["evaluation"]["fid_images"]
+    if not (timed.is_file() and images and told["device"] == device):
+        return told["resolution"], None
+    return told["resolution"], float(timed.read_text().splitlines()[1].split("\t")[0]) / images
 
 
 def forecast(plan, costs: Costs) -> list[Line]:
@@ -102,7 +134,8 @@ def forecast(plan, costs: Costs) -> list[Line]:
         counts[kind] += 1
         kept = settings.get("snapshots", 5)
         kept = len(kept) if isinstance(kept, list) else kept
-        hours[kind] += iterations_of(settings) * costs.step.get(kind, 0.0) / 3600
+        seconds = iterations_of(settings) * costs.step.get(kind, 0.0) + costs.start.get(kind, 0.0)
+        hours[kind] += seconds / 3600
         disk[kind] += costs.model.get(kind, 0) + kept * costs.snapshot.get(kind, 0)
     lines = []
     for kind in sorted(counts):
@@ -136,6 +169,9 @@ def page(plan, results) -> str:
     disk = sum(line.disk or 0 for line in lines)
     peak = max((line.memory or 0 for line in lines), default=0)
     text.append(f"{'together':28}{'':6}{total:10.2f}{disk / GIB:12.2f}{peak / GIB:13.2f}")
+    if costs.passed_over:
+        count = len(costs.passed_over)
+        text.append(f"passed over: {count} records that cannot be read, the first {costs.passed_over[0]}")
     if unknown := [line for line in lines if line.hours is None]:
         names = ", ".join(f"{line.kind[0]} {line.kind[1]} px" for line in unknown)
         text.append(

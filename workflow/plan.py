@@ -101,7 +101,8 @@ class Plan:
         """The setting of the parent run, or None.
 
         A variant's own parent is a variant of its method with the same shots and warm start, or
-        {method, variant} without either; else a warm start names the run that training goes on with.
+        {method, variant} without either; else a warm start names the run that training goes on with,
+        by task where a task has one of its own.
         """
         variants = self.config["methods"][setting.method]["variants"]
         parent = variants[setting.variant].get("parent")
@@ -109,6 +110,8 @@ class Plan:
             return Setting(setting.task, setting.method, parent, setting.shots, setting.warm_start)
         if parent is None and setting.warm_start != DEFAULT_WARM_START:
             parent = self.config["warm_starts"][setting.warm_start]
+            own = parent.get("tasks", {}).get(setting.task, parent["variant"])
+            parent = {**parent, "variant": own}
         if parent is None:
             return None
         return Setting(setting.task, parent["method"], parent["variant"])

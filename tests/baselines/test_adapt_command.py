@@ -60,6 +60,7 @@ def test_a_run_leaves_its_artifact_curves_identity_and_cost(world):
     cost = json.loads((world.folder / "run/cost.json").read_text())
     assert cost["iterations"] == 6 and cost["images_seen"] == 6 * 2 * 2
     assert cost["wall_seconds"] > 0 and cost["peak_memory_bytes"] > 1e7
+    assert 0 < 5 * cost["seconds_per_step"] < cost["wall_seconds"]  # without the start
     assert cost["clip_calls"] == 6 * 2 * 2 + 2 * 3  # images; one target, one text pair per CLIP
     assert not any((world.folder / "state").iterdir())
 

@@ -84,6 +84,7 @@ def test_wrong_arguments_and_sources_are_named(tmp_path):
     fill(tmp_path, {**numbered(1), "set.tfrecords": b""})
     wrong = {
         r"resolution 0: must be 1": {"resolution": 0},
+        r"resolution -8: must be 1": {"resolution": -8},
         r"resize 'cubic': choose lanczos, box": {"resize": "cubic"},
         r"workers 0: must be 1": {"workers": 0},
         r"start -1: must be 0": {"start": -1},
@@ -244,6 +245,8 @@ def test_an_index_that_is_none_or_leads_out_of_its_source_is_refused(data):
         "lacks keys or": {**index, "policy": None},
         "lacks keys or has": {**index, "images": [{**first, "sha256": "12"}]},
         "resolution nine": {**index, "resolution": "nine"},
+        "resolution -1": {**index, "resolution": -1},
+        "resolution True": {**index, "resolution": True},
         "resize 'cubic'": {**index, "policy": {**index["policy"], "resize": "cubic"}},
         r"\(\.\./secret\.png\)": {**index, "images": [{**first, "name": "../secret.png"}]},
         "gone is missing": {**index, "source": "gone"},
@@ -335,6 +338,10 @@ def test_the_command_answers_a_mistake_with_one_sentence_and_writes_nothing(tmp_
     error = capsys.readouterr().err
     assert error.startswith("error: ") and error.count("\n") == 1 and "small.png: 4x4" in error
     assert not out.exists()
+    for wrong in (tmp_path / "index.txt", fill(tmp_path / "folder.json", {"a": b""})):
+        assert image_sets.main([*command, "--out", str(wrong)]) == 2
+        told = capsys.readouterr()
+        assert f"the index {wrong}: its name must end in .json" in told.err and told.out == ""
     assert image_sets.main([*command, "--out", str(out), "--enlarge"]) == 0 and out.exists()
     assert image_sets.main([*command, "--out", str(out), "--resize", "none"]) == 2
     assert "1 not 8x8 (small.png: 4x4)" in capsys.readouterr().err

@@ -152,6 +152,24 @@ def test_a_member_with_a_wrong_checksum_is_damaged_and_a_cut_archive_cannot_be_r
         scan(tmp_path / "a.zip", resolution=R)
 
 
+def test_a_zip_with_a_name_that_is_not_in_its_coding_is_refused(tmp_path):
+    good = pack(tmp_path / "a.zip", {"ü.png": encode(noise()), **numbered(1)}).read_bytes()
+    name, first = "ü.png".encode(), good.index("ü.png".encode())
+    (tmp_path / "a.zip").write_bytes(good.replace(name, b"\xff\xff.png"))
+    with pytest.raises(UserError, match=r"a\.zip cannot be read .*utf-8"):
+        scan(tmp_path / "a.zip", resolution=R)
+    (tmp_path / "a.zip").write_bytes(good[:first] + b"\xff\xff" + good[first + 2 :])
+    with pytest.raises(UserError, match=r"1 damaged \(ü\.png: "):
+        scan(tmp_path / "a.zip", resolution=R)
+
+
+def test_a_name_with_line_breaks_and_commands_of_the_terminal_is_shown_escaped(tmp_path):
+    fill(tmp_path, {"a\n\x1b[2J\u202eb.png": encode(noise(3, 3)), "é 中.png": encode(noise(3, 3))})
+    with pytest.raises(UserError) as caught:
+        scan(tmp_path, resolution=R)
+    assert r"(a\n\x1b[2J\u202eb.png: 3x3, é 中.png: 3x3)" in str(caught.value)
+
+
 def tool(labels) -> dict[str, bytes]:
     """A set as StyleGAN2-ADA's dataset_tool.py packs it."""
     files = {f"00000/img{i:08d}.png": encode(noise(seed=i)) for i in range(3)}
@@ -248,6 +266,13 @@ def test_a_missing_key_is_a_damaged_image_and_a_key_too_many_is_counted(tmp_path
     index, report = scan(tmp_path, resolution=R, skip_damaged=True)
     assert names(index) == ["8-00000", "8-00001", "8-00003"]
     assert report["other_files"]["first"] == ["8-00009", "note"]
+
+
+@pytest.mark.parametrize("length", [9, 999_999_999])
+def test_an_lmdb_that_lacks_most_of_its_images_is_refused_whatever_may_be_left_out(tmp_path, length):
+    write_lmdb(tmp_path, {**published(4), "length": str(length).encode()})
+    with pytest.raises(UserError, match=rf"'length' that it has {length} images, but 4 of 8 px"):
+        scan(tmp_path, resolution=R, skip_damaged=True)
 
 
 def test_a_damaged_value_is_refused_by_its_key(tmp_path):

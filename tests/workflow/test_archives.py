@@ -2,6 +2,8 @@
 
 import shutil
 import stat
+import subprocess
+import sys
 import zipfile
 
 import pytest
@@ -77,6 +79,33 @@ def test_a_name_that_goes_on_behind_a_nul_is_refused(tmp_path):
     with pytest.raises(UserError, match="set.zip"):
         archives.unpack(packed, tmp_path / "set")
     assert names(tmp_path) == ["set.zip"]
+
+
+def test_a_name_that_is_not_in_its_coding_and_a_place_before_the_start_are_one_sentence(tmp_path):
+    packed = archive(tmp_path, ("ü.png", b"1"))
+    good = packed.read_bytes()
+    harmed = {"coding": good.replace("ü".encode(), b"\xff\xff")}
+    at = good.index(b"PK\x05\x06") + 16  # where the listing begins, in the archive's last record
+    harmed["place"] = good[:at] + b"\xf0\xff\xff\x7f" + good[at + 4 :]
+    for content in harmed.values():
+        packed.write_bytes(content)
+        with pytest.raises(UserError, match="cannot be unpacked"):
+            archives.unpack(packed, tmp_path / "set")
+        archives.first_lost(packed, tmp_path / "set")  # says something, or nothing
+        assert names(tmp_path) == ["set.zip"]
+
+
+def test_two_processes_unpack_an_archive_once(tmp_path):
+    packed = archive(tmp_path, *((f"{i}.png", bytes(2000)) for i in range(3000)))
+    code = (
+        "import sys; from pathlib import Path; from workflow.archives import unpack;"
+        "sys.stdin.read(1); print(unpack(*map(Path, sys.argv[1:])))"
+    )
+    call = [sys.executable, "-c", code, str(packed), str(tmp_path / "set")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True}
+    both = [subprocess.Popen(call, **pipes) for _ in range(2)]
+    assert [process.communicate("go")[0] for process in both] == ["3000\n"] * 2
+    assert names(tmp_path) == ["set", "set.zip"] and len(names(tmp_path / "set")) == 3000
 
 
 def test_a_locked_member_is_refused(tmp_path):

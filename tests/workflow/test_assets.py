@@ -1,5 +1,6 @@
 """Assets: checked, pinned, taken when placed by hand, or asked for; and the command that does it."""
 
+import functools
 import hashlib
 import json
 import re
@@ -26,7 +27,7 @@ from tests.workflow.toy_assets import (
     unknown,
     whole,
 )
-from workflow import assets
+from workflow import assets, download
 from workflow.assets import Asset, Fetch, Registry
 from workflow.download import Downloader
 
@@ -126,9 +127,30 @@ def test_a_fetched_archive_is_pinned_and_unpacked_beside_itself(site, tmp_path):
 
 def test_a_folder_unpacked_by_hand_is_taken_without_its_archive(site, tmp_path, capsys):
     (tmp_path / "set").mkdir()
+    (tmp_path / "set/a.png").write_bytes(b"1")
     asset = unknown(f"{site.url}/a", file="set.zip", unpack="zip", licence="strict")
     assert fetch(tmp_path, asset) == []
     assert site.seen == [] and "unpacked by hand and not checked" in capsys.readouterr().out
+
+
+def test_an_empty_folder_is_no_unpacked_archive(site, tmp_path):
+    packed = archive(tmp_path, ("a.png", b"1"))
+    site.routes["/a"] = [whole(packed.read_bytes())]
+    (tmp_path / "into/set").mkdir(parents=True)
+    asset = unknown(f"{site.url}/a", file="set.zip", unpack="zip")
+    assert fetch(tmp_path / "into", asset) == []
+    assert names(tmp_path / "into/set") == ["a.png"]
+
+
+def test_what_cannot_be_unpacked_is_not_pinned(tmp_path):
+    """The right file, put in its place later, is taken without --trust."""
+    asset = unknown(file="set.zip", unpack="zip")
+    (tmp_path / "set.zip").write_bytes(b"no zip")
+    (sentence,) = fetch(tmp_path, asset)
+    assert "cannot be unpacked" in sentence and "move it away to fetch it again" in sentence
+    assert names(tmp_path) == ["set.zip"]
+    archive(tmp_path, ("a.png", b"1"))
+    assert fetch(tmp_path, asset) == []
 
 
 # ---- the command --------------------------------------------------------------------------------
@@ -247,6 +269,26 @@ def test_a_slip_of_the_pen_is_one_sentence(toy_world, tmp_path, capsys, words, s
     assert capsys.readouterr().err.startswith(f"error: {sentence}")
 
 
+def test_a_slip_in_the_licences_accepted_beforehand_says_where(
+    toy_world, tmp_path, capsys, monkeypatch
+):
+    toy_world(thing())
+    monkeypatch.setenv(assets.CONSENT, "strickt")
+    assert run("fetch", into=tmp_path / "x") == 2
+    wanted = "there is no licence ($BENCHMARK_ACCEPT_LICENCES) 'strickt'; did you mean 'strict'?"
+    assert capsys.readouterr().err == f"error: {wanted}\n"
+
+
+def test_a_file_that_is_long_to_check_shows_progress(toy_world, tmp_path, capsys, monkeypatch):
+    toy_world(thing())
+    (tmp_path / "thing.bin").write_bytes(CONTENT)
+    monkeypatch.setattr(assets, "Progress", functools.partial(download.Progress, every=0))
+    assert run("verify", into=tmp_path) == 0
+    line, last = capsys.readouterr().out.splitlines()
+    assert line.startswith(f"checking {tmp_path / 'thing.bin'}: 0.1 MB of 0.1 MB")
+    assert last == "thing: present"
+
+
 def test_a_world_without_assets_is_one_sentence(capsys):
     assert assets.main(["list", "--world", "papr"]) == 2
     assert capsys.readouterr().err == "error: world 'papr' has no assets; did you mean 'paper'?\n"
@@ -291,6 +333,29 @@ def test_verify_finds_a_file_that_an_unpacked_archive_lost(toy_world, tmp_path, 
     assert run("verify", into=tmp_path) == 2
     lost = f"{tmp_path / 'set/a'} is missing or has another size than in {packed}"
     assert f"{lost}; remove {tmp_path / 'set'}" in capsys.readouterr().err
+
+
+def test_verify_says_of_an_archive_that_it_is_not_unpacked(toy_world, tmp_path, capsys):
+    archive(tmp_path, ("a", b"1"))
+    toy_world(unknown(file="set.zip", unpack="zip"))
+    assert run("verify", "thing", into=tmp_path) == 2
+    out, err = capsys.readouterr()
+    assert out == "thing: present, not unpacked\n" and "set.zip is not unpacked; type: " in err
+
+
+@pytest.mark.parametrize("words", [["list"], ["verify"], ["fetch"]])
+def test_a_folder_of_assets_that_is_a_file_is_one_sentence(toy_world, tmp_path, capsys, words):
+    toy_world(thing())
+    (tmp_path / "file").write_bytes(b"")
+    assert run(*words, into=tmp_path / "file") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'file'}") and "Not a directory" in line
+
+
+def test_a_page_that_cannot_be_written_there_is_one_sentence(tmp_path, capsys):
+    assert assets.main(["licences", "--out", str(tmp_path)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line == f"error: {tmp_path}: Is a directory; correct the path, or what lies there."
 
 
 SNAKEFILE = """

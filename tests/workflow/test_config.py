@@ -114,6 +114,12 @@ MISTAKES = [
     ("methods/nada/variants/adaptive/like", "k_1", "k_1.like' makes a circle: "),
     ("methods/nada/variants/k_1/like", "adaptve", "names 'adaptve'; did you mean 'adaptive'?"),
     ("warm_starts/nada/variant", "adaptve", "'warm_starts.nada' names 'adaptve'; did you mean"),
+    ("warm_starts/nada/tasks", {"dog2cta": "mapper"}, "'warm_starts.nada.tasks' names 'dog2cta'"),
+    (
+        "warm_starts/nada/tasks",
+        {"dog2cat": "maper"},
+        "'warm_starts.nada.tasks.dog2cat' names 'maper'; did you mean 'mapper'?",
+    ),
     ("methods/finetune_gd/variants/from_nada/parent/method", "nda", "did you mean 'nada'?"),
     ("methods/tgan/settings/iteratoins", 3, "'methods.tgan.settings'; did you mean 'iterations'?"),
     ("methods/tgan_ada/settings/ada_kimg", 0, "ada_kimg' is 0; at least 1e-06 is wanted."),

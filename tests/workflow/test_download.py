@@ -1,5 +1,6 @@
 """Downloads over a bad network: continued, tried again, given up in words; loopback servers only."""
 
+import contextlib
 import errno
 import json
 import os
@@ -256,6 +257,30 @@ def test_a_file_of_unknown_length_and_hash_is_taken_only_if_its_end_can_be_seen(
     assert json.loads((tmp_path / "pins.json").read_text()) == {"thing": SHA}
 
 
+def test_a_file_that_goes_on_beyond_its_size_is_cut_off(site, tmp_path):
+    def endless(request):
+        send(request, 200)
+        with contextlib.suppress(OSError):
+            for _ in range(1000):
+                request.wfile.write(CONTENT)
+                site.sent += 1
+
+    site.sent, site.routes = 0, {"/a": [endless], "/good": [whole()]}
+    asset = thing(f"{site.url}/a", f"{site.url}/good", bytes=len(CONTENT))
+    assert fetch(tmp_path, asset) == []
+    assert site.sent < 500 and (tmp_path / "thing.bin").read_bytes() == CONTENT
+
+
+def test_a_file_without_an_end_does_not_fill_the_disk(site, tmp_path, monkeypatch):
+    monkeypatch.setattr(download, "RESERVE", 4 * len(CONTENT))
+    spaces = iter([10**9, 10**9, 10])
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: usage._replace(free=next(spaces)))
+    site.routes["/a"] = [status(200, CONTENT * 9)]
+    (sentence,) = fetch(tmp_path, thing(f"{site.url}/a"))
+    assert "to spare, but its disk has 0.0 MB; free some space" in sentence
+
+
 def test_wrong_bytes_are_deleted_and_the_next_mirror_is_taken(site, tmp_path):
     site.routes |= {"/wrong": [whole(OTHER)], "/good": [whole()]}
     said = []
@@ -286,6 +311,14 @@ def test_redirects_are_followed(site, tmp_path, code):
     site.routes |= {"/a": [redirect("/b?x=1", code)], "/b": [whole()]}
     assert fetch(tmp_path, thing(f"{site.url}/a")) == []
     assert site.paths() == ["/a", "/b?x=1"]
+
+
+@pytest.mark.parametrize("target", ["http://[::1", "http://127.0.0.1/\xff", "//[x"])
+def test_a_redirect_to_what_is_no_address_is_one_sentence(site, tmp_path, target):
+    site.routes |= {"/a": [redirect(target)], "/good": [whole()]}
+    (sentence,) = fetch(tmp_path, unknown(f"{site.url}/a"))
+    assert "leads to what is no web address; get it by hand" in sentence
+    assert fetch(tmp_path, thing(f"{site.url}/a", f"{site.url}/good")) == []
 
 
 @pytest.mark.parametrize("target", ["file:///etc/hostname", "ftp://127.0.0.1/a", "data:,abc"])
@@ -323,6 +356,21 @@ def test_a_redirect_from_https_to_http_is_refused(site, tmp_path):
 @pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/octet-stream"])
 def test_a_web_page_is_no_file_whatever_it_is_called(site, tmp_path, kind):
     site.routes["/a"] = [status(200, PAGE, Content_Type=kind, Content_Length=len(PAGE))]
+    (sentence,) = fetch(tmp_path, unknown(f"{site.url}/a"))
+    assert "answers with a web page instead of the file" in sentence and names(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b'<?xml version="1.0"?><Error><Code>AccessDenied</Code></Error>',
+        b"\xef\xbb\xbf\n<!-- saved from elsewhere --><html></html>",
+        b'{"error": "not found"}',
+        b"<head><title>Sign in</title></head>",
+    ],
+)
+def test_an_answer_in_words_is_no_file(site, tmp_path, words):
+    site.routes["/a"] = [status(200, words, Content_Length=len(words))]
     (sentence,) = fetch(tmp_path, unknown(f"{site.url}/a"))
     assert "answers with a web page instead of the file" in sentence and names(tmp_path) == []
 
@@ -373,6 +421,15 @@ def test_google_drives_quota_is_told_in_words(site, tmp_path, behind, code):
     site.routes |= {"/uc": [form if behind else quota], "/download": [quota]}
     (sentence,) = fetch(tmp_path, thing("gd:abc"), drive=f"{site.url}/uc")
     assert "gd:abc has been fetched too often: Google Drive's quota is used up" in sentence
+
+
+@pytest.mark.parametrize(
+    "text", ["<html><![endif]--><![x", "<html><form action='http://[::1/download'>"]
+)
+def test_a_malformed_page_of_google_drive_is_one_sentence(site, tmp_path, text):
+    site.routes["/uc"] = [page(text.encode())]
+    (sentence,) = fetch(tmp_path, thing("gd:abc"), drive=f"{site.url}/uc")
+    assert sentence.startswith("thing: gd:abc ") and "; get it by hand from" in sentence
 
 
 @pytest.mark.parametrize(

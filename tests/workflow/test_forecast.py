@@ -59,12 +59,40 @@ def test_a_forecast_multiplies_measured_steps_by_those_of_the_plan(results, plan
     assert looked.hours == pytest.approx(looked.runs * 2 * 1000 * 0.05 / 3600)
 
 
+def test_what_a_run_takes_to_start_is_not_multiplied_by_the_steps_of_the_plan(results, plan):
+    """The rehearsal's runs have four steps: reading weights and making kernels takes longer."""
+    record = results / "runs/dog2cat/tgan-plain/seed0/cost.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "seconds_per_step": 0.5}))
+    costs = measured(results, "cpu")
+    assert (costs.step["tgan", 32], costs.start["tgan", 32]) == (0.5, 4.0)
+    line = next(line for line in forecast(plan, costs) if line.kind == ("tgan", 32))
+    assert line.hours == pytest.approx(line.runs * (240 * 0.5 + 4.0) / 3600)
+
+
 def test_what_was_not_measured_is_named_and_not_guessed(results, plan):
     text = page(plan, results)
     assert "ojha at 32 px" in text and "not measured on this device" in text
     unknown = next(line for line in forecast(plan, measured(results, "cpu")) if line.kind[0] == "ojha")
     assert unknown.hours is None and unknown.disk is None
     assert "nothing: no cpu run in elsewhere" in page(plan, "elsewhere")
+
+
+def test_records_of_interrupted_runs_are_passed_over_and_counted(results, plan):
+    before = measured(results, "cpu")
+    cut = results / "runs/dog2cat/ojha-plain/seed0"
+    cut.mkdir(parents=True)
+    (cut / "run.json").write_text('{"device": "cpu"}')  # and no cost.json
+    empty = cut.with_name("seed1")
+    empty.mkdir()
+    (empty / "run.json").write_text("")
+    (empty / "cost.json").write_text("{}")
+    for name, timed in (("a", "s\n"), ("b", "s\tmax_rss\n-\t-\n")):
+        look = results / "observations/dog2cat/nada-plain.json"
+        look.with_name(f"{name}.json").write_text(look.read_text())
+        (results / f"benchmarks/observations/dog2cat/{name}.tsv").write_text(timed)
+    after = measured(results, "cpu")
+    assert (after.step, after.model, after.look) == (before.step, before.model, before.look)
+    assert f"passed over: 4 records that cannot be read, the first {cut / 'run.json'}" in page(plan, results)
 
 
 def test_the_table_of_measurements_has_a_row_for_each_kind_and_for_looks(results, tmp_path, capsys):
