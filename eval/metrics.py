@@ -55,13 +55,12 @@ class Value:
     n: int
 
 
-def fid_values(features, reference, what: str) -> Iterator[Value]:
-    """FID and KID of features [N,d] against reference features [M,d]; `what` names the first."""
-    generated = fid.gaussian_statistic(features, what)
-    real = fid.gaussian_statistic(reference, "reference set")
+def fid_values(features, reference: fid.FeatureSet, what: str) -> Iterator[Value]:
+    """FID and KID of features [N,d] against a reference set's; `what` names the first."""
+    generated, real = fid.gaussian_statistic(features, what), reference.statistic
     fewest = min(generated.count, real.count)
     yield Value(fid.FID, fid.fid(generated, real), generated.count)
-    yield Value(fid.KID, fid.kid(features, reference), generated.count)
+    yield Value(fid.KID, fid.kid(features, reference.features), generated.count)
     yield Value(FID_IMAGES_PER_FEATURE, fewest / features.shape[1], fewest)
 
 
@@ -71,17 +70,16 @@ def kid_values(features, reference) -> Iterator[Value]:
 
 
 def other_fid_values(
-    observation: Observation, prefix: str, reference: dict[str, np.ndarray], what: str
+    observation: Observation, prefix: str, references: dict[str, fid.FeatureSet], what: str
 ) -> Iterator[Value]:
     """FID on the features of clean-fid's other modes, where the look took them.
 
-    reference: array's name -> features [M,d] of the reference images.
+    references: array's name -> features of the reference images.
     """
     for name, metric in fid.OTHER_MODES.items():
-        if name in reference:
+        if name in references:
             generated = fid.gaussian_statistic(observation[f"{prefix}/{name}"], what)
-            real = fid.gaussian_statistic(reference[name], "reference set")
-            yield Value(metric, fid.fid(generated, real), generated.count)
+            yield Value(metric, fid.fid(generated, references[name].statistic), generated.count)
 
 
 def judged(observation: Observation) -> bool:

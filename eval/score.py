@@ -16,7 +16,7 @@ import sys
 import numpy as np
 import pandas as pd
 
-from eval.fid import OTHER_MODES
+from eval.fid import OTHER_MODES, FeatureSet
 from eval.metrics import (
     Value,
     accepted_values,
@@ -61,27 +61,28 @@ def _row(meta: dict, seed: int, step, value: Value, weights: str = WEIGHTS) -> d
     }  # fmt: skip
 
 
-def reference_features(real: Observation, name: str = "features") -> np.ndarray:
-    """FID features of all reference images, both halves."""
-    return np.concatenate([real[f"half0/{name}"], real[f"half1/{name}"]])
+def reference_sets(real: Observation) -> dict[str, FeatureSet]:
+    """Features of all reference images, both halves, by the name of their array in an observation.
+
+    "features", and those of clean-fid's other modes that the look took.
+    """
+    names = ["features", *(name for name in OTHER_MODES if f"half0/{name}" in real.arrays)]
+    halves = {name: [real[f"half{half}/{name}"] for half in (0, 1)] for name in names}
+    return {name: FeatureSet(np.concatenate(parts)) for name, parts in halves.items()}
 
 
-def other_features(real: Observation) -> dict[str, np.ndarray]:
-    """The reference images' features in clean-fid's other modes, where the look took them."""
-    taken = [name for name in OTHER_MODES if f"half0/{name}" in real.arrays]
-    return {name: reference_features(real, name) for name in taken}
-
-
-def score_runs(observation: Observation, real: Observation | None, k: int) -> list[dict]:
+def score_runs(
+    observation: Observation, references: dict[str, FeatureSet] | None, k: int
+) -> list[dict]:
     """Rows of every seed and snapshot of one observation.
 
-    real: the look at its reference images; without, nothing is compared with real images.
+    references: the features of its reference images; without, nothing is compared with them.
     """
     meta, rows = observation.meta, []
     for run in meta["runs"]:
         seed, prefix = run["seed"], f"seed{run['seed']}"
         values = [
-            *compared_values(observation, prefix, real, run["id"]),
+            *compared_values(observation, prefix, references, run["id"]),
             *diversity_values(observation[f"{prefix}/lpips"], k),
             *accepted_values(observation, prefix),
             *target_values(observation, prefix),
@@ -92,32 +93,32 @@ def score_runs(observation: Observation, real: Observation | None, k: int) -> li
         for step in observation.snapshots(seed):
             at_step = f"{prefix}/snapshot{step}"
             values = [
-                *snapshot_values(observation, at_step, real),
+                *snapshot_values(observation, at_step, references),
                 *target_values(observation, at_step),
                 *mean_lpips_values(observation[f"{at_step}/lpips"]),
             ]
             rows += [_row(meta, seed, step, value) for value in values]
-        rows += score_raw(observation, run, real)
+        rows += score_raw(observation, run, references)
     return rows
 
 
-def compared_values(observation: Observation, prefix: str, real: Observation | None, what: str):
+def compared_values(observation: Observation, prefix: str, references: dict | None, what: str):
     """FID in every mode, KID, precision and recall against all reference images, if there are any."""
-    if real is None:
+    if references is None:
         return
-    features, reference = observation[f"{prefix}/features"], reference_features(real)
+    features, reference = observation[f"{prefix}/features"], references["features"]
     yield from fid_values(features, reference, what)
-    yield from other_fid_values(observation, prefix, other_features(real), what)
-    yield from precision_recall_values(features, reference)
+    yield from other_fid_values(observation, prefix, references, what)
+    yield from precision_recall_values(features, reference.features)
 
 
-def snapshot_values(observation: Observation, prefix: str, real: Observation | None):
+def snapshot_values(observation: Observation, prefix: str, references: dict | None):
     """KID against all reference images, if there are any."""
-    if real is not None:
-        yield from kid_values(observation[f"{prefix}/features"], reference_features(real))
+    if references is not None:
+        yield from kid_values(observation[f"{prefix}/features"], references["features"].features)
 
 
-def score_raw(observation: Observation, run: dict, real: Observation | None) -> list[dict]:
+def score_raw(observation: Observation, run: dict, references: dict | None) -> list[dict]:
     """Rows of a run's weights without averaging, last and snapshots; none where it kept no such."""
     prefix, seed, rows = f"seed{run['seed']}", run["seed"], []
     if f"{prefix}/raw/features" not in observation.arrays:
@@ -128,11 +129,11 @@ def score_raw(observation: Observation, run: dict, real: Observation | None) -> 
         if f"{at}/features" not in observation.arrays:  # the last snapshot is the model itself
             continue
         values = [*target_values(observation, at)]
-        if real is not None:
-            features, reference = observation[f"{at}/features"], reference_features(real)
+        if references is not None:
+            features, reference = observation[f"{at}/features"], references["features"]
             last = step == LAST
             whole = fid_values(features, reference, run["id"]) if last else None
-            values = [*(whole or kid_values(features, reference)), *values]
+            values = [*(whole or kid_values(features, reference.features)), *values]
         rows += [_row(observation.meta, seed, step, value, RAW) for value in values]
     return rows
 
@@ -147,7 +148,7 @@ def preference_rows(
     that the other side trained on.
     """
     rows = []
-    reference, numbers = reference_features(real), reference_rows(real)
+    reference, numbers = reference_sets(real)["features"].features, reference_rows(real)
     for (*setting, seed), observation in runs.items():
         if (*baseline, seed) not in runs:
             continue
@@ -164,20 +165,20 @@ def preference_rows(
 
 
 def reference_rows(real: Observation) -> np.ndarray:
-    """Which images of the reference file the rows of `reference_features` are."""
+    """Which images of the reference file the rows of `reference_sets` are."""
     return np.concatenate([real["half0/rows"], real["half1/rows"]])
 
 
 def score_real(observation: Observation, k: int) -> list[dict]:
     """Rows of the reference images: half against half, and each half by itself."""
-    halves = [observation[f"half{half}/features"] for half in (0, 1)]
-    meta = observation.meta
-    what = "half of the references"
-    other = {name: observation[f"half1/{name}"] for name in other_features(observation)}
+    meta, what = observation.meta, "half of the references"
+    taken = reference_sets(observation)
+    others = {name: FeatureSet(observation[f"half1/{name}"], what) for name in taken}
+    one, other = observation["half0/features"], others["features"]
     values = [
-        *fid_values(*halves, what),
-        *other_fid_values(observation, "half0", other, what),
-        *precision_recall_values(*halves),
+        *fid_values(one, other, what),
+        *other_fid_values(observation, "half0", others, what),
+        *precision_recall_values(one, other.features),
     ]
     rows = [_row(meta, 0, LAST, value) for value in values]
     for half in (0, 1):
@@ -196,6 +197,7 @@ def score(group: Group) -> pd.DataFrame:
         if real.meta["method"] != REAL or real.meta["task"] != task:
             raise UserError(f"{real.path}: not a look at the reference images of {task}.")
     rows = [row for real in reals.values() for row in score_real(real, group.k_medoids)]
+    references = {task: reference_sets(real) for task, real in reals.items()}
     compared: dict[str, dict] = {}
     for path in group.observations:
         observation = load_observation(path)
@@ -204,7 +206,7 @@ def score(group: Group) -> pd.DataFrame:
         for name in meta["referee"] if real else ():
             if meta["hashes"][name] != real.meta["hashes"].get(name):
                 raise UserError(f"{path}: seen by another {name} network than {real.path}.")
-        rows += score_runs(observation, real, group.k_medoids)
+        rows += score_runs(observation, references.get(meta["task"]), group.k_medoids)
         if group.against_model:
             labels = tuple(meta[key] for key in COLUMNS[2:6])
             of_task = compared.setdefault(meta["task"], {})

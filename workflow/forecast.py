@@ -27,9 +27,10 @@ GIB = 2**30
 class Costs:
     """Measured costs by kind of run, (method or 'nada mapper', pixels per side).
 
-    step: seconds of an iteration. start: seconds of a run beside its iterations. memory: peak bytes, the card's where there was one. model, snapshot:
-    bytes on disk. look: seconds of an image looked at, by pixels. host: what measured. passed_over:
-    records that cannot be read, such as those of a run that was interrupted.
+    step: seconds of an iteration. start: seconds of a run beside its iterations. memory: peak bytes,
+    the card's where there was one. model, snapshot: bytes on disk. look: seconds of an image looked
+    at, by pixels. host: what measured. passed_over: records that cannot be read, such as those of a
+    run that was interrupted.
     """
 
     step: dict = field(default_factory=dict)

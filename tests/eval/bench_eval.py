@@ -1,13 +1,16 @@
 """How fast measuring is: pairwise LPIPS against the package's loop, features, K-medoids."""
 
 import time
+import warnings
 
 import numpy as np
 import pytest
 import torch
+from cleanfid.fid import frechet_distance
 
 from eval.diversity import cluster_lpips
 from eval.features import CleanFidModel, batches, stream_features
+from eval.fid import fid, gaussian_statistic
 from eval.lpips_matrix import lpips_matrix, lpips_model
 from eval.referee import PerceptualNet
 from nada.images import to_tensor
@@ -71,3 +74,21 @@ def test_cluster_diversity_of_1000_images(benchmark):
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
     result = benchmark.pedantic(cluster_lpips, (distances,), rounds=3)
     assert sum(result.sizes) == 1000
+
+
+def test_fid_against_a_reference_met_before_is_4_times_clean_fid_s(benchmark):
+    rng = np.random.default_rng(0)
+    a, b = (gaussian_statistic(rng.normal(size=(1500, 1024)) @ rng.normal(size=(1024, 1024))) for _ in range(2))  # fmt: skip
+    start = time.perf_counter()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scipy: sqrtm's disp argument
+        theirs = frechet_distance(a.mean, a.covariance, b.mean, b.covariance)
+    slow = time.perf_counter() - start
+    assert fid(a, b) == pytest.approx(theirs, rel=1e-9)  # the root of b is made here
+    start = time.perf_counter()
+    fid(a, b)
+    fast = time.perf_counter() - start
+    benchmark.extra_info.update(clean_fid_s=slow, ours_s=fast, ratio=slow / fast)
+    print(f"\nclean-fid {slow:.2f} s, ours {fast:.2f} s: {slow / fast:.0f} times")
+    benchmark.pedantic(fid, (a, b), rounds=3)
+    assert slow / fast >= 4

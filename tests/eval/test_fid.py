@@ -1,24 +1,32 @@
 """FID and KID against closed forms, a second implementation and clean-fid's folder path."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
-from cleanfid.fid import fid_from_feats, get_folder_features
+from cleanfid.fid import fid_from_feats, frechet_distance, get_folder_features
 from PIL import Image
 
 from eval.features import CleanFidModel, batches, stream_features
-from eval.fid import GaussianStatistic, fid, gaussian_statistic, kid
+from eval.fid import FeatureSet, GaussianStatistic, fid, gaussian_statistic, kid
 from eval.referee import PerceptualNet
 from nada.errors import UserError
 
 
-def fid_by_eigenvalues(a: GaussianStatistic, b: GaussianStatistic) -> float:
-    """tr(Σ_a Σ_b)^½ as the sum of √eigenvalues of Σ_a^½ Σ_b Σ_a^½, symmetric, float64."""
-    values, vectors = np.linalg.eigh(a.covariance)
-    root = vectors @ np.diag(np.sqrt(values.clip(0))) @ vectors.T
-    cross = np.sqrt(np.linalg.eigvalsh(root @ b.covariance @ root).clip(0)).sum()
-    mean = np.square(a.mean - b.mean).sum()
-    return mean + np.trace(a.covariance) + np.trace(b.covariance) - 2 * cross
+def cleanfid_s(a: GaussianStatistic, b: GaussianStatistic) -> float:
+    """clean-fid's number: by scipy's root of the product of the covariances."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # scipy: sqrtm's disp argument
+        return frechet_distance(a.mean, a.covariance, b.mean, b.covariance)
+
+
+def fid_of_samples(x: np.ndarray, y: np.ndarray) -> float:
+    """FID without a covariance: tr(Σ_x Σ_y)^½ is the nuclear norm of X Yᵀ, both centred and scaled."""
+    x_mean, y_mean = x.mean(axis=0), y.mean(axis=0)
+    x, y = ((z - z.mean(axis=0)) / np.sqrt(len(z) - 1) for z in (x, y))
+    cross = np.linalg.svd(x @ y.T, compute_uv=False).sum()
+    return np.square(x_mean - y_mean).sum() + np.square(x).sum() + np.square(y).sum() - 2 * cross
 
 
 @pytest.fixture(scope="module")
@@ -39,12 +47,13 @@ def test_fid_of_two_gaussians_equals_the_closed_form():
     assert fid(a, b) == pytest.approx(10.0 + np.square(scale_a - scale_b).sum(), rel=1e-9)
 
 
-def test_fid_equals_a_second_implementation_by_eigenvalues():
+@pytest.mark.parametrize("count, width", [(300, 40), (1000, 128), (700, 300)])
+def test_fid_is_clean_fid_s_number(count, width):
     rng = np.random.default_rng(1)
-    mix = rng.normal(size=(40, 40))
-    a = gaussian_statistic(rng.normal(size=(300, 40)) @ mix)
-    b = gaussian_statistic(rng.normal(size=(500, 40)) @ mix.T + 0.3)
-    assert fid(a, b) == pytest.approx(fid_by_eigenvalues(a, b), rel=1e-8)
+    mix = rng.normal(size=(width, width))
+    a = gaussian_statistic(np.abs(rng.normal(size=(count, width)) @ mix))
+    b = gaussian_statistic(np.abs(rng.normal(size=(2 * count, width)) @ mix.T + 0.3))
+    assert fid(a, b) == pytest.approx(cleanfid_s(a, b), rel=1e-9)
 
 
 def test_fid_of_a_set_with_itself_is_zero_and_is_symmetric():
@@ -56,18 +65,28 @@ def test_fid_of_a_set_with_itself_is_zero_and_is_symmetric():
 
 
 @pytest.mark.parametrize("collapsed", [np.zeros((200, 64)), np.full((200, 64), 0.7)])
-def test_fid_of_a_collapsed_model_is_finite(collapsed):
-    rng = np.random.default_rng(3)
-    a, b = gaussian_statistic(rng.normal(size=(300, 64))), gaussian_statistic(collapsed)
-    assert fid(a, b) == pytest.approx(fid_by_eigenvalues(a, b), abs=1e-2)
+def test_fid_of_a_collapsed_model_is_the_distance_of_a_point(collapsed):
+    features = np.random.default_rng(3).normal(size=(300, 64))
+    found = fid(gaussian_statistic(features), gaussian_statistic(collapsed))
+    assert found == pytest.approx(fid_of_samples(features, collapsed), rel=1e-9)
 
 
-def test_fid_with_fewer_images_than_features_agrees_with_the_eigenvalues():
+def test_fid_with_fewer_images_than_features_needs_no_help():
     rng = np.random.default_rng(4)
-    a = gaussian_statistic(np.abs(rng.normal(size=(60, 128))))
-    b = gaussian_statistic(np.abs(rng.normal(size=(60, 128))))
+    x, y = np.abs(rng.normal(size=(60, 128))), np.abs(rng.normal(size=(90, 128)))
+    a, b = gaussian_statistic(x), gaussian_statistic(y)
     assert a.is_small
-    assert fid(a, b) == pytest.approx(fid_by_eigenvalues(a, b), rel=1e-4)
+    assert fid(a, b) == pytest.approx(fid_of_samples(x, y), rel=1e-6)
+    assert fid(b, a) == pytest.approx(fid_of_samples(x, y), rel=1e-6)
+
+
+def test_a_reference_set_s_gaussian_and_its_root_are_made_once(monkeypatch):
+    references = FeatureSet(np.random.default_rng(6).normal(size=(100, 8)))
+    assert references.statistic is references.statistic
+    root = references.statistic.root
+    np.testing.assert_allclose(root @ root, references.statistic.covariance, atol=1e-12)
+    monkeypatch.setattr(np.linalg, "eigh", None)
+    assert references.statistic.root is root
 
 
 def test_the_statistic_says_when_there_are_fewer_than_two_images_per_feature():
