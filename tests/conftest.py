@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,17 @@ ROOT = Path(__file__).resolve().parent.parent
 def root():
     """The project's folder."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def scikit_learn_extra():
+    """For tests that compute K-medoids: skipped where that package is missing or of another numpy."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import sklearn_extra.cluster  # noqa: F401
+    except (ImportError, ValueError) as error:
+        pytest.skip(f"scikit-learn-extra cannot be imported: {error}")
 
 
 @pytest.fixture(scope="session")
@@ -43,7 +55,7 @@ def snakemake():
 
 
 @pytest.fixture(scope="session")
-def smoke_results(tmp_path_factory, snakemake):
+def smoke_results(tmp_path_factory, snakemake, scikit_learn_extra):
     """The results folder of one real run of the smoke preset: every rule, every variant.
 
     The variable SMOKE_RESULTS names a finished one, so that CI makes it once.
