@@ -67,7 +67,8 @@ def k_medoids(distances: np.ndarray, k: int = CLUSTERS, seed: int = SEED) -> np.
     except (ImportError, ValueError) as error:  # ValueError: built against another numpy ABI
         raise UserError(
             f"diversity: scikit-learn-extra cannot be imported with numpy {np.__version__}"
-            f" ({error}); install the pinned versions, pip install -r requirements.lock"
+            f" ({error}); install the pinned versions, pip install -r requirements.lock, or compile"
+            " it (README.md, Another Python)"
         ) from None
     if k == 1:
         return np.zeros(len(distances), dtype=int)

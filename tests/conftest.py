@@ -3,8 +3,10 @@
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -17,6 +19,20 @@ ROOT = Path(__file__).resolve().parent.parent
 def root():
     """The project's folder."""
     return ROOT
+
+
+@pytest.fixture(scope="session")
+def scikit_learn_extra():
+    """For tests that compute K-medoids: skipped where its package has to be compiled, and is not."""
+    pinned = sys.version_info < (3, 12) and np.__version__ < "2"
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import sklearn_extra.cluster  # noqa: F401
+    except (ImportError, ValueError) as error:
+        if pinned:  # there it is installed, or something is wrong
+            raise
+        pytest.skip(f"scikit-learn-extra cannot be imported: {error}")
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +62,7 @@ def snakemake():
 
 
 @pytest.fixture(scope="session")
-def smoke_results(tmp_path_factory, snakemake):
+def smoke_results(tmp_path_factory, snakemake, scikit_learn_extra):
     """The results folder of one real run of the smoke preset: every rule, every variant.
 
     The variable SMOKE_RESULTS names a finished one, so that CI makes it once.

@@ -69,7 +69,7 @@ def test_features_of_1000_images(benchmark, perceptual, images):
     assert features.shape == (1000, 128)
 
 
-def test_cluster_diversity_of_1000_images(benchmark):
+def test_cluster_diversity_of_1000_images(benchmark, scikit_learn_extra):
     points = np.random.default_rng(0).normal(size=(1000, 20))
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
     result = benchmark.pedantic(cluster_lpips, (distances,), rounds=3)

@@ -123,7 +123,7 @@ def build(folder: Path) -> TinyWorld:
 
 @pytest.fixture(scope="session")
 def tiny_world(tmp_path_factory):
-    """The world with its observations real.npz and <method>-<variant>.npz, and scores.csv."""
+    """The world with its observations real.npz and <method>-<variant>.npz."""
     world = build(tmp_path_factory.mktemp("tiny_world"))
     looks = {"real": world.look(method="real", variant="", seeds=())}
     for name, seeds in RUNS.items():
@@ -132,7 +132,13 @@ def tiny_world(tmp_path_factory):
     for name, look in looks.items():
         settings, out = world.write(f"look_{name}.json", look), world.folder / f"{name}.npz"
         assert observe.main(["--settings", str(settings), "--out", str(out)]) == 0
-    settings = world.write("group.json", world.group(list(RUNS)))
-    scores = world.folder / "scores.csv"
-    assert score.main(["--settings", str(settings), "--out", str(scores)]) == 0
     return world
+
+
+@pytest.fixture(scope="session")
+def scored_world(tiny_world, scikit_learn_extra):
+    """The tiny world with the scores of its runs as well: group.json and scores.csv."""
+    settings = tiny_world.write("group.json", tiny_world.group(list(RUNS)))
+    scores = tiny_world.folder / "scores.csv"
+    assert score.main(["--settings", str(settings), "--out", str(scores)]) == 0
+    return tiny_world

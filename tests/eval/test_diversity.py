@@ -8,6 +8,8 @@ import pytest
 from eval.diversity import cluster_lpips, k_medoids, mean_pairwise
 from nada.errors import UserError
 
+needs_package = pytest.mark.usefixtures("scikit_learn_extra")
+
 
 def planted(sizes, radii, seed=0):
     """Points around far-apart centres and their Euclidean distance matrix."""
@@ -20,6 +22,7 @@ def planted(sizes, radii, seed=0):
     return np.linalg.norm(points[:, None] - points[None], axis=-1), labels
 
 
+@needs_package
 def test_k_medoids_finds_planted_clusters():
     distances, truth = planted([12, 20, 8, 15], [1, 1, 1, 1])
     labels = k_medoids(distances, 4)
@@ -28,6 +31,7 @@ def test_k_medoids_finds_planted_clusters():
     assert len(set(labels)) == 4
 
 
+@needs_package
 def test_cluster_diversity_is_the_mean_over_clusters_of_the_mean_over_pairs():
     distances, truth = planted([12, 20, 8], [1, 2, 3])
     means = []
@@ -42,6 +46,7 @@ def test_cluster_diversity_is_the_mean_over_clusters_of_the_mean_over_pairs():
     assert sorted(result.sizes) == [8, 12, 20] and result.clusters_used == 3
 
 
+@needs_package
 def test_a_cluster_is_cut_to_fifty_members_drawn_with_the_seed():
     distances, _ = planted([90, 10], [1, 1])
     whole = cluster_lpips(distances, k=2, members=1000)
@@ -52,6 +57,7 @@ def test_a_cluster_is_cut_to_fifty_members_drawn_with_the_seed():
     assert sorted(cut.sizes) == [10, 90]
 
 
+@needs_package
 def test_single_members_are_left_out():
     distances, truth = planted([12, 1, 9], [1, 1, 1])
     result = cluster_lpips(distances, k=3)
@@ -59,16 +65,19 @@ def test_single_members_are_left_out():
     assert result.mean == pytest.approx(np.mean(kept)) and result.clusters_used == 2
 
 
+@needs_package
 def test_a_collapsed_model_scores_zero():
     assert cluster_lpips(np.zeros((30, 30)), k=10).mean == 0.0
 
 
+@needs_package
 def test_five_repeated_images_score_zero_although_their_plain_mean_does_not():
     distances, _ = planted([6, 6, 6, 6, 6], [0, 0, 0, 0, 0])
     assert cluster_lpips(distances, k=10).mean == 0.0
     assert mean_pairwise(distances) > 1
 
 
+@needs_package
 def test_the_result_repeats_itself():
     distances, _ = planted([30, 30], [1, 1])
     assert cluster_lpips(distances, k=7) == cluster_lpips(distances.copy(), k=7)
@@ -80,6 +89,7 @@ def test_k_out_of_range_is_an_error_that_names_the_range(k):
         cluster_lpips(np.zeros((30, 30)), k=k)
 
 
+@needs_package
 def test_clusters_of_single_images_only_are_an_error():
     distances, _ = planted([1, 1, 1], [1, 1, 1])
     with pytest.raises(UserError, match="none of the 3 clusters"):

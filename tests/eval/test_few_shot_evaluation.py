@@ -20,8 +20,8 @@ MODELS = ("nada-adaptive", "tgan-plain")
 
 
 @pytest.fixture(scope="module")
-def files(tiny_world):
-    """Paths of the observations, the group and its scores, with one few-shot run among them."""
+def looked(tiny_world):
+    """Paths of the observations and the group, with one few-shot run among them."""
     source = load_source(tiny_world.folder / "dog.safetensors").G_ema
     pixels = load_images(tiny_world.folder / "cat.npz")
     rows = list(range(SHOTS))
@@ -43,9 +43,15 @@ def files(tiny_world):
         "method": "nada", "variant": "adaptive", "shots": 0, "warm_start": "source"
     }  # fmt: skip
     group = tiny_world.write("few_group.json", content)
-    scores = tiny_world.folder / "few_scores.csv"
-    assert score.main(["--settings", str(group), "--out", str(scores)]) == 0
-    return {"look": look, "observation": out, "group": group, "scores": scores}
+    return {"look": look, "observation": out, "group": group}
+
+
+@pytest.fixture(scope="module")
+def files(looked, scikit_learn_extra):
+    """Those paths and that of the group's scores."""
+    scores = looked["group"].with_name("few_scores.csv")
+    assert score.main(["--settings", str(looked["group"]), "--out", str(scores)]) == 0
+    return looked | {"scores": scores}
 
 
 def values(files, method, weights="final", step="last") -> dict:
@@ -93,11 +99,11 @@ def test_a_replayed_training_set_is_memorised(tiny_world, tmp_path):
     assert seen["seed0/training_lpips"].min(axis=1).max() < 1e-5
 
 
-def test_another_reference_file_is_noticed(files, tiny_world, tmp_path, capsys):
+def test_another_reference_file_is_noticed(looked, tiny_world, tmp_path, capsys):
     from nada.images import save_images
 
     save_images(tmp_path / "other.npz", load_images(tiny_world.folder / "cat.npz")[::-1])
-    look = json.loads(files["look"].read_text())
+    look = json.loads(looked["look"].read_text())
     look["references"]["images"] = str(tmp_path / "other.npz")
     path = tmp_path / "look.json"
     path.write_text(json.dumps(look))

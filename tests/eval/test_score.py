@@ -25,8 +25,8 @@ MEMBERS = ["source-unchanged", "nada-global", "nada-adaptive"]
 
 
 @pytest.fixture(scope="module")
-def scores(tiny_world):
-    return read_scores(tiny_world.folder / "scores.csv")
+def scores(scored_world):
+    return read_scores(scored_world.folder / "scores.csv")
 
 
 def value(scores, method, variant, name, seed=0, step="last"):
@@ -113,10 +113,10 @@ def test_snapshots_have_rows_of_their_own(scores):
     assert middle != value(scores, "nada", "global", "mean_lpips", step="20")
 
 
-def test_scores_repeat_themselves_byte_by_byte(tiny_world, tmp_path):
-    settings = str(tiny_world.folder / "group.json")
+def test_scores_repeat_themselves_byte_by_byte(scored_world, tmp_path):
+    settings = str(scored_world.folder / "group.json")
     assert score.main(["--settings", settings, "--out", str(tmp_path / "again.csv")]) == 0
-    wanted = (tiny_world.folder / "scores.csv").read_bytes()
+    wanted = (scored_world.folder / "scores.csv").read_bytes()
     assert (tmp_path / "again.csv").read_bytes() == wanted
 
 
@@ -125,7 +125,7 @@ def group_of(world, tmp_path, members=MEMBERS, **changes):
     return tmp_path / "group.json"
 
 
-def test_another_referee_is_refused(tiny_world, tmp_path, capsys):
+def test_another_referee_is_refused(tiny_world, scikit_learn_extra, tmp_path, capsys):
     seen = load_observation(tiny_world.folder / "nada-adaptive.npz")
     meta = seen.meta | {"hashes": seen.meta["hashes"] | {"judge": "another"}}
     save_observation(tmp_path / "other.npz", Observation(meta, seen.arrays))
@@ -150,7 +150,7 @@ def test_more_clusters_than_images_are_refused(tiny_world, tmp_path, capsys):
     assert "k=30 clusters asked of 24 images" in capsys.readouterr().err
 
 
-def test_a_missing_observation_is_one_sentence(tiny_world, tmp_path, capsys):
+def test_a_missing_observation_is_one_sentence(tiny_world, scikit_learn_extra, tmp_path, capsys):
     settings = group_of(tiny_world, tmp_path, ["nada-nowhere"])
     assert score.main(["--settings", str(settings), "--out", str(tmp_path / "s.csv")]) == 2
     said = capsys.readouterr().err
@@ -338,10 +338,10 @@ def test_an_unknown_column_is_an_error_that_lists_the_metrics():
         metric("fidd")
 
 
-def test_the_tables_command_writes_four_files(tiny_world, tmp_path, capsys):
-    settings = str(tiny_world.folder / "group.json")
+def test_the_tables_command_writes_four_files(scored_world, tmp_path, capsys):
+    settings = str(scored_world.folder / "group.json")
     arguments = ["--settings", settings, "--out", str(tmp_path / "t"), "--scores"]
-    assert tables.main([*arguments, str(tiny_world.folder / "scores.csv")]) == 0
+    assert tables.main([*arguments, str(scored_world.folder / "scores.csv")]) == 0
     assert {p.name for p in tmp_path.glob("t.*")} == {"t.csv", "t.md", "t.html", "t.tex"}
     assert tables.main([*arguments, str(tmp_path / "nowhere.csv")]) == 2
     assert "no such scores table" in capsys.readouterr().err
