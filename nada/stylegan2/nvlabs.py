@@ -37,7 +37,8 @@ from nada.stylegan2.layouts import (
     parts,
     widths,
 )
-from nada.stylegan2.unpickle import PERSISTENT, Record
+from nada.stylegan2.unpickle_globals import PERSISTENT
+from nada.stylegan2.unpickle_values import Record
 
 FORMAT = "NVlabs PyTorch .pkl"
 WHOLE_BATCH = 1 << 16  # their group size None: a group is the batch, whatever its size

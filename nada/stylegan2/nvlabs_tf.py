@@ -27,7 +27,8 @@ from nada.stylegan2.layouts import (
     widths,
 )
 from nada.stylegan2.nvlabs import WHOLE_BATCH
-from nada.stylegan2.unpickle import NETWORK, Record
+from nada.stylegan2.unpickle_globals import NETWORK
+from nada.stylegan2.unpickle_values import Record
 
 FORMAT = "NVlabs TensorFlow .pkl"
 FIR = [1, 3, 3, 1]
