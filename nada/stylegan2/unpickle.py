@@ -16,20 +16,23 @@ import os
 import struct
 import zipfile
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from nada.errors import UserError
+from nada.manifest import existing
 from nada.stylegan2.unpickle_globals import STORAGES, TORCHSCRIPT
 from nada.stylegan2.unpickle_limits import LIMITS, Bounded, Broken, Budget, Limits, shown
 from nada.stylegan2.unpickle_machine import Machine
-from nada.stylegan2.unpickle_values import Record, Storage, check_tree
+from nada.stylegan2.unpickle_values import Record, Storage, check_tree, expect
 
 ZIP_MAGIC = b"PK\x03\x04"
 # torch.save before 1.6 writes this number and this protocol as pickles of their own.
 LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+# What operations on ill-typed values and torch itself raise.
+UNEXPECTED = (TypeError, ValueError, LookupError, AttributeError, RuntimeError)
+MAX_NAMES, MAX_NAME = 1 << 16, 400  # of a TorchScript archive; CLIP's largest have some 1,200
 MAX_ARCHIVES_IN_ARCHIVES = 3  # a plain pickle, and in it the storages of its tensors
 
 
@@ -62,22 +65,33 @@ def read_state_dict(path: str | os.PathLike, limits: Limits = LIMITS) -> dict[st
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    path = _existing(path)
+    path = existing(path)
     with open(path, "rb") as file:
         head = file.read(16)
     if is_safetensors(head, path.stat().st_size):
         try:
             return load_file(path)
-        except (SafetensorError, OSError) as error:
+        # a header may ask torch for shapes and types that it does not have
+        except (
+            SafetensorError,
+            OSError,
+            TypeError,
+            ValueError,
+            LookupError,
+            RuntimeError,
+        ) as error:
             raise UserError(
-                f"{path}: no readable safetensors file ({error}); get it again"
+                f"{path}: no readable safetensors file ({shown(error, 200)}); get it again"
             ) from None
     tree = read_torch(path, limits)
     if isinstance(tree, Record) and tree.origin.startswith(TORCHSCRIPT):
-        return _scripted_tensors(tree)
+        return _scripted_tensors(tree, str(path))
     if isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
         tree = tree["state_dict"]
-    if not isinstance(tree, dict) or not all(isinstance(t, Tensor) for t in tree.values()):
+    named = isinstance(tree, dict) and all(
+        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in tree.items()
+    )
+    if not named:
         raise UserError(
             f"{path}: not a state dict: tensors by name expected, or an entry 'state_dict' of them"
         )
@@ -91,37 +105,39 @@ def is_safetensors(head: bytes, size: int) -> bool:
 
 def tell_format(path: str | os.PathLike) -> str:
     """'safetensors', 'torch zip', 'pickle', or 'unknown', by the first bytes of the file."""
-    path = _existing(path)
+    path = existing(path)
     with open(path, "rb") as file:
         head = file.read(16)
     if is_safetensors(head, path.stat().st_size):
         return "safetensors"
     if head.startswith(ZIP_MAGIC):
         return "torch zip"
-    if head[:1] == b"\x80" and 2 <= head[1] <= 5:
+    if head[:1] == b"\x80" and head[1:2] in (b"\2", b"\3", b"\4", b"\5"):
         return "pickle"
     return "unknown"
 
 
-def _scripted_tensors(record: Record, prefix: str = "") -> dict[str, Tensor]:
-    """Every tensor below a TorchScript module; the depth of the tree is bounded already."""
+def _scripted_tensors(record: Record, where: str) -> dict[str, Tensor]:
+    """Every tensor below a TorchScript module, in the order of the file."""
     found: dict[str, Tensor] = {}
-    for name, value in (record.state if isinstance(record.state, dict) else {}).items():
+    waiting = [("", record)]
+    while waiting:
+        path, value = waiting.pop()
         if isinstance(value, Tensor):
-            found[f"{prefix}{name}"] = value
-        elif isinstance(value, Record):
-            found |= _scripted_tensors(value, f"{prefix}{name}.")
+            found[path] = value
+        elif isinstance(value, Record) and isinstance(value.state, dict):
+            names = [f"{path}.{name}" if path else f"{name}" for name in value.state]
+            waiting.extend(reversed(list(zip(names, value.state.values()))))
+        # modules that share modules and long names could take any memory
+        if len(found) > MAX_NAMES or len(path) > MAX_NAME:
+            raise UserError(
+                f"{where}: refused: it names more than {MAX_NAMES} tensors, or one by more than "
+                f"{MAX_NAME} characters; get the file from its author again"
+            )
     return found
 
 
 # The readers of the formats -----------------------------------------------------------------------
-
-
-def _existing(path) -> Path:
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"the weight file {path} is missing; restore it, or correct the path.")
-    return path
 
 
 def _read(source, limits: Limits, name: str | None, reader: Callable):
@@ -129,7 +145,7 @@ def _read(source, limits: Limits, name: str | None, reader: Callable):
     if isinstance(source, bytes | bytearray):
         return _read(io.BytesIO(source), limits, name or "the pickle", reader)
     if isinstance(source, str | os.PathLike):
-        with open(_existing(source), "rb") as file:
+        with open(existing(source), "rb") as file:
             return _read(file, limits, name or str(source), reader)
     where = name or str(getattr(source, "name", "the pickle"))
     try:
@@ -140,8 +156,7 @@ def _read(source, limits: Limits, name: str | None, reader: Callable):
         return tree
     except (Broken, zipfile.BadZipFile, EOFError, OSError, struct.error) as error:
         reason = shown(error)
-    # what operations on ill-typed values and torch itself raise
-    except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
+    except UNEXPECTED as error:
         reason = shown(f"{type(error).__name__}: {error}")
     except (OverflowError, MemoryError, NotImplementedError) as error:
         reason = type(error).__name__
@@ -226,9 +241,10 @@ def _read_legacy(file: Bounded, budget: Budget):
 
     tree = _machine(file, budget, storage).run()
     keys = _machine(file, budget).run()
-    if not isinstance(keys, list) or sorted(storages) != sorted(map(str, keys)):
+    keys = [expect(key, str) for key in expect(keys, list)]
+    if sorted(storages) != sorted(keys):
         raise Broken("the list of storages is another than the tensors'")
-    for key in map(str, keys):
+    for key in keys:
         if int.from_bytes(file.read(8), "little", signed=True) != len(storages[key].data):
             raise Broken(f"storage {shown(key)} has another length than declared")
         storages[key].content[:] = file.read(len(storages[key].content))

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nada.stylegan2.unpickle_limits import Broken, shown
+from nada.stylegan2.unpickle_limits import ITEM_BYTES, Broken, shown
 from nada.stylegan2.unpickle_values import (
     Array,
     Dtype,
@@ -24,8 +24,6 @@ from nada.stylegan2.unpickle_values import (
     sizes,
     whole,
 )
-
-ITEM_BYTES = 64  # about what an item of a set or dictionary takes; counted where one is copied
 
 STORAGES = {
     f"{module}.{name}": dtype
@@ -140,7 +138,7 @@ def _tagged(_machine, value, *_):
 
 
 def _dtype(machine, code, *_) -> Dtype:
-    if code not in NUMBERS:
+    if expect(code, str) not in NUMBERS:  # to hash a tuple of tuples can take forever
         machine.budget.refuse(f"an array of type {shown(code)}; plain numbers alone are read")
     return Dtype(code)
 

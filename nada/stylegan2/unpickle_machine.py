@@ -16,7 +16,7 @@ from nada.stylegan2.unpickle_globals import (
     is_known,
     is_record,
 )
-from nada.stylegan2.unpickle_limits import Bounded, Broken, Budget, shown
+from nada.stylegan2.unpickle_limits import ITEM_BYTES, OBJECT_BYTES, Bounded, Broken, Budget, shown
 from nada.stylegan2.unpickle_values import Array, Dtype, Record, Word, as_key, expect, whole
 
 PUSHES = {
@@ -25,7 +25,13 @@ PUSHES = {
     *("BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-EMPTY = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set, "EMPTY_TUPLE": tuple}
+# What makes an empty container, and what that takes.
+EMPTY = {
+    "EMPTY_LIST": (list, ITEM_BYTES),
+    "EMPTY_DICT": (dict, ITEM_BYTES),
+    "EMPTY_SET": (set, OBJECT_BYTES),
+    "EMPTY_TUPLE": (tuple, 0),
+}
 TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
 GETS = {"GET", "BINGET", "LONG_BINGET"}
@@ -59,7 +65,9 @@ class Machine:
             elif name in CONSTANTS:
                 self.stack.append(CONSTANTS[name])
             elif name in EMPTY:
-                self.stack.append(EMPTY[name]())
+                make, size = EMPTY[name]
+                self.budget.view(size)
+                self.stack.append(make())
             elif name in TUPLES:
                 items = [self.pop() for _ in range(TUPLES[name])]
                 self.stack.append(tuple(reversed(items)))
@@ -119,16 +127,19 @@ class Machine:
     # Containers ...............................................................................
 
     def step_list(self, _) -> None:
+        self.budget.view(ITEM_BYTES)
         self.stack.append(self.since_mark())
 
     def step_tuple(self, _) -> None:
         self.stack.append(tuple(self.since_mark()))
 
     def step_frozenset(self, _) -> None:
+        self.budget.view(OBJECT_BYTES)
         self.stack.append(frozenset(map(as_key, self.since_mark())))
 
     def step_dict(self, _) -> None:
         items = self.since_mark()
+        self.budget.view(ITEM_BYTES)
         self.stack.append({})
         self.set_items(items)
 
@@ -170,16 +181,18 @@ class Machine:
     def word(self, module: str, name: str) -> Word:
         """A global as text, if it is one that checkpoints need."""
         asked = f"{module}.{name}"
+        self.budget.view(2 * len(asked))  # a STACK_GLOBAL joins long texts as often as it likes
         if not is_known(asked):
             raise UserError(
                 f"{self.budget.where}: refused: it asks for the global '{shown(asked)}', which no "
                 f"checkpoint needs; nothing of it was run: delete the file, or ask its author"
             )
-        return Word(asked)
+        return Word(asked, name.rpartition(".")[2])
 
     def step_reduce(self, _) -> None:
         arguments = expect(self.pop(), tuple)
-        self.stack.append(self.make(expect(self.pop(), Word).name, arguments))
+        self.budget.view(OBJECT_BYTES)
+        self.stack.append(self.make(expect(self.pop(), Word), arguments))
 
     step_newobj = step_reduce
 
@@ -188,13 +201,13 @@ class Machine:
             raise Broken("an object made with named arguments")
         self.step_reduce(None)
 
-    def make(self, name: str, arguments: tuple):
-        """What a call in the file makes: data by a builder of this file, or an inert record."""
-        if name in BUILDERS:
-            return BUILDERS[name](self, *arguments)
-        if is_record(name):
-            return Record(name, name.rpartition(".")[2], arguments or None)
-        raise Broken(f"{shown(name)} is used as if it were a function")
+    def make(self, word: Word, arguments: tuple):
+        """What a call in the file makes: data by a builder, or an inert record."""
+        if word.name in BUILDERS:
+            return BUILDERS[word.name](self, *arguments)
+        if is_record(word.name):
+            return Record(word.name, word.last, arguments or None)
+        raise Broken(f"{shown(word.name)} is used as if it were a function")
 
     def step_build(self, _) -> None:
         state = self.pop()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from nada.stylegan2.unpickle_limits import Broken, Budget, shown
+from nada.stylegan2.unpickle_limits import Broken, Budget
 
 MAX_AXES = 16
 MAX_KEY = 1 << 53  # larger whole numbers can be chosen to collide in a dictionary
@@ -21,9 +21,10 @@ class Record:
 
 @dataclass(frozen=True)
 class Word:
-    """A global that the file may name, as text."""
+    """A global that the file may name, as text; `last` is its name without the module."""
 
     name: str
+    last: str
 
 
 @dataclass(eq=False)
@@ -57,7 +58,7 @@ def expect(value, kind):
 
 def whole(value) -> int:
     if type(value) is not int or not 0 <= value < 1 << 62:
-        raise Broken(f"a size of {shown(value) if type(value) is not int else 'no use'}")
+        raise Broken(f"a size of type {type(value).__name__}, or of no use")
     return value
 
 

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import save_file
 
 from nada.errors import UserError
+from nada.manifest import read_weights
 from nada.stylegan2.checkpoints import main
 from nada.stylegan2.unpickle import (
     read_checkpoint,
@@ -260,3 +261,85 @@ def test_the_command_answers_a_malicious_file_with_one_sentence(canary, tmp_path
         assert error.startswith(f"error: {tmp_path / name}: refused: it asks for the global '")
         assert error.count("\n") == 1
     assert [file.name for file in tmp_path.iterdir()] == [name]
+
+
+def test_names_of_storages_that_are_no_text_are_not_printed():
+    content = torch_file({"x": torch.zeros(3)}, **OLD)
+    start = content.rindex(b"\x80\x02]q\x00")
+    laughs = b"]q\x00" + b"".join(
+        b"(" + (b"h" + bytes([i])) * 10 + b"lq" + bytes([i + 1]) for i in range(40)
+    )
+    changed = content[:start] + b"\x80\x02" + laughs + b"\x85]h\x28a." + content[start:]
+    assert "str expected, list found" in refusal(changed)
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_said():
+    content = torch_file({"x": torch.arange(3.0)}, **OLD)
+
+    class Shrinking(io.BytesIO):
+        def read(self, count=-1):
+            return super().read(count)[: 4 if count == 12 else None]
+
+    with pytest.raises(UserError, match="became shorter while it was read"):
+        read_torch(Shrinking(content), name="bad.pt")
+
+
+@pytest.mark.parametrize("content", [b"", b"\x80", b"\x80\x02", b"PK", b"<!DOCTYPE html>"])
+def test_the_beginning_of_a_file_is_no_format(content, tmp_path, capsys):
+    (tmp_path / "bad.pt").write_bytes(content)
+    assert main(["show", str(tmp_path / "bad.pt")]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "expected"),
+    [
+        ("folder.pt", "is a folder"),
+        ("x" * 300, "File name too long"),
+        ("/proc/self/mem", "cannot be read"),
+        ("none.pt", "is missing"),
+    ],
+)
+@pytest.mark.parametrize("words", [["show"], ["check", "--sha256", "00"]])
+def test_what_is_no_readable_file_is_said(path, expected, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder.pt").mkdir()
+    assert main([*words, path]) == 2
+    error = capsys.readouterr().err
+    assert expected in error
+    assert error.count("\n") == 1
+
+
+def test_a_safetensors_header_that_torch_cannot_follow_is_said(tmp_path):
+    entry = b'{"a":{"dtype":"F32","shape":[0,9223372036854775808],"data_offsets":[0,0]}}'
+    (tmp_path / "bad").write_bytes(len(entry).to_bytes(8, "little") + entry)
+    for read in (read_state_dict, read_weights):
+        with pytest.raises(UserError, match="no (readable )?safetensors file"):
+            read(tmp_path / "bad")
+
+
+def test_a_state_dict_has_names_of_text(tmp_path):
+    torch.save({1: torch.zeros(1)}, tmp_path / "bad.pt")
+    with pytest.raises(UserError, match="not a state dict"):
+        read_state_dict(tmp_path / "bad.pt")
+
+
+def scripted(program: bytes) -> bytes:
+    tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(("
+    tensor += b"X\x07\x00\x00\x00storagectorch\nFloatStorage\nV0\nVcpu\nK\x01tQK\x00K\x01\x85K\x01\x85\x89NtR"
+    head = b"\x80\x02c__torch__\nM\n)R}Vw\n" + tensor + b"sbq\x00"
+    return zipped({"data.pkl": head + program + b".", "data/0": bytes(4)})
+
+
+def test_modules_that_share_modules_do_not_name_endless_tensors(tmp_path):
+    program = b""
+    for place in range(6):
+        parts = b"".join(f"Vc{i}\n".encode() + b"h" + bytes([place]) for i in range(8))
+        program += b"c__torch__\nM\n)R}(" + parts + b"ubq" + bytes([place + 1])
+    (tmp_path / "bad.pt").write_bytes(scripted(program))
+    with pytest.raises(UserError, match="names more than 65536 tensors"):
+        read_state_dict(tmp_path / "bad.pt")
+    long = b"c__torch__\nM\n)R}V" + b"n" * 5000 + b"\nh\x00sb"
+    (tmp_path / "bad.pt").write_bytes(scripted(long))
+    with pytest.raises(UserError, match="more than 400 characters"):
+        read_state_dict(tmp_path / "bad.pt")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from nada.stylegan2.unpickle import read_torch
-from tests.stylegan2.hostile import OLD, Call, rebuilt, refusal, torch_file
+from nada.stylegan2.unpickle import read_checkpoint, read_torch
+from tests.stylegan2.hostile import OLD, Call, rebuilt, refusal, torch_file, zipped
 
 
 def payloads(canary):
@@ -150,3 +150,42 @@ def test_sizes_that_are_none_are_damage(view):
 def test_a_shape_of_many_axes_is_damage():
     many = tuple([1] * 5000)
     assert "a shape of 5000 axes" in refusal(rebuilt(size=many, stride=many))
+
+
+def laughs(opcode: bytes) -> bytes:
+    """Steps that leave a container of containers of …, 10^40 values, at place 40 of the memo."""
+    steps = b"K\x01q\x00"
+    for place in range(40):
+        steps += b"(" + b"h" + bytes([place]) + (b"h" + bytes([place])) * 9
+        steps += opcode + b"q" + bytes([place + 1])
+    return steps
+
+
+def test_what_takes_forever_to_hash_or_to_print_is_told_by_its_type():
+    dtype = b"cnumpy\ndtype\n(h\x28tR."
+    assert "str expected, tuple found" in refusal(laughs(b"t") + dtype)
+    size = b"ctorch\nSize\n(h\x28tR."
+    assert "a size of type" in refusal(laughs(b"l") + size)
+
+
+def test_a_long_name_of_a_class_is_not_copied_into_every_object_of_it():
+    name = b"c__torch__\n" + b"a" * 200_000 + b"\nq\x00"
+    records = read_checkpoint(name + b"(" + b"h\x00)R" * 500 + b"l.")
+    assert len({id(record.name) for record in records}) == 1
+    texts = b"X\x0a\x00\x00\x00__torch__.q\x00V" + b"a" * 400_000 + b"\nq\x01"
+    assert "show more than" in refusal(b"\x80\x04" + texts + b"h\x00h\x01\x93" * 500 + b".")
+
+
+@pytest.mark.parametrize("make", [b"\x8f", b"(\x91", b"}", b"]", b"(l", b"(d", b"h\x00)R"])
+def test_small_objects_count_with_what_they_take_in_memory(make):
+    name = b"ccollections\nOrderedDict\nq\x00"
+    assert "show more than" in refusal(b"\x80\x04" + name + b"(" + make * 90_000 + b"l.")
+
+
+def test_tensors_without_numbers_count_with_what_they_take_in_memory():
+    again = b"0ctorch._utils\n_rebuild_tensor_v2\nq\x30(h\x31K\x00))\x89Ntq\x32"
+    program = (
+        b"\x80\x02((X\x07\x00\x00\x00storagectorch\nFloatStorage\nV0\nVcpu\nK\x01tQq\x31" + again
+    )
+    content = zipped({"data.pkl": program + b"h\x30h\x32R" * 30_000 + b"l.", "data/0": bytes(4)})
+    assert "show more than" in refusal(content)
