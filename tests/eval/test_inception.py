@@ -266,3 +266,11 @@ def test_loading_moves_no_random_stream_and_autocast_no_feature(weights, clean, 
     wanted = inception_features(images[:3], clean, Resizer())
     with torch.autocast("cpu", torch.bfloat16):
         assert np.array_equal(inception_features(images[:3], clean, Resizer()), wanted)
+
+
+def test_a_network_that_is_replaced_after_its_hash_was_taken_is_not_run(tmp_path, monkeypatch):
+    path = tmp_path / "inception-2015-12-05.pt"
+    path.write_bytes(b"the other one")
+    monkeypatch.setattr("eval.inception.check_published", lambda *_: "00" * 32)
+    with pytest.raises(UserError, match="changed while it was read"):
+        load_inception(path, "clean")
