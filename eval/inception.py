@@ -6,6 +6,8 @@ networks into shared folders without a check; here nothing is fetched. A TorchSc
 that torch runs, so it is opened only under its published SHA-256 or one that the user declares.
 """
 
+import hashlib
+import io
 import multiprocessing
 import threading
 import warnings
@@ -159,17 +161,23 @@ def load_inception(path, mode: str = "clean", device="cpu", sha256: str | None =
     digest = check_published(
         path, f"the Inception of mode '{_known(mode)}'", PUBLISHED[mode], sha256
     )
-    build = {"clean": _script_network, "legacy_pytorch": _pytorch_network}[mode]
-    return Inception(build(path, device), mode, device, path.name, digest)
+    if mode == "clean":
+        network = _script_network(path, digest, device)
+    else:
+        network = _pytorch_network(path, device)
+    return Inception(network, mode, device, path.name, digest)
 
 
-def _script_network(path: Path, device):
+def _script_network(path: Path, digest: str, device):
     import torch
 
+    content = path.read_bytes()  # what is hashed here is what runs, whoever writes to the file
+    if hashlib.sha256(content).hexdigest() != digest:
+        raise UserError(f"the Inception {path} changed while it was read; fetch it again.")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated; the published file is one
         try:
-            base = torch.jit.load(str(path), map_location=device).eval()
+            base = torch.jit.load(io.BytesIO(content), map_location=device).eval()
             layers = base.layers
         except (RuntimeError, AttributeError) as error:
             reason = (str(error).strip().splitlines() or ["no more is known"])[0]

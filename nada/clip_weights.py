@@ -89,23 +89,21 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], bool]:
     """
     from nada.stylegan2.unpickle import read_state_dict, tell_format
 
-    torch_form = path.is_file() and tell_format(path) in ("torch zip", "pickle")
-    tensors = read_state_dict(path) if torch_form else read_weights(path)[0]
+    form = tell_format(path)
+    foreign = form in ("torch zip", "pickle")
+    tensors = read_state_dict(path) if foreign else read_weights(path)[0]
     if all(name.startswith(PARALLEL) for name in tensors):
         tensors = {name.removeprefix(PARALLEL): tensor for name, tensor in tensors.items()}
-    openai = (torch_form and _is_script(path)) or all(name in tensors for name in BOOKKEEPING)
-    weights = {
-        name: tensor.float() if tensor.is_floating_point() else tensor
-        for name, tensor in tensors.items()
-        if name.rpartition(".")[2] not in NO_WEIGHTS
-    }
-    return weights, openai
+    script = form == "torch zip" and _is_script(path)
+    openai = script or all(name in tensors for name in BOOKKEEPING)
+    weights = {k: t for k, t in tensors.items() if k.rpartition(".")[2] not in NO_WEIGHTS}
+    distinct = {id(t): t for t in weights.values()}  # a tensor may have many names
+    floats = {key: t.float() if t.is_floating_point() else t for key, t in distinct.items()}
+    return {name: floats[id(tensor)] for name, tensor in weights.items()}, openai
 
 
 def _is_script(path: Path) -> bool:
-    """Whether a file is a TorchScript archive; of the published weights only OpenAI's are."""
-    if not zipfile.is_zipfile(path):
-        return False
+    """Whether a zip is a TorchScript archive; of the published weights only OpenAI's are."""
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith("/constants.pkl") for name in archive.namelist())
 
@@ -166,8 +164,9 @@ def read_json(path: Path) -> dict:
     """A model configuration: our keys, or the hub's `model_cfg` and `preprocess_cfg` as ours."""
     try:
         config = json.loads(path.read_text(encoding="utf-8"))
-        model, preprocess = config.get("model_cfg"), config.get("preprocess_cfg") or {}
-    except (ValueError, AttributeError) as error:
+        model, preprocess = config.get("model_cfg"), dict(config.get("preprocess_cfg") or {})
+        model = None if model is None else dict(model)
+    except (ValueError, AttributeError, TypeError, RecursionError) as error:
         raise UserError(f"the CLIP config {path} is no valid JSON ({error}).") from error
     if model is None:
         return config

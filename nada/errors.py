@@ -66,5 +66,6 @@ def _raise_terminated(_signal_number, _frame):
 def _say(code: int, kind: str, error: BaseException, sentence: str) -> int:
     """Print one line, whatever line breaks the sentence and its notes came with."""
     line = " ".join([sentence, *getattr(error, "__notes__", [])])
+    line = "".join(c if c.isprintable() else " " for c in line)  # a file's names may hold anything
     print(f"{kind}: {' '.join(line.split())}", file=sys.stderr, flush=True)
     return code

@@ -12,6 +12,24 @@ from nada.errors import UserError
 MANIFEST = "manifest.json"
 
 
+def existing(path) -> Path:
+    """The path of a weight file that can be opened. UserError: none, a folder, or unreadable."""
+    path = Path(path)
+    try:
+        if path.is_file():
+            with open(path, "rb") as file:
+                file.read(1)
+            return path
+        folder = path.is_dir()
+    except OSError as error:
+        raise UserError(
+            f"the weight file {path} cannot be read ({error.strerror}); correct its path or rights."
+        ) from None
+    if folder:
+        raise UserError(f"the weight file {path} is a folder; name a file in it.")
+    raise UserError(f"the weight file {path} is missing; restore it, or correct the path.")
+
+
 def verify_weights(path) -> str:
     """Compare a weight file with `manifest.json` beside it and return its SHA-256.
 
@@ -19,9 +37,7 @@ def verify_weights(path) -> str:
     has no manifest beside it, has no expected hash. Raises UserError where the file is missing or
     its hash is another.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"the weight file {path} is missing; restore it, or correct the path.")
+    path = existing(path)
     found = sha256(path)
     expected = _expected(path)
     if expected is not None and found != expected:
@@ -37,17 +53,17 @@ def read_weights(path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
     Raises UserError where the file is missing, truncated or no safetensors file.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"the weight file {path} is missing; restore it, or correct the path.")
+    path = existing(path)
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
             metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
+    # a header may ask torch for shapes and types that it does not have
+    except (SafetensorError, OSError, TypeError, ValueError, LookupError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"the weight file {path} is truncated or no safetensors file ({error}); restore it."
+            f"the weight file {path} is truncated or no safetensors file ({reason}); restore it."
         ) from error
     half = (torch.float16, torch.bfloat16)
     tensors = {name: t.float() if t.dtype in half else t for name, t in tensors.items()}
@@ -62,7 +78,7 @@ def _expected(path: Path) -> str | None:
         files = json.loads(manifest.read_text(encoding="utf-8"))["files"]
         entry = files.get(path.name)
         return None if entry is None else entry["sha256"]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f"the manifest {manifest} cannot be read ({type(error).__name__}: {error}); it must be "
             '{"files": {name: {"sha256": …}}}: restore it.'

@@ -102,7 +102,7 @@ def load_source(path: str | os.PathLike, device: str | torch.device = "cpu") -> 
     """
     from nada.stylegan2.unpickle import tell_format
 
-    if Path(path).is_file() and tell_format(path) in ("torch zip", "pickle"):
+    if tell_format(path) in ("torch zip", "pickle"):
         source = _load_foreign(path)
     else:
         source = _load_own(path)
@@ -112,44 +112,54 @@ def load_source(path: str | os.PathLike, device: str | torch.device = "cpu") -> 
 
 
 def _load_own(path: str | os.PathLike) -> SourceModel:
-    import torch
     from torch import nn
 
     from nada.manifest import read_weights
     from nada.stylegan2.discriminator import Discriminator
     from nada.stylegan2.generator import Generator
+    from nada.stylegan2.layouts import Layout, empty
+    from nada.stylegan2.unpickle_limits import quoted, shown
 
     tensors, metadata = read_weights(path)
     try:
         about = json.loads(metadata[METADATA_KEY])
         found = about["format"]
-    except (KeyError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError, RecursionError):
         found = None
     if found != FORMAT:
         raise UserError(
-            f"{path}: not a source model: format {found!r} in its metadata, {FORMAT!r} expected"
+            f"{path}: not a source model: format {quoted(found)} in its metadata, {FORMAT!r} expected"
         )
+
+    def made(make: type, name: str, config: dict) -> nn.Module:
+        own = {key: value for key, value in tensors.items() if key.startswith(f"{name}.")}
+        return empty(make, Layout(own, name), **config)
+
     try:
+        provenance = about.get("provenance", {})
+        if not isinstance(provenance, dict):
+            raise TypeError(f"its provenance is {quoted(provenance)}")
+        canonical_json(provenance).encode()  # as who saves the model again will write it
         # the file's tensors move in; on the device "meta" this would import a compiler, for seconds
-        with torch.random.fork_rng(devices=[]):
-            configs = about["architecture"]
-            networks = {name: Generator(**configs[name]) for name in ("G", "G_ema")}
-            if configs["D"] is not None:  # null says that the model has none
-                networks["D"] = Discriminator(**configs["D"])
+        configs = about["architecture"]
+        networks = {name: made(Generator, name, configs[name]) for name in ("G", "G_ema")}
+        if configs["D"] is not None:  # null says that the model has none
+            networks["D"] = made(Discriminator, "D", configs["D"])
         nn.ModuleDict(networks).load_state_dict(tensors, strict=True, assign=True)
     except (KeyError, TypeError, ValueError, RuntimeError, UserError) as error:
-        reason = " ".join(str(error).split())
         raise UserError(
-            f"{path}: tensors and architecture do not match ({reason}); make or fetch it again"
+            f"{path}: tensors and architecture do not match ({shown(error, 300)}); make or fetch it "
+            f"again"
         ) from error
     networks.setdefault("D", None)
-    return SourceModel(**networks, metadata=about.get("provenance", {}), file=str(path))
+    return SourceModel(**networks, metadata=provenance, file=str(path))
 
 
 def _load_foreign(path: str | os.PathLike) -> SourceModel:
     """A checkpoint of other people, by the layout that its tree is in."""
     from nada.stylegan2 import nvlabs, nvlabs_tf, rosinality
-    from nada.stylegan2.unpickle import read_checkpoint
+    from nada.stylegan2.unpickle import UNEXPECTED, read_checkpoint
+    from nada.stylegan2.unpickle_limits import shown
 
     tree = read_checkpoint(path)
     layouts = (
@@ -161,13 +171,13 @@ def _load_foreign(path: str | os.PathLike) -> SourceModel:
         if matches(tree):
             try:
                 networks, notes = read(tree, str(path))
+                imported = {**notes, "file": Path(path).name, "sha256": sha256(path)}
             # the tree is whatever the file said; what no reader expects is damage, not a crash
-            except (TypeError, ValueError, LookupError, AttributeError, RuntimeError) as error:
-                reason = " ".join(f"{type(error).__name__}: {error}".split())[:120]
+            except (*UNEXPECTED, ArithmeticError, MemoryError, OSError) as error:
+                reason = shown(f"{type(error).__name__}: {error}", 120)
                 raise UserError(
                     f"{path}: damaged, or of a kind that is not known ({reason}); get the file again"
                 ) from error
-            imported = {**notes, "file": Path(path).name, "sha256": sha256(path)}
             about = {"file": str(path), "layout": notes["format"]}
             return SourceModel(**networks, metadata={"imported": imported}, **about)
     raise UserError(
@@ -229,8 +239,11 @@ def _show(options) -> int:
 
 def describe(source: SourceModel) -> list[str]:
     """What a source model is, in lines for people: layout, networks, widths, notes."""
+    from nada.stylegan2.unpickle_limits import shown
+
     config = source.G_ema.config
-    notes = source.metadata.get("imported", {})
+    notes = source.metadata.get("imported")
+    notes = {k: shown(v) for k, v in notes.items()} if isinstance(notes, dict) else {}
     widths = " ".join(
         f"{conv.resolution}:{conv.weight.shape[0]}" for conv in source.G_ema.synthesis.convs[::2]
     )
@@ -248,7 +261,8 @@ def describe(source: SourceModel) -> list[str]:
     else:
         lines.append(f"discriminator: minibatch groups of {source.D.config['mbstd_group_size']}")
     if notes and source.layout == FORMAT:
-        lines.append(f"imported from: {notes['file']} ({notes['format']}, {notes['sha256'][:12]}…)")
+        file, layout, digest = (notes.get(key, "?") for key in ("file", "format", "sha256"))
+        lines.append(f"imported from: {file} ({layout}, {digest[:12]}…)")
     for note in ("noise_const", "conv_clamp", "G"):
         if note in notes:
             lines.append(f"note: {note}: {notes[note]}")
@@ -272,9 +286,9 @@ def _check(options) -> int:
 
 
 def _check_hash(path: Path, expected: str) -> None:
-    if not path.is_file():
-        raise UserError(f"the weight file {path} is missing; restore it, or correct the path.")
-    found = sha256(path)
+    from nada.manifest import existing
+
+    found = sha256(existing(path))
     if found != expected.strip().lower():
         raise UserError(
             f"{path}: has SHA-256 {found}, but {expected.strip().lower()} was given; get it again"
@@ -320,6 +334,8 @@ def _convert(options) -> int:
     source = load_source(options.source)
     for line in describe(source):
         print(f"  {line}")
+    if options.out.is_dir():
+        raise UserError(f"{options.out}: is a folder; name a file in it")
     if suffix == ".pt":
         _write_rosinality(options.out, source)
     else:

@@ -11,12 +11,27 @@ from nada.errors import UserError
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
 from nada.stylegan2.ops import channels_at, fir_kernel
+from nada.stylegan2.unpickle_limits import quoted, shown
 
 MAX_RESOLUTION = 2048  # no StyleGAN2 was published above 1024
 W_AVG_SAMPLES = 4096  # what public code draws for it (rosinality's mean_latent, NADA)
 W_AVG_SEED, NOISE_SEED = 0, 0
 KERNEL_TOLERANCE = 1e-3
 WEIGHTS_SLACK = 1 << 24  # numbers, 64 MiB
+MAX_MAP = (
+    1 << 26
+)  # numbers of a map of features; the largest published ones have half (32 of 1024²)
+MAX_NAME = 200  # characters; published names have at most 40
+MAX_COUNTED = 32  # layers of a mapping network, or blocks; at most 8 and 9 were published
+LARGEST = {  # what a setting may be at most; what the weights may be together, `empty` says
+    "resolution": MAX_RESOLUTION,
+    "z_dim": 4096,
+    "style_dim": 4096,
+    "mapping_layers": MAX_COUNTED,
+    "channel_base": 1 << 40,
+    "channel_max": 1 << 20,
+    "mbstd_group_size": 1 << 20,
+}
 LR_MUL = 0.01  # of the mapping network where a layout does not say (Karras et al. 2019, appendix C)
 MBSTD_GROUP_SIZE = 4  # where a layout does not say (Karras et al. 2020; rosinality's constant)
 
@@ -42,7 +57,7 @@ class Layout:
         tensor = self._named(name)
         if tensor.ndim != dims or 0 in tensor.shape:
             raise UserError(
-                f"{self.label}: {name} has shape {list(tensor.shape)}, {dims} axes expected"
+                f"{self.label}: {shown(name)} has shape {list(tensor.shape)}, {dims} axes expected"
             )
         return tuple(tensor.shape)
 
@@ -64,9 +79,10 @@ class Layout:
         for name in [name for name in self.tensors if name.endswith(suffix)]:
             kernel, ours = self.tensors[name].float(), fir_kernel(torch.zeros(()), gain)
             self.taken.add(name)
-            if kernel.shape != ours.shape or (kernel - ours).abs().max() > KERNEL_TOLERANCE:
+            like = kernel.shape == ours.shape and (kernel - ours).abs().max() <= KERNEL_TOLERANCE
+            if not like:  # a NaN is not
                 raise UserError(
-                    f"{self.label}: the filter {name} is not the [1,3,3,1] that StyleGAN2 resamples "
+                    f"{self.label}: the filter {shown(name)} is not the [1,3,3,1] that StyleGAN2 resamples "
                     f"with; such a network cannot be drawn here"
                 )
 
@@ -76,7 +92,7 @@ class Layout:
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
             raise UserError(
-                f"{self.label}: has {left[0]}{more}, which a StyleGAN2 of this layout does not have"
+                f"{self.label}: has {shown(left[0])}{more}, which a StyleGAN2 of this layout does not have"
             )
 
     def _named(self, name: str) -> Tensor:
@@ -128,11 +144,14 @@ def fill(network: nn.Module, value: Callable[[str, torch.Size], Tensor]) -> nn.M
 def empty(make: type, layout: Layout, **config) -> nn.Module:
     """A network of that architecture; draws from no stream that others draw from.
 
-    Raises UserError where its weights would be far more numbers than `layout` has: a file that
-    declares widths by a few tensors and lacks the rest makes nothing large.
+    Raises UserError for settings that no StyleGAN2 has, and where its weights would be far more
+    numbers than `layout` has: a file that declares widths by a few tensors and lacks the rest makes
+    nothing large.
     """
+    _check_config(config, layout.label)
     needed = _generator_weights(config) if make is Generator else _discriminator_weights(config)
-    held = sum(tensor.numel() for tensor in layout.tensors.values())
+    # a tensor under many names is held once
+    held = sum({id(tensor): tensor.numel() for tensor in layout.tensors.values()}.values())
     if needed > 2 * held + WEIGHTS_SLACK:  # less is for `take`, which names what is missing
         raise UserError(
             f"{layout.label}: the widths found need {needed:,} weights, but it has {held:,} numbers; "
@@ -140,6 +159,24 @@ def empty(make: type, layout: Layout, **config) -> nn.Module:
         )
     with torch.random.fork_rng(devices=[]):
         return make(**config)
+
+
+def _check_config(config: dict, label: str) -> None:
+    """Raise UserError unless every setting is a number of a kind and size that a StyleGAN2 has."""
+    for name, most in LARGEST.items():
+        least = 0 if name == "channel_base" else 1  # 0 is one channel everywhere
+        value = config.get(name, least)
+        if type(value) is not int or not least <= value <= most:
+            raise UserError(
+                f"{label}: its {name} is {quoted(value)}; a whole number from {least} to {most} expected"
+            )
+    number(config.get("mapping_lr_mul", LR_MUL), "mapping_lr_mul", label)
+    for side, count in zip((4 << i for i in range(16)), _channels(config)):
+        if side * side * count > MAX_MAP:
+            raise UserError(
+                f"{label}: has {count} features at {side}x{side}, {side * side * count:,} numbers a "
+                f"map; at most {MAX_MAP:,} are drawn here"
+            )
 
 
 def _channels(config: dict) -> list[int]:
@@ -167,8 +204,10 @@ def _discriminator_weights(config: dict) -> int:
 
 def number(value, what: str, label: str, kind: type = float):
     """A recorded setting as a positive number. Raises UserError where it is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1e6:
-        raise UserError(f"{label}: its {what} is {value!r:.40}, a number above 0 expected")
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    if not plain or not 0 < value < 1e6 or kind(value) != value:
+        wanted = "a whole number" if kind is int else "a number"
+        raise UserError(f"{label}: its {what} is {quoted(value)}, {wanted} above 0 expected")
     return kind(value)
 
 
@@ -177,7 +216,33 @@ def counted(layout: Layout, pattern: str, first: int = 0) -> int:
     number = 0
     while pattern.format(first + number) in layout:
         number += 1
+        if number > MAX_COUNTED:
+            raise UserError(
+                f"{layout.label}: has more than {MAX_COUNTED} tensors like "
+                f"{pattern.format(first)}; no StyleGAN2 is that deep"
+            )
     return number
+
+
+def joined(path: str, name, separator: str, label: str) -> str:
+    """The name of a part of a network below `path`.
+
+    Raises UserError for names that none has: parts that share long ones would take any memory.
+    """
+    if not isinstance(name, str) or len(path) + len(name) > MAX_NAME:
+        raise UserError(
+            f"{label}: has a part by the name {quoted(name)} below '{path}', which no StyleGAN2 has"
+        )
+    return f"{path}{separator}{name}" if path else name
+
+
+def once(part, path: str, seen: set[int], label: str) -> None:
+    """Raise UserError where a part of a network was met before: shared parts can be endless."""
+    if id(part) in seen:
+        raise UserError(
+            f"{label}: '{path}' is a part that stands elsewhere, too; none may be shared"
+        )
+    seen.add(id(part))
 
 
 @torch.no_grad()

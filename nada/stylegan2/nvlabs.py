@@ -33,11 +33,15 @@ from nada.stylegan2.layouts import (
     empty,
     estimate_w_avg,
     fill,
+    joined,
     number,
+    once,
     parts,
     widths,
 )
-from nada.stylegan2.unpickle import PERSISTENT, Record
+from nada.stylegan2.unpickle_globals import PERSISTENT
+from nada.stylegan2.unpickle_limits import quoted, shown
+from nada.stylegan2.unpickle_values import Record
 
 FORMAT = "NVlabs PyTorch .pkl"
 WHOLE_BATCH = 1 << 16  # their group size None: a group is the batch, whatever its size
@@ -93,12 +97,12 @@ class _Module:
         self.attributes: dict[str, dict] = {}  # of each module, by its path
         self.kinds: dict[str, str] = {}
         tensors: dict[str, Tensor] = {}
-        for path, module in _walk(record):
+        for path, module in _walk(record, label):
             self.attributes[path], self.kinds[path] = module.state, module.name
             for held in ("_parameters", "_buffers"):
                 for name, value in _dictionary(module.state.get(held)).items():
                     if isinstance(value, Tensor):
-                        tensors[f"{path}.{name}" if path else name] = value
+                        tensors[joined(path, name, ".", label)] = value
         self.layout = Layout(tensors, label)
         given = record.state.get("_init_args")
         self.arguments = dict(zip(arguments, given if isinstance(given, tuple | list) else ()))
@@ -127,15 +131,15 @@ class _Module:
         """Raise UserError for conditional, grey and differently built or activated networks."""
         for size in {*self.attribute("c_dim"), self.argument("c_dim")}:
             if size:
-                self.refuse(f"is conditional (c_dim {size})")
+                self.refuse(f"is conditional (c_dim {quoted(size)})")
         for built in {*self.attribute("architecture"), self._architecture()} - {None}:
             if built != architecture:
-                self.refuse(f"is of the architecture {built!r}")
+                self.refuse(f"is of the architecture {quoted(built)}")
         for activation in self.attribute("activation") - {"lrelu", "linear", None}:
-            self.refuse(f"has the activation {activation!r}")
+            self.refuse(f"has the activation {quoted(activation)}")
         for channels in {*self.attribute("img_channels"), self.argument("img_channels")} - {None}:
             if channels != 3:
-                self.refuse(f"makes or takes images of {channels} channels")
+                self.refuse(f"makes or takes images of {quoted(channels)} channels")
 
     def _architecture(self):
         """The architecture among the arguments: of D itself, or of G's blocks."""
@@ -151,12 +155,16 @@ def _dictionary(value) -> dict:
     return value if isinstance(value, dict) else {}
 
 
-def _walk(record: Record, path: str = "") -> Iterator[tuple[str, Record]]:
+def _walk(
+    record: Record, label: str, path: str = "", seen: set[int] | None = None
+) -> Iterator[tuple[str, Record]]:
     """(path, module) of a module and all below it; the reader has bounded their depth."""
+    seen = set() if seen is None else seen
+    once(record, path, seen, label)
     yield path, record
     for name, child in _dictionary(record.state.get("_modules")).items():
         if _is_module(child):
-            yield from _walk(child, f"{path}.{name}" if path else name)
+            yield from _walk(child, label, joined(path, name, ".", label), seen)
 
 
 # Names --------------------------------------------------------------------------------------------
@@ -210,7 +218,9 @@ def _generator(record: Record, label: str, metadata: dict) -> Generator:
     module = _Module(record, G_ARGUMENTS, label)
     layout = module.layout
     if "synthesis.b4.const" not in layout:
-        module.refuse(f"is a {module.kind} without synthesis.b4.const, no StyleGAN2 generator")
+        module.refuse(
+            f"is a {shown(module.kind)} without synthesis.b4.const, no StyleGAN2 generator"
+        )
     if any(path.endswith(".skip") for path in module.attributes):
         module.refuse("is of the architecture 'resnet'")
     module.check_kind("skip")
@@ -267,7 +277,7 @@ def _discriminator(record: Record, label: str, metadata: dict) -> Discriminator:
     module = _Module(record, D_ARGUMENTS, label)
     layout = module.layout
     if "b4.fc.weight" not in layout:
-        module.refuse(f"is a {module.kind} without b4.fc, no StyleGAN2 discriminator")
+        module.refuse(f"is a {shown(module.kind)} without b4.fc, no StyleGAN2 discriminator")
     sides = _sides(layout, "b{}.conv0.weight")
     if not sides:
         module.refuse("has no blocks")

@@ -22,12 +22,16 @@ from nada.stylegan2.layouts import (
     counted,
     empty,
     fill,
+    joined,
     number,
+    once,
     parts,
     widths,
 )
 from nada.stylegan2.nvlabs import WHOLE_BATCH
-from nada.stylegan2.unpickle import NETWORK, Record
+from nada.stylegan2.unpickle_globals import NETWORK
+from nada.stylegan2.unpickle_limits import quoted, shown
+from nada.stylegan2.unpickle_values import Record
 
 FORMAT = "NVlabs TensorFlow .pkl"
 FIR = [1, 3, 3, 1]
@@ -61,11 +65,14 @@ class _Network:
     def __init__(self, record: Record, label: str):
         self.label = label
         self.arguments: dict = {}
+        self.seen: set[int] = set()
+        self.arrays: dict[int, Tensor] = {}  # what was converted: one array may have many names
         variables: dict[str, Tensor] = {}
         self._collect(record, "", variables)
         self.layout = Layout(variables, label)
 
     def _collect(self, record: Record, prefix: str, variables: dict[str, Tensor]) -> None:
+        once(record, prefix, self.seen, self.label)
         state = record.state
         if not isinstance(state, dict) or not isinstance(state.get("variables"), list | tuple):
             raise UserError(f"{self.label}: a network without variables; get the file again")
@@ -75,17 +82,23 @@ class _Network:
             name, value = pair
             if not isinstance(name, str) or name in IDLE:
                 continue
-            array = np.array(value)  # a scalar may be a plain number
-            if array.dtype.kind != "f":
-                raise UserError(
-                    f"{self.label}: {prefix}{name} is of type {array.dtype}, not floats"
-                )
-            variables[f"{prefix}{name}"] = torch.from_numpy(array.astype(np.float32))
+            name = joined(prefix, name, "/", self.label)
+            variables[name] = self._floats(name, value)
         if isinstance(state.get("static_kwargs"), dict):
             self.arguments |= state["static_kwargs"]
         for name, part in (state.get("components") or {}).items():
             if isinstance(part, Record) and part.origin == NETWORK:
-                self._collect(part, f"{prefix}{name}/", variables)
+                self._collect(part, joined(prefix, name, "/", self.label), variables)
+
+    def _floats(self, name: str, value) -> Tensor:
+        """An array in float32, in memory of its own; a scalar may be a plain number."""
+        if id(value) not in self.arrays:
+            plain = isinstance(value, np.ndarray | float)
+            kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__
+            if not plain or np.asarray(value).dtype.kind != "f":
+                raise UserError(f"{self.label}: {shown(name)} is of type {kind}, not floats")
+            self.arrays[id(value)] = torch.from_numpy(np.array(value, np.float32))
+        return self.arrays[id(value)]
 
     def refuse(self, what: str):
         raise UserError(
@@ -107,7 +120,7 @@ class _Network:
         for name, wanted in expected.items():
             found = self.arguments.get(name, wanted)
             if (list(found) if isinstance(found, tuple) else found) != wanted:
-                self.refuse(f"has {name} {found!r}")
+                self.refuse(f"has {name} {quoted(found)}")
 
     def sides(self, name: str) -> list[int]:
         """The sides of the blocks that have a variable of that name."""

@@ -279,3 +279,11 @@ def test_on_a_card_features_are_the_same(script, weights, card, monkeypatch, mod
         network = load_inception(path, mode, "cuda", digest)
         found = inception_features(pictures, network, Resizer(0), batch=2)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_network_that_is_replaced_after_its_hash_was_taken_is_not_run(tmp_path, monkeypatch):
+    path = tmp_path / "inception-2015-12-05.pt"
+    path.write_bytes(b"the other one")
+    monkeypatch.setattr("eval.inception.check_published", lambda *_: "00" * 32)
+    with pytest.raises(UserError, match="changed while it was read"):
+        load_inception(path, "clean")

@@ -5,6 +5,7 @@ import hashlib
 import json
 import socket
 import warnings
+import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from nada.clip import load_clip, text_direction
-from nada.clip_weights import _published, clip_files, read_tensors
+from nada.clip_weights import _published, clip_files, read_json, read_tensors
 from nada.errors import UserError
 from nada.stylegan2.unpickle import read_state_dict
 
@@ -380,3 +381,28 @@ def test_nothing_is_fetched(folder, monkeypatch):
     remote.write_text(json.dumps({**CONFIG, "text_cfg": text}))
     with pytest.raises(UserError, match="hf_tokenizer_name, which would be fetched"):
         load_clip(spec(folder, "state.bin", "remote.json"))
+
+
+def test_one_tensor_under_many_names_is_made_float_once(tmp_path):
+    half = torch.zeros(1000).half()
+    torch.save({f"a{i}": half for i in range(1000)}, tmp_path / "many.pt")
+    weights, _ = read_tensors(tmp_path / "many.pt")
+    assert len(weights) == 1000
+    assert len({tensor.data_ptr() for tensor in weights.values()}) == 1
+    assert weights["a0"].dtype == torch.float32
+
+
+def test_the_end_of_a_zip_behind_an_older_file_is_not_looked_at(tmp_path):
+    path = tmp_path / "old.pt"
+    torch.save({"a": torch.zeros(1)}, path, _use_new_zipfile_serialization=False)
+    end = b"PK\x05\x06" + bytes(4) + b"\5\0\5\0" + b"\x90\1\0\0" + b"\x64\0\0\0" + bytes(2)
+    path.write_bytes(path.read_bytes() + end)
+    assert zipfile.is_zipfile(path)
+    assert list(read_tensors(path)[0]) == ["a"]
+
+
+@pytest.mark.parametrize("text", ['{"model_cfg": 5}', '{"preprocess_cfg": [1]}', "[" * 100_000])
+def test_a_config_of_other_kinds_is_one_sentence(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    with pytest.raises(UserError, match="is no valid JSON"):
+        read_json(tmp_path / "config.json")

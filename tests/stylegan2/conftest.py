@@ -119,3 +119,11 @@ def randomise(module):
 @pytest.fixture(scope="session", name="randomise")
 def randomise_fixture():
     return randomise
+
+
+@pytest.fixture
+def canary(tmp_path):
+    """A path that every payload would make; asserted absent at the end of each test."""
+    path = tmp_path / "canary"
+    yield path
+    assert not path.exists()

@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from nada.errors import UserError
-from nada.stylegan2.checkpoints import SourceModel, load_source, save_source
+from nada.stylegan2.checkpoints import SourceModel, describe, load_source, save_source
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
 
@@ -153,3 +153,39 @@ def test_an_architecture_that_does_not_fit_is_one_sentence(path):
         with pytest.raises(UserError, match="tensors and architecture do not match") as caught:
             load_source(path)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("resolution", 1 << 20),
+        ("mapping_layers", 10**9),
+        ("z_dim", 10**9),
+        ("channel_max", 10**9),
+        ("mapping_lr_mul", "0.01"),
+    ],
+)
+def test_an_architecture_far_beyond_the_file_makes_nothing_large(path, key, value):
+    rewrite(path, change_about=lambda about: about["architecture"]["G"].update({key: value}))
+    with pytest.raises(UserError, match="tensors and architecture do not match") as caught:
+        load_source(path)
+    assert len(str(caught.value)) < 600
+
+
+@pytest.mark.parametrize("provenance", [None, [], {"a": float("nan")}, {"a": "\ud800"}])
+def test_a_provenance_that_cannot_be_written_again_is_one_sentence(path, provenance):
+    rewrite(path, change_about=lambda about: about.update(provenance=provenance))
+    with pytest.raises(UserError, match="dog.safetensors"):
+        load_source(path)
+
+
+@pytest.mark.parametrize("imported", [5, {"file": 1}, {"file": "\x1b[31m\n", "sha256": 5}])
+def test_an_odd_provenance_is_shown_in_plain_lines(path, imported):
+    rewrite(path, change_about=lambda about: about.update(provenance={"imported": imported}))
+    assert all(line.isprintable() for line in describe(load_source(path)))
+
+
+def test_metadata_nested_too_deep_are_no_source_model(path):
+    save_file({"x": torch.zeros(1)}, path, metadata={"json": "[" * 100_000})
+    with pytest.raises(UserError, match="not a source model"):
+        load_source(path)

@@ -646,3 +646,40 @@ def test_full_widths_survive_the_round_trip(
         assert close(images_of(model.G_ema, z), image)
         with torch.no_grad():
             assert close(model.D(batch), logits)
+
+
+def generator_16(**synthesis):
+    torch.manual_seed(0)
+    return Generator(16, 128, 2, **synthesis)
+
+
+@pytest.mark.parametrize("name", ["n" * 100_000, "\x1b" * 300])
+def test_a_part_with_an_endless_name_is_refused_in_a_few_words(write, name):
+    G = generator_16()
+    G._modules[name] = FullyConnectedLayer(1, 1)
+    with pytest.raises(UserError, match="G_ema: has a part by the name") as caught:
+        load_source(write({"G_ema": G}))
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 400
+
+
+def test_a_module_that_stands_in_two_places_is_refused(write):
+    G = generator_16()
+    G.mapping.again = G.mapping.fc0
+    with pytest.raises(UserError, match="'mapping.again' is a part that stands elsewhere"):
+        load_source(write({"G_ema": G}))
+
+
+def test_arguments_that_are_no_settings_are_named_by_their_type(write):
+    G = generator_16()
+    G._init_kwargs["c_dim"] = ("x" * 100_000,) * 50_000
+    with pytest.raises(UserError, match="is conditional .c_dim a tuple."):
+        load_source(write({"G_ema": G}))
+
+
+def test_the_size_of_z_is_bounded(write):
+    G = generator_16()
+    G.mapping.fc0.weight = nn.Parameter(torch.zeros(W, 100_000))
+    del G.mapping.w_avg  # so that it would be estimated from thousands of z
+    with pytest.raises(UserError, match="its z_dim is 100000"):
+        load_source(write({"G_ema": G}))

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 
 from nada.errors import UserError
-from nada.stylegan2 import rosinality
+from nada.stylegan2 import nvlabs_tf, rosinality
 from nada.stylegan2.checkpoints import load_source, save_source
+from nada.stylegan2.unpickle import read_pickle
 
 W = 12  # size of z and w
 FIR = torch.outer(torch.tensor([1.0, 3, 3, 1]), torch.tensor([1.0, 3, 3, 1])) / 64
@@ -388,3 +389,36 @@ def test_other_tuples_are_no_source_models(write, networks):
         load_source(write((1, 2, 3)))
     with pytest.raises(UserError, match="no source model"):
         load_source(write(tuple(networks[:2])))
+
+
+@pytest.mark.parametrize("value", [["x" * 100_000] * 50_000, "text", 3, True, None])
+def test_a_variable_that_is_no_array_is_named_by_its_type(write, networks, value):
+    networks[0].state["variables"].append(("odd", value))
+    with pytest.raises(UserError, match=f"G: odd is of type {type(value).__name__}, not floats"):
+        load_source(write(tuple(networks)))
+
+
+def test_one_array_under_many_names_is_converted_once(write, networks):
+    array = np.zeros(1000, np.float64)
+    networks[0].state["variables"] += [(f"odd{i}", array) for i in range(1000)]
+    tree = read_pickle(write(tuple(networks)))
+    tensors = nvlabs_tf._Network(tree[0], "G").layout.tensors
+    assert len({tensors[f"odd{i}"].data_ptr() for i in range(1000)}) == 1
+
+
+def test_parts_with_endless_names_and_parts_of_two_places_are_refused(write, networks):
+    parts = networks[0].state["components"]
+    parts["n" * 100_000] = Network("x", {"a": torch.zeros(1)})
+    with pytest.raises(UserError, match="G: has a part by the name 'nnn") as caught:
+        load_source(write(tuple(networks)))
+    assert len(str(caught.value)) < 400
+    del parts["n" * 100_000]
+    parts["again"] = parts["mapping"]
+    with pytest.raises(UserError, match="G: 'again' is a part that stands elsewhere"):
+        load_source(write(tuple(networks)))
+
+
+def test_arguments_that_are_no_settings_are_named_in_a_few_words(write, networks):
+    networks[2].state["static_kwargs"]["architecture"] = ["x" * 100_000] * 50_000
+    with pytest.raises(UserError, match="Gs: has architecture a list"):
+        load_source(write(tuple(networks)))

@@ -340,9 +340,9 @@ def test_what_does_not_fit_is_named_in_one_sentence(content, write, change, expe
 
 
 def test_widths_that_a_few_tensors_declare_make_nothing_large(content, write):
-    wide = torch.zeros(8, 200_000)  # 512 times of it and its square would fill any memory
+    wide = torch.zeros(8, 4000)  # its square, four times, is no memory for a file of this size
     content["g_ema"]["conv1.conv.modulation.weight"] = wide
-    with pytest.raises(UserError, match="the widths found need 160,0"):
+    with pytest.raises(UserError, match="the widths found need 64,"):
         load_source(write(content))
 
 
@@ -511,3 +511,89 @@ def test_arguments_are_read_before_torch_is(root):
         [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["2", "False"]
+
+
+# Hostile files ------------------------------------------------------------------------------------
+
+
+def test_a_tensor_under_many_names_is_not_counted_as_many(content, write):
+    state, shared = generator_state({4: 1, 8: 1, 16: 1}, 1), torch.zeros(1_000_000)
+    state |= {f"x{i}": shared for i in range(100)}
+    for name in ("conv1", "convs.1", "convs.3"):
+        state[f"{name}.conv.weight"] = torch.zeros(1, 2000, 1, 1, 1)
+    with pytest.raises(UserError, match="the widths found need"):
+        load_source(write({"g_ema": state}))
+
+
+@pytest.mark.parametrize("name", ["style.{}.weight", "to_rgbs.{}.conv.weight"])
+def test_more_layers_than_any_network_has_make_none(content, write, name):
+    state, one = content["g_ema"], torch.zeros(1, 1, 1, 1, 1)
+    for i in range(1, 100):
+        state[name.format(i)] = state[f"convs.{2 * i + 1}.conv.weight"] = one
+    with pytest.raises(UserError, match="no StyleGAN2 is that deep") as caught:
+        load_source(write(content))
+    assert len(str(caught.value)) < 400
+
+
+def test_a_generator_without_mapping_layers_is_refused(content, write):
+    state = content["g_ema"]
+    content["g_ema"] = {k: v for k, v in state.items() if not k.startswith("style.")}
+    with pytest.raises(UserError, match="g_ema: its mapping_layers is 0"):
+        load_source(write(content))
+
+
+def test_maps_too_large_to_draw_are_refused_before_they_are_drawn(write):
+    one = torch.zeros(1, 40, 1, 1, 1)
+    state = {
+        "style.1.weight": torch.zeros(2, 2),
+        "conv1.conv.modulation.weight": torch.zeros(40, 2),
+    }
+    state |= {"input.input": torch.zeros(1), "conv1.conv.weight": one}
+    for i in range(9):
+        state |= {f"to_rgbs.{i}.conv.weight": one, f"convs.{2 * i + 1}.conv.weight": one}
+    with pytest.raises(UserError, match="has 40 features at 2048x2048"):
+        load_source(write({"g_ema": state}))
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (0.5, "0.5"),
+        (4.7, "4.7"),
+        (True, "True"),
+        (["x" * 100_000] * 20_000, "a list"),
+        ("\x1b[31m", "'.31m'"),
+    ],
+)
+def test_a_setting_that_is_no_count_is_named_in_a_few_words(content, write, value, shown):
+    content["mbstd_group_size"] = value
+    with pytest.raises(UserError, match=f"mbstd_group_size is {shown}, a whole number") as caught:
+        load_source(write(content))
+    assert len(str(caught.value)) < 300
+
+
+def test_a_count_of_thousands_of_digits_is_named_by_its_bits(content, write):
+    content["mbstd_group_size"] = 10**5000
+    with pytest.raises(UserError, match="mbstd_group_size is a number of 16610 bits"):
+        load_source(write(content))
+
+
+def test_names_of_the_file_come_printable_and_short_into_the_message(content, write, capsys):
+    content["g_ema"]["\x1b[31m" + "x" * 100_000] = torch.zeros(1)
+    path = write(content)
+    assert checkpoints.main(["show", str(path)]) == 2
+    error = capsys.readouterr().err.rstrip("\n")
+    assert error.isprintable()
+    assert len(error) < 400
+
+
+def test_a_filter_that_is_not_a_number_is_refused(content, write):
+    content["g_ema"]["convs.0.conv.blur.kernel"] = torch.full((4, 4), math.nan)
+    with pytest.raises(UserError, match="the filter convs.0.conv.blur.kernel"):
+        load_source(write(content))
+
+
+def test_a_folder_is_no_place_to_convert_to(content, write, tmp_path, capsys):
+    (tmp_path / "out.pt").mkdir()
+    assert checkpoints.main(["convert", str(write(content)), str(tmp_path / "out.pt")]) == 2
+    assert "is a folder" in capsys.readouterr().err
