@@ -148,18 +148,24 @@ class Inception:
         return {"file": self.file, "sha256": self.sha256, "mode": self.mode}
 
 
-def load_inception(path, mode: str = "clean", device="cpu", sha256: str | None = None) -> Inception:
+def load_inception(
+    path,
+    mode: str = "clean",
+    device="cpu",
+    sha256: str | None = None,
+    made_here: bool = False,
+) -> Inception:
     """The Inception of a mode from its published file, frozen, float32.
 
     path: inception-2015-12-05.pt (clean) or pt_inception-2015-12-05-6726825d.pth (legacy_pytorch).
-    sha256: a hash to accept beside the published one; `manifest.json` beside the file may list one.
+    sha256, made_here: what to accept beside the published hash, see `eval.published`.
     UserError: no file, another hash, or contents that are no such network.
     """
     import torch
 
     path, device = Path(path), torch.device(device)
     digest = check_published(
-        path, f"the Inception of mode '{_known(mode)}'", PUBLISHED[mode], sha256
+        path, f"the Inception of mode '{_known(mode)}'", PUBLISHED[mode], sha256, made_here
     )
     if mode == "clean":
         network = _script_network(path, digest, device)

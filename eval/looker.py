@@ -42,8 +42,10 @@ class Looker:
         self.fitting = MicroBatches(
             self.batch, 0, f"{look.task}, {look.method}", print, self.device, REMEDY
         )
-        own = "perceptual" in look.referee
-        self.eyes = (OwnEyes if own else PublishedEyes)(look.referee, self.device)
+        if "perceptual" in look.referee:
+            self.eyes = OwnEyes(look.referee, self.device)
+        else:
+            self.eyes = PublishedEyes(look.referee, self.device, look.made_here)
         self.judge = None
         if "judge" in look.referee:
             self.judge = load_judge(look.referee["judge"]).to(self.device)
@@ -161,7 +163,7 @@ class OwnEyes:
 class PublishedEyes:
     """The field's own: clean-fid's Inception in one or two modes, and LPIPS on VGG16."""
 
-    def __init__(self, referee: dict, device):
+    def __init__(self, referee: dict, device, made_here: bool = False):
         import os
 
         import torch
@@ -170,8 +172,10 @@ class PublishedEyes:
         from eval.lpips_vgg import load_lpips_vgg
 
         files = referee["inception"]
-        self.inceptions = [load_inception(path, mode, device) for mode, path in files.items()]
-        self.vgg = load_lpips_vgg(referee["vgg"], device)
+        self.inceptions = [
+            load_inception(path, mode, device, made_here=made_here) for mode, path in files.items()
+        ]
+        self.vgg = load_lpips_vgg(referee["vgg"], device, made_here=made_here)
         # a card looks faster than one process resizes; a CPU job has one thread for everything
         workers = min(MOST_WORKERS, max(1, os.cpu_count() - 1)) if device.type == "cuda" else 0
         self.resizer = Resizer(workers)

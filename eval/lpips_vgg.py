@@ -72,18 +72,21 @@ class LpipsVgg(nn.Module):
 
 
 def load_lpips_vgg(
-    path, device="cpu", size: int | None = SIZE, sha256: str | None = None
+    path,
+    device="cpu",
+    size: int | None = SIZE,
+    sha256: str | None = None,
+    made_here: bool = False,
 ) -> LpipsVgg:
     """LPIPS on the VGG16 trunk of a local file, by default torchvision's vgg16-397923af.pth.
 
-    sha256: a hash of the trunk to accept beside the published one; `manifest.json` beside the file
-    may list one. UserError: no file, another hash (of the trunk or of the package's heads), or
-    tensors that are no VGG16's.
+    sha256, made_here: what to accept beside the published hash, see `eval.published`. UserError: no
+    file, another hash (of the trunk or of the package's heads), or tensors that are no VGG16's.
     """
     from nada.stylegan2.unpickle import read_state_dict
 
     path = Path(path)
-    digest = check_published(path, "the VGG16 trunk of LPIPS", TRUNK_SHA256, sha256)
+    digest = check_published(path, "the VGG16 trunk of LPIPS", TRUNK_SHA256, sha256, made_here)
     package = _package()
     _put_trunk(package.net, read_state_dict(path), path)
     package = package.eval().requires_grad_(False).to(device)

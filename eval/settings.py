@@ -63,6 +63,7 @@ class Look:
 
     references: images as uint8 (.npz), or the index of an image set (.json: nada/image_sets.py).
     referee: the networks that measure: {perceptual}, or {inception: {mode: file}, vgg}; and judge.
+    made_here: whether the world made those files itself, so that their manifest vouches for them.
     target: ("class" or "style", name): what the judge must see in an adapted image; None without one.
     """
 
@@ -75,6 +76,7 @@ class Look:
     device: str
     source: str
     referee: dict
+    made_here: bool
     references: str | None
     target: tuple[str, str] | None
     counts: Counts
@@ -207,6 +209,7 @@ def read_look(path) -> Look:
         device=need("device"),
         source=need("source", "weights"),
         referee=_referee(content, path),
+        made_here=content.get("made_here", False),
         references=need("references", "images") if need("references") else None,
         target=_target(content, path) if "judge" in content else None,
         counts=_counts(content, path),

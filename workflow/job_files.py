@@ -36,7 +36,7 @@ def look_file(plan: Plan, task, name):
         **_surroundings(plan, task),
         "setting": name,
         **plan.target(task),
-        **{key: plan.world[key] for key in REFEREE if key in plan.world},
+        **{key: plan.world[key] for key in (*REFEREE, "made_here") if key in plan.world},
         "evaluation": plan.config["evaluation"],
     }
     if look["references"]:

@@ -221,16 +221,18 @@ def test_a_script_that_nobody_vouches_for_is_not_opened(script, monkeypatch):
         load_inception(script[0], sha256="0" * 64)
 
 
-def test_a_manifest_beside_the_file_vouches_for_it_and_notices_another(script, tmp_path):
+def test_a_manifest_vouches_for_files_made_here_alone_and_notices_another(script, tmp_path):
     path = tmp_path / "mine.pt"
     path.write_bytes(script[0].read_bytes())
     manifest = tmp_path / "manifest.json"
     manifest.write_text(json.dumps({"files": {"mine.pt": {"sha256": script[1]}}}))
-    found = load_inception(path).record()
+    with pytest.raises(UserError, match="published file has f58cb9"):
+        load_inception(path)  # whoever hands on a folder can write a manifest
+    found = load_inception(path, made_here=True).record()
     assert found == {"file": "mine.pt", "sha256": script[1], "mode": "clean"}
     manifest.write_text(json.dumps({"files": {"mine.pt": {"sha256": "0" * 64}}}))
     with pytest.raises(UserError, match=r"manifest\.json beside it says"):
-        load_inception(path)
+        load_inception(path, made_here=True)
 
 
 def test_pytorch_fid_s_weights_need_their_published_hash_as_well(weights):

@@ -153,13 +153,15 @@ def test_images_are_brought_to_the_protocol_s_size_as_pillow_does(network, image
     assert shapes == [(64, 256, 256), (128, 128, 128), (256, 64, 64), (512, 32, 32), (512, 16, 16)]
 
 
-def test_a_trunk_that_nobody_vouches_for_is_refused_and_a_manifest_vouches(trunk, tmp_path):
+def test_a_trunk_that_nobody_vouches_for_is_refused_unless_it_was_made_here(trunk, tmp_path):
     with pytest.raises(UserError, match=r"VGG16 trunk of LPIPS .*published file has 397923af"):
         load_lpips_vgg(trunk[0])
     (tmp_path / "mine.pth").write_bytes(trunk[0].read_bytes())
     manifest = {"files": {"mine.pth": {"sha256": trunk[1]}}}
     (tmp_path / "manifest.json").write_text(json.dumps(manifest))
-    network = load_lpips_vgg(tmp_path / "mine.pth")
+    with pytest.raises(UserError, match="published file has 397923af"):
+        load_lpips_vgg(tmp_path / "mine.pth")
+    network = load_lpips_vgg(tmp_path / "mine.pth", made_here=True)
     assert network.record() == {
         "file": "mine.pth",
         "sha256": trunk[1],

@@ -157,7 +157,7 @@ def inception(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
 
     mode = "clean" if recipe.form == "inception_script" else "legacy_pytorch"
     images = pictures(2, 160)
-    ours = inception_features(images, load_inception(path, mode), Resizer())
+    ours = inception_features(images, load_inception(path, mode, made_here=True), Resizer())
     x = _resized(images, mode)
     x = (x - 128) / 128 if mode == "clean" else 2 * x / 255 - 1
     t = {key: value.double() for key, value in tensors(name, recipe).items()}
@@ -176,7 +176,7 @@ def vgg(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
     published = recipe.size == type(recipe.size)()
     side = SIZE if published else 48
     images = pictures(3, side)
-    ours = lpips_matrix(load_lpips_vgg(path, size=side), images)
+    ours = lpips_matrix(load_lpips_vgg(path, size=side, made_here=True), images)
     prefix = "features."
     state = torch.load(path, map_location="cpu", weights_only=True)
     trunk = make_layers(cfgs["D"], batch_norm=False)
