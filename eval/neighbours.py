@@ -37,7 +37,7 @@ def data(group: Group) -> tuple[pd.DataFrame, dict]:
         if replayed or f"{prefix}/training_lpips" not in observation.arrays:
             continue
         setting = tuple(observation.meta[key] for key in SETTING_KEYS)
-        trained = open_images(group.references[setting[0]])[observation[f"{prefix}/training_rows"]]
+        trained = open_images(group.training[setting[0]])[observation[f"{prefix}/training_rows"]]
         distances = observation[f"{prefix}/training_lpips"][:SHOWN]
         nearest = distances.argmin(axis=1)
         for latent, index in enumerate(nearest):

@@ -118,8 +118,8 @@ def look_at_raw(look: Look, looker: Looker, model, z, prefix: str, what: str) ->
 def look_at_training(look: Look, looker: Looker, few_shot: dict, images, what: str) -> dict:
     """How near generated images [n,H,W,3] and fresh real ones are to those a run trained on.
 
-    few_shot: which reference images these are, of the run's record. UserError: the file of
-    references holds other images now.
+    few_shot: which images of the look's references, or of its file `few_shot`, these are, of the
+    run's record. UserError: that file holds other images now.
     """
     import hashlib
 
@@ -127,18 +127,24 @@ def look_at_training(look: Look, looker: Looker, few_shot: dict, images, what: s
 
     from nada.image_sets import open_images
 
-    reference = open_images(look.references)
-    rows = np.asarray(few_shot["indices"])
-    training = reference[rows[rows < len(reference)]]
+    file = look.few_shot or look.references
+    reference, rows = open_images(look.references), np.asarray(few_shot["indices"])
+    source = open_images(file)
+    training = source[rows[rows < len(source)]]
     if hashlib.sha256(training.tobytes()).hexdigest() != few_shot["sha256"]:
         raise UserError(
-            f"{what}: {look.references} does not hold the images that the run trained on; make the"
-            " run again."
+            f"{what}: {file} does not hold the images that the run trained on; make the run again."
         )
-    fresh = reference[np.delete(np.arange(len(reference)), rows)[:FRESH]]
+    seen = {"training_rows": rows}
+    if look.few_shot:  # the references may hold some of these images, too
+        known = {image.tobytes() for image in training}
+        same = [i for i in range(len(reference)) if reference[i : i + 1].tobytes() in known]
+        seen["trained_references"] = np.asarray(same, int)
+    trained = seen.get("trained_references", rows)
+    fresh = reference[np.delete(np.arange(len(reference)), trained)[:FRESH]]
     both = np.concatenate([training, training[:, :, ::-1]])  # the run saw mirrored ones as well
     return {
-        "training_rows": rows,
+        **seen,
         "training_lpips": looker.distances(images, both),
         "fresh_lpips": looker.distances(fresh, both),
     }
@@ -215,6 +221,7 @@ def provenance(look: Look) -> dict:
         files["references"] = look.references
     else:
         files["source"] = look.source
+        files.update({"few_shot": look.few_shot} if look.few_shot else {})
         files.update({run.id: Path(run.folder) / MODEL for run in look.runs})
     return {name: sha256(path) for name, path in files.items()}
 

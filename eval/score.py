@@ -153,7 +153,9 @@ def preference_rows(
         if (*baseline, seed) not in runs:
             continue
         ours = runs[*baseline, seed]
-        trained = observation.arrays.get(f"seed{seed}/training_rows", np.zeros(0, int))
+        names = [f"seed{seed}/{name}" for name in ("trained_references", "training_rows")]
+        seen = [observation[name] for name in names if name in observation.arrays]
+        trained = seen[0] if seen else np.zeros(0, int)
         fair = reference[~np.isin(numbers, trained)]
         theirs = realism(observation[f"seed{seed}/features"], fair)
         values = [Value(REALISM, float(np.median(theirs)), len(theirs))]

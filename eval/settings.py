@@ -62,6 +62,7 @@ class Look:
     """One look: all seeds of a setting, or the reference images (method "real", no runs).
 
     references: images as uint8 (.npz), or the index of an image set (.json: nada/image_sets.py).
+    few_shot: the file that runs are trained on, where it is another; else None.
     referee: the networks that measure: {perceptual}, or {inception: {mode: file}, vgg}; and judge.
     made_here: whether the world made those files itself, so that their manifest vouches for them.
     target: ("class" or "style", name): what the judge must see in an adapted image; None without one.
@@ -78,6 +79,7 @@ class Look:
     referee: dict
     made_here: bool
     references: str | None
+    few_shot: str | None
     target: tuple[str, str] | None
     counts: Counts
     runs: tuple[LookRun, ...]
@@ -110,7 +112,8 @@ class Group:
     differences from it are shown). sweep: metrics drawn against the layers trained at a step.
     drawn: the members with what figures need. convolutions: of the world's generator.
     against_model: (method, variant, shots, warm start) that all others are compared with, image by
-    image. paper: the published table that stands beside. references: task -> file of its images.
+    image. paper: the published table that stands beside. training: task -> file of the images
+    that its runs are trained on.
     """
 
     name: str
@@ -131,7 +134,7 @@ class Group:
     convolutions: int = 0
     against_model: tuple | None = None
     paper: str | None = None
-    references: dict[str, str] = field(default_factory=dict)
+    training: dict[str, str] = field(default_factory=dict)
 
 
 def _read(path) -> dict:
@@ -211,6 +214,7 @@ def read_look(path) -> Look:
         referee=_referee(content, path),
         made_here=content.get("made_here", False),
         references=need("references", "images") if need("references") else None,
+        few_shot=need("few_shot", "images") if "few_shot" in content else None,
         target=_target(content, path) if "judge" in content else None,
         counts=_counts(content, path),
         runs=runs,
@@ -278,5 +282,8 @@ def read_group(path) -> Group:
         convolutions=content.get("convolutions", 0),
         against_model=_against(content, path),
         paper=content.get("paper"),
-        references={task: entry.get("references") for task, entry in need("tasks").items()},
+        training={
+            task: entry.get("few_shot") or entry.get("references")
+            for task, entry in need("tasks").items()
+        },
     )

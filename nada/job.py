@@ -161,14 +161,15 @@ class Job:
         """The target images the method may train on, [shots,3,R,R] in [-1,1] on the device.
 
         Drawn from (task, seed) only, so that all methods share them; smaller sets are part of
-        larger ones. The file is also what the evaluation measures against, so run.json keeps which
-        of its images these are ("few_shot": indices, and the SHA-256 of their pixels).
+        larger ones. The file is also what the evaluation measures against, unless the task has
+        images of its own to train on, so run.json keeps which of its images these are ("few_shot":
+        indices, and the SHA-256 of their pixels).
         Raises UserError where there are too few images.
         """
         shots, seed = self.shots, self.settings["seed"]
         if shots < 1:
             raise UserError(f"{self.name}: shots is {shots}; this method needs 1 image or more.")
-        path = self.settings["references"]["images"]
+        path = self._training_images
         images = open_images(path)
         if len(images) < shots:
             raise UserError(
@@ -313,9 +314,14 @@ class Job:
         if templates and Path(templates).is_file():
             self.add_input("templates", templates)
         if self.shots > 0:
-            self.add_input("references", settings["references"]["images"])
+            self.add_input("references", self._training_images)
         if self.parent_folder is not None:
             self.add_input("parent", self.parent_folder / MODEL)
+
+    @property
+    def _training_images(self) -> str:
+        """The file that few-shot images are drawn from: the references, unless the task has others."""
+        return (self.settings.get("few_shot") or self.settings["references"])["images"]
 
     def add_input(self, role: str, path) -> None:
         """Verify a file that goes into the run and put its hash into the run's record."""

@@ -140,8 +140,15 @@ def check(config, world, root):
     domains = world["references"]["domains"]
     for name, task in config["tasks"].items():
         known_name(task["source"], world["sources"], f"'tasks.{name}.source'")
-        if references := task.get("references"):
-            domain, where = references["domain"], f"'tasks.{name}.references.domain'"
+        if task.get("few_shot") and not task.get("references"):
+            raise ConfigError(
+                f"config: 'tasks.{name}.few_shot' names images to train on, but the task has no "
+                "references to be measured against; give it some, or leave 'few_shot' out."
+            )
+        for key in ("references", "few_shot"):
+            if not task.get(key):
+                continue
+            domain, where = task[key]["domain"], f"'tasks.{name}.{key}.domain'"
             known_name(domain, domains, where)
             size = world["sources"][task["source"]]["resolution"]
             if domains[domain].get("resolution", size) != size:
@@ -260,9 +267,14 @@ def check_layers(settings, size, who):
 
 
 def controls(group):
-    """(method, shots) of a group's controls: a bare name is one without target images."""
+    """A group's controls: {method, shots, tasks (all if none)}; a bare name has no target images."""
     entries = group["controls"]
-    return [(e["method"], e["shots"]) if isinstance(e, dict) else (e, [0]) for e in entries]
+    return [e if isinstance(e, dict) else {"method": e, "shots": [0]} for e in entries]
+
+
+def on_task(rows, task):
+    """Those of a group's rows, or controls, that it shows of a task."""
+    return [row for row in rows if task in row.get("tasks", [task])]
 
 
 def rows_of(group):
@@ -305,7 +317,6 @@ def check_group(name, group, config):
     for task in group["tasks"]:
         known_name(task, config["tasks"], f"'groups.{name}.tasks'")
     prefix = f"'groups.{name}.rows." if "rows" in group else f"'groups.{name}."
-    shown = []
     for row in rows_of(group):
         known_name(row["method"], methods, f"{prefix}method{'s' if 'rows' in group else ''}'")
         for variant in row["variants"]:
@@ -314,10 +325,10 @@ def check_group(name, group, config):
             known_name(warm_start, ["source", *config["warm_starts"]], f"{prefix}warm_starts'")
         for task in row.get("tasks", []):
             known_name(task, group["tasks"], f"{prefix}tasks'")
-        shown += row["shots"]
-    for control, shots in controls(group):
-        known_name(control, methods, f"'groups.{name}.controls'")
-        shown += shots
+    for control in controls(group):
+        known_name(control["method"], methods, f"'groups.{name}.controls'")
+        for task in control.get("tasks", []):
+            known_name(task, group["tasks"], f"'groups.{name}.controls.tasks'")
     for pairs in group.get("against", []):
         for variant in (pairs["baseline"], *pairs["variants"]):
             variants = [v for row in rows_of(group) for v in row["variants"]]
@@ -329,11 +340,14 @@ def check_group(name, group, config):
         if (model["method"], model["variant"]) not in shows:
             raise ConfigError(f"config: {where} names a model that the group does not show.")
     for task in group["tasks"]:
-        references = config["tasks"][task].get("references") or NO_IMAGES
-        if max(shown) > references["count"]:
+        entry = config["tasks"][task]
+        images = entry.get("few_shot") or entry.get("references") or NO_IMAGES
+        shown = on_task([*rows_of(group), *controls(group)], task)
+        most = max((shots for row in shown for shots in row["shots"]), default=0)
+        if most > images["count"]:
             raise ConfigError(
-                f"config: 'groups.{name}.shots' asks for {max(shown)} images, but task "
-                f"'{task}' has {references['count']} references of '{references['domain']}'."
+                f"config: 'groups.{name}.shots' asks for {most} images, but task "
+                f"'{task}' has {images['count']} of '{images['domain']}' to train on."
             )
     if group["grid"]["rows"] > config["evaluation"]["gallery_images"]:
         raise ConfigError(

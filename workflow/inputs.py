@@ -9,6 +9,7 @@ from workflow.layout import (
     CURVES,
     FIGURES,
     PICTURES,
+    few_shot_file,
     image_set,
     observation_file,
     ready,
@@ -39,8 +40,9 @@ def reference_arguments(plan: Plan, domain):
 
 def reference_count(plan: Plan, domain):
     """How many images of a domain are drawn: the most that any task asks for."""
-    tasks = (t["references"] for t in plan.config["tasks"].values() if t.get("references"))
-    return max(task["count"] for task in tasks if task["domain"] == domain)
+    tasks = plan.config["tasks"].values()
+    asked = [task[key] for task in tasks for key in ("references", "few_shot") if task.get(key)]
+    return max(images["count"] for images in asked if images["domain"] == domain)
 
 
 # ---- adapt ----------------------------------------------------------------------------------------
@@ -54,7 +56,8 @@ def adapt_inputs(plan: Plan, run: Run):
         clips = [clip[key] for clip in plan.world["clips"] for key in ("config", "weights")]
         files["clips"] = ready(plan, *clips, plan.world["templates"])
     if supervision == "images" or run.setting.shots:
-        files["references"] = reference_file(plan, run.setting.task)
+        task = run.setting.task
+        files["references"] = few_shot_file(plan, task) or reference_file(plan, task)
     if weights := plan.method_settings(run.setting).get("weights"):  # a model made elsewhere
         files["weights"] = f"{weights}/model.safetensors" if Path(weights).is_dir() else weights
     if run.parent is not None:
@@ -74,7 +77,7 @@ def look_inputs(plan: Plan, task, name):
     """Named files that an observe job reads beside its settings."""
     files = {
         "referee": ready(plan, *referee(plan.world)),
-        "references": [path for path in (reference_file(plan, task),) if path],
+        "references": _images(plan, task),
         "source": ready(plan, plan.source(task)["weights"]),
     }
     if name != REAL:
@@ -103,8 +106,8 @@ def figure_inputs(plan: Plan, name, kind):
     files = {"scores": [f"{plan.results}/scores/{name}.csv"]}
     if FIGURES[kind] == PICTURES:
         files["observations"] = group_inputs(plan, name)
-        every = [reference_file(plan, task) for task in plan.groups[name]["tasks"]]
-        files["references"] = [path for path in every if path]
+        tasks = plan.groups[name]["tasks"]
+        files["references"] = [path for task in tasks for path in _images(plan, task)]
     if FIGURES[kind] == CURVES:
         runs = [run for setting in plan.members(name) for run in plan.seeds_of(setting)]
         files["curves"] = [f"{run_folder(plan, run.id)}/curves.csv" for run in runs]
@@ -117,6 +120,11 @@ def figure_arguments(plan: Plan, name, kind):
     """What a figure's command is told beside its group, scores and names."""
     answers = _answers_file(plan, name, kind)
     return f"--answers {answers}" if answers else ""
+
+
+def _images(plan: Plan, task):
+    """Every file of images that a task has: its references, and what else its runs are trained on."""
+    return [path for path in (reference_file(plan, task), few_shot_file(plan, task)) if path]
 
 
 def _answers_file(plan: Plan, name, kind):

@@ -5,7 +5,7 @@
 
 import json
 
-from workflow.layout import observation_file, reference_file, run_folder
+from workflow.layout import few_shot_file, observation_file, reference_file, run_folder
 from workflow.plan import Plan
 from workflow.runs import REAL, Run, Setting, latent_seed
 from workflow.world import convolutions
@@ -91,16 +91,17 @@ def _surroundings(plan: Plan, task):
         "text": plan.config["tasks"][task]["text"],
         "templates": plan.world["templates"],
         "clips": plan.world["clips"],
-        "references": _references(plan, task),
+        **_images(plan, task),
     }
 
 
-def _references(plan: Plan, task):
-    """Which images a task's jobs may ask for; None where it has none."""
-    references = plan.config["tasks"][task].get("references")
-    if references is None:
-        return None
-    return {"domain": references["domain"], "images": reference_file(plan, task)}
+def _images(plan: Plan, task):
+    """Which images a task's jobs may ask for: its references (None: it has none), and `few_shot`
+    where its runs are trained on others."""
+    files = {"references": reference_file(plan, task), "few_shot": few_shot_file(plan, task)}
+    entry = plan.config["tasks"][task]
+    found = {key: {"domain": entry[key]["domain"], "images": f} for key, f in files.items() if f}
+    return {"references": None, **found}
 
 
 def _labels(setting: Setting):
@@ -123,6 +124,7 @@ def _group_task(plan: Plan, task):
         **plan.target(task),
         "real": observation_file(plan, task, REAL) if references else None,
         "references": references,
+        **({"few_shot": few_shot} if (few_shot := few_shot_file(plan, task)) else {}),
     }
 
 

@@ -28,12 +28,20 @@ def observation_file(plan: Plan, task, setting):
 
 def reference_file(plan: Plan, task):
     """The file of a task's reference images; None where it has none, only a text."""
-    references = plan.config["tasks"][task].get("references")
-    if not references:
+    return _images_file(plan, plan.config["tasks"][task].get("references"))
+
+
+def few_shot_file(plan: Plan, task):
+    """The file of the images that a task's runs are trained on, where it is another; else None."""
+    return _images_file(plan, plan.config["tasks"][task].get("few_shot"))
+
+
+def _images_file(plan: Plan, images):
+    """The file of a task's images {domain, count}; None of none."""
+    if not images:
         return None
-    domain = references["domain"]
-    kind = "json" if image_set(plan, domain) else "npz"  # an index, or pixels
-    return f"{plan.results}/references/{domain}.{kind}"
+    kind = "json" if image_set(plan, images["domain"]) else "npz"  # an index, or pixels
+    return f"{plan.results}/references/{images['domain']}.{kind}"
 
 
 def shown(plan: Plan, *groups):

@@ -10,7 +10,7 @@ from pathlib import Path
 from baselines import registry
 from nada.run_id import DEFAULT_WARM_START
 from workflow.checking import ConfigError, merge, nearest
-from workflow.config import controls, load, parts, rows_of
+from workflow.config import controls, load, on_task, parts, rows_of
 from workflow.runs import Run, Setting
 from workflow.world import check_files, convolutions
 
@@ -72,17 +72,17 @@ class Plan:
         """The settings of a group, in the order of its tables: controls, then variants, by task."""
         group, members = self.groups[group], []
         for task in group["tasks"]:
-            for control, shots in controls(group):
-                variants = self.config["methods"][control]["variants"]
-                members += [Setting(task, control, v, n) for v in variants for n in shots]
-            for row in rows_of(group):
-                if task in row.get("tasks", [task]):
-                    members += [
-                        Setting(task, row["method"], variant, shots, warm_start)
-                        for shots in row["shots"]
-                        for warm_start in row["warm_starts"]
-                        for variant in row["variants"]
-                    ]
+            for control in on_task(controls(group), task):
+                variants = self.config["methods"][control["method"]]["variants"]
+                cells = [(v, n) for v in variants for n in control["shots"]]
+                members += [Setting(task, control["method"], v, n) for v, n in cells]
+            for row in on_task(rows_of(group), task):
+                members += [
+                    Setting(task, row["method"], variant, shots, warm_start)
+                    for shots in row["shots"]
+                    for warm_start in row["warm_starts"]
+                    for variant in row["variants"]
+                ]
         return list(dict.fromkeys(members))
 
     def _settings(self):

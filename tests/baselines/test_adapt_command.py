@@ -14,6 +14,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,7 +22,8 @@ from nada import job as job_module
 from nada.adapt import NadaSettings
 from nada.artifact import load_artifact, snapshot_steps
 from nada.atomic import sha256
-from nada.images import load_images, to_tensor
+from nada.errors import UserError
+from nada.images import load_images, save_images, to_tensor
 from nada.job import Job
 from nada.layers import LayerSettings
 from nada.mapper import MapperSettings
@@ -335,6 +337,19 @@ def test_few_shot_subsets_are_nested_shared_by_methods_and_drawn_from_task_and_s
     assert keys(Job(nada_file, "run", "state").few_shot_images()) == small
     assert keys(few_shot(world, 6, seed=1)) != large
     assert keys(few_shot(world, 6, task="dog2bear")) != large
+
+
+def test_a_task_s_own_few_shot_images_come_before_its_references(world):
+    own = np.random.default_rng(5).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
+    save_images("own.npz", own)
+    run_file = world.run_file("plain", "tgan", shots=4)
+    run_file["few_shot"] = {"domain": "mine", "images": "own.npz"}
+    job = Job(run_file, "run", "state")
+    assert torch.equal(job.few_shot_images(), to_tensor(own))
+    assert job.inputs["references"]["file"] == "own.npz"
+    assert job.identity()["few_shot"]["indices"] == [0, 1, 2, 3]
+    with pytest.raises(UserError, match=r"shots is 5, but own\.npz holds 4 images"):
+        Job({**run_file, "shots": 5}, "run", "state").few_shot_images()
 
 
 def test_too_few_reference_images_are_an_error_with_the_count(world):

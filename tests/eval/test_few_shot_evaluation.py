@@ -2,17 +2,18 @@
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from eval import neighbours, observe, pareto, score, training
-from eval.observation import load_observation
-from eval.score import read_scores
+from eval.observation import Observation, load_observation
+from eval.score import preference_rows, read_scores
 from eval.settings import read_group
-from nada.artifact import AdaptedModel, save_artifact, write_snapshots
-from nada.images import load_images
+from nada.artifact import AdaptedModel, load_artifact, save_artifact, write_snapshots
+from nada.images import load_images, save_images
 from nada.stylegan2.checkpoints import load_source
 from tests.eval.conftest import SHOTS, shifted
 
@@ -97,6 +98,47 @@ def test_a_replayed_training_set_is_memorised(tiny_world, tmp_path):
     assert observe.main(["--settings", str(path), "--out", str(tmp_path / "r.npz")]) == 0
     seen = load_observation(tmp_path / "r.npz")
     assert seen["seed0/training_lpips"].min(axis=1).max() < 1e-5
+
+
+def test_images_of_another_file_are_found_there_and_counted_where_the_references_hold_them(
+    looked, tiny_world, tmp_path
+):
+    pixels = load_images(tiny_world.folder / "cat.npz")
+    own = np.concatenate([pixels[:2], 255 - pixels[:3]])  # two of the references, three others
+    save_images(tmp_path / "own.npz", own)
+    run = tmp_path / "run"
+    few_shot = {"indices": list(range(5)), "sha256": hashlib.sha256(own.tobytes()).hexdigest()}
+    model = load_artifact(tiny_world.folder / "dog2cat/nada-adaptive/seed0")
+    save_artifact(run, model, {"step": 0, "few_shot": few_shot})
+    look = tiny_world.look("plain", "tgan", shots=5)
+    look["runs"][0]["folder"] = str(run)
+    look["few_shot"] = {"domain": "mine", "images": str(tmp_path / "own.npz")}
+    path = tiny_world.write("own_look.json", look)
+    assert observe.main(["--settings", str(path), "--out", str(tmp_path / "o.npz")]) == 0
+    seen = load_observation(tmp_path / "o.npz")
+    assert seen["seed0/training_rows"].tolist() == list(range(5))
+    assert seen["seed0/trained_references"].tolist() == [0, 1]
+    assert seen["seed0/fresh_lpips"].shape == (118, 10)
+    assert "few_shot" in seen.meta["hashes"]
+
+    group = read_group(looked["group"])
+    group = replace(
+        group,
+        observations=(str(tmp_path / "o.npz"),),
+        training={"dog2cat": str(tmp_path / "own.npz")},
+    )
+    table, pictures = neighbours.data(group)
+    assert len(table) == 8 and set(table.reference) <= set(range(5))
+    shown = {image.tobytes() for _, image in pictures.values()}
+    assert shown <= {image.tobytes() for image in (*own, *own[:, :, ::-1])}
+
+    real = load_observation(tiny_world.folder / "real.npz")
+    run_of = ("tgan", "plain", 5, "source", 0)
+    without = preference_rows({run_of: seen}, run_of[:4], real)
+    arrays = {k: v for k, v in seen.arrays.items() if k != "seed0/trained_references"}
+    arrays["seed0/training_rows"] = np.array([0, 1])
+    same = preference_rows({run_of: Observation(seen.meta, arrays)}, run_of[:4], real)
+    assert without == same
 
 
 def test_another_reference_file_is_noticed(looked, tiny_world, tmp_path, capsys):

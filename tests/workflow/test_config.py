@@ -153,11 +153,9 @@ MISTAKES = [
     ("evaluation/gallery_images", 1001, "is 1001, more than the 1000 images of"),
     ("evaluation/snapshot_images", 1001, "is 1001, more than the 1000 images of"),
     ("evaluation/diversity_images", 1001, "is 1001, more than the 1000 images of"),
-    (
-        "groups/ablation/shots",
-        [1001],
-        "asks for 1001 images, but task 'dog2cat' has 1000 references",
-    ),
+    ("groups/ablation/shots", [1001], "asks for 1001 images, but task 'dog2cat' has 1000 of 'cat'"),
+    ("tasks/dog2cat/few_shot", {"domain": "cats", "count": 10}, "did you mean 'cat'?"),
+    ("tasks/dog2cat/few_shot", {"domain": "cat", "count": 4}, "'dog2cat' has 4 of 'cat' to train on"),
     ("groups/ablation/grid/rows", 129, "'groups.ablation.grid.rows' is 129, more than the 128"),
     ("tasks/dog2cat/target_style", "photo", "'tasks.dog2cat' must say what the judge is to see"),
 ]

@@ -7,7 +7,13 @@ from baselines.nada_presets import presets
 from baselines.scaling import CATCH_UP_FLOOR
 from nada.adapt import NadaSettings
 from nada.settings import read_settings
-from workflow.inputs import adapt_inputs, group_inputs, reference_inputs
+from workflow.inputs import (
+    adapt_inputs,
+    group_inputs,
+    look_inputs,
+    reference_arguments,
+    reference_inputs,
+)
 from workflow.job_files import group_file, look_file, run_file
 from workflow.layout import reference_file
 from workflow.plan import load_plan
@@ -86,6 +92,26 @@ def test_jobs_wait_for_the_marks_of_the_files_that_they_open(paper):
     look = look_file(paper, "dog2cat", "nada-adaptive")
     assert set(look["inception"]) == {"clean", "legacy_pytorch"} and "judge" not in look
     assert run_file(paper, run)["resolution"] == 512
+
+
+def test_sketches_are_trained_on_the_ten_of_ojha_et_al_and_measured_against_theirs_for_fid(paper):
+    run = paper.run("face2sketch", "ojha-plain-10shot", 0)
+    ten = "results/paper/references/ten_sketches.json"
+    assert adapt_inputs(paper, run)["references"] == ten
+    assert run_file(paper, run)["few_shot"] == {"domain": "ten_sketches", "images": ten}
+    look = look_file(paper, "face2sketch", run.setting.name)
+    assert look["few_shot"]["images"] == ten
+    assert look["references"]["images"] == "results/paper/references/sketch.json"
+    files = look_inputs(paper, "face2sketch", run.setting.name)["references"]
+    assert files == [look["references"]["images"], ten]
+    assert reference_inputs(paper, "ten_sketches") == ["assets/.fetched/sketches_10_shot"]
+    assert "--limit 10" in reference_arguments(paper, "ten_sketches")
+    assert group_file(paper, "table2")["tasks"]["face2sketch"]["few_shot"] == ten
+    shots = {s.shots for s in paper.members("table2") if s.method == "replay"}
+    of_sketches = {s.shots for s in paper.members("table2") if s.task == "face2sketch"}
+    assert shots == {10, 100} and of_sketches == {0, 10}
+    cats = paper.run("dog2cat", "ojha-plain-10shot", 0)
+    assert "few_shot" not in run_file(paper, cats)
 
 
 def test_few_shot_methods_run_as_long_as_published_on_five_thousand_images(paper):
