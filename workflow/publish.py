@@ -1,4 +1,4 @@
-"""Copy what a finished run leaves for readers into the tracked folder results/published/.
+"""Copy what a finished run leaves for readers into a tracked folder, results/published/<world>/.
 
 Tables, grids, figures with the numbers that they draw, scores, and the records of every run: identity
 with its resolved settings, and cost. No weights, no observations; of the curves only what the
@@ -6,7 +6,7 @@ training figures draw, since those of every run would outweigh all the rest. Pub
 tracked, so they are never outputs of a rule.
 
     python -m workflow.publish --results results/mini
-    python -m workflow.publish --results results/full --groups table1 pareto --out results/published/few_shot
+    python -m workflow.publish --results results/rehearsal --groups at_256 --out results/published/rehearsal
 
 With --groups only what belongs to those groups is copied: a run in which others are not finished, or
 were made otherwise.
@@ -96,7 +96,7 @@ def main(argv=None) -> None:
     parser = argparse.ArgumentParser(prog="python -m workflow.publish", description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results/mini"), help="a finished run")
     parser.add_argument(
-        "--out", type=Path, default=Path("results/published"), help="what to replace"
+        "--out", type=Path, default=Path("results/published/mini"), help="what to replace"
     )
     parser.add_argument("--groups", nargs="+", help="only these groups of the run")
     arguments = parser.parse_args(argv)
