@@ -43,7 +43,6 @@ from nada.stylegan2.ops import channels_at, fir_kernel
 FORMAT = "rosinality .pt"
 PREFIX = "module."
 PUBLIC_MAX = 512  # features of the 4x4 block in public code
-STATE_KEYS = {"g": Generator, "g_ema": Generator, "d": Discriminator}
 
 
 def is_rosinality(tree) -> bool:
