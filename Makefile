@@ -13,8 +13,9 @@ STAMP := .venv/.installed
 all: $(STAMP)
 	$(BIN)/snakemake all --cores $(CORES)
 
+# one thread for each worker: two that share two cores would wait for each other
 test: $(STAMP)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 slow: $(STAMP)
 	$(BIN)/python -m pytest -m slow
