@@ -4,7 +4,7 @@
 
 writes PREFIX.png, .svg and .csv: for each few-shot model of the group two rows, images of the shared
 latents above and beneath each the training image with the least LPIPS to it, mirrored if that is
-nearer. Without scores, straight from the observations and the reference images.
+nearer. Without scores, straight from the observations and the images that were trained on.
 """
 
 import sys

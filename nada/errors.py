@@ -28,7 +28,8 @@ class Terminated(KeyboardInterrupt):
 def command(main):
     """Wrap a command line's `main(argv=None)`: returns the exit code instead of raising.
 
-    UserError, a full disk and a path that cannot serve give 2, Ctrl-C 130, SIGTERM 143, each with one line on stderr.
+    UserError, a full disk and a path that cannot serve give 2, Ctrl-C 130, SIGTERM 143, each with
+    one line on stderr.
     Whoever knows where a run's state lies adds it to the passing exception with `add_note`.
     """
 

@@ -80,7 +80,8 @@ class Job:
         self._own_cost: dict = {}
         self._counts = {"images": 0, "clip_calls": 0, "seconds": 0.0, "steps": 0}
         self._first_step, self._started = 0, time.monotonic()
-        self._looks: list[tuple[int, float]] = []  # (step, when): the first and the last look at progress
+        # (step, when) of the first and of the last look at progress
+        self._looks: list[tuple[int, float]] = []
         self._state: TrainingState | None = None
         self._hash_inputs()
 

@@ -7,6 +7,8 @@ from baselines.nada_presets import presets
 from baselines.scaling import CATCH_UP_FLOOR
 from nada.adapt import NadaSettings
 from nada.settings import read_settings
+from workflow.checking import ConfigError
+from workflow.config import load
 from workflow.inputs import (
     adapt_inputs,
     group_inputs,
@@ -112,6 +114,12 @@ def test_sketches_are_trained_on_the_ten_of_ojha_et_al_and_measured_against_thei
     assert shots == {10, 100} and of_sketches == {0, 10}
     cats = paper.run("dog2cat", "ojha-plain-10shot", 0)
     assert "few_shot" not in run_file(paper, cats)
+
+
+def test_images_to_train_on_need_references_to_be_measured_against(root):
+    own = {"few_shot": {"domain": "ten_sketches", "count": 10}, "references": None}
+    with pytest.raises(ConfigError, match=r"'tasks\.face2sketch\.few_shot' .*no references"):
+        load(root, {"world": "paper", "tasks": {"face2sketch": own}})
 
 
 def test_few_shot_methods_run_as_long_as_published_on_five_thousand_images(paper):
