@@ -51,12 +51,11 @@ def generator() -> Generator:
 
 def test_one_rule_scales_every_length():
     settings = FewShotSettings(iterations=250)
-    assert (
-        settings.length("ema_kimg") == 0.5 and MineGanSettings(250).length("miner_iterations") == 50
-    )
+    assert settings.length("ema_kimg") == 0.0625
+    assert MineGanSettings(250).length("miner_iterations") == 50
     assert settings.length("catchup_steps") == 10  # the floor; the rule says 2.5
     assert FewShotSettings(iterations=2000).length("catchup_steps") == 20
-    assert settings.training().ema_kimg == pytest.approx(0.5)
+    assert settings.training().ema_kimg == pytest.approx(0.0625)
     assert settings.training().g_lr == 0.002  # rates stay
 
 

@@ -124,7 +124,7 @@ def test_costs_add_up_over_the_lineage_and_all_files_are_written(tmp_path):
         record = {"iterations": 5, "images_seen": 20, "clip_calls": 0, "wall_seconds": seconds}
         path.write_text(json.dumps(record))
         files.append(str(path))
-    own = {"iterations": 240, "published_iterations": 5000, "ema_kimg": 10.0, "catchup_steps": 50}
+    own = {"iterations": 240, "published_iterations": 5000, "ema_kimg": 1.25, "catchup_steps": 50}
     (tmp_path / "run.json").write_text(json.dumps({"settings": {"settings": own}}))
     setting = ("dog2cat", "tgan", "plain", 10, "nada")
     one = group(members=[Member(setting, None, False, {}, {0: tuple(files)})])
@@ -135,7 +135,7 @@ def test_costs_add_up_over_the_lineage_and_all_files_are_written(tmp_path):
     text = (tmp_path / "t.md").read_text()
     assert "Not comparable" in text
     assert "240 of the 5,000 published iterations, s = 0.048" in text
-    assert "half-life of the average 0.48 kimg, D's catch-up 10 steps" in text  # the floor of 10
+    assert "half-life of the average 0.06 kimg, D's catch-up 10 steps" in text  # the floor of 10
     assert "<b>" in (tmp_path / "t.html").read_text()
     (tmp_path / "own.json").unlink()
     with pytest.raises(UserError, match="no cost record"):
