@@ -37,6 +37,7 @@ CYCLE = 4  # one step in four is an anchor step, the others see patches
 class OjhaSettings(FewShotSettings):
     """FewShotSettings, and the method's; the defaults are those of the public code.
 
+    batch: 2 images or more, since the method keeps the distances between those of a batch.
     consistency_weight: λ of the distance consistency (1000 to 10000 in the paper).
     anchor_std: standard deviation of the noise around an anchor.
     kl: the divergence is a mean over all 'entries' of the similarities [N, N-1], or over 'samples',
@@ -46,6 +47,7 @@ class OjhaSettings(FewShotSettings):
     patch_r1: whether R1 also acts on the logits of patches.
     """
 
+    batch: int = setting(4, 2)
     consistency_weight: float = setting(1000.0, 0)
     anchor_std: float = setting(0.1, 0)
     kl: Literal["entries", "samples"] = "entries"

@@ -203,6 +203,11 @@ def test_whole_steps_equal_a_plain_second_writing_of_the_method():
             torch.testing.assert_close(average[name], tensor, rtol=1e-9, atol=1e-9)
 
 
+def test_a_batch_of_one_image_has_no_distances_to_keep(world, capsys):
+    assert few_shot(world, "run", "ojha", settings={"batch": 1}) == 2
+    assert "settings.batch is 1; set it to 2 or more." in capsys.readouterr().err
+
+
 def test_every_switch_of_ojha_runs(world):
     assert few_shot(world, "run", "ojha", settings={"iterations": 8}) == 0
     assert "patch_r1" not in curves(world, "run")[0]
