@@ -1,4 +1,7 @@
-"""MineGAN (Wang et al. 2020): a miner shifts z towards what the target images need, then all train."""
+"""MineGAN (Wang et al. 2020): miners find what the target images need of G, then all train.
+
+One maps z, the other makes G's constant; the second is that of the public code for StyleGAN2.
+"""
 
 import itertools
 from dataclasses import dataclass
@@ -9,12 +12,11 @@ from torch import Tensor, nn
 
 from baselines.few_shot import FewShotSettings, fine_tune, plain_trainer
 from baselines.registry import Method
-from baselines.warm_starts import warm_start
+from baselines.warm_starts import Start, warm_start
 from nada.artifact import AdaptedModel
 from nada.job import Job
 from nada.miner import Miner
 from nada.settings import setting
-from nada.stylegan2.generator import Generator
 from nada.stylegan2.ops import EqualizedConv2d
 
 METHOD = Method(
@@ -29,16 +31,16 @@ METHOD = Method(
 class MineGanSettings(FewShotSettings):
     """FewShotSettings, and the miner's.
 
-    miner_iterations (s): steps of the first stage, in which G is frozen.
-    gradients: 'zeroed' at each step, or the 'official' code's, which are never zeroed and
-    accumulate over the run.
-    semantic: whether a second miner replaces the learned constant, as the public code for
-    StyleGAN2 does; it is drawn at random, so the first images are destroyed.
+    miner_iterations (s): steps of the first stage, in which G is frozen (public code).
+    gradients: those of the miners are 'zeroed' at each step (paper: gradient descent), or as in
+    the 'official' code never zeroed, so that they add up over the run.
+    semantic: whether a second miner replaces the learned constant (public code for StyleGAN2). It
+    begins at random, so the first images are destroyed.
     """
 
     miner_iterations: int = setting(1000, 0)
     gradients: Literal["zeroed", "official"] = "zeroed"
-    semantic: bool = False
+    semantic: bool = True
 
 
 class AccumulatedGradients:
@@ -58,9 +60,10 @@ class AccumulatedGradients:
 
 
 class SemanticMiner(nn.Module):
-    """A learned constant [8,4,4] and three 1x1 convolutions in place of G's own [C,4,4].
+    """A learned constant [8,4,4] and three 1x1 convolutions that make G's constant [C,4,4] of it.
 
-    It does not depend on z, so the generator that is kept holds its result.
+    Widths 8, 32, 128, C; the first two convolutions have a bias and a leaky ReLU, the last has
+    neither (public code for StyleGAN2).
     """
 
     WIDTHS = (8, 32, 128)
@@ -68,53 +71,97 @@ class SemanticMiner(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.const = nn.Parameter(torch.randn(1, self.WIDTHS[0], 4, 4))
-        widths = [*self.WIDTHS, channels]
-        self.convs = nn.Sequential(
-            *(
-                EqualizedConv2d(before, after, 1, activate=after != channels)
-                for before, after in itertools.pairwise(widths)
-            )
-        )
+        hidden = [EqualizedConv2d(*pair, 1) for pair in itertools.pairwise(self.WIDTHS)]
+        last = EqualizedConv2d(self.WIDTHS[-1], channels, 1, bias=False, activate=False)
+        self.convs = nn.Sequential(*hidden, last)
 
     def forward(self) -> Tensor:
+        """The constant [C,4,4]."""
         return self.convs(self.const)[0]
 
-    def replace_constant(self, G: Generator, G_ema: Generator) -> None:
-        """Let G take its constant from here at every pass; G_ema copies it as a buffer."""
-        for generator in (G, G_ema):
+
+class Mining:
+    """The miners of a run and the generators behind them.
+
+    Before `join` both generators are as they were: codes are not mined, the constant is their own.
+    The mined constant does not depend on z, so the generators that are kept hold it (`settle`).
+    """
+
+    def __init__(self, start: Start, semantic: bool, device):
+        self.G, self.G_ema = start.G, start.G_ema
+        self.miner = Miner(self.G.config["z_dim"]).to(device)
+        channels = self.G.synthesis.const.shape[0]
+        self.semantic = SemanticMiner(channels).to(device) if semantic else None
+        mined = {"synthesis.const"} if semantic else set()
+        self._of_g = [p for name, p in self.G.named_parameters() if name not in mined]
+        self.joined = False
+
+    def parts(self) -> dict[str, nn.Module]:
+        """The miners by name: what must survive an interruption."""
+        semantic = {} if self.semantic is None else {"semantic": self.semantic}
+        return {"miner": self.miner, **semantic}
+
+    def parameters(self) -> list[nn.Parameter]:
+        """The parameters of the miners."""
+        return [parameter for part in self.parts().values() for parameter in part.parameters()]
+
+    def trained(self) -> list[nn.Parameter]:
+        """The parameters of G that no miner replaces, and the miners'."""
+        return [*self._of_g, *self.parameters()]
+
+    def latent(self, n: int) -> Tensor:
+        """Codes [n,z_dim] as G takes them."""
+        w_avg = self.G.w_avg
+        z = torch.randn(n, self.G.config["z_dim"], device=w_avg.device, dtype=w_avg.dtype)
+        return self.miner.map_z(z) if self.joined else z
+
+    def join(self) -> None:
+        """Put the miners in front of G, whose constant becomes a buffer, made anew at every pass."""
+        if self.joined:
+            return
+        self.joined = True
+        if self.semantic is None:
+            return
+        for generator in (self.G, self.G_ema):
             del generator.synthesis.const
-            generator.synthesis.register_buffer("const", self().detach())
-        G.synthesis.register_forward_pre_hook(
-            lambda synthesis, _: setattr(synthesis, "const", self())
+            generator.synthesis.register_buffer("const", self.semantic().detach())
+        self.G.synthesis.register_forward_pre_hook(
+            lambda synthesis, _: setattr(synthesis, "const", self.semantic())
         )
+
+    def settle(self) -> None:
+        """Let both generators hold the constant as it is now, after the miner's last update."""
+        if self.semantic is not None and self.joined:
+            self.G.synthesis.const = self.semantic().detach()
+            self.G_ema.synthesis.const = self.semantic().detach()
 
 
 def adapt(job: Job) -> AdaptedModel:
-    """Train the miner against D while G is frozen, then everything; the model samples through it."""
+    """Train the miners against D while G is frozen, then everything; the model samples through them.
+
+    While D catches up with NADA's images (§5.4), no miner is in front of the generator.
+    """
     settings = job.read_settings(MineGanSettings)
     start = warm_start(job)
     job.seed_everything()  # the miners' initialisation is the run's own
-    G = start.G
-    miner = Miner(G.config["z_dim"]).to(job.device)
-    parts = {"miner": miner}
-    if settings.semantic:
-        semantic = SemanticMiner(G.synthesis.const.shape[0]).to(job.device)
-        semantic.replace_constant(G, start.G_ema)
-        parts["semantic"] = semantic
-    miners = [parameter for part in parts.values() for parameter in part.parameters()]
+    mining = Mining(start, settings.semantic, job.device)
+    if not start.catches_up:
+        mining.join()
+    parts = mining.parts()
     if settings.gradients == "official":
-        parts["accumulated"] = AccumulatedGradients(miners)
-
-    def latent(n: int) -> Tensor:
-        return miner.map_z(torch.randn(n, G.config["z_dim"], device=job.device))
-
-    trainer = plain_trainer(start, settings, latent=latent, g_parameters=[*G.parameters(), *miners])
+        parts["accumulated"] = AccumulatedGradients(mining.parameters())
+    trainer = plain_trainer(start, settings, latent=mining.latent, g_parameters=mining.trained())
     alone = settings.length("miner_iterations")
 
     def stage(step: int) -> None:
-        G.requires_grad_(step > alone)
+        mining.join()
+        start.G.requires_grad_(step > alone)
+
+    def settle(_: dict) -> dict:
+        mining.settle()
+        return {}
 
     return fine_tune(
         job, settings, trainer, job.few_shot_images(), catches_up=start.catches_up,
-        latent_map=miner, parts=parts, before_step=stage,
+        latent_map=mining.miner, parts=parts, before_step=stage, after_step=settle,
     )  # fmt: skip

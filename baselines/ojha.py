@@ -35,22 +35,24 @@ CYCLE = 4  # one step in four is an anchor step, the others see patches
 
 @dataclass
 class OjhaSettings(FewShotSettings):
-    """FewShotSettings, and the method's; 'official' is the public code's.
+    """FewShotSettings, and the method's; the defaults are those of the public code.
 
-    consistency_weight: λ of the distance consistency (published: 1000 to 10000).
-    anchor_std: standard deviation of the noise around an anchor (official: 0.1).
-    kl: the divergence is the mean over 'samples', or over every 'entries' (official: smaller by
-    batch - 1).
-    patch_features: which maps of D patches are judged on, one at random at each step: 'all' of the
-    candidates, or the 'first' (official).
-    patch_r1: whether R1 also acts on the patches' logits (official: no).
+    batch: 2 images or more, since the method keeps the distances between those of a batch.
+    consistency_weight: λ of the distance consistency (1000 to 10000 in the paper).
+    anchor_std: standard deviation of the noise around an anchor.
+    kl: the divergence is a mean over all 'entries' of the similarities [N, N-1], or over 'samples',
+    which is larger by N-1.
+    patch_features: the map of D that patches are judged on: the 'first' of the candidates, or 'all'
+    of them, one drawn at each step for real and generated images alike.
+    patch_r1: whether R1 also acts on the logits of patches.
     """
 
+    batch: int = setting(4, 2)
     consistency_weight: float = setting(1000.0, 0)
-    anchor_std: float = setting(0.05, 0)
-    kl: Literal["samples", "entries"] = "samples"
-    patch_features: Literal["all", "first"] = "all"
-    patch_r1: bool = True
+    anchor_std: float = setting(0.1, 0)
+    kl: Literal["entries", "samples"] = "entries"
+    patch_features: Literal["first", "all"] = "first"
+    patch_r1: bool = False
 
 
 # Distance consistency ------------------------------------------------------------------------------
@@ -72,20 +74,25 @@ def features(generator: Generator, w_plus: Tensor, noise_mode: str = "random") -
 
 
 def similarity_logits(maps: list[Tensor], layers: Tensor) -> Tensor:
-    """Cosine similarity of each sample to all the others, [N, N-1], in fp32 (Eq. 1).
+    """Cosine similarity of each sample to all the others, [N, N-1] (Eq. 1).
 
-    Row p is measured on maps[layers[p]], flattened; the others keep their order.
+    Row p is measured on maps[layers[p]], flattened; the others keep their order. Maps in half
+    precision are compared in float32, all others in their own.
     """
     rows = []
     for p, layer in enumerate(layers.tolist()):
-        flat = maps[layer].flatten(1).float()
+        flat = maps[layer].flatten(1)
+        flat = flat.to(torch.promote_types(flat.dtype, torch.float32))
         others = torch.cat([flat[:p], flat[p + 1 :]])
         rows.append(F.cosine_similarity(flat[p : p + 1], others, dim=1))
     return torch.stack(rows)
 
 
-def distance_consistency(source_logits: Tensor, logits: Tensor, kl: str = "samples") -> Tensor:
-    """KL(source || adapted) of the softmax over similarities [N, N-1] (Eq. 2), a scalar."""
+def distance_consistency(source_logits: Tensor, logits: Tensor, kl: str = "entries") -> Tensor:
+    """KL(source || adapted) of the softmax over similarities [N, N-1] (Eq. 2), a scalar.
+
+    kl: the mean over 'entries' or over 'samples'; see OjhaSettings.
+    """
     adapted, source = logits.log_softmax(dim=1), source_logits.softmax(dim=1)
     total = F.kl_div(adapted, source, reduction="sum")
     return total / {"samples": len(logits), "entries": logits.numel()}[kl]
@@ -97,14 +104,16 @@ def distance_consistency(source_logits: Tensor, logits: Tensor, kl: str = "sampl
 class PatchHeads(nn.Module):
     """Judges of patches: one 3x3 convolution to a map of logits on each candidate map of D.
 
-    Candidates are the outputs of D's convolutions at 1/8 and 1/16 of 256 px (32 and 16 px); of a
-    smaller D, those at 1/2 and 1/4 of the image, where the receptive fields are patches as well.
+    Candidates are the outputs of D's convolutions of 32 and 16 px, before the residual sum, from
+    high to low resolution, at every resolution of the image from 64 px (public code). A smaller D
+    takes those of 1/2 and 1/4 of the image (ours), whose receptive fields are patches as well. The
+    logits pass a leaky ReLU as in the public code: times √2, negative ones times 0.2·√2.
     """
 
     def __init__(self, D: Discriminator):
         super().__init__()
         side = D.config["resolution"]
-        sizes = {side // 8, side // 16} if side >= 256 else {side // 2, side // 4}
+        sizes = {32, 16} if side >= 64 else {side // 2, side // 4}
         self.places = []  # (block, convolution 0 or 1) with the map's channels
         channels = []
         for i, block in enumerate(D.blocks):
@@ -113,7 +122,7 @@ class PatchHeads(nn.Module):
                 if here // 2**j in sizes:
                     self.places.append((i, j))
                     channels.append(conv.weight.shape[0])
-        self.heads = nn.ModuleList(EqualizedConv2d(c, 1, 3) for c in channels)
+        self.heads = nn.ModuleList(EqualizedConv2d(c, 1, 3, activate=True) for c in channels)
 
     def forward(self, D: Discriminator, images: Tensor, index: int) -> Tensor:
         """Logits [N,1,h,w] of images on candidate `index`; D is not run further than needed."""
@@ -146,8 +155,8 @@ class OjhaTrainer(AdversarialTrainer):
     def step(self, real_images: Tensor, train_generator: bool = True) -> dict:
         """One step of the base class, on anchors and whole images or on any code and patches."""
         self.at_anchor = self.steps % CYCLE == 0
-        count = len(self.heads.places) if self.own.patch_features == "all" else 1
-        self.place = int(torch.randint(count, ()))
+        if self.own.patch_features == "all":
+            self.place = int(torch.randint(len(self.heads.places), ()))
         return super().step(real_images, train_generator)
 
     def sample_w_plus(self, n: int, move_w_avg: bool = True) -> Tensor:
@@ -160,7 +169,10 @@ class OjhaTrainer(AdversarialTrainer):
         return self.G.broadcast(self.G.mapping(z, skip_w_avg_update=not move_w_avg))
 
     def r1_step(self, real_images: Tensor) -> dict:
-        """R1 of D; with patch_r1 also of the patches' logits, which else never receive any."""
+        """R1 of D; with patch_r1 also of the logits of patches.
+
+        The published interval (16) is a multiple of the cycle: R1 falls on anchor steps alone.
+        """
         report = super().r1_step(real_images)
         if self.own.patch_r1:
             images = real_images.detach().requires_grad_(True)
@@ -177,7 +189,10 @@ class OjhaTrainer(AdversarialTrainer):
         return self.heads(self.D, images, self.place)
 
     def _consistency(self, images: Tensor) -> Tensor:
-        """λ KL of similarities between fresh codes under both generators (Eq. 2)."""
+        """λ KL of similarities between fresh codes under both generators (Eq. 2).
+
+        Both draw noise of their own; the layers are all but the first, at 4x4 (public code).
+        """
         z = self.normal_latent(self.own.batch)
         with torch.no_grad():
             source_maps = features(self.source, self.source.broadcast(self.source.mapping(z)))

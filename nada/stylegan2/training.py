@@ -188,7 +188,8 @@ class AdversarialTrainer:
       discriminate(images) -> logits of any shape, D by default (R1 always uses D);
       extra_generator_loss(images) -> scalar added to the loss of G, of the images of its step;
       g_parameters, d_parameters: what the two optimisers train, all of G and of D by default. Those
-      that do not require gradients at a step are left alone in it, their Adam state too.
+      that do not require gradients at a step are left alone in it, their Adam state too;
+      sample_w_plus, overridden: the codes of the fakes that D judges (path length keeps its own).
 
     G and D are put in training mode, G_ema (None: no average) in eval mode. Who freezes the mapping
     network calls `G.mapping.eval()` afterwards, which keeps w_avg.
@@ -197,7 +198,7 @@ class AdversarialTrainer:
     a CPU; a GPU would stand still meanwhile, so there reports hold 0-d tensors, and `check`, which
     runs once in a while, finds a loss that is not finite.
     G may render in half precision (nada.precision.set_precision): what D sees and what G learns
-    from. D itself, R1 and path length stay in full precision.
+    from. D itself, R1 and path length stay in full precision: float32, or what the networks have.
     """
 
     def __init__(
@@ -228,7 +229,7 @@ class AdversarialTrainer:
         d_parameters = D.parameters() if d_parameters is None else d_parameters
         self.g_optimizer = lazy_adam(g_parameters, settings.g_lr, betas, g_interval)
         self.d_optimizer = lazy_adam(d_parameters, settings.d_lr, betas, d_interval)
-        self.path_mean = torch.zeros((), device=G.w_avg.device)  # a of the path length penalty
+        self.path_mean = G.w_avg.new_zeros(())  # a of the path length penalty
         self.waits = G.w_avg.device.type == "cpu"
         self._unchecked: list[tuple[int, str, Tensor]] = []  # (step, name, loss)
         self.steps = 0  # taken so far
@@ -261,10 +262,15 @@ class AdversarialTrainer:
     # What the steps draw ......................................................................
 
     def normal_latent(self, n: int) -> Tensor:
-        """z ~ N(0, I), [n, z_dim]."""
-        return torch.randn(n, self.G.config["z_dim"], device=self.G.w_avg.device)
+        """z ~ N(0, I), [n, z_dim], in the precision of G."""
+        w_avg = self.G.w_avg
+        return torch.randn(n, self.G.config["z_dim"], device=w_avg.device, dtype=w_avg.dtype)
 
     def sample_w_plus(self, n: int, move_w_avg: bool = True) -> Tensor:
+        """W+ codes [n,num_ws,style_dim] of the fakes that D judges: `mixed_w_plus` by default."""
+        return self.mixed_w_plus(n, move_w_avg)
+
+    def mixed_w_plus(self, n: int, move_w_avg: bool = True) -> Tensor:
         """W+ codes [n,num_ws,style_dim] of fresh latents, with style mixing; moves w_avg once."""
         w = self.G.mapping(self.latent(n), skip_w_avg_update=not move_w_avg)
         crossover = draw_crossover(self.G.num_ws, self.settings.style_mixing)
@@ -308,7 +314,7 @@ class AdversarialTrainer:
         return report
 
     def _path_length_step(self, batch: int) -> dict:
-        w_plus = self.sample_w_plus(batch)
+        w_plus = self.mixed_w_plus(batch)
         if not w_plus.requires_grad:  # the mapping network is frozen
             w_plus = w_plus.detach().requires_grad_(True)
         with full_precision(self.G):  # its gradient is a second derivative
@@ -350,10 +356,12 @@ class AdversarialTrainer:
             return
         optimizer.zero_grad(set_to_none=True)
         loss.backward(inputs=parameters)
-        # A regularisation that does not reach a parameter (a bias, say) still counts as a step with
-        # gradient 0 for its Adam state, as in the published training code.
+        # As in the published training code, a loss that does not reach a parameter (R1 a bias, say)
+        # counts as a step with gradient 0 for its Adam state, but only once a loss has reached it:
+        # Adam's correction of its first step is for the first gradient. The state tells, also after
+        # a resume.
         for p in parameters:
-            if p.grad is None:
+            if p.grad is None and optimizer.state.get(p):
                 p.grad = torch.zeros_like(p)
         optimizer.step()
 

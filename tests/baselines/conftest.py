@@ -127,3 +127,10 @@ def world(world_template, tmp_path, monkeypatch):
     threads = torch.get_num_threads()
     yield World(folder)
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def nada_parent(world):
+    """A NADA run in the folder "nada", for those that go on with it; its id."""
+    assert world.adapt("nada", world.run_file("adaptive", settings={"lr": 0.1})) == 0
+    return {"out": "nada", "id": "dog2cat/nada-adaptive/seed0"}

@@ -1,30 +1,19 @@
-"""The adversarial methods: losses against constructed cases, official switches, warm starts."""
+"""What the adversarial methods share, their warm starts; TGAN, TGAN+ADA and FreezeD."""
 
 import json
-import math
 
 import pytest
 import torch
 
 from baselines.few_shot import FewShotSettings, draw_batch
 from baselines.freezed import freeze
-from baselines.minegan import AccumulatedGradients, MineGanSettings, SemanticMiner
-from baselines.ojha import (
-    OjhaSettings,
-    OjhaTrainer,
-    PatchHeads,
-    distance_consistency,
-    features,
-    similarity_logits,
-)
-from baselines.warm_starts import WARM_STARTS, Start
+from baselines.minegan import MineGanSettings
+from baselines.warm_starts import WARM_STARTS
 from nada.artifact import load_artifact
 from nada.errors import UserError
-from nada.miner import Miner
 from nada.stylegan2.augment import AdaptiveAugment
 from nada.stylegan2.checkpoints import load_source
 from nada.stylegan2.discriminator import Discriminator
-from nada.stylegan2.generator import Generator
 from nada.stylegan2.training import AdversarialTrainer
 
 QUICK = {"iterations": 24, "batch": 2, "snapshots": 2, "checkpoint_every": 0}
@@ -39,11 +28,6 @@ def few_shot(world, out, method="tgan", parent=None, **changes) -> int:
 def curves(world, out) -> list[dict]:
     header, *rows = (world.folder / out / "curves.csv").read_text().splitlines()
     return [dict(zip(header.split(","), row.split(","), strict=True)) for row in rows]
-
-
-def generator() -> Generator:
-    torch.manual_seed(0)
-    return Generator(16, 8, 8, channel_base=128, channel_max=8, mapping_layers=2)
 
 
 # --- what all share
@@ -121,12 +105,6 @@ def test_where_nothing_waits_the_same_run_gives_the_same_bytes(world, monkeypatc
 
 
 # --- warm starts
-
-
-@pytest.fixture
-def nada_parent(world):
-    assert world.adapt("nada", world.run_file("adaptive", settings={"lr": 0.1})) == 0
-    return {"out": "nada", "id": "dog2cat/nada-adaptive/seed0"}
 
 
 def start_of(world, out) -> dict:
@@ -214,137 +192,3 @@ def test_freezed_leaves_the_frozen_part_as_it_was():
     free = Discriminator(16, channel_base=128, channel_max=8)
     freeze(free, 0)
     assert all(p.requires_grad for p in free.parameters())
-
-
-# --- MineGAN
-
-
-def test_the_first_stage_trains_the_miner_alone(world):
-    settings = {"snapshots": [0, 5, 6], "miner_iterations": round(5 * 5000 / 24)}
-    assert few_shot(world, "run", "minegan", settings=settings) == 0
-    first, fifth, sixth = (load_artifact("run", step=s).tensors() for s in (0, 5, 6))
-    trained = [n for n in first if n.startswith("raw.synthesis") and "noise_const" not in n]
-    assert all(torch.equal(first[n], fifth[n]) for n in trained)
-    assert any(not torch.equal(fifth[n], sixth[n]) for n in trained)
-    miner = [n for n in first if n.startswith("latent_map.")]
-    assert miner and all(not torch.equal(first[n], fifth[n]) for n in miner)
-
-
-def test_the_first_stage_begins_when_d_has_caught_up(world, nada_parent):
-    settings = {"snapshots": [0, 10, 15, 16], "miner_iterations": round(5 * 5000 / 24)}
-    code = few_shot(
-        world, "run", "minegan", parent="nada", settings=settings, warm_start="nada_catchup"
-    )
-    assert code == 0
-    s0, s10, s15, s16 = (load_artifact("run", step=s).tensors() for s in (0, 10, 15, 16))
-    miner = [n for n in s0 if n.startswith("latent_map.")]
-    trained = [n for n in s0 if n.startswith("raw.synthesis") and "noise_const" not in n]
-    assert all(torch.equal(s0[n], s10[n]) for n in miner + trained)
-    assert all(not torch.equal(s10[n], s15[n]) for n in miner)
-    assert all(torch.equal(s10[n], s15[n]) for n in trained)
-    assert any(not torch.equal(s15[n], s16[n]) for n in trained)
-
-
-def test_official_gradients_add_up_and_paper_ones_start_at_zero():
-    torch.manual_seed(0)
-    z = torch.randn(4, 8)
-    for official in (False, True):
-        miner, seen = Miner(8), []
-        parameters = list(miner.parameters())
-        if official:
-            AccumulatedGradients(parameters)
-        for _ in range(2):
-            for p in parameters:
-                p.grad = None
-            miner.map_z(z).square().sum().backward()
-            seen.append([p.grad.clone() for p in parameters])
-        factor = 2 if official else 1
-        assert all(torch.allclose(b, factor * a) for a, b in zip(*seen))
-
-
-def test_the_semantic_miner_takes_the_constants_place_and_stays_in_the_model(world):
-    assert few_shot(world, "run", "minegan", settings={"semantic": True}) == 0
-    model = load_artifact(world.folder / "run")
-    source = load_source("weights/dog.safetensors")
-    assert not torch.equal(model.generator.synthesis.const, source.G_ema.synthesis.const)
-    G, G_ema = generator(), generator()
-    semantic = SemanticMiner(8)
-    semantic.replace_constant(G, G_ema)
-    codes = torch.randn(1, G.num_ws, 8)
-    G.synthesis(codes, "none").sum().backward()
-    assert semantic.const.grad.abs().sum() > 0
-    assert torch.equal(G.state_dict()["synthesis.const"], semantic())
-
-
-# --- Ojha et al.
-
-
-def test_consistency_is_zero_for_equal_similarities_and_the_divergence_in_closed_form():
-    source = torch.tensor([[0.0, 0.0, 0.0]])
-    adapted = torch.tensor([[math.log(2), 0.0, 0.0]])  # probabilities 1/2, 1/4, 1/4
-    assert distance_consistency(source, source).item() == pytest.approx(0, abs=1e-7)
-    expected = sum(1 / 3 * math.log((1 / 3) / q) for q in (0.5, 0.25, 0.25))
-    assert distance_consistency(source, adapted).item() == pytest.approx(expected, rel=1e-5)
-
-
-def test_the_official_reduction_is_smaller_by_the_batch_but_one():
-    torch.manual_seed(0)
-    source, adapted = torch.randn(2, 4, 3)
-    mean = distance_consistency(source, adapted, "entries")
-    assert distance_consistency(source, adapted).item() == pytest.approx(3 * mean.item(), rel=1e-5)
-
-
-def test_similarities_leave_out_the_sample_itself_and_take_each_samples_layer():
-    one, other = torch.eye(3)[:, :, None, None], torch.ones(3, 2, 1, 1)
-    found = similarity_logits([one, other], torch.tensor([0, 1, 0]))
-    assert torch.allclose(found, torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.0, 0.0]]), atol=1e-6)
-
-
-def test_features_are_those_of_every_convolution_and_leave_no_hook():
-    G = generator()
-    codes = torch.randn(2, G.num_ws, 8)
-    maps = features(G, codes, "none")
-    assert [m.shape[-1] for m in maps] == [4, 8, 8, 16, 16]
-    assert not any(conv._forward_hooks for conv in G.synthesis.convs)
-
-
-def test_patch_logits_do_not_see_the_far_side():
-    torch.manual_seed(0)
-    D = Discriminator(64, channel_base=256, channel_max=8)
-    heads = PatchHeads(D)
-    images = torch.randn(1, 3, 64, 64, requires_grad=True)
-    for index in range(len(heads.places)):
-        logits = heads(D, images, index)
-        assert logits.shape[-1] in (16, 32)
-        (gradient,) = torch.autograd.grad(logits[0, 0, 0, 0], images)
-        assert gradient[..., :8, :8].abs().sum() > 0
-        assert gradient[..., 40:, 40:].abs().sum() == 0
-
-
-def test_one_step_in_four_judges_whole_images_at_the_anchors():
-    G, D = generator(), Discriminator(16, channel_base=128, channel_max=8)
-    anchors = torch.randn(2, 8)
-    settings = OjhaSettings(anchor_std=0.0, batch=2)
-    trainer = OjhaTrainer(Start(G, generator(), D), settings, anchors, PatchHeads(D))
-    seen = []
-    for _ in range(5):
-        trainer.step(torch.rand(2, 3, 16, 16) * 2 - 1)
-        seen.append(trainer.at_anchor)
-        whole = trainer.discriminate(torch.zeros(2, 3, 16, 16)).shape == (2, 1)
-        assert whole == trainer.at_anchor
-    assert seen == [True, False, False, False, True]
-    at_anchors = G.broadcast(G.mapping(anchors, skip_w_avg_update=True))
-    codes = trainer.sample_w_plus(16, move_w_avg=False)
-    apart = (codes[:, None] - at_anchors[None]).abs().amax(dim=(2, 3)).amin(dim=1)
-    assert apart.max() < 1e-6
-    trainer.at_anchor = False
-    codes = trainer.sample_w_plus(16, move_w_avg=False)
-    assert (codes[:, None] - at_anchors[None]).abs().amax(dim=(2, 3)).min() > 1e-3
-
-
-def test_every_switch_of_ojha_runs(world):
-    official = {"kl": "entries", "patch_features": "first", "patch_r1": False, "anchor_std": 0.1}
-    assert few_shot(world, "run", "ojha", settings={"iterations": 8, **official}) == 0
-    assert "patch_r1" not in curves(world, "run")[0]
-    assert few_shot(world, "paper", "ojha", settings={"iterations": 8}) == 0
-    assert curves(world, "paper")[0]["patch_r1"]

@@ -245,6 +245,67 @@ def test_a_regularisation_counts_as_an_adam_step_for_what_it_does_not_reach():
     assert steps == {2.0}
 
 
+def in_double(trainer):
+    """The trainer with its networks, and what it draws, in float64."""
+    for network in (trainer.G, trainer.D, trainer.G_ema):
+        network.double()
+    return AdversarialTrainer(trainer.G, trainer.D, trainer.G_ema, trainer.settings)
+
+
+def test_networks_of_double_precision_are_trained_in_it():
+    trainer = in_double(trainer_of())
+    report = trainer.step(batch().double())
+    assert {"d_loss", "r1", "g_loss", "path_penalty"} <= report.keys()
+    assert trainer.normal_latent(2).dtype == trainer.path_mean.dtype == torch.float64
+
+
+class Late:
+    """A trainer whose second head on D's input is first used at step `first`, from then on always."""
+
+    def __init__(self, first, seed=0):
+        G, D = networks(seed)
+        self.head = torch.nn.Linear(3, 1).double()
+        self.first = first
+        self.trainer = AdversarialTrainer(
+            G.double(), D.double(), None, discriminate=self.judge,
+            d_parameters=[*D.parameters(), *self.head.parameters()],
+        )  # fmt: skip
+
+    def judge(self, images):
+        logits = self.trainer.D(images)
+        if self.trainer.steps < self.first:
+            return logits
+        return logits + self.head(images.mean(dim=(2, 3)))
+
+
+def test_the_first_update_of_a_parameter_has_the_length_of_the_rate_however_late_it_is():
+    for first in (0, 1, 5):
+        late = Late(first)
+        for _ in range(first):
+            before = values(late.head)
+            late.trainer.step(batch().double())
+            assert same(late.head, before)
+            assert not any(late.trainer.d_optimizer.state.get(p) for p in late.head.parameters())
+        before = late.head.weight.detach().clone()
+        seen = gradients_of(late.trainer.d_optimizer, late.head.weight)
+        late.trainer.settings = TrainingSettings(r1_gamma=0)  # no second update in this step
+        late.trainer.step(batch().double())
+        lr, _, _, eps = adam(late.trainer.d_optimizer)
+        g = seen[0]  # Adam's first step with bias correction: m = g, v = g²
+        assert_close(late.head.weight, before - lr * g / (g.abs() + eps), rtol=1e-12, atol=0)
+
+
+def test_a_parameter_that_a_loss_has_reached_is_stepped_with_gradient_0_by_one_that_does_not():
+    late = Late(first=0)
+    late.trainer.step(batch().double())
+    state = late.trainer.d_optimizer.state[late.head.bias]
+    step, v = state["step"].item(), state["exp_avg_sq"].clone()
+    late.first = math.inf  # never again
+    late.trainer.step(batch().double())
+    assert state["step"].item() == step + 1
+    assert_close(state["exp_avg_sq"], adam(late.trainer.d_optimizer)[2] * v)
+
+
 # Averaging ----------------------------------------------------------------------------------------
 
 
@@ -388,6 +449,21 @@ def test_trainable_latents_learn_with_the_generator_frozen():
     assert not same(miner, weights)
 
 
+def test_path_length_is_measured_at_ordinary_mixed_codes_wherever_d_judges():
+    class AtZero(AdversarialTrainer):
+        def sample_w_plus(self, n, move_w_avg=True):
+            return self.G.broadcast(self.G.mapping(torch.zeros(n, 8)))
+
+    trainer = AtZero(*networks(), None, TrainingSettings(style_mixing=1))
+    rendered = []
+    trainer.G.synthesis.register_forward_pre_hook(lambda _, inputs: rendered.append(inputs[0]))
+    trainer.step(batch())
+    fakes, judged, path = rendered
+    assert not fakes.any() and not judged.any() and len(path) == 2
+    assert (path.abs().amax(dim=(1, 2)) > 0.01).all()
+    assert not torch.equal(path[:, 0], path[:, -1])  # mixed
+
+
 def test_another_discriminating_head_replaces_the_logits():
     trainer = trainer_of()
     trainer.discriminate = lambda images: images.mean(dim=(1, 2, 3)) * 0 + 2 + trainer.D.out.bias
@@ -461,6 +537,36 @@ def test_resume_from_a_saved_state_is_bit_equal_to_not_stopping():
         assert same(getattr(second, name), values(getattr(whole, name))), name
     assert torch.equal(second.path_mean, whole.path_mean)
     assert (second.steps, second.images_seen) == (whole.steps, whole.images_seen) == (9, 36)
+
+
+@pytest.mark.parametrize("stop", [1, 3])
+def test_a_resumed_run_knows_which_parameters_have_been_reached(stop):
+    torch.manual_seed(3)
+    data = [batch().double() for _ in range(5)]
+    whole = Late(first=2)
+    torch.manual_seed(4)
+    for images in data:
+        whole.trainer.step(images)
+
+    first = Late(first=2)
+    torch.manual_seed(4)
+    for images in data[:stop]:
+        first.trainer.step(images)
+    file = io.BytesIO()
+    saved = {"trainer": first.trainer.state_dict(), "head": first.head.state_dict()}
+    torch.save({**saved, "rng": torch.get_rng_state()}, file)
+
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    second = Late(first=2, seed=9)
+    second.trainer.load_state_dict(saved["trainer"])
+    second.head.load_state_dict(saved["head"])
+    torch.set_rng_state(saved["rng"])
+    for images in data[stop:]:
+        second.trainer.step(images)
+    assert same(second.head, values(whole.head))
+    assert same(second.trainer.D, values(whole.trainer.D))
+    assert same(second.trainer.G, values(whole.trainer.G))
 
 
 def test_a_tiny_gan_learns_the_mean_colour_and_the_spread_of_its_data():
