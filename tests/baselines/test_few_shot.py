@@ -204,6 +204,22 @@ def test_p_follows_the_signs_that_the_curves_hold(world):
     assert len(moved) > 1  # p did move
 
 
+@pytest.mark.parametrize(
+    ("switch", "kimg"), [({"ada_warp": "official"}, 20.0), ({"ada_p_limit": "official"}, 0.1)]
+)
+def test_every_switch_of_ada_changes_a_run(world, switch, kimg):
+    """The speed lets p rise in the first case, and reach 1 in the second."""
+    for out, own in (("paper", {}), ("official", switch)):
+        own = {"iterations": 16, "snapshots": 0, "ada_kimg": kimg, "ada_target": -1.0, **own}
+        assert few_shot(world, out, "tgan_ada", settings=own) == 0
+    paper, official = (load_artifact(world.folder / out).tensors() for out in ("paper", "official"))
+    rises = [float(curves(world, out)[-1]["ada_p"]) for out in ("paper", "official")]
+    if "ada_warp" in switch:
+        assert any(not torch.equal(paper[name], tensor) for name, tensor in official.items())
+    else:
+        assert rises[0] == 1.0 < rises[1]
+
+
 def test_freezed_leaves_the_frozen_part_as_it_was():
     D = Discriminator(16, channel_base=128, channel_max=8)
     freeze(D, 1)
