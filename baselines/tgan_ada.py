@@ -13,7 +13,7 @@ from nada.stylegan2.augment import AdaptiveAugment, PLimit, Warp
 METHOD = Method(
     name="tgan_ada",
     paper="Karras et al. 2020, Training generative adversarial networks with limited data",
-    licence="MIT",
+    licence="Nvidia Source Code License (non-commercial)",
     supervision="images",
 )
 

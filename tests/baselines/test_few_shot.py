@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from baselines.few_shot import FewShotSettings
-from baselines.freezed import freeze
+from baselines.freezed import freeze, published_blocks
 from baselines.minegan import AccumulatedGradients, MineGanSettings, SemanticMiner
 from baselines.ojha import (
     OjhaSettings,
@@ -224,6 +224,11 @@ def test_freezed_leaves_the_frozen_part_as_it_was():
     assert frozen == {n for n, _ in D.named_parameters() if n.startswith(("from_rgb", "blocks.0"))}
     with pytest.raises(UserError, match="2 residual blocks; set it to 0..2"):
         freeze(D, 3)
+    assert [published_blocks(side) for side in (8, 16, 32, 256, 512)] == [0, 0, 1, 4, 5]
+    larger = Discriminator(32, channel_base=128, channel_max=8)
+    freeze(larger, "published")
+    frozen = {name for name, p in larger.named_parameters() if not p.requires_grad}
+    assert frozen == {n for n, _ in larger.named_parameters() if n.startswith(("from_rgb", "blocks.0"))}  # fmt: skip
     free = Discriminator(16, channel_base=128, channel_max=8)
     freeze(free, 0)
     assert all(p.requires_grad for p in free.parameters())
