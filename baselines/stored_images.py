@@ -71,11 +71,19 @@ class StoredImages:
 
     def __getitem__(self, rows: Tensor) -> Tensor:
         levels = torch.empty(len(rows), *self.shape, dtype=torch.uint8)
-        for place, row in zip(levels.numpy(), rows.tolist(), strict=True):
-            if os.preadv(self._file, [place], row * self.bytes) != self.bytes:
-                raise UserError(
-                    f"{self.path}: image {row} is cut off; remove the file to start the run again."
-                )
+        for image, row in zip(levels.numpy(), rows.tolist(), strict=True):
+            self._read(memoryview(image).cast("B"), row)
         if self.device.type == "cuda":
             levels = levels.pin_memory()  # only from there a copy does not wait
         return levels.to(self.device, non_blocking=True).float() / 127.5 - 1
+
+    def _read(self, pixels: memoryview, row: int) -> None:
+        """Fill `pixels` with an image's bytes, whatever parts the system hands out."""
+        place = row * self.bytes
+        while len(pixels):
+            found = os.preadv(self._file, [pixels], place)
+            if not found:
+                raise UserError(
+                    f"{self.path}: image {row} is cut off; remove the file to start the run again."
+                )
+            pixels, place = pixels[found:], place + found

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from baselines import stored_images
 from baselines.batches import Batches
 from baselines.finetune_gd import FineTuneSettings, paint
 from baselines.stored_images import StoredImages
@@ -188,4 +187,3 @@ def test_images_are_rendered_in_parts_that_a_small_card_holds(tmp_path, monkeypa
         with StoredImages(tmp_path / "whole", 60, 4, "cpu") as whole:
             paint(whole, Model(), 8, 1.0, Job())
             assert torch.equal(parts[torch.arange(60)], whole[torch.arange(60)])
-    assert stored_images.GIB == 2**30

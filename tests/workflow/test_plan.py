@@ -101,7 +101,9 @@ def test_every_departure_of_a_few_shot_method_turns_one_switch_of_its_plain_vari
         base = default.method_settings(Setting("dog2cat", method, pairs["baseline"]))
         for variant in pairs["variants"]:
             changed = default.method_settings(Setting("dog2cat", method, variant))
-            (found[method, variant],) = {k for k, _ in leaves(changed).items() ^ leaves(base).items()}
+            (found[method, variant],) = {
+                k for k, _ in leaves(changed).items() ^ leaves(base).items()
+            }
             assert {(method, variant), (method, "plain")} <= shown
     assert found["tgan", "with_replacement"] == "sampling"
     assert found["tgan_ada", "official_warp"] == "ada_warp"
