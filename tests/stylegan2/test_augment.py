@@ -103,6 +103,50 @@ def test_the_official_warp_displaces_a_mirrored_image_by_the_filters_phase():
     assert (ada.warp(images, inverse(flip)) - official)[inner].abs().max() > 0.01
 
 
+def literal_official_warp(image, forward):
+    """The public code's order of steps on one channel [R,R], written out; forward maps [3,3] pixels."""
+    side, reach, taps = len(image), ada.REACH, np.array(ada.SYM6)
+
+    def doubled(row):
+        spread = np.zeros(2 * len(row))
+        spread[::2] = row
+        return np.convolve(spread, taps)[ada.PEAK : ada.PEAK + 2 * len(row)]
+
+    def halved(row):  # the doubling's transpose, without the margin of `reach` pixels
+        return [
+            row[2 * j - ada.PEAK : 2 * j - ada.PEAK + 12] @ taps for j in range(reach, side + reach)
+        ]
+
+    fine = np.pad(image, side - 1, mode="reflect")
+    for axis in (0, 1):
+        fine = np.apply_along_axis(doubled, axis, fine)
+    half, double = np.diag([0.5, 0.5, 1]), np.diag([2.0, 2, 1])
+    back, on = np.eye(3), np.eye(3)
+    back[:2, 2], on[:2, 2] = -0.5, 0.5  # a doubled sample lies half a fine pixel before its centre
+    theta = back @ double @ np.linalg.inv(forward) @ half @ on
+    wide, size = len(fine), 2 * (side + 2 * reach)
+    theta = np.diag([2 / wide, 2 / wide, 1]) @ theta @ np.diag([size / 2, size / 2, 1])
+    grid = torch.nn.functional.affine_grid(
+        torch.from_numpy(theta[None, :2]), [1, 1, size, size], align_corners=False
+    )
+    fine = torch.from_numpy(fine)[None, None]
+    seen = torch.nn.functional.grid_sample(fine, grid, align_corners=False)[0, 0].numpy()
+    for axis in (0, 1):
+        seen = np.apply_along_axis(halved, axis, seen)
+    return seen
+
+
+def test_the_official_warp_follows_the_public_code_s_steps_under_any_map():
+    torch.manual_seed(6)
+    images = torch.randn(1, 1, 12, 12, dtype=torch.float64).expand(1, 3, 12, 12)
+    turn = ada._rotation(torch.tensor([0.7])) @ ada._anisotropic(torch.tensor([1.2]))
+    forward = (ada._translation(torch.tensor([[1.3, -0.4]])) @ turn).double()
+    found = ada.warp(images, torch.linalg.inv(forward), "official")[0, 0]
+    expected = literal_official_warp(images[0, 0].numpy(), forward[0].numpy())
+    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-9)
+    assert np.abs(ada.warp(images, torch.linalg.inv(forward))[0, 0].numpy() - expected).max() > 0.01
+
+
 def test_a_ramp_stays_where_it_is_under_the_centred_warp_alone():
     """Moments of order one are exact: a ramp is displaced by what the filter's phase says."""
     axis = (torch.arange(SIDE, dtype=torch.float64) - (SIDE - 1) / 2).expand(1, 3, SIDE, SIDE)
