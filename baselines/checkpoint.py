@@ -16,7 +16,7 @@ from nada.stylegan2.generator import Generator
 METHOD = Method(
     name="checkpoint",
     paper="a model trained elsewhere; see where its file is from",
-    licence="MIT",
+    licence="this project's MIT",
     supervision="none",
 )
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
+from baselines.batches import Batches, Images, Sampling
 from baselines.scaling import scaled
 from baselines.warm_starts import Start
 from nada.adapt import snapshot_steps
@@ -36,7 +37,9 @@ class FewShotSettings:
     ema_kimg (s): half-life of the averaged generator, in thousands of images. 1.25 at batch 4 is the
     published decay of 0.5 ** (32 / 10000) a step, a half-life of 312.5 steps.
     catchup_steps (s, but 10 or more): steps of D alone under the warm start nada_catchup.
-    mirror: probability that a real image is mirrored.
+    mirror: probability that a real image is mirrored, each by itself.
+    sampling: 'epochs' shows every real image once before any comes again, as the published loaders
+    do; 'replacement' draws each image of a batch from all. See baselines/batches.py.
     snapshots: models kept on the way: how many, evenly spaced, or a list of steps.
     checkpoint_every: steps between training states kept for resume; 0 keeps none.
     precision: 'mixed' renders G's images in half precision where D or G's loss sees them; D, R1 and
@@ -54,6 +57,7 @@ class FewShotSettings:
     ema_kimg: float = setting(1.25, 0)
     catchup_steps: int = setting(50, 0)
     mirror: float = setting(0.5, 0, 1)
+    sampling: Sampling = "epochs"
     snapshots: int | list[int] = setting(5, 0)  # noqa: RUF009 (a frozen default)
     checkpoint_every: int = setting(100, 0)
     precision: Precision = "fp32"
@@ -85,7 +89,7 @@ def fine_tune(
     job: Job,
     settings: FewShotSettings,
     trainer: AdversarialTrainer,
-    images: Tensor,
+    images: Images,
     *,
     catches_up: bool = False,
     latent_map: nn.Module | None = None,
@@ -93,7 +97,7 @@ def fine_tune(
     before_step: Callable[[int], None] | None = None,
     after_step: Callable[[dict], dict] | None = None,
 ) -> AdaptedModel:
-    """Train on images [n,3,R,R] in [-1,1] for the run's iterations, and return what it leaves.
+    """Train on images (baselines/batches.py) for the run's iterations, and return what it leaves.
 
     catches_up: start with steps of D alone, within the budget. latent_map: goes into the model.
     parts: what must survive an interruption, by name, beside the trainer. before_step(step), step = 1,
@@ -104,7 +108,8 @@ def fine_tune(
     """
     set_numerics(job.device, settings.tf32, settings.deterministic)
     set_precision(trainer.G, settings.precision)
-    parts = {"trainer": trainer, **(parts or {})}
+    batches = Batches(images, settings.batch, settings.mirror, settings.sampling)
+    parts = {"trainer": trainer, "batches": batches, **(parts or {})}
     alone = catch_up_steps(settings, job) if catches_up else 0
     steps = snapshot_steps(settings.snapshots, settings.iterations, job.label)
     model = AdaptedModel(trainer.G_ema, latent_map, raw=trainer.G)
@@ -120,7 +125,7 @@ def fine_tune(
         if start == 0 and 0 in steps:
             job.snapshot(0, model.tensors())
         for step in range(start + 1, settings.iterations + 1):
-            real = draw_batch(images, settings.batch, settings.mirror)
+            real = batches.draw()
             catching_up = step <= alone
             if not catching_up and before_step is not None:
                 before_step(step - alone)
@@ -157,15 +162,6 @@ def catch_up_steps(settings: FewShotSettings, job: Job) -> int:
             f"{settings.iterations} iterations; raise iterations."
         )
     return steps
-
-
-def draw_batch(images: Tensor, batch: int, mirror: float) -> Tensor:
-    """A batch drawn with replacement from images [n,3,R,R], each mirrored with that probability."""
-    # drawn where the images lie: what comes from the host makes it wait
-    rows = torch.randint(len(images), (batch,), device=images.device)
-    mirrored = torch.rand(batch, device=images.device) < mirror
-    drawn = images[rows]
-    return torch.where(mirrored[:, None, None, None], drawn.flip(3), drawn)
 
 
 def plain_trainer(start: Start, settings: FewShotSettings, **hooks) -> AdversarialTrainer:

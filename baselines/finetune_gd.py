@@ -9,21 +9,25 @@ import torch
 
 from baselines.few_shot import FewShotSettings, fine_tune, plain_trainer
 from baselines.registry import Method
+from baselines.stored_images import StoredImages
 from baselines.warm_starts import Start, opponent
 from nada.artifact import AdaptedModel
 from nada.errors import UserError
 from nada.job import Job
+from nada.precision import set_numerics
 from nada.settings import setting
 from nada.streams import stream_seed
 
 METHOD = Method(
     name="finetune_gd",
     paper="Gal et al. 2021, §5.3, Tab. 1: the pair fine-tuned on images of StyleGAN-NADA",
-    licence="MIT",
+    licence="no public code",
     supervision="none",
 )
 
-RENDERED_AT_ONCE = 50
+IMAGES = "painted.u8"  # in the folder of the run's training state: gone when the run is done
+BLOCK = 50  # images whose codes are drawn together, and that an interruption may cost
+RENDERED_PIXELS = 1 << 21  # at once: 8 images of 512 px, which a card of 8 GiB renders
 
 
 @dataclass
@@ -46,22 +50,31 @@ def adapt(job: Job) -> AdaptedModel:
             f"{job.label}: finetune_gd trains on images of another run's model, but the run has no "
             "parent; give the variant a parent."
         )
+    set_numerics(job.device, settings.tf32, settings.deterministic)  # before anything is rendered
     parent, source = job.parent(), job.source()
     count = settings.length("images")
-    images = draw(parent, source.G.config["z_dim"], count, settings.truncation_psi, job)
     start = Start(source.G, source.G_ema, opponent(source, job))
-    trainer = plain_trainer(start, settings)
-    model = fine_tune(job, settings, trainer, images)
+    side = parent.generator.config["resolution"]
+    with StoredImages(job.scratch() / IMAGES, count, side, job.device) as images:
+        paint(images, parent, source.G.config["z_dim"], settings.truncation_psi, job)
+        del parent
+        trainer = plain_trainer(start, settings)
+        model = fine_tune(job, settings, trainer, images)
     return AdaptedModel(model.generator, raw=model.raw, discriminator=trainer.D)
 
 
-def draw(model: AdaptedModel, z_dim: int, count: int, psi: float, job: Job) -> torch.Tensor:
-    """Images [count,3,R,R] of a model in [-1,1], rounded to 8 bits as in files."""
+def paint(images: StoredImages, model: AdaptedModel, z_dim: int, psi: float, job: Job) -> None:
+    """Fill the file with images of a model, rounded to 8 bits as in files of images.
+
+    Which images they are follows from the run's name alone. What an interrupted run painted stays.
+    """
     stream = torch.Generator().manual_seed(stream_seed("finetune_gd images", job.name))
-    images = []
-    for first in range(0, count, RENDERED_AT_ONCE):
-        size = min(RENDERED_AT_ONCE, count - first)
-        z = torch.randn(size, z_dim, generator=stream).to(job.device)
-        image = model.sample(z, psi).clamp(-1, 1)
-        images.append(((image + 1) * 127.5).round() / 127.5 - 1)
-    return torch.cat(images)
+    at_once = max(1, RENDERED_PIXELS // images.shape[1] ** 2)
+    job.log(f"{job.name}: {images.count:,} images of the parent's model, into {images.path}")
+    with job.running():
+        for first in range(0, images.count, BLOCK):
+            z = torch.randn(min(BLOCK, images.count - first), z_dim, generator=stream)
+            if first + len(z) <= len(images):
+                continue
+            for part, codes in enumerate(z.split(at_once)):
+                images.put(first + part * at_once, model.sample(codes.to(job.device), psi))

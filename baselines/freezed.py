@@ -1,6 +1,8 @@
 """FreezeD (Mo et al. 2020): fine-tuning with the layers of D nearest to the image frozen."""
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 from baselines.few_shot import FewShotSettings, fine_tune, plain_trainer
 from baselines.registry import Method
@@ -14,9 +16,12 @@ from nada.stylegan2.discriminator import Discriminator
 METHOD = Method(
     name="freezed",
     paper="Mo et al. 2020, Freeze the discriminator: a simple baseline for fine-tuning GANs",
-    licence="MIT",
+    licence="no licence file",
     supervision="images",
 )
+
+
+LARGEST_TRAINED = 16  # px: input of the largest block that the published code trains
 
 
 @dataclass
@@ -24,14 +29,22 @@ class FreezeDSettings(FewShotSettings):
     """FewShotSettings, and how much of D is frozen.
 
     frozen_blocks: residual blocks from the image's resolution down, fromRGB with them; 0 freezes
-    nothing. The paper's choice at 256 px is 4 of 6.
+    nothing. 'published': those that see more than 16 px, which are the paper's 4 layers at 256 px
+    (its code names those that train: 16, 8 and 4 px); 5 at 512 px, 1 at 32 px.
     """
 
-    frozen_blocks: int = setting(2, 0)
+    frozen_blocks: int | Literal["published"] = setting("published", 0)
 
 
-def freeze(D: Discriminator, blocks: int) -> None:
+def published_blocks(resolution: int) -> int:
+    """How many blocks of a D of this resolution the published choice freezes."""
+    return max(0, int(math.log2(resolution / LARGEST_TRAINED)))
+
+
+def freeze(D: Discriminator, blocks: int | Literal["published"]) -> None:
     """Freeze fromRGB and the first `blocks` residual blocks. Raises UserError for too many."""
+    if blocks == "published":
+        blocks = published_blocks(D.config["resolution"])
     if blocks > len(D.blocks):
         raise UserError(
             f"frozen_blocks: {blocks} asked, but the discriminator has {len(D.blocks)} residual "

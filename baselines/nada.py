@@ -9,7 +9,7 @@ from nada.job import Job
 METHOD = Method(
     name="nada",
     paper="Gal et al. 2021, StyleGAN-NADA: CLIP-Guided Domain Adaptation of Image Generators",
-    licence="MIT",
+    licence="MIT; some of its files are NVIDIA's",
     supervision="text",
 )
 

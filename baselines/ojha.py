@@ -26,7 +26,7 @@ from nada.stylegan2.training import AdversarialTrainer, r1_penalty
 METHOD = Method(
     name="ojha",
     paper="Ojha et al. 2021, Few-shot image generation via cross-domain correspondence",
-    licence="MIT",
+    licence="Adobe Research License (non-commercial)",
     supervision="images",
 )
 

@@ -16,9 +16,13 @@ SUPERVISION = ("text", "images", "none")
 class Method:
     """What a method's file declares about itself, with literals only.
 
-    name: as in the configuration. paper: where it was published. licence: of the method's public
-    code or, for code written here, of this project. supervision: what it learns the target from:
-    'text', 'images' or 'none'.
+    name: as in the configuration. paper: where it was published.
+    licence: that of the public code which the method's authors published, by name; 'no licence
+    file' where that code comes without one, 'no public code' where there is none, and "this
+    project's MIT" for what exists only here, such as controls. It is a fact about the original.
+    Nothing of an original is copied: all code of this project, the method's file too, is MIT.
+    docs/departures.md lists the repositories.
+    supervision: what it learns the target from: 'text', 'images' or 'none'.
     """
 
     name: str

@@ -16,7 +16,7 @@ from nada.job import Job
 METHOD = Method(
     name="replay",
     paper="control: the few-shot images themselves, no generator",
-    licence="MIT",
+    licence="this project's MIT",
     supervision="images",
 )
 

@@ -9,7 +9,7 @@ from nada.job import Job
 METHOD = Method(
     name="source",
     paper="control: the unadapted StyleGAN2 source generator (Karras et al. 2020)",
-    licence="MIT",
+    licence="this project's MIT",
     supervision="none",
 )
 

@@ -9,7 +9,7 @@ from nada.job import Job
 METHOD = Method(
     name="tgan",
     paper="Wang et al. 2018, Transferring GANs: generating images from limited data",
-    licence="MIT",
+    licence="no licence file",
     supervision="images",
 )
 

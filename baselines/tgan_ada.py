@@ -8,12 +8,12 @@ from baselines.warm_starts import warm_start
 from nada.artifact import AdaptedModel
 from nada.job import Job
 from nada.settings import setting
-from nada.stylegan2.augment import AdaptiveAugment
+from nada.stylegan2.augment import AdaptiveAugment, PLimit, Warp
 
 METHOD = Method(
     name="tgan_ada",
     paper="Karras et al. 2020, Training generative adversarial networks with limited data",
-    licence="MIT",
+    licence="Nvidia Source Code License (non-commercial)",
     supervision="images",
 )
 
@@ -24,17 +24,26 @@ class AdaSettings(FewShotSettings):
 
     ada_kimg (s): thousands of images in which p would go from 0 to 1 (100 when fine-tuning).
     ada_target: E[sign D(real)] that p steers to.
+    ada_warp: 'centred' moves images to where the transforms say; 'official' is the public code's
+    grid, which neglects the wavelet filter's phase.
+    ada_p_limit: 'one' keeps p a probability, as the paper does; 'official' lets it rise over 1, as
+    the public code does. Both are described in nada/stylegan2/augment.py.
     """
 
     ada_kimg: float = setting(100.0, 1e-6)
     ada_target: float = setting(0.6, -1, 1)
+    ada_warp: Warp = "centred"
+    ada_p_limit: PLimit = "one"
 
 
 def adapt(job: Job) -> AdaptedModel:
     """Fine-tune both networks; D sees everything through the pipeline `bgc` at probability p."""
     settings = job.read_settings(AdaSettings)
     start = warm_start(job)
-    pipe = AdaptiveAugment(settings.length("ada_kimg"), settings.ada_target)
+    pipe = AdaptiveAugment(
+        settings.length("ada_kimg"), settings.ada_target,
+        warp=settings.ada_warp, p_limit=settings.ada_p_limit,
+    )  # fmt: skip
     trainer = plain_trainer(start, settings, augment=pipe)
 
     def follow(report: dict) -> dict:

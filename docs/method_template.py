@@ -12,7 +12,7 @@ from nada.settings import setting
 METHOD = Method(
     name="my_method",  # this file's name, and the key in config.yaml
     paper="Authors 2025, Title",
-    licence="MIT",
+    licence="MIT",  # of the method's public code, by name; see baselines/registry.py
     supervision="images",  # images | text | none: what it learns the target from
 )
 

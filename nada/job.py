@@ -194,6 +194,15 @@ class Job:
 
     # --- what a method may do
 
+    def scratch(self) -> Path:
+        """A folder of the run's own for large files: an interruption keeps it, `finish` removes it.
+
+        To be asked for when everything that the run's identity holds was received.
+        """
+        folder = self._training_state().folder
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def plan(self, iterations: int, checkpoint_every: int = 100) -> None:
         """Announce the run: how many steps, and how often state is kept."""
         self._total, self._every = iterations, checkpoint_every

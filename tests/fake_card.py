@@ -89,6 +89,8 @@ class _Calls(TorchFunctionMode):
                 return there
             if name in ("numpy", "__array__") and there:
                 raise TypeError("can't convert a tensor on cuda:0 to numpy; copy it to the CPU")
+            if name == "pin_memory":  # of the host, which holds no other memory here
+                return first
             if name in ("cpu", "cuda") and first is not None:
                 return self._moved(function, args, {}, CARD if name == "cuda" else HOST)
             named = _device_named(args, kwargs)

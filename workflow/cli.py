@@ -5,7 +5,7 @@ import sys
 from snakemake.cli import main as snakemake
 
 PAIRS = ("--resources", "--res", "--config", "-C", "--set-threads")  # every value has a "="
-TARGETS = ("all_", "ablation_", "departures_", "k_sweep_", "image_targets_", "bias_", "table1_", "table2_", "pareto_", "sketches_", "table3_", "at_", "assets_", "claims_", "tables_", "figures_", "report_")  # fmt: skip
+TARGETS = ("all_", "ablation_", "departures_", "few_shot_", "k_sweep_", "image_targets_", "bias_", "table1_", "table2_", "pareto_", "sketches_", "table3_", "at_", "assets_", "claims_", "tables_", "figures_", "report_")  # fmt: skip
 
 
 def targets_first(argv):

@@ -306,6 +306,22 @@ def as_written(row):
     return {**{k: v for k, v in row.items() if k != "method"}, "methods": [row["method"]]}
 
 
+def check_pairs(pairs, rows, where):
+    """Refuse an entry of `against` whose method or variants the rows do not show, or leave open."""
+    shown = list(dict.fromkeys(row["method"] for row in rows))
+    if "method" in pairs:
+        known_name(pairs["method"], shown, where)
+    elif len(shown) > 1:
+        raise ConfigError(
+            f"config: {where} compares with '{pairs['baseline']}', but the group shows variants of "
+            f"{', '.join(shown)}; give the entry a 'method'."
+        )
+    method = pairs.get("method", shown[0])
+    variants = [v for row in rows if row["method"] == method for v in row["variants"]]
+    for variant in (pairs["baseline"], *pairs["variants"]):
+        known_name(variant, variants, where)
+
+
 def check_group(name, group, config):
     """Refuse names that do not exist and shots that the references cannot give."""
     methods = config["methods"]
@@ -330,9 +346,7 @@ def check_group(name, group, config):
         for task in control.get("tasks", []):
             known_name(task, group["tasks"], f"'groups.{name}.controls.tasks'")
     for pairs in group.get("against", []):
-        for variant in (pairs["baseline"], *pairs["variants"]):
-            variants = [v for row in rows_of(group) for v in row["variants"]]
-            known_name(variant, variants, f"'groups.{name}.against'")
+        check_pairs(pairs, rows_of(group), f"'groups.{name}.against'")
     if "preference" in group:
         model, where = group["preference"], f"'groups.{name}.preference'"
         check_parent(model, methods, where)

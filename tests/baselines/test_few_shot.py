@@ -1,12 +1,12 @@
-"""What the adversarial methods share, their warm starts; TGAN, TGAN+ADA and FreezeD."""
+"""The adversarial methods: losses against constructed cases, official switches, warm starts."""
 
 import json
 
 import pytest
 import torch
 
-from baselines.few_shot import FewShotSettings, draw_batch
-from baselines.freezed import freeze
+from baselines.few_shot import FewShotSettings
+from baselines.freezed import freeze, published_blocks
 from baselines.minegan import MineGanSettings
 from baselines.warm_starts import WARM_STARTS
 from nada.artifact import load_artifact
@@ -43,16 +43,13 @@ def test_one_rule_scales_every_length():
     assert settings.training().g_lr == 0.002  # rates stay
 
 
-def test_batches_come_from_the_few_images_and_their_mirrors():
-    torch.manual_seed(0)
-    images = torch.arange(3.0)[:, None, None, None] + torch.linspace(0, 0.5, 4)
-    images = images.expand(3, 3, 4, 4)
-    drawn = draw_batch(images, 400, 0.25)
-    same = (drawn[:, None] == images).flatten(2).all(2)
-    mirrored = (drawn[:, None] == images.flip(3)).flatten(2).all(2)
-    assert (same | mirrored).any(1).all()
-    assert mirrored.any(1).float().mean().item() == pytest.approx(0.25, abs=0.07)
-    assert (same | mirrored).float().mean(0).min() > 0.25
+def test_the_order_of_the_images_is_a_switch_of_every_adversarial_method(world):
+    """Three images in batches of two: an epoch is one batch, so the runs soon see others."""
+    for out, own in (("default", {}), ("epochs", {"sampling": "epochs"}), ("replacement", {"sampling": "replacement"})):  # fmt: skip
+        assert few_shot(world, out, settings={"iterations": 6, **own}) == 0
+    default, epochs, replacement = (load_artifact(o).tensors() for o in ("default", "epochs", "replacement"))  # fmt: skip
+    assert all(torch.equal(default[name], tensor) for name, tensor in epochs.items())
+    assert any(not torch.equal(default[name], tensor) for name, tensor in replacement.items())
 
 
 def test_both_the_average_and_the_raw_generator_are_kept(world):
@@ -182,6 +179,22 @@ def test_p_follows_the_signs_that_the_curves_hold(world):
     assert len(moved) > 1  # p did move
 
 
+@pytest.mark.parametrize(
+    ("switch", "kimg"), [({"ada_warp": "official"}, 20.0), ({"ada_p_limit": "official"}, 0.1)]
+)
+def test_every_switch_of_ada_changes_a_run(world, switch, kimg):
+    """The speed lets p rise in the first case, and reach 1 in the second."""
+    for out, own in (("paper", {}), ("official", switch)):
+        own = {"iterations": 16, "snapshots": 0, "ada_kimg": kimg, "ada_target": -1.0, **own}
+        assert few_shot(world, out, "tgan_ada", settings=own) == 0
+    paper, official = (load_artifact(world.folder / out).tensors() for out in ("paper", "official"))
+    rises = [float(curves(world, out)[-1]["ada_p"]) for out in ("paper", "official")]
+    if "ada_warp" in switch:
+        assert any(not torch.equal(paper[name], tensor) for name, tensor in official.items())
+    else:
+        assert rises[0] == 1.0 < rises[1]
+
+
 def test_freezed_leaves_the_frozen_part_as_it_was():
     D = Discriminator(16, channel_base=128, channel_max=8)
     freeze(D, 1)
@@ -189,6 +202,11 @@ def test_freezed_leaves_the_frozen_part_as_it_was():
     assert frozen == {n for n, _ in D.named_parameters() if n.startswith(("from_rgb", "blocks.0"))}
     with pytest.raises(UserError, match="2 residual blocks; set it to 0..2"):
         freeze(D, 3)
+    assert [published_blocks(side) for side in (8, 16, 32, 256, 512)] == [0, 0, 1, 4, 5]
+    larger = Discriminator(32, channel_base=128, channel_max=8)
+    freeze(larger, "published")
+    frozen = {name for name, p in larger.named_parameters() if not p.requires_grad}
+    assert frozen == {n for n, _ in larger.named_parameters() if n.startswith(("from_rgb", "blocks.0"))}  # fmt: skip
     free = Discriminator(16, channel_base=128, channel_max=8)
     freeze(free, 0)
     assert all(p.requires_grad for p in free.parameters())

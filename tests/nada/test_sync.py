@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
-from baselines.few_shot import draw_batch
+from baselines.batches import Batches
 from baselines.ojha import OjhaSettings, OjhaTrainer, PatchHeads
 from baselines.warm_starts import Start
 from nada.adapt import NadaLoss, NadaSettings, forward_backward
@@ -280,12 +280,13 @@ def test_a_few_shot_step_never_waits(method):
     lazy = {"r1_interval": 2, "path_length_interval": 2}
     trainer.settings = dataclasses.replace(trainer.settings, **lazy)
     images = torch.rand(3, 3, 16, 16) * 2 - 1
+    batches = Batches(images, 4, 0.5)
     seen = []
     for step in range(5):  # Ojha's anchors in the first and the last
         waits = Waits(trainer.G, trainer.D, trainer.G_ema, judge)
         waits.mark([images, trainer.path_mean, getattr(trainer, "anchors", [])])
         with waits:
-            report = trainer.step(draw_batch(images, 4, 0.5))
+            report = trainer.step(batches.draw())
         seen += waits.seen if step else []
     assert seen == []
     assert {"r1", "path_length"} <= report.keys()

@@ -3,6 +3,7 @@
 import colorsys
 import math
 
+import numpy as np
 import pytest
 import torch
 
@@ -68,6 +69,110 @@ def test_a_shift_by_whole_pixels_moves_and_mirrors():
     torch.testing.assert_close(  # what comes in from outside is mirrored about the edge pixel
         warped[..., : SIDE - 2, :3], images[..., 2:, 1:4].flip(-1)
     )
+
+
+def official_flip(images):
+    """Mirrored images as the uncorrected phase gives them, in closed form, but for the edges.
+
+    Doubling puts tap k of pixel i on sample 2i + k - peak, halving collects them in the same way, and
+    a flip about the image's centre turns sample f to 2(R - 1) - f. So y[j] = sum_n c[n] x'[j + n] of
+    the mirrored x', where c[n] is entry 2 peak + 2n of the filter convolved with itself.
+    """
+    twice = np.convolve(ada.SYM6, ada.SYM6)
+    moved = range(-ada.PEAK, (len(twice) - 1) // 2 - ada.PEAK + 1)
+    kernel = {n: float(twice[2 * ada.PEAK + 2 * n]) for n in moved}
+    assert sum(kernel.values()) == pytest.approx(1, abs=1e-9)
+    assert sum(n * c for n, c in kernel.items()) == pytest.approx(ada.PHASE, abs=1e-9)
+    rows = images.flip(3)
+    return sum(c * rows.roll(-n, 3) for n, c in kernel.items())
+
+
+def test_neither_warp_changes_what_lies_still_or_moves_by_whole_pixels():
+    images = torch.randn(1, 3, SIDE, SIDE, dtype=torch.float64)
+    shift = inverse(ada._translation(torch.tensor([[3.0, -2.0]])))
+    for maps in (torch.eye(3, dtype=torch.float64)[None], shift):
+        centred, official = (ada.warp(images, maps, kind) for kind in ("centred", "official"))
+        torch.testing.assert_close(official, centred, rtol=0, atol=1e-9)
+
+
+def test_the_official_warp_displaces_a_mirrored_image_by_the_filters_phase():
+    images, flip = torch.randn(4, 3, SIDE, SIDE, dtype=torch.float64), ada._scaling(-torch.ones(4), torch.ones(4))  # fmt: skip
+    inner = (..., slice(8, -8))  # the rest sees the mirrored edge
+    official = ada.warp(images, inverse(flip), "official")
+    torch.testing.assert_close(official[inner], official_flip(images)[inner], rtol=0, atol=1e-9)
+    assert (ada.warp(images, inverse(flip)) - official)[inner].abs().max() > 0.01
+
+
+def literal_official_warp(image, forward):
+    """The public code's order of steps on one channel [R,R], written out; forward maps [3,3] pixels."""
+    side, reach, taps = len(image), ada.REACH, np.array(ada.SYM6)
+
+    def doubled(row):
+        spread = np.zeros(2 * len(row))
+        spread[::2] = row
+        return np.convolve(spread, taps)[ada.PEAK : ada.PEAK + 2 * len(row)]
+
+    def halved(row):  # the doubling's transpose, without the margin of `reach` pixels
+        return [
+            row[2 * j - ada.PEAK : 2 * j - ada.PEAK + 12] @ taps for j in range(reach, side + reach)
+        ]
+
+    fine = np.pad(image, side - 1, mode="reflect")
+    for axis in (0, 1):
+        fine = np.apply_along_axis(doubled, axis, fine)
+    half, double = np.diag([0.5, 0.5, 1]), np.diag([2.0, 2, 1])
+    back, on = np.eye(3), np.eye(3)
+    back[:2, 2], on[:2, 2] = -0.5, 0.5  # a doubled sample lies half a fine pixel before its centre
+    theta = back @ double @ np.linalg.inv(forward) @ half @ on
+    wide, size = len(fine), 2 * (side + 2 * reach)
+    theta = np.diag([2 / wide, 2 / wide, 1]) @ theta @ np.diag([size / 2, size / 2, 1])
+    grid = torch.nn.functional.affine_grid(
+        torch.from_numpy(theta[None, :2]), [1, 1, size, size], align_corners=False
+    )
+    fine = torch.from_numpy(fine)[None, None]
+    seen = torch.nn.functional.grid_sample(fine, grid, align_corners=False)[0, 0].numpy()
+    for axis in (0, 1):
+        seen = np.apply_along_axis(halved, axis, seen)
+    return seen
+
+
+def test_the_official_warp_follows_the_public_code_s_steps_under_any_map():
+    torch.manual_seed(6)
+    images = torch.randn(1, 1, 12, 12, dtype=torch.float64).expand(1, 3, 12, 12)
+    turn = ada._rotation(torch.tensor([0.7])) @ ada._anisotropic(torch.tensor([1.2]))
+    forward = (ada._translation(torch.tensor([[1.3, -0.4]])) @ turn).double()
+    found = ada.warp(images, torch.linalg.inv(forward), "official")[0, 0]
+    expected = literal_official_warp(images[0, 0].numpy(), forward[0].numpy())
+    np.testing.assert_allclose(found.numpy(), expected, rtol=0, atol=1e-9)
+    assert np.abs(ada.warp(images, torch.linalg.inv(forward))[0, 0].numpy() - expected).max() > 0.01
+
+
+def test_a_ramp_stays_where_it_is_under_the_centred_warp_alone():
+    """Moments of order one are exact: a ramp is displaced by what the filter's phase says."""
+    axis = (torch.arange(SIDE, dtype=torch.float64) - (SIDE - 1) / 2).expand(1, 3, SIDE, SIDE)
+    flip = inverse(ada._scaling(-torch.ones(1), torch.ones(1)))
+    inner = (..., slice(8, -8))
+    centred = ada.warp(axis, flip)
+    torch.testing.assert_close(centred[inner], axis.flip(3)[inner], rtol=0, atol=1e-6)
+    official = ada.warp(axis, flip, "official")
+    moved = axis.flip(3) - ada.PHASE  # the mirrored ramp falls by one a pixel
+    torch.testing.assert_close(official[inner], moved[inner], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("kind", "of_smooth", "of_noise"), [("centred", 0.003, 0.29), ("official", 0.021, 0.15)]
+)
+def test_the_centred_warp_is_better_on_smooth_images_and_the_official_one_on_noise(
+    kind, of_smooth, of_noise
+):
+    """The figures of the module's docstring."""
+    torch.manual_seed(0)
+    noise = torch.randn(8, 3, SIDE, SIDE, dtype=torch.float64)
+    for images, wanted in ((smooth(8), of_smooth), (noise, of_noise)):
+        flip = inverse(ada._scaling(-torch.ones(8), torch.ones(8)))
+        error = ada.warp(images, flip, kind) - images.flip(3)
+        found = (error.square().mean() / images.square().mean()).sqrt().item()
+        assert found == pytest.approx(wanted, rel=0.12)
 
 
 def test_scaling_turning_and_stretching_against_analytic_pictures():
@@ -186,6 +291,27 @@ def test_p_moves_by_its_step_towards_the_target_and_stays_in_range():
     for _ in range(400):
         pipe.follow(-1.0, batch=4)
     assert pipe.p == 0.0
+
+
+def test_the_official_p_rises_over_one_acts_there_like_one_and_comes_back_later():
+    paper, official = (ada.AdaptiveAugment(0.1, p_limit=limit) for limit in ("one", "official"))
+    for _ in range(4 * 8):
+        paper.follow(1.0, batch=4)
+        official.follow(1.0, batch=4)
+    assert paper.p == 1.0
+    assert official.p == pytest.approx(8 * 16 / 100)
+    for pipe in (paper, official):
+        for _ in range(4):
+            pipe.follow(-1.0, batch=4)
+    assert paper.p == pytest.approx(0.84) and official.p == pytest.approx(1.12)
+    images = smooth(2, dtype=torch.float32)
+    torch.manual_seed(5)
+    certain = ada.augment(images, 1.0)
+    torch.manual_seed(5)
+    assert torch.equal(official(images), certain)
+    for _ in range(400):
+        official.follow(-1.0, batch=4)
+    assert official.p == 0.0
 
 
 def test_p_resumes_within_an_interval():

@@ -42,7 +42,7 @@ SWEPT = ["adaptive", "all_layers"]
 FEW_SHOT = [
     {"methods": ["tgan"], "variants": ["plain"], "shots": [10], "warm_starts": ["source", "nada_finetuned_gd"]}
 ]  # fmt: skip
-LEFT_OUT = ("departures", "image_targets", "bias", "table2", "pareto", "sketches")
+LEFT_OUT = ("departures", "few_shot_departures", "image_targets", "bias", "table2", "pareto", "sketches")  # fmt: skip
 QUICK = 'if __name__ == "__main__":\n    import quick_job\n\n    quick_job.run()\n\n'
 QUICK_JOB = """
 import pathlib, sys

@@ -130,6 +130,13 @@ def test_few_shot_methods_run_as_long_as_published_on_five_thousand_images(paper
     assert {s.shots for s in cats} == {5, 10, 100}
 
 
+def test_the_departures_of_few_shot_methods_are_planned_at_their_published_length(paper):
+    runs = [s for s in paper.members("few_shot_departures") if s.method not in ("source", "replay")]
+    assert {s.task for s in runs} == {"dog2cat"} and {s.shots for s in runs} == {10}
+    assert {paper.method_settings(s)["iterations"] for s in runs} == {5000}
+    assert group_file(paper, "few_shot_departures")["paper"] is None
+
+
 def test_every_asset_of_the_world_is_in_the_registry_and_asked_for_by_its_mark(root, paper):
     registry = yaml.safe_load((root / "workflow/worlds/paper/assets.yaml").read_text())["assets"]
     assert set(paper.world["fetched"].values()) <= set(registry)

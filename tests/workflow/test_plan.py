@@ -93,6 +93,37 @@ def test_every_departure_turns_one_switch_of_its_baseline(default):
     assert named == {v for v, _ in found}
 
 
+def test_every_departure_of_a_few_shot_method_turns_one_switch_of_its_plain_variant(default):
+    group = default.config["groups"]["few_shot_departures"]
+    found, shown = {}, {(s.method, s.variant) for s in default.members("few_shot_departures")}
+    for pairs in group["against"]:
+        method = pairs["method"]
+        base = default.method_settings(Setting("dog2cat", method, pairs["baseline"]))
+        for variant in pairs["variants"]:
+            changed = default.method_settings(Setting("dog2cat", method, variant))
+            (found[method, variant],) = {
+                k for k, _ in leaves(changed).items() ^ leaves(base).items()
+            }
+            assert {(method, variant), (method, "plain")} <= shown
+    assert found["tgan", "with_replacement"] == "sampling"
+    assert found["tgan_ada", "official_warp"] == "ada_warp"
+    assert {v for v in shown if v[1] not in ("plain", "unchanged", "images")} == set(found)
+
+
+def test_pairs_of_a_group_of_several_methods_name_one(root):
+    pairs = {"baseline": "plain", "variants": ["official_warp"]}
+    row = {"methods": ["tgan", "tgan_ada"], "variants": ["plain"], "shots": [10], "warm_starts": ["source"]}  # fmt: skip
+    rows = [row, {**row, "methods": ["tgan_ada"], "variants": ["official_warp"]}]
+    for entry, message in (
+        ({}, "shows variants of tgan, tgan_ada; give the entry a 'method'"),
+        ({"method": "tgan"}, "names 'official_warp'; known: plain"),
+        ({"method": "tgam"}, "names 'tgam'; did you mean 'tgan'"),
+    ):
+        group = {"rows": rows, "against": [pairs | entry]}
+        with pytest.raises(ConfigError, match=message):
+            load(root, {"groups": {"few_shot_departures": group}})
+
+
 def leaves(settings, path=""):
     """{dotted key: value as text} of nested settings."""
     found = {}
