@@ -37,6 +37,7 @@ CYCLE = 4  # one step in four is an anchor step, the others see patches
 class OjhaSettings(FewShotSettings):
     """FewShotSettings, and the method's; 'official' is the public code's.
 
+    batch: 2 images or more, since the method keeps the distances between those of a batch.
     consistency_weight: λ of the distance consistency (published: 1000 to 10000).
     anchor_std: standard deviation of the noise around an anchor (official: 0.1).
     kl: the divergence is the mean over 'samples', or over every 'entries' (official: smaller by
@@ -46,6 +47,7 @@ class OjhaSettings(FewShotSettings):
     patch_r1: whether R1 also acts on the patches' logits (official: no).
     """
 
+    batch: int = setting(4, 2)
     consistency_weight: float = setting(1000.0, 0)
     anchor_std: float = setting(0.05, 0)
     kl: Literal["samples", "entries"] = "samples"

@@ -17,6 +17,7 @@ from workflow.checking import (
     read_yaml,
     schema,
     validate,
+    whole_numbers,
 )
 from workflow.world import convolutions, load_world
 
@@ -32,10 +33,9 @@ def method_schema(method):
 
     `extends: <name>` lays it over <name>.schema.yaml, for what several methods share.
     """
-    path = SCHEMAS / f"{method}.schema.yaml"
-    if not path.is_file():
+    if not (SCHEMAS / f"{method}.schema.yaml").is_file():
         return None
-    rules = read_yaml(path)
+    rules = schema(method)
     shared = rules.pop("extends", None)
     return rules if shared is None else merge(schema(shared), rules)
 
@@ -101,9 +101,9 @@ def load(root=".", overrides=None):
         raise ConfigError(f"config: 'preset' is {json.dumps(preset)}; {nearest(preset, known)}")
     if preset != "default":
         base = merge(base, read_yaml(presets / f"{preset}.yaml"))
-    methods = base.get("methods")
+    methods = merge(base, overrides).get("methods")
     rules = full_schema(methods if isinstance(methods, dict) else {})
-    config = merge(base, coerce(overrides, rules))
+    config = whole_numbers(merge(base, coerce(overrides, rules)), rules)
     for key in ("tasks", "groups"):
         config[key] = kept(config.get(key))
     for method in config["methods"].values() if isinstance(config["methods"], dict) else ():
