@@ -19,7 +19,7 @@ from workflow.checking import (
     validate,
     whole_numbers,
 )
-from workflow.world import convolutions, load_world
+from workflow.world import convolutions, lineage, load_world
 
 APPENDIX = ("workflow", "appendix.yaml")  # beneath config.yaml, from the root
 NO_IMAGES = {"count": 0, "domain": "no domain"}  # of a task that has only a text
@@ -92,8 +92,9 @@ def load(root=".", overrides=None):
     """
     base = read_config(root)
     overrides = overrides or {}
-    for own in own_configs(str(overrides.get("world", base.get("world"))), root):
-        base = merge(base, own)
+    if world := overrides.get("world", base.get("world")):
+        for own in own_configs(str(world), root):
+            base = merge(base, own)
     preset = overrides.get("preset", base.get("preset", "default"))
     presets = Path(root, "workflow", "presets")
     known = ["default", *sorted(path.stem for path in presets.glob("*.yaml"))]
@@ -119,13 +120,9 @@ def load(root=".", overrides=None):
 
 
 def own_configs(name, root):
-    """What a world changes in the configuration, after what the world that it is `like` changes."""
-    folder = Path(root, "workflow", "worlds", name)
-    if not (folder / "world.yaml").is_file():
-        return []  # an unknown world is named when it is loaded
-    model = read_yaml(folder / "world.yaml").get("like")
-    before = own_configs(model, root) if model not in (None, name) else []
-    return [*before, read_yaml(folder / OWN)] if (folder / OWN).is_file() else before
+    """What a world changes in the configuration, after what the worlds that it is `like` change."""
+    paths = [Path(root, "workflow", "worlds", world, OWN) for world in lineage(name, root)]
+    return [read_yaml(path) for path in reversed(paths) if path.is_file()]
 
 
 def kept(entries):
@@ -151,10 +148,16 @@ def check(config, world, root):
             domain, where = task[key]["domain"], f"'tasks.{name}.{key}.domain'"
             known_name(domain, domains, where)
             size = world["sources"][task["source"]]["resolution"]
-            if domains[domain].get("resolution", size) != size:
+            if domains[domain]["resolution"] != size:
                 raise ConfigError(
                     f"config: {where} is '{domain}' of {domains[domain]['resolution']} px, but the "
                     f"source '{task['source']}' makes {size} px; give the domain that size."
+                )
+            most = world["references"].get("draws", {}).get("most")
+            if most and "source" not in domains[domain] and task[key]["count"] > most:
+                raise ConfigError(
+                    f"config: 'tasks.{name}.{key}.count' is {task[key]['count']}, but "
+                    f"{domains[domain]['module']} draws at most {most} images of a domain."
                 )
         if "judge" in world and ("target_class" in task) == ("target_style" in task):
             raise ConfigError(
