@@ -5,6 +5,7 @@ The value or key, where it stands, what is allowed. No torch and no Snakemake he
 
 import contextlib
 import difflib
+import functools
 import json
 import math
 import re
@@ -84,6 +85,11 @@ def nearest(name, allowed):
 
 def schema(name):
     """The schema of that name, without `$schema`: a part that has it is checked by other types."""
+    return deepcopy(_schema(name))
+
+
+@functools.cache
+def _schema(name):
     rules = read_yaml(SCHEMAS / f"{name}.schema.yaml")
     rules.pop("$schema", None)
     return rules

@@ -7,6 +7,7 @@ import json
 from copy import deepcopy
 from pathlib import Path
 
+from nada.run_id import DEFAULT_SHOTS, DEFAULT_WARM_START
 from workflow.checking import (
     SCHEMAS,
     ConfigError,
@@ -22,6 +23,7 @@ from workflow.checking import (
 from workflow.world import convolutions, lineage, load_world
 
 APPENDIX = ("workflow", "appendix.yaml")  # beneath config.yaml, from the root
+PAPER = ("eval", "paper")  # the paper's tables, from the root
 NO_IMAGES = {"count": 0, "domain": "no domain"}  # of a task that has only a text
 OWN = "config.yaml"  # what a world changes in the published configuration
 
@@ -36,8 +38,21 @@ def method_schema(method):
     if not (SCHEMAS / f"{method}.schema.yaml").is_file():
         return None
     rules = schema(method)
-    shared = rules.pop("extends", None)
+    shared = rules.get("extends")
     return rules if shared is None else merge(schema(shared), rules)
+
+
+def with_defaults(settings, rules):
+    """Settings over the defaults that their schema states: those that a plan computes with.
+
+    rules: the schema, or None of a method without one.
+    """
+    rules = (rules or {}).get("properties", {})
+    filled = {name: rule["default"] for name, rule in rules.items() if "default" in rule} | settings
+    return {
+        name: with_defaults(value, rules.get(name)) if isinstance(value, dict) else value
+        for name, value in filled.items()
+    }
 
 
 def full_schema(methods):
@@ -191,13 +206,21 @@ def check(config, world, root):
                 f"'warm_starts.{name}.tasks.{task}'",
             )
     for name, group in config["groups"].items():
-        check_group(name, group, config)
+        check_group(name, group, config, root)
     evaluation = config["evaluation"]
-    if evaluation["k_medoids"] > evaluation["diversity_images"]:
+    if evaluation["k_medoids"] >= evaluation["diversity_images"]:
         raise ConfigError(
-            f"config: 'evaluation.k_medoids' is {evaluation['k_medoids']}, more clusters than the "
-            f"{evaluation['diversity_images']} images of 'evaluation.diversity_images'."
+            f"config: 'evaluation.k_medoids' is {evaluation['k_medoids']}, too many clusters for the "
+            f"{evaluation['diversity_images']} images of 'evaluation.diversity_images': a cluster of "
+            "one image has no diversity."
         )
+    for name, task in config["tasks"].items():
+        half = task["references"]["count"] // 2 if task.get("references") else None
+        if half is not None and evaluation["k_medoids"] >= half:
+            raise ConfigError(
+                f"config: 'evaluation.k_medoids' is {evaluation['k_medoids']}, too many clusters for "
+                f"the {half} images that are half of 'tasks.{name}.references'."
+            )
     for key in ("diversity_images", "gallery_images", "snapshot_images"):
         if evaluation[key] > evaluation["fid_images"]:
             raise ConfigError(
@@ -309,8 +332,8 @@ def as_written(row):
     return {**{k: v for k, v in row.items() if k != "method"}, "methods": [row["method"]]}
 
 
-def check_group(name, group, config):
-    """Refuse names that do not exist and shots that the references cannot give."""
+def check_group(name, group, config, root):
+    """Refuse names and files that do not exist and shots that the references cannot give."""
     methods = config["methods"]
     wanted = ["title", "tasks", "controls", "table", "grid"]
     wanted += [] if "rows" in group else ["method", "variants", "shots", "warm_starts"]
@@ -339,9 +362,24 @@ def check_group(name, group, config):
     if "preference" in group:
         model, where = group["preference"], f"'groups.{name}.preference'"
         check_parent(model, methods, where)
-        shows = {(row["method"], v) for row in rows_of(group) for v in row["variants"]}
-        if (model["method"], model["variant"]) not in shows:
+        shows = {
+            (row["method"], variant, shots)
+            for row in rows_of(group)
+            if DEFAULT_WARM_START in row["warm_starts"]
+            for variant in row["variants"]
+            for shots in row["shots"]
+        }
+        if (model["method"], model["variant"], model.get("shots", DEFAULT_SHOTS)) not in shows:
             raise ConfigError(f"config: {where} names a model that the group does not show.")
+        answers = model.get("answers")
+        if answers is not None and not Path(root, answers).is_file():
+            raise ConfigError(
+                f"config: {where[:-1]}.answers' is '{answers}', which is missing; python -m "
+                "eval.comparison score makes it, or leave it out for the automatic judge."
+            )
+    if group.get("paper") is not None:
+        tables = sorted(path.stem for path in Path(root, *PAPER).glob("*.csv"))
+        known_name(group["paper"], tables, f"'groups.{name}.paper'")
     for task in group["tasks"]:
         entry = config["tasks"][task]
         images = entry.get("few_shot") or entry.get("references") or NO_IMAGES

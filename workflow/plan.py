@@ -10,8 +10,18 @@ from pathlib import Path
 from baselines import registry
 from nada.run_id import DEFAULT_WARM_START
 from workflow.checking import ConfigError, merge, nearest
-from workflow.config import controls, load, on_task, parts, rows_of
+from workflow.config import (
+    controls,
+    load,
+    method_schema,
+    on_task,
+    parts,
+    rows_of,
+    with_defaults,
+)
+from workflow.run_checks import check_runs, check_targets
 from workflow.runs import Run, Setting
+from workflow.text_checks import check_texts
 from workflow.world import check_files, convolutions
 
 # Names of the Snakefile's rules, which no group may take.
@@ -30,11 +40,12 @@ class Plan:
 
     config, world: as `workflow.config.load` returns them; methods: what `baselines.registry`
     says of each. Attributes `groups` and `settings` map names, and (task, name), to what they are;
-    `runs` maps run ids to Run, parents before children.
+    `runs` maps run ids to Run, parents before children; `schemas` has each method's, None without one.
     """
 
     def __init__(self, config, world, methods):
         self.config, self.world, self.methods = config, world, methods
+        self.schemas = {method: method_schema(method) for method in config["methods"]}
         self.results = config["results"].rstrip("/")
         self.device = world["device"] if config["device"] == "world" else config["device"]
         self.groups = self._groups()
@@ -144,10 +155,14 @@ class Plan:
 
     # -- what a setting and a task are
 
-    def method_settings(self, setting):
-        """The method's settings with the variant's overrides applied."""
+    def method_settings(self, setting, defaults=False):
+        """The method's settings with the variant's overrides applied.
+
+        defaults: with those that the method's schema states, for what the plan itself computes.
+        """
         method = self.config["methods"][setting.method]
-        return merge(method["settings"], method["variants"][setting.variant].get("settings", {}))
+        own = merge(method["settings"], method["variants"][setting.variant].get("settings", {}))
+        return with_defaults(own, self.schemas[setting.method]) if defaults else own
 
     def trained_layers(self, setting):
         """Convolutions trained at a step by a setting's policy; None where it has none to choose."""
@@ -246,4 +261,8 @@ def load_plan(root=".", overrides=None):
     methods = registry.methods(Path(root, "baselines"))
     check_names(config, methods, metric_names(root))
     check_files(world, root)
-    return Plan(config, world, methods)
+    plan = Plan(config, world, methods)
+    check_targets(plan, root)
+    check_runs(plan, root)
+    check_texts(plan, root)
+    return plan

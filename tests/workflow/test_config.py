@@ -179,6 +179,11 @@ MISTAKES = [
         "'groups.table1.rows.warm_starts' names 'nda'; did you mean 'nada'?",
     ),
     ("groups/pareto/preference/variant", "global", "names a model that the group does not show"),
+    ("groups/pareto/preference/shots", 10, "names a model that the group does not show"),
+    ("groups/pareto/preference/answers", "nope.csv", "answers' is 'nope.csv', which is missing"),
+    ("groups/table1/paper", "tabel1", "'groups.table1.paper' names 'tabel1'; did you mean 'table1'?"),
+    ("groups/table1/paper", "zz", "'groups.table1.paper' names 'zz'; known: table1, table2."),
+    ("tasks/dog2cat/references/count", 10**9, "references draws at most 20000 images of a domain"),
     (f"{LAYERS}/k", 20, "k=20 layers asked, but the 32x32 generator has 7; set layers.k to 1..7."),
     (f"{LAYERS}/k", 0, "layers.k' is 0; at least 1 is wanted."),
     (f"{NADA}/layers/manual", [0, 7], "layer 7 asked, but the 32x32 generator has 7; list layers"),
@@ -194,7 +199,7 @@ MISTAKES = [
         "'tasks.dog2cat.references.count' is 99; at least 100 is wanted.",
     ),
     ("evaluation/fid_images", 49, "'evaluation.fid_images' is 49; at least 50 is wanted."),
-    ("evaluation/k_medoids", 301, "is 301, more clusters than the 300 images"),
+    ("evaluation/k_medoids", 300, "is 300, too many clusters for the 300 images of"),
     ("evaluation/gallery_images", 1001, "is 1001, more than the 1000 images of"),
     ("evaluation/snapshot_images", 1001, "is 1001, more than the 1000 images of"),
     ("evaluation/diversity_images", 1001, "is 1001, more than the 1000 images of"),
@@ -212,6 +217,12 @@ def test_a_mistake_is_one_sentence_that_names_it(root, path, value, sentence):
         load(root, nested(path, value))
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_clusters_fit_into_half_of_the_references_which_are_measured_against_the_other(root):
+    overrides = {"tasks": {"dog2cat": {"references": {"count": 120}}}, "evaluation": {"k_medoids": 60}}
+    with pytest.raises(ConfigError, match="too many clusters for the 60 images that are half of"):
+        load(root, overrides)
 
 
 def test_an_unknown_key_is_named_before_other_mistakes(root):
