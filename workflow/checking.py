@@ -224,8 +224,10 @@ def sentence(error):
     if error.validator == "oneOf":
         choices = (" and ".join(f"'{key}'" for key in choice["required"]) for choice in rule)
         return f"{at} needs either {' or '.join(choices)}, not both."
-    if error.validator == "enum":
-        return f"{at} is {shown}; one of {', '.join(map(str, rule))} is wanted."
+    listed = re.fullmatch(r"\^\(([\w|]+)\)\$", rule) if error.validator == "pattern" else None
+    if error.validator == "enum" or listed:
+        allowed = listed.group(1).split("|") if listed else map(str, rule)
+        return f"{at} is {shown}; one of {', '.join(allowed)} is wanted."
     limits = {
         "minimum": f"at least {rule}",
         "maximum": f"at most {rule}",

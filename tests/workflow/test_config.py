@@ -192,6 +192,7 @@ MISTAKES = [
         [],
         "variant 'manual_layers' of method 'nada': layers.manual is empty",
     ),
+    (f"{NADA}/layers/manual", "shapes", '"shapes"; one of texture, shape, shape_expanded, no_fine is'),
     (f"{NADA}/layers/manual", ["a"], "'methods.nada.settings.layers.manual[0]' is \"a\"; a whole"),
     (
         "tasks/dog2cat/references/count",

@@ -11,6 +11,7 @@ from workflow.config import ConfigError, load, parts
 from workflow.plan import check_names, load_plan
 from workflow.run_checks import check_runs, check_targets, described
 from workflow.runs import Setting
+from workflow.text_checks import check_texts
 
 
 def test_there_is_one_run_per_setting_and_seed_whatever_the_groups_share(default):
@@ -250,6 +251,22 @@ def test_the_sentences_of_open_clip_s_tokenizer_are_those_that_are_certain_witho
         load_plan(root, paper(source="human", target="elf " * 76))
     with pytest.raises(ConfigError, match="'elf' and 'ELF ' are the same text to CLIP 'b32'"):
         load_plan(root, paper(source="elf", target="ELF "))
+
+
+def test_a_clip_config_that_open_clip_does_not_know_is_named(plan_with, root):
+    plan = plan_with()
+    plan.world["clips"] = [{**plan.world["clips"][0], "config": "ViT-B-23"}]
+    sentence = r"'ViT-B-23' is neither a file nor a model .*; did you mean 'ViT-B-32'\?"
+    with pytest.raises(ConfigError, match=sentence):
+        check_texts(plan, root)
+
+
+def test_a_clip_config_that_is_no_json_is_named(plan_with, root, tmp_path):
+    (tmp_path / "clip.json").write_text("[]")
+    plan = plan_with()
+    plan.world["clips"] = [{**plan.world["clips"][0], "config": str(tmp_path / "clip.json")}]
+    with pytest.raises(ConfigError, match="clip.json: the config of CLIP 'a' is no JSON object"):
+        check_texts(plan, root)
 
 
 def test_a_run_without_a_text_may_have_any(root):
