@@ -19,6 +19,7 @@ from workflow.config import (
     rows_of,
     with_defaults,
 )
+from workflow.group_checks import check_groups
 from workflow.run_checks import check_runs, check_targets
 from workflow.runs import Run, Setting
 from workflow.text_checks import check_texts
@@ -32,6 +33,7 @@ RULES = (
     *("table", "paper_table", "grid", "figure", "claims", "html"),
     *("pretrain_world", "pretrain_source", "pretrain_clip", "pretrain_referee"),
 )
+METRIC = ("name", "label", "unit", "maximize")  # the arguments of eval.metric.Metric, in order
 COMPARING = ("sweep", "against", "preference", "paper")  # a group's keys that need all its rows
 
 
@@ -241,17 +243,22 @@ def check_names(config, methods, metrics):
 
 
 def metric_names(root="."):
-    """Names of the metrics that eval/ declares: `X = Metric("name", ...)` at a file's top level.
+    """{name: maximize} of the metrics that eval/ declares: `X = Metric("name", ...)` at a file's top level.
 
-    Only the literals are read: importing the files would import torch.
+    maximize: whether more is better; None where neither is. Only the literals are read: importing the
+    files would import torch.
     """
-    names = []
+    names = {}
     for path in sorted(Path(root, "eval").glob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             call = getattr(node, "value", None)
             if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "Metric":
-                literals = [*call.args[:1], *(k.value for k in call.keywords if k.arg == "name")]
-                names += [x.value for x in literals if isinstance(x, ast.Constant)]
+                literals = [a.value for a in call.args if isinstance(a, ast.Constant)]
+                given = dict(zip(METRIC, literals)) | {
+                    k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)
+                }
+                if "name" in given:
+                    names[given["name"]] = given.get("maximize")
     return names
 
 
@@ -259,10 +266,12 @@ def load_plan(root=".", overrides=None):
     """Read, merge and check the whole configuration and return its Plan, or raise UserError."""
     config, world = load(root, overrides)
     methods = registry.methods(Path(root, "baselines"))
-    check_names(config, methods, metric_names(root))
+    metrics = metric_names(root)
+    check_names(config, methods, metrics)
     check_files(world, root)
     plan = Plan(config, world, methods)
     check_targets(plan, root)
     check_runs(plan, root)
     check_texts(plan, root)
+    check_groups(plan, metrics)
     return plan

@@ -1,5 +1,6 @@
 """From the configuration to the runs: groups, parents, warm starts, and what is refused."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -8,7 +9,8 @@ import pytest
 
 from baselines import registry
 from workflow.config import ConfigError, load, parts
-from workflow.plan import check_names, load_plan
+from workflow.group_checks import GALLERY_PSI
+from workflow.plan import METRIC, check_names, load_plan, metric_names
 from workflow.run_checks import check_runs, check_targets, described
 from workflow.runs import Setting
 from workflow.text_checks import check_texts
@@ -220,6 +222,23 @@ LATE = {
         {"methods": {"tgan": {"settings": {"ema_kimg": 1e5, "published_iterations": 100}}}},
         "ema_kimg is 240000.0 at this length; at most 100000",
     ),
+    # what a group shows
+    "grid": (
+        {"groups": {"ablation": {"grid": {"rows": 3, "truncation_psi": 0.5}}}},
+        "'groups.ablation.grid.truncation_psi' is 0.5, but pictures are kept at 0.7 and 1.0",
+    ),
+    "sweep": (
+        {"groups": {"k_sweep": {"variants": ["adaptive"]}}},
+        "'groups.k_sweep.sweep' draws metrics against k, but the group's variants train one number",
+    ),
+    "sweep without images": (
+        {"tasks": {"dog2fox": {"references": None}}, "groups": {"k_sweep": {"tasks": ["dog2fox"]}}},
+        "'groups.k_sweep.sweep' needs real images of every task, but 'dog2fox' has no references",
+    ),
+    "oracle": (
+        {"groups": {"ablation": {"oracle": ["cluster_lpips_std"]}}},
+        "oracle' names 'cluster_lpips_std', of which neither more nor less is better",
+    ),
     # words
     "unknown word": (
         task(text={"target": "giraffe"}),
@@ -313,6 +332,20 @@ def test_of_a_file_that_says_nothing_a_plan_says_nothing(plan_with, tmp_path, ro
     plan = plan_with()
     plan.world["judge"] = str(tmp_path / "judge")
     check_targets(plan, root)
+
+
+def test_what_the_plan_says_of_pictures_and_metrics_is_what_eval_does(root):
+    from eval.metric import Metric
+    from eval.metrics import METRICS
+    from eval.observe import GALLERY_PSI as kept
+
+    assert kept == GALLERY_PSI
+    assert [field.name for field in dataclasses.fields(Metric)][: len(METRIC)] == list(METRIC)
+    found = metric_names(root)
+    assert len(found) > 15
+    assert all(METRICS[name].maximize is maximize for name, maximize in found.items() if name in METRICS)
+    parts = {name for name in METRICS if name.startswith("factor_correlation_")}
+    assert set(METRICS) - parts <= set(found)
 
 
 def test_a_plan_imports_no_torch(root):
