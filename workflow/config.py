@@ -23,6 +23,10 @@ from workflow.checking import (
 from workflow.world import convolutions, lineage, load_world
 
 APPENDIX = ("workflow", "appendix.yaml")  # beneath config.yaml, from the root
+ANSWERS = (  # columns of people's comparisons, as eval.comparison writes them
+    *("task", "method", "variant", "shots", "warm_start"),
+    *("people", "answers", "won", "low", "high"),
+)
 PAPER = ("eval", "paper")  # the paper's tables, from the root
 NO_IMAGES = {"count": 0, "domain": "no domain"}  # of a task that has only a text
 OWN = "config.yaml"  # what a world changes in the published configuration
@@ -116,7 +120,8 @@ def load(root=".", overrides=None):
     if preset not in known:
         raise ConfigError(f"config: 'preset' is {json.dumps(preset)}; {nearest(preset, known)}")
     if preset != "default":
-        base = merge(base, read_yaml(presets / f"{preset}.yaml"))
+        changes = read_yaml(presets / f"{preset}.yaml")
+        base = merge(base, without_left_out(changes, base))
     methods = merge(base, overrides).get("methods")
     rules = full_schema(methods if isinstance(methods, dict) else {})
     config = whole_numbers(merge(base, coerce(overrides, rules)), rules)
@@ -138,6 +143,22 @@ def own_configs(name, root):
     """What a world changes in the configuration, after what the worlds that it is `like` change."""
     paths = [Path(root, "workflow", "worlds", world, OWN) for world in lineage(name, root)]
     return [read_yaml(path) for path in reversed(paths) if path.is_file()]
+
+
+def without_left_out(changes, base):
+    """A preset without what it changes of entries that the world leaves out (that are null there).
+
+    A preset changes the published benchmark; in a world that has no such group, task or variant there
+    is nothing to change, and the change alone is no entry.
+    """
+    if not (isinstance(changes, dict) and isinstance(base, dict)):
+        return changes
+    left_out = {name for name, entry in base.items() if entry is None}
+    return {
+        name: without_left_out(entry, base.get(name))
+        for name, entry in changes.items()
+        if name not in left_out or not isinstance(entry, dict)
+    }
 
 
 def kept(entries):
@@ -377,6 +398,14 @@ def check_group(name, group, config, root):
                 f"config: {where[:-1]}.answers' is '{answers}', which is missing; python -m "
                 "eval.comparison score makes it, or leave it out for the automatic judge."
             )
+        if answers is not None:
+            with Path(root, answers).open(encoding="utf-8", errors="replace") as file:
+                columns = file.readline().strip().split(",")
+            if columns != list(ANSWERS):
+                raise ConfigError(
+                    f"config: {where[:-1]}.answers' is '{answers}', which is not the result of a "
+                    f"comparison: its columns must be {', '.join(ANSWERS)}."
+                )
     if group.get("paper") is not None:
         tables = sorted(path.stem for path in Path(root, *PAPER).glob("*.csv"))
         known_name(group["paper"], tables, f"'groups.{name}.paper'")

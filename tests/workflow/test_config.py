@@ -220,6 +220,13 @@ def test_a_mistake_is_one_sentence_that_names_it(root, path, value, sentence):
     assert "\n" not in str(error.value)
 
 
+def test_a_preset_changes_nothing_of_what_a_world_leaves_out(root):
+    config, _ = load(root, {"world": "paper", "preset": "smoke"})
+    assert "k_sweep" not in config["groups"] and "bias" not in config["groups"]
+    assert config["tasks"]["dog2cat"]["references"] == {"domain": "cat", "count": 128}
+    assert config["results"] == "results/smoke"
+
+
 def test_clusters_fit_into_half_of_the_references_which_are_measured_against_the_other(root):
     overrides = {"tasks": {"dog2cat": {"references": {"count": 120}}}, "evaluation": {"k_medoids": 60}}
     with pytest.raises(ConfigError, match="too many clusters for the 60 images that are half of"):

@@ -334,6 +334,18 @@ def test_of_a_file_that_says_nothing_a_plan_says_nothing(plan_with, tmp_path, ro
     check_targets(plan, root)
 
 
+def test_the_answers_of_people_are_the_result_of_a_comparison(root, tmp_path):
+    from eval.comparison import RESULT
+
+    path = tmp_path / "result.csv"
+    answers = {"groups": {"pareto": {"preference": {"answers": str(path)}}}}
+    path.write_text(",".join(RESULT) + "\n")
+    load_plan(root, answers)
+    path.write_text("number,choice\n1,left\n")
+    with pytest.raises(ConfigError, match="is not the result of a comparison: its columns must be"):
+        load_plan(root, answers)
+
+
 def test_what_the_plan_says_of_pictures_and_metrics_is_what_eval_does(root):
     from eval.metric import Metric
     from eval.metrics import METRICS
