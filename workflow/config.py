@@ -23,11 +23,6 @@ from workflow.checking import (
 from workflow.world import convolutions, lineage, load_world
 
 APPENDIX = ("workflow", "appendix.yaml")  # beneath config.yaml, from the root
-ANSWERS = (  # columns of people's comparisons, as eval.comparison writes them
-    *("task", "method", "variant", "shots", "warm_start"),
-    *("people", "answers", "won", "low", "high"),
-)
-PAPER = ("eval", "paper")  # the paper's tables, from the root
 NO_IMAGES = {"count": 0, "domain": "no domain"}  # of a task that has only a text
 OWN = "config.yaml"  # what a world changes in the published configuration
 
@@ -227,7 +222,7 @@ def check(config, world, root):
                 f"'warm_starts.{name}.tasks.{task}'",
             )
     for name, group in config["groups"].items():
-        check_group(name, group, config, root)
+        check_group(name, group, config)
     evaluation = config["evaluation"]
     if evaluation["k_medoids"] >= evaluation["diversity_images"]:
         raise ConfigError(
@@ -353,8 +348,8 @@ def as_written(row):
     return {**{k: v for k, v in row.items() if k != "method"}, "methods": [row["method"]]}
 
 
-def check_group(name, group, config, root):
-    """Refuse names and files that do not exist and shots that the references cannot give."""
+def check_group(name, group, config):
+    """Refuse names that do not exist and shots that the references cannot give."""
     methods = config["methods"]
     wanted = ["title", "tasks", "controls", "table", "grid"]
     wanted += [] if "rows" in group else ["method", "variants", "shots", "warm_starts"]
@@ -392,23 +387,6 @@ def check_group(name, group, config, root):
         }
         if (model["method"], model["variant"], model.get("shots", DEFAULT_SHOTS)) not in shows:
             raise ConfigError(f"config: {where} names a model that the group does not show.")
-        answers = model.get("answers")
-        if answers is not None and not Path(root, answers).is_file():
-            raise ConfigError(
-                f"config: {where[:-1]}.answers' is '{answers}', which is missing; python -m "
-                "eval.comparison score makes it, or leave it out for the automatic judge."
-            )
-        if answers is not None:
-            with Path(root, answers).open(encoding="utf-8", errors="replace") as file:
-                columns = file.readline().strip().split(",")
-            if columns != list(ANSWERS):
-                raise ConfigError(
-                    f"config: {where[:-1]}.answers' is '{answers}', which is not the result of a "
-                    f"comparison: its columns must be {', '.join(ANSWERS)}."
-                )
-    if group.get("paper") is not None:
-        tables = sorted(path.stem for path in Path(root, *PAPER).glob("*.csv"))
-        known_name(group["paper"], tables, f"'groups.{name}.paper'")
     for task in group["tasks"]:
         entry = config["tasks"][task]
         images = entry.get("few_shot") or entry.get("references") or NO_IMAGES

@@ -1,12 +1,19 @@
 """What the tables and figures of a group need, checked before anything is trained for them. No torch."""
 
-from workflow.checking import ConfigError
+from pathlib import Path
 
+from workflow.checking import ConfigError, known_name
+
+ANSWERS = (  # columns of people's comparisons, as eval.comparison writes them
+    *("task", "method", "variant", "shots", "warm_start"),
+    *("people", "answers", "won", "low", "high"),
+)
 GALLERY_PSI = 0.7  # the truncation of the pictures that a look keeps for people (eval/observe.py)
 
 
-def check_groups(plan, best) -> None:
-    """Raise ConfigError for a grid, a sweep, a comparison or an oracle that could not be made.
+def check_groups(plan, best, root) -> None:
+    """Raise ConfigError for a grid, a sweep, a comparison, a table of the paper's or an oracle that could
+    not be made.
 
     plan: workflow.plan.Plan. best: {metric: True, False or None}, whether more of it is better.
     """
@@ -21,6 +28,10 @@ def check_groups(plan, best) -> None:
                 )
         if group.get("sweep"):
             check_sweep(name, plan)
+        if group.get("paper") is not None:
+            tables = sorted(path.stem for path in Path(root, "eval", "paper").glob("*.csv"))
+            known_name(group["paper"], tables, f"'groups.{name}.paper'")
+        check_answers(name, group.get("preference", {}).get("answers"), root)
         for column in group.get("oracle", []):
             if best.get(column, True) is None:
                 raise ConfigError(
@@ -37,6 +48,24 @@ def check_grid(name, group, measured) -> None:
         raise ConfigError(
             f"config: 'groups.{name}.grid.truncation_psi' is {psi}, but pictures are kept at "
             f"{' and '.join(map(str, kept))} (that of 'evaluation'); choose one of them."
+        )
+
+
+def check_answers(name, answers, root) -> None:
+    """Refuse a file of people's comparisons that is missing, or another."""
+    if answers is None:
+        return
+    where = f"config: 'groups.{name}.preference.answers' is '{answers}', which is"
+    if not Path(root, answers).is_file():
+        raise ConfigError(
+            f"{where} missing; python -m eval.comparison score makes it, or leave it out for the "
+            "automatic judge."
+        )
+    with Path(root, answers).open(encoding="utf-8", errors="replace") as file:
+        columns = file.readline().strip().split(",")
+    if columns != list(ANSWERS):
+        raise ConfigError(
+            f"{where} not the result of a comparison: its columns must be {', '.join(ANSWERS)}."
         )
 
 

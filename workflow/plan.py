@@ -273,5 +273,5 @@ def load_plan(root=".", overrides=None):
     check_targets(plan, root)
     check_runs(plan, root)
     check_texts(plan, root)
-    check_groups(plan, metrics)
+    check_groups(plan, metrics, root)
     return plan

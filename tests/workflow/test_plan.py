@@ -227,6 +227,14 @@ LATE = {
         {"groups": {"ablation": {"grid": {"rows": 3, "truncation_psi": 0.5}}}},
         "'groups.ablation.grid.truncation_psi' is 0.5, but pictures are kept at 0.7 and 1.0",
     ),
+    "answers": (
+        {"groups": {"pareto": {"preference": {"answers": "nope.csv"}}}},
+        "'groups.pareto.preference.answers' is 'nope.csv', which is missing",
+    ),
+    "paper": (
+        {"groups": {"table1": {"paper": "tabel1"}}},
+        "'groups.table1.paper' names 'tabel1'; did you mean 'table1'?",
+    ),
     "sweep": (
         {"groups": {"k_sweep": {"variants": ["adaptive"]}}},
         "'groups.k_sweep.sweep' draws metrics against k, but the group's variants train one number",
