@@ -6,6 +6,7 @@ from snakemake.utils import min_version
 from nada.errors import UserError
 from workflow.estimate import sentence
 from workflow.forecast import page
+from workflow.gpu import NO_CARD, missing_card
 from workflow.layout import FIGURES, figures, shown
 from workflow.plan import load_plan
 from workflow.runs import REAL
@@ -24,6 +25,8 @@ print(PLAN.summary(), sentence(PLAN, workflow.cores), sep="\n", file=sys.stderr)
 
 
 onstart:
+    if missing_card(workflow):
+        sys.exit(f"error: {NO_CARD}")
     # With its default limit of 100 submissions a second, Snakemake 9 looks at all open jobs once more a
     # second for every job that has ever ended: 30 % of a core after 150 jobs. Another limit is left alone.
     limit = getattr(workflow.scheduler, "job_rate_limiter", None)

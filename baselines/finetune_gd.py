@@ -39,7 +39,7 @@ class FineTuneSettings(FewShotSettings):
     """
 
     images: int = setting(25_000, 1)
-    truncation_psi: float = setting(1.0, 0)
+    truncation_psi: float = setting(1.0, above=0)
 
 
 def adapt(job: Job) -> AdaptedModel:

@@ -72,8 +72,8 @@ class NadaSettings:
     iterations: int = setting(300, 1)
     batch: int = setting(2, 1)
     loss: Literal["directional", "global"] = "directional"
-    lr: float = setting(0.002, 0)
-    betas: tuple[float, float] = setting((0.0, 0.99), 0, 1)
+    lr: float = setting(0.002, above=0)
+    betas: tuple[float, float] = setting((0.0, 0.99), 0, below=1)
     direction: Literal["text", "image"] = "text"
     source_images: int = setting(16, 1)
     global_target: Literal["direction", "text"] = "direction"
@@ -84,7 +84,7 @@ class NadaSettings:
     tf32: bool = False
     deterministic: bool = True
     micro_batch: int = setting(0, 0)
-    epsilon: float = setting(0.05, 0)
+    epsilon: float = setting(0.05, above=0)
     guard: Literal["epsilon", "official"] = "epsilon"
     codes: Literal["shared", "official"] = "shared"
     clip_resize: Literal["antialias", "official"] = "antialias"

@@ -5,7 +5,6 @@ read, and how QuickGELU is made certain: `nada.clip_weights`.
 """
 
 import difflib
-import re
 import textwrap
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,12 +16,24 @@ from torch import Tensor, nn
 from nada.atomic import sha256
 from nada.clip_weights import ACTIVATIONS, check_activation, clip_files, read_json, read_tensors
 from nada.errors import UserError
+from nada.prompts import in_prompts, read_templates
 from nada.resize import resize
+from nada.vocabulary import Vocabulary, check_room
+
+__all__ = [
+    "OPENAI_MEAN",
+    "OPENAI_STD",
+    "Clip",
+    "WordTokenizer",
+    "load_clip",
+    "read_templates",
+    "text_direction",
+    "text_embedding",
+]
 
 # Per-channel statistics of OpenAI's CLIP training images, used where a config names none.
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
-OPENAI_TEMPLATES = "openai_imagenet"  # the name, in place of a file, of the 79 public prompts
 RESIZES = ("antialias", "official")
 OWN_KEYS = ("image_mean", "image_std", "tokenizer")  # config keys that are not open_clip's
 #: The text tower's parts of an open_clip model.
@@ -39,58 +50,16 @@ REASON_WIDTH = 400  # letters of torch's list of keys that do not fit
 NO_DIRECTION = 1e-6  # two texts whose mean embeddings are closer than this are the same text
 
 
-class WordTokenizer:
-    """Whole words to ids, for a closed vocabulary of a few dozen words.
-
-    Ids: 0 pads, 1 starts a text, 2… are `words` in their order, and the largest id ends a text,
-    because open_clip pools a text at the position of its largest id.
-    """
-
-    PAD, START, FIRST_WORD = 0, 1, 2
-
-    def __init__(self, words: list[str], context_length: int):
-        if len(set(words)) != len(words):
-            raise UserError("the tokenizer's word list holds a word twice; list every word once.")
-        self.words = list(words)
-        self.ids = {word: i for i, word in enumerate(self.words, start=self.FIRST_WORD)}
-        self.end = self.FIRST_WORD + len(self.words)
-        self.context_length = context_length
-
-    @property
-    def vocab_size(self) -> int:
-        """Number of ids: the words, padding, start and end."""
-        return self.end + 1
+class WordTokenizer(Vocabulary):
+    """A vocabulary of whole words as open_clip's models read it."""
 
     def __call__(self, texts: list[str]) -> Tensor:
-        """Texts → ids [N, context_length]; case and punctuation are ignored.
-
-        Raises UserError naming a word outside the vocabulary, or a text that is too long.
-        """
+        """Texts → ids [N, context_length]. Raises UserError as `Vocabulary.ids` does."""
         ids = torch.full((len(texts), self.context_length), self.PAD, dtype=torch.long)
         for row, text in zip(ids, texts, strict=True):
-            tokens = [self.START, *(self._id(word, text) for word in split_words(text)), self.end]
-            if len(tokens) > self.context_length:
-                raise UserError(
-                    f"the text '{text}' has {len(tokens) - 2} words, but this CLIP reads "
-                    f"{self.context_length - 2}; shorten it."
-                )
+            tokens = self.ids(text)
             row[: len(tokens)] = torch.tensor(tokens)
         return ids
-
-    def _id(self, word: str, text: str) -> int:
-        if word in self.ids:
-            return self.ids[word]
-        near = difflib.get_close_matches(word, self.words, n=3)
-        hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-        raise UserError(
-            f"the word '{word}' of the text '{text}' is not in this CLIP's vocabulary; {hint}"
-            f"It knows: {', '.join(sorted(self.words))}."
-        )
-
-
-def split_words(text: str) -> list[str]:
-    """The words of a text, lower case, without punctuation."""
-    return re.findall(r"[^\W_]+(?:['’-][^\W_]+)*", text.lower())
 
 
 @dataclass
@@ -160,9 +129,21 @@ class Clip:
         """Images [N,3,H,W] in [-1,1] → unit embeddings [N,E]; differentiable."""
         return F.normalize(self.embed_images(images), dim=-1)
 
+    def check_text(self, text: str) -> None:
+        """Raise UserError for a text that this CLIP reads as nothing, in part, or not at all."""
+        try:
+            check_room(self.tokenizer, text)
+        except UserError as error:
+            raise UserError(f"CLIP '{self.name}': {error}") from None
+
     @torch.no_grad()
     def encode_texts(self, texts: list[str]) -> Tensor:
-        """Texts → unit embeddings [N,E], without graph."""
+        """Texts → unit embeddings [N,E], without graph.
+
+        Raises UserError as `check_text` does: open_clip would cut a text that is too long.
+        """
+        for text in texts:
+            self.check_text(text)
         if self.model.token_embedding is None:
             raise RuntimeError(
                 f"CLIP '{self.name}' forgot its text tower; encode texts before that"
@@ -228,31 +209,6 @@ def load_clip(spec: dict, device="cpu", resize: str = "antialias") -> Clip:
     return clip
 
 
-def read_templates(source) -> list[str]:
-    """Prompt templates, each with one `{}`: a text file's lines, or the name 'openai_imagenet'.
-
-    The file's blank lines and lines that start with # are skipped. The named list is open_clip's
-    OPENAI_IMAGENET_TEMPLATES without the "many" prompt: 79, the ensemble of the public code.
-    """
-    if source == OPENAI_TEMPLATES:
-        import open_clip
-
-        prompts = [template("{}") for template in open_clip.OPENAI_IMAGENET_TEMPLATES]
-        return [prompt for prompt in prompts if "many" not in prompt.split()]
-    path = Path(source)
-    if not path.is_file():
-        raise UserError(
-            f"the prompt templates {path} are missing; give a text file or '{OPENAI_TEMPLATES}'."
-        )
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    templates = [line for line in lines if line and not line.startswith("#")]
-    bad = next((line for line in templates if line.count("{}") != 1), None)
-    if bad is not None or not templates:
-        what = f"the line '{bad}' has not exactly one {{}}" if templates else "the file is empty"
-        raise UserError(f"the prompt templates {path}: {what}; write one prompt with {{}} a line.")
-    return templates
-
-
 def text_direction(clip: Clip, source: str, target: str, templates: list[str]) -> Tensor:
     """ΔT = normalise(mean_j(e_T(template_j(target)) − e_T(template_j(source)))), [E] (§4.1).
 
@@ -276,7 +232,8 @@ def text_embedding(clip: Clip, text: str, templates: list[str]) -> Tensor:
 
 def _prompts(clip: Clip, text: str, templates: list[str]) -> Tensor:
     """Unit embeddings [J,E] of one text in every template."""
-    return clip.encode_texts([template.replace("{}", text) for template in templates])
+    clip.check_text(text)  # in a prompt the words around it would hide that it has none
+    return clip.encode_texts(in_prompts(text, templates))
 
 
 def _read_config(source, open_clip) -> dict:

@@ -51,7 +51,9 @@ class LayerSettings:
     """
 
     policy: Literal["all", "manual", "adaptive"] = "all"
-    manual: list[int] | Literal["texture", "shape", "shape_expanded", "no_fine"] = "shape"
+    manual: list[int] | Literal["texture", "shape", "shape_expanded", "no_fine"] = setting(  # noqa: RUF009
+        "shape", 0
+    )
     k: int = setting(3, 1)
     n_w: int = setting(8, 1)
     n_i: int = setting(1, 1)

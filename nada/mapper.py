@@ -40,19 +40,19 @@ class MapperSettings:
     normalise: each level divides a code by the root mean square over its features, as StyleGAN's
     mapping network does, or over the level's slots ('official': the public code normalises the
     dimension after the batch's, which in W+ is that of the slots).
-    truncation_psi: truncation of the codes it learns on.
+    truncation_psi: truncation of the codes it learns on; at 0 they would be one code.
     """
 
     base: Literal["parent", "source"] = "parent"
     iterations: int = setting(50_000, 1)
     batch: int = setting(2, 1)
-    lr: float = setting(0.5, 0)
-    betas: tuple[float, float] = setting((0.95, 0.999), 0, 1)
+    lr: float = setting(0.5, above=0)
+    betas: tuple[float, float] = setting((0.95, 0.999), 0, below=1)
     lambda_l2: float = setting(0.5, 0)
     lambda_norm: float = setting(0.2, 0)
     norm_loss: Literal["distance", "official"] = "distance"
     normalise: Literal["features", "official"] = "features"
-    truncation_psi: float = setting(0.7, 0)
+    truncation_psi: float = setting(0.7, above=0)
 
 
 class LatentMapper(nn.Module):

@@ -2,15 +2,24 @@
 
 import dataclasses
 import difflib
+import math
+import operator
 import types
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from nada.errors import UserError
 
+#: What each end of a range asks of a value.
+ALLOWED = {"minimum": operator.ge, "above": operator.gt, "maximum": operator.le, "below": operator.lt}
 
-def setting(default, minimum=None, maximum=None):
-    """A dataclass field with a default and an allowed range; both ends belong to it."""
-    limits = {"minimum": minimum, "maximum": maximum}
+
+def setting(default, minimum=None, maximum=None, *, above=None, below=None):
+    """A dataclass field with a default and an allowed range.
+
+    minimum, maximum: the least and the greatest value. above, below: limits that are not allowed
+    themselves. Infinity and NaN are refused in any range. The limits hold for each number of a list.
+    """
+    limits = {"minimum": minimum, "maximum": maximum, "above": above, "below": below}
     if isinstance(default, (list, dict)) or dataclasses.is_dataclass(default):
         return dataclasses.field(default_factory=lambda: default, metadata=limits)
     return dataclasses.field(default=default, metadata=limits)
@@ -20,8 +29,8 @@ def read_settings(cls, values: dict, run: str, section: str = "settings"):
     """Build the dataclass `cls` from a run file's `values`; what is left out keeps its default.
 
     `run` opens every message, `section` says where in the file. Nested dataclasses are nested
-    objects. Raises UserError for an unknown key (with the nearest name), a wrong type, or a value
-    out of its range.
+    objects. Raises UserError for an unknown key (with the nearest name), a wrong type, a value out of
+    its range, or a number that is not finite.
     """
     if not isinstance(values, dict):
         raise UserError(f"{run}: {section} is {values!r}; it must be an object of settings.")
@@ -91,13 +100,22 @@ def _convert_union(value, arguments, run: str, name: str):
 
 
 def _check_range(value, limits, run: str, name: str) -> None:
-    low, high = limits.get("minimum"), limits.get("maximum")
     for item in value if isinstance(value, (list, tuple)) else [value]:
-        if not isinstance(item, (int, float)):
+        if not isinstance(item, (int, float)) or isinstance(item, bool):
             continue
-        if (low is not None and not item >= low) or (high is not None and not item <= high):
-            allowed = f"{low}..{high}" if high is not None else f"{low} or more"
-            raise UserError(f"{run}: {name} is {item!r}; set it to {allowed}.")
+        if not math.isfinite(item):
+            raise UserError(f"{run}: {name} is {item!r}; it must be a finite number.")
+        if not all(ALLOWED[end](item, limit) for end, limit in limits.items() if limit is not None):
+            raise UserError(f"{run}: {name} is {item!r}; set it to {_range(limits)}.")
+
+
+def _range(limits) -> str:
+    """A range in words, such as '0..1' or 'more than 0'."""
+    low, high, above, below = (limits[end] for end in ("minimum", "maximum", "above", "below"))
+    if low is not None and high is not None:
+        return f"{low}..{high}"
+    ends = {"{} or more": low, "more than {}": above, "{} or less": high, "less than {}": below}
+    return " and ".join(text.format(end) for text, end in ends.items() if end is not None)
 
 
 def _describe(hint) -> str:

@@ -5,7 +5,9 @@ The value or key, where it stands, what is allowed. No torch and no Snakemake he
 
 import contextlib
 import difflib
+import functools
 import json
+import math
 import re
 from copy import deepcopy
 from pathlib import Path
@@ -82,7 +84,15 @@ def nearest(name, allowed):
 
 
 def schema(name):
-    return read_yaml(SCHEMAS / f"{name}.schema.yaml")
+    """The schema of that name, without `$schema`: a part that has it is checked by other types."""
+    return deepcopy(_schema(name))
+
+
+@functools.cache
+def _schema(name):
+    rules = read_yaml(SCHEMAS / f"{name}.schema.yaml")
+    rules.pop("$schema", None)
+    return rules
 
 
 def coerce(value, rules):
@@ -91,23 +101,55 @@ def coerce(value, rules):
     Snakemake hands on `seeds=[0,1]` as ['0', '1']. A string that does not read as the wanted type
     stays a string, so that validation can name it.
     """
+    return converted(value, rules, _read_text)
+
+
+def whole_numbers(value, rules):
+    """Turn 240.0 into 240 where a schema asks for a whole number: programs write YAML in that way.
+
+    Every other number stays as it is, so that validation can name it.
+    """
+    return converted(value, rules, _without_point)
+
+
+def converted(value, rules, convert):
+    """`value` with convert(item, the types that its schema allows) in place of each single item."""
     if isinstance(value, dict):
         known, other = rules.get("properties", {}), rules.get("additionalProperties")
         other = other if isinstance(other, dict) else {}
-        return {key: coerce(item, known.get(key, other)) for key, item in value.items()}
+        return {
+            key: converted(item, known.get(key, other), convert) for key, item in value.items()
+        }
     if isinstance(value, list):
-        return [coerce(item, rules.get("items", {})) for item in value]
-    if not isinstance(value, str):
-        return value
+        return [converted(item, rules.get("items", {}), convert) for item in value]
     wanted = rules.get("type", [])
-    for kind in [wanted] if isinstance(wanted, str) else wanted:
+    return convert(value, [wanted] if isinstance(wanted, str) else wanted)
+
+
+def _read_text(value, kinds):
+    for kind in kinds if isinstance(value, str) else ():
         with contextlib.suppress(ValueError, KeyError):
             return READERS[kind](value.strip())
     return value
 
 
+def _without_point(value, kinds):
+    whole = "integer" in kinds and "number" not in kinds
+    return int(value) if whole and isinstance(value, float) and value.is_integer() else value
+
+
+def _read_whole(text):
+    """A whole number as people and programs write it: 1000, 1000.0 or 1e3."""
+    with contextlib.suppress(ValueError):
+        return int(text)
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(text)
+    return int(number)
+
+
 READERS = {
-    "integer": int,
+    "integer": _read_whole,
     "number": float,
     "boolean": lambda text: {"true": True, "false": False}[text.lower()],
     "null": lambda text: {"null": None}[text.lower()],
@@ -123,6 +165,39 @@ KINDS = {
     "boolean": "true or false",
     "null": "null",
 }
+
+
+# JSON's exact whole numbers (RFC 8259, section 6); records are JSON
+LARGEST_WHOLE = 2**53 - 1
+
+
+def _is_finite(_, value):
+    """A number of JSON Schema; .inf and .nan of YAML are none, as JSON has neither."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value)
+
+
+def _is_whole(_, value):
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return whole and abs(value) <= LARGEST_WHOLE
+
+
+Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"number": _is_finite, "integer": _is_whole}
+    ),
+)
+
+
+def wanted_kinds(kinds, value):
+    """The types that a schema allows, in words that fit the value that is none of them."""
+    words = dict(KINDS)
+    if isinstance(value, float) and not math.isfinite(value):
+        words["number"] = "a finite number"
+    if isinstance(value, int) and not isinstance(value, bool):
+        words["integer"] = f"a whole number of at most {LARGEST_WHOLE}"
+    return " or ".join(words[kind] for kind in kinds)
 
 
 def dotted(path):
@@ -141,11 +216,18 @@ def sentence(error):
     if error.validator == "required":
         missing = [key for key in rule if key not in value]
         return f"{at} lacks the key '{missing[0]}'."
+    if "propertyNames" in error.absolute_schema_path:
+        at = f"a name in {at}"
     if error.validator == "type":
         kinds = [rule] if isinstance(rule, str) else rule
-        return f"{at} is {shown}; {' or '.join(KINDS[kind] for kind in kinds)} is wanted."
-    if error.validator == "enum":
-        return f"{at} is {shown}; one of {', '.join(map(str, rule))} is wanted."
+        return f"{at} is {shown}; {wanted_kinds(kinds, value)} is wanted."
+    if error.validator == "oneOf":
+        choices = (" and ".join(f"'{key}'" for key in choice["required"]) for choice in rule)
+        return f"{at} needs either {' or '.join(choices)}, not both."
+    listed = re.fullmatch(r"\^\(([\w|]+)\)\$", rule) if error.validator == "pattern" else None
+    if error.validator == "enum" or listed:
+        allowed = listed.group(1).split("|") if listed else map(str, rule)
+        return f"{at} is {shown}; one of {', '.join(allowed)} is wanted."
     limits = {
         "minimum": f"at least {rule}",
         "maximum": f"at most {rule}",
@@ -159,14 +241,13 @@ def sentence(error):
         "pattern": "a text that is not blank" if rule == r"\S" else f"a text like {rule}",
     }
     if error.validator in limits:
-        at = at if where else "a name"
         return f"{at} is {shown}; {limits[error.validator]} is wanted."
     return f"{at}: {error.message}."
 
 
 def validate(value, rules, source):
     """Raise ConfigError with the first mistake in `value` (unknown keys first); `source` names it."""
-    errors = list(jsonschema.Draft202012Validator(rules).iter_errors(value))
+    errors = list(Validator(rules).iter_errors(value))
     if errors:
         first = min(
             errors, key=lambda e: (e.validator != "additionalProperties", dotted(e.absolute_path))

@@ -7,6 +7,7 @@ import json
 from copy import deepcopy
 from pathlib import Path
 
+from nada.run_id import DEFAULT_SHOTS, DEFAULT_WARM_START
 from workflow.checking import (
     SCHEMAS,
     ConfigError,
@@ -17,8 +18,9 @@ from workflow.checking import (
     read_yaml,
     schema,
     validate,
+    whole_numbers,
 )
-from workflow.world import convolutions, load_world
+from workflow.world import convolutions, lineage, load_world
 
 APPENDIX = ("workflow", "appendix.yaml")  # beneath config.yaml, from the root
 NO_IMAGES = {"count": 0, "domain": "no domain"}  # of a task that has only a text
@@ -32,12 +34,24 @@ def method_schema(method):
 
     `extends: <name>` lays it over <name>.schema.yaml, for what several methods share.
     """
-    path = SCHEMAS / f"{method}.schema.yaml"
-    if not path.is_file():
+    if not (SCHEMAS / f"{method}.schema.yaml").is_file():
         return None
-    rules = read_yaml(path)
-    shared = rules.pop("extends", None)
+    rules = schema(method)
+    shared = rules.get("extends")
     return rules if shared is None else merge(schema(shared), rules)
+
+
+def with_defaults(settings, rules):
+    """Settings over the defaults that their schema states: those that a plan computes with.
+
+    rules: the schema, or None of a method without one.
+    """
+    rules = (rules or {}).get("properties", {})
+    filled = {name: rule["default"] for name, rule in rules.items() if "default" in rule} | settings
+    return {
+        name: with_defaults(value, rules.get(name)) if isinstance(value, dict) else value
+        for name, value in filled.items()
+    }
 
 
 def full_schema(methods):
@@ -92,18 +106,20 @@ def load(root=".", overrides=None):
     """
     base = read_config(root)
     overrides = overrides or {}
-    for own in own_configs(str(overrides.get("world", base.get("world"))), root):
-        base = merge(base, own)
+    if world := overrides.get("world", base.get("world")):
+        for own in own_configs(str(world), root):
+            base = merge(base, own)
     preset = overrides.get("preset", base.get("preset", "default"))
     presets = Path(root, "workflow", "presets")
     known = ["default", *sorted(path.stem for path in presets.glob("*.yaml"))]
     if preset not in known:
         raise ConfigError(f"config: 'preset' is {json.dumps(preset)}; {nearest(preset, known)}")
     if preset != "default":
-        base = merge(base, read_yaml(presets / f"{preset}.yaml"))
-    methods = base.get("methods")
+        changes = read_yaml(presets / f"{preset}.yaml")
+        base = merge(base, without_left_out(changes, base))
+    methods = merge(base, overrides).get("methods")
     rules = full_schema(methods if isinstance(methods, dict) else {})
-    config = merge(base, coerce(overrides, rules))
+    config = whole_numbers(merge(base, coerce(overrides, rules)), rules)
     for key in ("tasks", "groups"):
         config[key] = kept(config.get(key))
     for method in config["methods"].values() if isinstance(config["methods"], dict) else ():
@@ -119,13 +135,25 @@ def load(root=".", overrides=None):
 
 
 def own_configs(name, root):
-    """What a world changes in the configuration, after what the world that it is `like` changes."""
-    folder = Path(root, "workflow", "worlds", name)
-    if not (folder / "world.yaml").is_file():
-        return []  # an unknown world is named when it is loaded
-    model = read_yaml(folder / "world.yaml").get("like")
-    before = own_configs(model, root) if model not in (None, name) else []
-    return [*before, read_yaml(folder / OWN)] if (folder / OWN).is_file() else before
+    """What a world changes in the configuration, after what the worlds that it is `like` change."""
+    paths = [Path(root, "workflow", "worlds", world, OWN) for world in lineage(name, root)]
+    return [read_yaml(path) for path in reversed(paths) if path.is_file()]
+
+
+def without_left_out(changes, base):
+    """A preset without what it changes of entries that the world leaves out (that are null there).
+
+    A preset changes the published benchmark; in a world that has no such group, task or variant there
+    is nothing to change, and the change alone is no entry.
+    """
+    if not (isinstance(changes, dict) and isinstance(base, dict)):
+        return changes
+    left_out = {name for name, entry in base.items() if entry is None}
+    return {
+        name: without_left_out(entry, base.get(name))
+        for name, entry in changes.items()
+        if name not in left_out or not isinstance(entry, dict)
+    }
 
 
 def kept(entries):
@@ -151,10 +179,16 @@ def check(config, world, root):
             domain, where = task[key]["domain"], f"'tasks.{name}.{key}.domain'"
             known_name(domain, domains, where)
             size = world["sources"][task["source"]]["resolution"]
-            if domains[domain].get("resolution", size) != size:
+            if domains[domain]["resolution"] != size:
                 raise ConfigError(
                     f"config: {where} is '{domain}' of {domains[domain]['resolution']} px, but the "
                     f"source '{task['source']}' makes {size} px; give the domain that size."
+                )
+            most = world["references"].get("draws", {}).get("most")
+            if most and "source" not in domains[domain] and task[key]["count"] > most:
+                raise ConfigError(
+                    f"config: 'tasks.{name}.{key}.count' is {task[key]['count']}, but "
+                    f"{domains[domain]['module']} draws at most {most} images of a domain."
                 )
         if "judge" in world and ("target_class" in task) == ("target_style" in task):
             raise ConfigError(
@@ -190,11 +224,19 @@ def check(config, world, root):
     for name, group in config["groups"].items():
         check_group(name, group, config)
     evaluation = config["evaluation"]
-    if evaluation["k_medoids"] > evaluation["diversity_images"]:
+    if evaluation["k_medoids"] >= evaluation["diversity_images"]:
         raise ConfigError(
-            f"config: 'evaluation.k_medoids' is {evaluation['k_medoids']}, more clusters than the "
-            f"{evaluation['diversity_images']} images of 'evaluation.diversity_images'."
+            f"config: 'evaluation.k_medoids' is {evaluation['k_medoids']}, too many clusters for the "
+            f"{evaluation['diversity_images']} images of 'evaluation.diversity_images': a cluster of "
+            "one image has no diversity."
         )
+    for name, task in config["tasks"].items():
+        half = task["references"]["count"] // 2 if task.get("references") else None
+        if half is not None and evaluation["k_medoids"] >= half:
+            raise ConfigError(
+                f"config: 'evaluation.k_medoids' is {evaluation['k_medoids']}, too many clusters for "
+                f"the {half} images that are half of 'tasks.{name}.references'."
+            )
     for key in ("diversity_images", "gallery_images", "snapshot_images"):
         if evaluation[key] > evaluation["fid_images"]:
             raise ConfigError(
@@ -350,8 +392,14 @@ def check_group(name, group, config):
     if "preference" in group:
         model, where = group["preference"], f"'groups.{name}.preference'"
         check_parent(model, methods, where)
-        shows = {(row["method"], v) for row in rows_of(group) for v in row["variants"]}
-        if (model["method"], model["variant"]) not in shows:
+        shows = {
+            (row["method"], variant, shots)
+            for row in rows_of(group)
+            if DEFAULT_WARM_START in row["warm_starts"]
+            for variant in row["variants"]
+            for shots in row["shots"]
+        }
+        if (model["method"], model["variant"], model.get("shots", DEFAULT_SHOTS)) not in shows:
             raise ConfigError(f"config: {where} names a model that the group does not show.")
     for task in group["tasks"]:
         entry = config["tasks"][task]

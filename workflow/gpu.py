@@ -16,6 +16,10 @@ import time
 from pathlib import Path
 
 POLL_SECONDS = 0.5  # how often a waiting job looks for a free card
+NO_CARD = (
+    "the device is 'cuda', but no CUDA card is visible here (nvidia-smi finds none, or "
+    "CUDA_VISIBLE_DEVICES is empty); run on a machine with a card, or set the device to 'cpu'."
+)
 
 
 def visible_cards(environ=os.environ):
@@ -35,6 +39,18 @@ def visible_cards(environ=os.environ):
     except (OSError, subprocess.CalledProcessError):
         return []
     return answer.stdout.split()
+
+
+def missing_card(workflow, environ=os.environ):
+    """Whether a Snakemake workflow is about to start a job on this machine that needs a card it has not.
+
+    Not so for a dry run, nor where an executor sends the jobs elsewhere: a plan for a cluster is made
+    on any machine. Targets whose jobs ask for no card (assets, references) start anywhere, too.
+    """
+    if not workflow.is_main_process or not workflow.local_exec or workflow.touch or workflow.dryrun:
+        return False
+    asks = any(job.resources.get("gpu") for job in workflow.dag.needrun_jobs())
+    return asks and not visible_cards(environ)
 
 
 def lease(cards, folder, poll=POLL_SECONDS):
@@ -71,12 +87,7 @@ def main(argv=None):
         parser.error("nothing to run: python -m workflow.gpu -- CMD ...")
     cards = visible_cards()
     if not cards:
-        print(
-            "error: this world asks for device 'cuda', but no CUDA card is visible here "
-            "(nvidia-smi finds none, or CUDA_VISIBLE_DEVICES is empty); "
-            "run on a machine with a card or use a world whose device is 'cpu'.",
-            file=sys.stderr,
-        )
+        print(f"error: {NO_CARD}", file=sys.stderr)
         return 2
     card, lock = lease(cards, args.locks)
     # The command inherits the descriptor, so the lease ends exactly when the command does.

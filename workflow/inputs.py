@@ -33,7 +33,8 @@ def reference_arguments(plan: Plan, domain):
     """The part of the references' command that says which images, and how many."""
     drawn, count = plan.world["references"]["domains"][domain], reference_count(plan, domain)
     if "source" not in drawn:
-        return f"--domain {domain} --count {count}"
+        chosen = " ".join(f"--{key} {drawn[key]}" for key in ("species", "style", "resolution"))
+        return f"--domain {domain} --count {count} {chosen}"
     chosen = "".join(f" --{key} {drawn[key]}" for key in ("split", "resize") if key in drawn)
     return f"--source {drawn['source']} --resolution {drawn['resolution']} --limit {count}{chosen}"
 

@@ -10,8 +10,19 @@ from pathlib import Path
 from baselines import registry
 from nada.run_id import DEFAULT_WARM_START
 from workflow.checking import ConfigError, merge, nearest
-from workflow.config import controls, load, on_task, parts, rows_of
+from workflow.config import (
+    controls,
+    load,
+    method_schema,
+    on_task,
+    parts,
+    rows_of,
+    with_defaults,
+)
+from workflow.group_checks import check_groups
+from workflow.run_checks import check_runs, check_targets
 from workflow.runs import Run, Setting
+from workflow.text_checks import check_texts
 from workflow.world import check_files, convolutions
 
 # Names of the Snakefile's rules, which no group may take.
@@ -22,6 +33,7 @@ RULES = (
     *("table", "paper_table", "grid", "figure", "claims", "html"),
     *("pretrain_world", "pretrain_source", "pretrain_clip", "pretrain_referee"),
 )
+METRIC = ("name", "label", "unit", "maximize")  # the arguments of eval.metric.Metric, in order
 COMPARING = ("sweep", "against", "preference", "paper")  # a group's keys that need all its rows
 
 
@@ -30,11 +42,12 @@ class Plan:
 
     config, world: as `workflow.config.load` returns them; methods: what `baselines.registry`
     says of each. Attributes `groups` and `settings` map names, and (task, name), to what they are;
-    `runs` maps run ids to Run, parents before children.
+    `runs` maps run ids to Run, parents before children; `schemas` has each method's, None without one.
     """
 
     def __init__(self, config, world, methods):
         self.config, self.world, self.methods = config, world, methods
+        self.schemas = {method: method_schema(method) for method in config["methods"]}
         self.results = config["results"].rstrip("/")
         self.device = world["device"] if config["device"] == "world" else config["device"]
         self.groups = self._groups()
@@ -144,10 +157,14 @@ class Plan:
 
     # -- what a setting and a task are
 
-    def method_settings(self, setting):
-        """The method's settings with the variant's overrides applied."""
+    def method_settings(self, setting, defaults=False):
+        """The method's settings with the variant's overrides applied.
+
+        defaults: with those that the method's schema states, for what the plan itself computes.
+        """
         method = self.config["methods"][setting.method]
-        return merge(method["settings"], method["variants"][setting.variant].get("settings", {}))
+        own = merge(method["settings"], method["variants"][setting.variant].get("settings", {}))
+        return with_defaults(own, self.schemas[setting.method]) if defaults else own
 
     def trained_layers(self, setting):
         """Convolutions trained at a step by a setting's policy; None where it has none to choose."""
@@ -226,17 +243,22 @@ def check_names(config, methods, metrics):
 
 
 def metric_names(root="."):
-    """Names of the metrics that eval/ declares: `X = Metric("name", ...)` at a file's top level.
+    """{name: maximize} of the metrics that eval/ declares: `X = Metric("name", ...)` at a file's top level.
 
-    Only the literals are read: importing the files would import torch.
+    maximize: whether more is better; None where neither is. Only the literals are read: importing the
+    files would import torch.
     """
-    names = []
+    names = {}
     for path in sorted(Path(root, "eval").glob("*.py")):
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             call = getattr(node, "value", None)
             if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "Metric":
-                literals = [*call.args[:1], *(k.value for k in call.keywords if k.arg == "name")]
-                names += [x.value for x in literals if isinstance(x, ast.Constant)]
+                literals = [a.value for a in call.args if isinstance(a, ast.Constant)]
+                given = dict(zip(METRIC, literals)) | {
+                    k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)
+                }
+                if "name" in given:
+                    names[given["name"]] = given.get("maximize")
     return names
 
 
@@ -244,6 +266,12 @@ def load_plan(root=".", overrides=None):
     """Read, merge and check the whole configuration and return its Plan, or raise UserError."""
     config, world = load(root, overrides)
     methods = registry.methods(Path(root, "baselines"))
-    check_names(config, methods, metric_names(root))
+    metrics = metric_names(root)
+    check_names(config, methods, metrics)
     check_files(world, root)
-    return Plan(config, world, methods)
+    plan = Plan(config, world, methods)
+    check_targets(plan, root)
+    check_runs(plan, root)
+    check_texts(plan, root)
+    check_groups(plan, metrics, root)
+    return plan

@@ -557,7 +557,7 @@ def test_a_truncated_clip_names_the_file(world, capsys):
             {"variant": "adaptive", "settings": {"layers": {"policy": "adaptive", "k": 20}}},
             "variant 'adaptive': k=20 layers asked, but the 16x16 generator has 5",
         ),
-        ({"text": {"source": "dog", "target": "cta"}}, "'cta' of the text 'a cta'"),
+        ({"text": {"source": "dog", "target": "cta"}}, "'cta' of the text 'cta'"),
         ({"text": {"source": "dog"}}, "needs text.source and text.target"),
         ({"resolution": 32}, "makes 16x16 images, but the run's resolution is 32"),
         ({"device": "tpu"}, "device is 'tpu'; it must be cpu or cuda"),

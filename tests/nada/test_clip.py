@@ -1,18 +1,21 @@
 """The frozen CLIP: tokenizer, preprocessing, embeddings, prompt ensemble, file errors."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
 import open_clip
 import pytest
 import torch
+from safetensors.torch import save_file
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2.functional import resize
 
 from nada.clip import WordTokenizer, load_clip, read_templates, text_direction, text_embedding
 from nada.errors import UserError
 from nada.manifest import read_weights
+from nada.vocabulary import fewest_tokens
 
 
 class FixedTexts:
@@ -22,6 +25,9 @@ class FixedTexts:
 
     def __init__(self, embeddings):
         self.embeddings = embeddings
+
+    def check_text(self, text):
+        pass
 
     def encode_texts(self, texts):
         return torch.tensor([self.embeddings[text] for text in texts])
@@ -44,6 +50,69 @@ def test_a_word_outside_the_vocabulary_is_an_error_that_names_it_and_the_valid_w
 def test_a_text_longer_than_the_context_is_an_error():
     with pytest.raises(UserError, match=r"has 3 words, but this CLIP reads 2"):
         WordTokenizer(["a"], context_length=4)(["a a a"])
+
+
+@pytest.mark.parametrize("text", ["", "???", "_", "—", "{}", "..."])
+def test_a_text_without_a_word_is_an_error(text):
+    with pytest.raises(UserError, match="holds no word"):
+        WordTokenizer(["a"], context_length=4)([text])
+
+
+@pytest.mark.parametrize(("text", "sign"), [("🐶", "🐶"), ("cat 🐱🐱", "🐱"), ("cat + cat", "+")])
+def test_a_sign_that_is_neither_word_nor_punctuation_is_an_error(text, sign):
+    with pytest.raises(UserError, match=f"holds '{re.escape(sign)}', which is neither a word nor"):
+        WordTokenizer(["cat"], context_length=8)([text])
+
+
+def test_an_accent_belongs_to_its_letter_however_it_is_written():
+    tokenizer = WordTokenizer(["caf\u00e9", "cafe"], context_length=4)
+    assert tokenizer.encode("cafe\u0301!") == tokenizer.encode("Caf\u00e9") == [2]
+
+
+def test_a_text_without_a_word_is_an_error_whatever_words_the_prompts_have(clip):
+    for text in ("???", "🐱"):
+        with pytest.raises(UserError, match="CLIP 'a': the text '.*' holds"):
+            text_direction(clip, "dog", text, ["a {}", "the {}"])
+
+
+@pytest.fixture(scope="module")
+def byte_pairs(tmp_path_factory):
+    """A small CLIP under open_clip's own tokenizer, which reads 75 tokens."""
+    folder = tmp_path_factory.mktemp("byte_pairs")
+    vision = {"image_size": 16, "layers": 1, "width": 16, "patch_size": 8, "head_width": 8}
+    text = {"context_length": 77, "vocab_size": 49408, "width": 8, "heads": 1, "layers": 1}
+    config = {"embed_dim": 8, "vision_cfg": vision, "text_cfg": text}
+    (folder / "clip.json").write_text(json.dumps(config))
+    torch.manual_seed(0)
+    save_file(open_clip.model.CLIP(**config).state_dict(), folder / "clip.safetensors")
+    paths = {"config": str(folder / "clip.json"), "weights": str(folder / "clip.safetensors")}
+    return load_clip({"name": "pairs", **paths})
+
+
+def test_a_text_that_open_clip_would_cut_is_an_error(byte_pairs):
+    assert byte_pairs.encode_texts(["dog " * 75]).shape == (1, 8)
+    with pytest.raises(UserError, match="CLIP 'pairs': .* has 76 tokens, but this CLIP reads 75"):
+        byte_pairs.encode_texts(["dog " * 76])
+    with pytest.raises(UserError, match="has 76 tokens"):  # in a prompt that adds a word
+        text_embedding(byte_pairs, "dog " * 75, ["a {}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [("\x00", "holds no word"), ("dog <end_of_text> cat", "the mark of a text's start or end")],
+)
+def test_a_text_of_which_open_clip_would_read_nothing_or_a_part_is_an_error(
+    byte_pairs, text, sentence
+):
+    with pytest.raises(UserError, match=sentence):
+        text_embedding(byte_pairs, text, ["a {}"])
+
+
+@pytest.mark.parametrize(
+    "text", ["dog", "the dog's 12 ears, 3.5 of them", "don't-stop", "naïve \u00b2", "a &nbsp; b", "cafe\u0301s"]
+)
+def test_the_fewest_tokens_of_a_text_are_not_more_than_it_has(byte_pairs, text):
+    assert fewest_tokens(text) <= len(byte_pairs.tokenizer.encode(text))
 
 
 def test_a_word_listed_twice_is_an_error():

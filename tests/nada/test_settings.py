@@ -1,10 +1,12 @@
 """Settings: defaults in one place, one clear sentence for every mistake."""
 
+import dataclasses
+
 import pytest
 
 from nada.adapt import NadaSettings, snapshot_steps
 from nada.errors import UserError
-from nada.settings import read_settings, resolved
+from nada.settings import read_settings, resolved, setting
 
 
 def read(values):
@@ -35,7 +37,9 @@ def test_equal_settings_resolve_equally_however_numbers_are_written():
         ({"batch": True}, r"settings\.batch is True; it must be a whole number\."),
         ({"batch": 0}, r"settings\.batch is 0; set it to 1 or more\."),
         ({"style_mixing": 1.5}, r"settings\.style_mixing is 1\.5; set it to 0\.\.1\."),
-        ({"lr": float("nan")}, r"settings\.lr is nan; set it to 0 or more\."),
+        ({"lr": 0}, r"settings\.lr is 0\.0; set it to more than 0\."),
+        ({"betas": [0.9, 1]}, r"settings\.betas is 1\.0; set it to 0 or more and less than 1\."),
+        ({"batch": 240.0}, r"settings\.batch is 240\.0; it must be a whole number\."),
         ({"loss": "globl"}, r"settings\.loss is 'globl'; .*one of 'directional', 'global'\."),
         ({"betas": [0.9]}, r"settings\.betas .* must be a list of 2 items, each a number\."),
         ({"layers": {"manual": "form"}}, r"settings\.layers\.manual .*'texture', 'shape'"),
@@ -46,6 +50,23 @@ def test_equal_settings_resolve_equally_however_numbers_are_written():
 def test_a_mistake_is_one_sentence_with_the_key_the_value_and_what_is_allowed(values, message):
     with pytest.raises(UserError, match=message):
         read(values)
+
+
+class OneNumber:
+    """A setting whose range has no ends."""
+
+    free: float = setting(0.0)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+def test_a_number_that_is_not_finite_is_refused_in_every_range(value):
+    one_number = dataclasses.dataclass(OneNumber)
+    sentence = "is -?(nan|inf); it must be a finite number"
+    with pytest.raises(UserError, match=f"settings.free {sentence}"):
+        read_settings(one_number, {"free": value}, "variant 'v'")
+    for values in ({"lr": value}, {"betas": [value, 0.9]}, {"mapper": {"lambda_l2": value}}):
+        with pytest.raises(UserError, match=sentence):
+            read(values)
 
 
 def test_snapshots_are_evenly_spaced_or_listed_and_the_last_is_the_model_itself():

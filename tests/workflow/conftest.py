@@ -134,7 +134,10 @@ def copy_project(root, folder):
     clips = [clip[key] for clip in world["clips"] for key in ("config", "weights")]
     for file in [*world["sources"].values(), *clips, world["perceptual"], world["judge"]]:
         (place / file).parent.mkdir(parents=True, exist_ok=True)
-        (place / file).write_text(json.dumps(file))
+        if file.endswith(".json"):  # a plan reads the words of a CLIP
+            shutil.copy(root / "workflow/worlds/mini" / file, place / file)
+        else:
+            (place / file).write_text(json.dumps(file))
     return folder
 
 

@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 
+from tests.workflow.conftest import copy_project
 from workflow import gpu
 
 WRITE_CARD = (
@@ -144,7 +145,7 @@ def test_no_card_is_one_sentence_and_exit_code_two(tmp_path):
     job = leased(tmp_path, "", sys.executable, "-c", "pass")
     _, errors = job.communicate(timeout=30)
     assert job.returncode == 2
-    assert errors.decode().startswith("error: this world asks for device 'cuda', but no CUDA card")
+    assert errors.decode().startswith("error: the device is 'cuda', but no CUDA card")
     assert errors.count(b"\n") == 1
 
 
@@ -167,3 +168,24 @@ def test_a_command_that_does_not_exist_is_one_sentence(tmp_path):
     _, errors = job.communicate(timeout=30)
     assert job.returncode == 127
     assert errors.decode() == "error: cannot run 'no-such-command': No such file or directory.\n"
+
+
+def test_a_run_here_that_needs_a_card_stops_before_its_first_job(
+    root, tmp_path, snakemake, monkeypatch
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    folder = copy_project(root, tmp_path)
+
+    def asked(*words):
+        device = ["--cores", "2", "--config", "device=cuda", "results=results/card"]
+        return snakemake(*words, *device, cwd=folder)
+
+    sentence = "error: the device is 'cuda', but no CUDA card is visible here"
+    stopped = asked("ablation_global")
+    assert stopped.returncode != 0 and sentence in stopped.stdout
+    assert "Traceback" not in stopped.stdout and "rule references:" not in stopped.stdout
+    # a plan for a cluster is made anywhere, and jobs without a card run anywhere
+    planned = asked("ablation_global", "-n")
+    assert planned.returncode == 0 and sentence not in planned.stdout
+    assert asked("results/card/runs/dog2cat/nada-global/seed0/settings.json").returncode == 0
+    assert sentence in asked("ablation_global").stdout  # and no lock was left

@@ -1,11 +1,19 @@
 """From the configuration to the runs: groups, parents, warm starts, and what is refused."""
 
+import dataclasses
+import json
+import subprocess
+import sys
+
 import pytest
 
 from baselines import registry
 from workflow.config import ConfigError, load, parts
-from workflow.plan import check_names, load_plan
+from workflow.group_checks import GALLERY_PSI
+from workflow.plan import METRIC, check_names, load_plan, metric_names
+from workflow.run_checks import check_runs, check_targets, described
 from workflow.runs import Setting
+from workflow.text_checks import check_texts
 
 
 def test_there_is_one_run_per_setting_and_seed_whatever_the_groups_share(default):
@@ -71,7 +79,8 @@ def test_a_group_of_several_methods_has_a_part_for_each(default):
 
 
 def test_a_group_without_content_is_left_out(plan_with):
-    assert set(plan_with(preset="development").config["groups"]) == {"ablation", "few_shot"}
+    groups = plan_with(preset="development").config["groups"]
+    assert set(groups) == {"ablation", "few_shot", "lengths"}
 
 
 def test_every_departure_turns_one_switch_of_its_baseline(default):
@@ -161,3 +170,238 @@ def test_a_method_without_a_file_and_a_column_without_a_metric_are_named(root):
         check_names({"methods": {"nadaa": {}}}, registry.methods(root / "baselines"), [])
     with pytest.raises(ConfigError, match=r"'fidd', which is no metric; did you mean 'fid'\?"):
         load_plan(root, {"groups": {"ablation": {"table": ["fidd"]}}})
+
+
+# ---- what a job would refuse is refused here
+
+
+def few(shots=(10,), warm_starts=("source",), method="tgan", variant="plain"):
+    """Overrides under which Table 1 shows one few-shot method."""
+    row = {"methods": [method], "variants": [variant], "shots": [*shots], "warm_starts": [*warm_starts]}
+    return {"groups": {"table1": {"rows": [row]}}}
+
+
+def nada(variant="adaptive", **settings):
+    return {"methods": {"nada": {"variants": {variant: {"settings": settings}}}}}
+
+
+def variant(method, name, **entry):
+    return {"methods": {method: {"variants": {name: entry}}}}
+
+
+def task(**entry):
+    return {"tasks": {"dog2cat": entry}}
+
+
+LATE = {
+    "class": (task(target_class="giraffe"), "target_class' is 'giraffe', which the judge does not know"),
+    "near class": (task(target_class="bare"), "did you mean 'bear'?"),
+    "style": (
+        {"tasks": {"face2sketch": {"target_style": "sketsh"}}},
+        "'tasks.face2sketch.target_style' is 'sketsh', which the judge does not know; did you mean 'sketch'",
+    ),
+    "clip": (nada(clips=["z"]), "'clips' of variant 'adaptive' of method 'nada' names 'z'; known: a, b, c"),
+    "no shots": (few([0]), "method 'tgan' learns from images, but 'groups.table1' gives it none"),
+    "no shots of a control": (
+        {"groups": {"ablation": {"controls": ["replay"]}}},
+        "method 'replay' learns from images, but 'groups.ablation' gives it none",
+    ),
+    "no shots of a direction": (
+        {"groups": {"image_targets": {"shots": [0], "controls": ["source"]}}},
+        "variant 'image_targets' of method 'nada' learns from a direction from images, but",
+    ),
+    "no shots of a parent": (
+        {"warm_starts": {"nada": {"method": "tgan", "variant": "plain"}}},
+        "method 'tgan' learns from images, but 'ojha-plain-10shot-nada', which goes on from it, gives",
+    ),
+    "snapshots": (nada(snapshots=[0, 241]), "names step 241, but its runs have 240 iterations"),
+    "snapshots of a mapper": (
+        nada("mapper", snapshots=[201]), "names step 201, but its runs have 200 iterations"
+    ),
+    "parent without mapper": (
+        variant("nada", "global", parent="adaptive"), "has a parent but no mapper to train on it"
+    ),
+    "mapper on the source with a parent": (
+        variant("nada", "source_mapper", parent="adaptive"), "mapper.base is 'source', but the variant has"
+    ),
+    "mapper without a parent": (
+        nada("adaptive", mapper={"iterations": 3}), "trains a mapper on another run's model, but has no"
+    ),
+    "mapper on a mapper": (
+        variant("nada", "official_lambdas", parent="mapper"), "whose model has a latent map already"
+    ),
+    "pair without a parent": (
+        variant("finetune_gd", "from_nada", parent=None), "images of another run's model, but has no parent"
+    ),
+    "parent of a cold start": (
+        variant("tgan", "plain", parent={"method": "nada", "variant": "adaptive"}),
+        "has a parent, but its warm start is 'source'",
+    ),
+    "warm start without D": (
+        {"warm_starts": {"nada_finetuned_gd": {"method": "nada", "variant": "adaptive"}}},
+        "goes on from 'nada-adaptive', which keeps no discriminator; name a variant of finetune_gd",
+    ),
+    "catch-up": (
+        {"methods": {"tgan": {"settings": {"catchup_steps": 5000}}}}, "D catches up for 240 steps, but"
+    ),
+    "default catch-up": (
+        {"methods": {"tgan": {"settings": {"iterations": 10}}}}, "D catches up for 10 steps, but its runs"
+    ),
+    "frozen blocks": (
+        {"methods": {"freezed": {"settings": {"frozen_blocks": 4}}}}, "has 3 residual blocks; set it to 0..3"
+    ),
+    "long average": (
+        {"methods": {"tgan": {"settings": {"ema_kimg": 1e5, "published_iterations": 100}}}},
+        "ema_kimg is 240000.0 at this length; at most 100000",
+    ),
+    # what a group shows
+    "grid": (
+        {"groups": {"ablation": {"grid": {"rows": 3, "truncation_psi": 0.5}}}},
+        "'groups.ablation.grid.truncation_psi' is 0.5, but pictures are kept at 0.7 and 1.0",
+    ),
+    "answers": (
+        {"groups": {"pareto": {"preference": {"answers": "nope.csv"}}}},
+        "'groups.pareto.preference.answers' is 'nope.csv', which is missing",
+    ),
+    "paper": (
+        {"groups": {"table1": {"paper": "tabel1"}}},
+        "'groups.table1.paper' names 'tabel1'; did you mean 'table1'?",
+    ),
+    "sweep": (
+        {"groups": {"k_sweep": {"variants": ["adaptive"]}}},
+        "'groups.k_sweep.sweep' draws metrics against k, but the group's variants train one number",
+    ),
+    "sweep without images": (
+        {"tasks": {"dog2fox": {"references": None}}, "groups": {"k_sweep": {"tasks": ["dog2fox"]}}},
+        "'groups.k_sweep.sweep' needs real images of every task, but 'dog2fox' has no references",
+    ),
+    "oracle": (
+        {"groups": {"ablation": {"oracle": ["cluster_lpips_std"]}}},
+        "oracle' names 'cluster_lpips_std', of which neither more nor less is better",
+    ),
+    # words
+    "unknown word": (
+        task(text={"target": "giraffe"}),
+        "'tasks.dog2cat.text.target', read by CLIP 'a': the word 'giraffe' of the text 'giraffe' is not",
+    ),
+    "near word": (task(text={"source": "dgo"}), "did you mean 'dog'? It knows: a, and, animal"),
+    "no word": (task(text={"target": "???"}), "the text '???' holds no word that CLIP reads; write one"),
+    "emoji": (task(text={"target": "cat 🐱"}), "'cat 🐱' holds '🐱', which is neither a word nor"),
+    "too long": (task(text={"target": "cat " * 16}), "has 21 words, but this CLIP reads 20; shorten it"),
+    "same text": (task(text={"target": "Dog!"}), "'dog' and 'Dog!' are the same text to CLIP 'a'"),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_what_a_job_would_refuse_is_one_sentence_of_the_plan(root, name):
+    overrides, sentence = LATE[name]
+    with pytest.raises(ConfigError) as error:
+        load_plan(root, overrides)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_the_sentences_of_open_clip_s_tokenizer_are_those_that_are_certain_without_it(root):
+    def paper(**text):
+        return {"world": "paper", "tasks": {"elf": {"text": text}}}
+
+    load_plan(root, paper(source="human", target="elf " * 75))
+    with pytest.raises(ConfigError, match="elf.text.target', read by CLIP 'b32': .* 76 tokens or more"):
+        load_plan(root, paper(source="human", target="elf " * 76))
+    with pytest.raises(ConfigError, match="'elf' and 'ELF ' are the same text to CLIP 'b32'"):
+        load_plan(root, paper(source="elf", target="ELF "))
+
+
+def test_a_clip_config_that_open_clip_does_not_know_is_named(plan_with, root):
+    plan = plan_with()
+    plan.world["clips"] = [{**plan.world["clips"][0], "config": "ViT-B-23"}]
+    sentence = r"'ViT-B-23' is neither a file nor a model .*; did you mean 'ViT-B-32'\?"
+    with pytest.raises(ConfigError, match=sentence):
+        check_texts(plan, root)
+
+
+def test_a_clip_config_that_is_no_json_is_named(plan_with, root, tmp_path):
+    (tmp_path / "clip.json").write_text("[]")
+    plan = plan_with()
+    plan.world["clips"] = [{**plan.world["clips"][0], "config": str(tmp_path / "clip.json")}]
+    with pytest.raises(ConfigError, match="clip.json: the config of CLIP 'a' is no JSON object"):
+        check_texts(plan, root)
+
+
+def test_a_run_without_a_text_may_have_any(root):
+    groups = {name: None for name in load(root)[0]["groups"]}
+    images = {"image_targets": {"tasks": ["dog2cat"]}, "ablation": {"tasks": ["dog2bear"]}}
+    text = task(text={"target": "giraffe"})
+    load_plan(root, {**text, "groups": groups | images})
+    aimed = nada("image_targets", global_target="text")
+    with pytest.raises(ConfigError, match="the word 'giraffe'"):
+        load_plan(root, {**text, **aimed, "groups": groups | images})
+
+
+def test_a_mapper_reads_the_target_s_text_alone(root):
+    groups = {name: None for name in load(root)[0]["groups"] if name != "ablation"}
+    alone = {"ablation": {"tasks": ["dog2cat"], "variants": ["source_mapper"], "controls": ["source"]}}
+    load_plan(root, {**task(text={"source": "hound"}), "groups": groups | alone})
+
+
+def written(path, **said):
+    """A safetensors file that holds nothing but what it says of itself."""
+    header = json.dumps({"__metadata__": {"json": json.dumps(said)}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    return path
+
+
+def test_a_source_of_another_size_and_one_without_a_discriminator_are_named(plan_with, tmp_path, root):
+    plan = plan_with()
+    dog = plan.world["sources"]["dog"]
+    plan.world["sources"] = {**plan.world["sources"], "dog": dict(dog)}
+    networks = {"G_ema": {"resolution": 64}, "D": {}}
+    plan.world["sources"]["dog"]["weights"] = str(written(tmp_path / "a", architecture=networks))
+    with pytest.raises(ConfigError, match=r"makes 64x64 images, but the world 'mini' says 32"):
+        check_runs(plan, root)
+    networks = {"G_ema": {"resolution": 32}}
+    plan.world["sources"]["dog"]["weights"] = str(written(tmp_path / "b", architecture=networks))
+    with pytest.raises(ConfigError, match="needs a discriminator, but .* holds none"):
+        check_runs(plan, root)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no safetensors", b"\xff" * 16, b"\2" + bytes(7) + b"[]"])
+def test_of_a_file_that_says_nothing_a_plan_says_nothing(plan_with, tmp_path, root, content):
+    (tmp_path / "judge").write_bytes(content)
+    assert described(tmp_path / "judge") == {}
+    plan = plan_with()
+    plan.world["judge"] = str(tmp_path / "judge")
+    check_targets(plan, root)
+
+
+def test_the_answers_of_people_are_the_result_of_a_comparison(root, tmp_path):
+    from eval.comparison import RESULT
+
+    path = tmp_path / "result.csv"
+    answers = {"groups": {"pareto": {"preference": {"answers": str(path)}}}}
+    path.write_text(",".join(RESULT) + "\n")
+    load_plan(root, answers)
+    path.write_text("number,choice\n1,left\n")
+    with pytest.raises(ConfigError, match="is not the result of a comparison: its columns must be"):
+        load_plan(root, answers)
+
+
+def test_what_the_plan_says_of_pictures_and_metrics_is_what_eval_does(root):
+    from eval.metric import Metric
+    from eval.metrics import METRICS
+    from eval.observe import GALLERY_PSI as kept
+
+    assert kept == GALLERY_PSI
+    assert [field.name for field in dataclasses.fields(Metric)][: len(METRIC)] == list(METRIC)
+    found = metric_names(root)
+    assert len(found) > 15
+    assert all(METRICS[name].maximize is maximize for name, maximize in found.items() if name in METRICS)
+    parts = {name for name in METRICS if name.startswith("factor_correlation_")}
+    assert set(METRICS) - parts <= set(found)
+
+
+def test_a_plan_imports_no_torch(root):
+    code = "import sys; from workflow.plan import load_plan; load_plan(); print('torch' in sys.modules)"
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
+    assert done.stdout == "False\n", done.stderr

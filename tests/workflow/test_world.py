@@ -2,12 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 import yaml
 
 from nada.atomic import sha256
 from workflow.checking import ConfigError
+from workflow.inputs import reference_arguments
+from workflow.plan import load_plan
 from workflow.world import check_files, load_world
+from workflow.worlds.mini import references
 
 
 @pytest.fixture
@@ -101,3 +105,139 @@ def test_an_asset_that_the_registry_does_not_have_is_named(world_folder):
     (folder / "assets.yaml").write_text(yaml.safe_dump({"assets": {"dog": {"file": "d"}}}))
     with pytest.raises(ConfigError, match=r"the world 'tiny' names 'dogs'; did you mean 'dog'\?"):
         load_world("tiny", world_folder)
+
+
+def add_world(folder, name, **content):
+    """Write another world's world.yaml and return its folder."""
+    place = folder / "workflow/worlds" / name
+    place.mkdir()
+    (place / "world.yaml").write_text(yaml.safe_dump(content))
+    return place
+
+
+def test_a_world_like_a_world_like_another_has_the_files_of_all_three(world_folder):
+    second = add_world(world_folder, "second", like="tiny", sources={"cat": "cat.safetensors"})
+    add_world(world_folder, "third", like="second", device="cuda", templates="lines/own.txt")
+    (second / "cat.safetensors").write_text("cat")
+    world = load_world("third", world_folder)
+    assert world["name"] == "third"
+    assert world["device"] == "cuda"
+    assert {domain: entry["weights"] for domain, entry in world["sources"].items()} == {
+        "dog": "workflow/worlds/tiny/weights/dog.safetensors",
+        "cat": "workflow/worlds/second/cat.safetensors",
+    }
+    # a file lies beside the world.yaml that names it
+    assert world["templates"] == "workflow/worlds/third/lines/own.txt"
+    assert world["perceptual"] == "workflow/worlds/tiny/weights/net.safetensors"
+
+
+def test_worlds_that_are_like_each_other_are_refused(world_folder):
+    add_world(world_folder, "second", like="third")
+    add_world(world_folder, "third", like="second")
+    with pytest.raises(ConfigError, match="makes a circle: second -> third -> second; break it"):
+        load_world("second", world_folder)
+
+
+def test_a_world_like_one_that_does_not_exist_is_refused_with_the_nearest(world_folder):
+    add_world(world_folder, "second", like="tinny")
+    sentence = r"'like' of workflow/worlds/second/world.yaml names 'tinny'; did you mean 'tiny'\?"
+    with pytest.raises(ConfigError, match=sentence):
+        load_world("second", world_folder)
+
+
+def test_what_a_world_sets_to_null_it_does_not_take_over(world_folder):
+    domains = {"cat": {"species": None, "style": None, "source": "cats", "resolution": 32}}
+    place = add_world(
+        world_folder, "second", like="tiny", judge=None, references={"domains": domains}
+    )
+    world = load_world("second", world_folder)
+    assert "judge" not in world
+    assert world["references"]["domains"]["cat"] == {
+        "source": "workflow/worlds/second/cats", "resolution": 32, "module": "nada.image_sets"
+    }  # fmt: skip
+    with pytest.raises(ConfigError, match="second/cats: the images of the domain 'cat' .* missing"):
+        check_files(world, world_folder)
+    (place / "cats").mkdir()
+    check_files(world, world_folder)
+
+
+def test_a_domain_is_drawn_or_read_and_not_both(world_folder):
+    domains = {"cat": {"source": "cats", "resolution": 32}}  # tiny draws it
+    add_world(world_folder, "second", like="tiny", references={"domains": domains})
+    sentence = "'references.domains.cat' needs either 'species' and 'style' or 'source' and"
+    with pytest.raises(ConfigError, match=sentence):
+        load_world("second", world_folder)
+
+
+def test_a_domain_that_nobody_draws_is_refused(world_folder):
+    draws = {"species": ["cat", "rabbit"], "styles": ["photo"], "most": 100}
+    domains = {"hare": {"species": "rabit", "style": "photo"}}
+    references = {"draws": draws, "domains": domains}
+    add_world(world_folder, "second", like="tiny", references=references)
+    sentence = r"'rabit', which workflow.tiny does not draw; did you mean 'rabbit'\?"
+    with pytest.raises(ConfigError, match=sentence):
+        load_world("second", world_folder)
+    references = {"module": "nada.image_sets"}
+    add_world(world_folder, "third", like="tiny", references=references)
+    with pytest.raises(ConfigError, match="domains.cat' has a species .* nada.image_sets draws not"):
+        load_world("third", world_folder)
+
+
+def test_a_resolution_that_a_program_wrote_with_a_point_is_a_whole_number(world_folder):
+    add_world(world_folder, "second", like="tiny", resolution=32.0)
+    assert repr(load_world("second", world_folder)["resolution"]) == "32"
+    add_world(world_folder, "third", like="tiny", resolution=float("inf"))
+    with pytest.raises(ConfigError, match="third/world.yaml: 'resolution' is Infinity"):
+        load_world("third", world_folder)
+
+
+@pytest.fixture
+def own_world(root, tmp_path):
+    """A root with the project's own worlds and one more, `mine`, that is like mini."""
+    for name in ("baselines", "eval"):
+        (tmp_path / name).symlink_to(root / name)
+    for name in ("appendix.yaml", "presets"):
+        path = tmp_path / "workflow" / name
+        path.parent.mkdir(exist_ok=True)
+        path.symlink_to(root / "workflow" / name)
+    (tmp_path / "config.yaml").symlink_to(root / "config.yaml")
+    worlds = tmp_path / "workflow/worlds"
+    worlds.mkdir()
+    (worlds / "mini").symlink_to(root / "workflow/worlds/mini")
+
+    def made(domain, **task):
+        add_world(tmp_path, "mine", like="mini", references={"domains": {"hare": domain}})
+        task = {
+            "role": "test", "source": "dog", "text": {"source": "dog", "target": "rabbit"},
+            "references": {"domain": "hare", "count": 200}, "target_class": "rabbit", **task,
+        }  # fmt: skip
+        groups = {"ablation": {"tasks": ["dog2hare"]}, "k_sweep": {"tasks": ["dog2hare"]}}
+        overrides = {"world": "mine", "tasks": {"dog2hare": task}, "groups": groups}
+        return load_plan(tmp_path, overrides)
+
+    return made
+
+
+def test_a_new_domain_of_a_world_like_mini_is_drawn_by_the_job_as_planned(own_world, tmp_path):
+    plan = own_world({"species": "rabbit", "style": "photo"})
+    words = reference_arguments(plan, "hare").split()
+    module = plan.world["references"]["domains"]["hare"]["module"]
+    assert module == "workflow.worlds.mini.references"
+    assert references.main([*words, "--out", str(tmp_path / "hare.npz")]) == 0
+    drawn = references.reference_images("hare", "rabbit", "photo", 200, 32)
+    np.testing.assert_array_equal(np.load(tmp_path / "hare.npz")["images"], drawn)
+
+
+def test_a_domain_of_ones_own_photographs_is_read_and_not_drawn(own_world, tmp_path):
+    (tmp_path / "photos").mkdir()
+    plan = own_world({"source": "../../../photos", "resolution": 32})
+    assert plan.world["references"]["domains"]["hare"]["module"] == "nada.image_sets"
+    assert "--source workflow/worlds/mine/../../../photos --resolution 32" in reference_arguments(
+        plan, "hare"
+    )
+
+
+def test_more_images_than_a_domain_is_drawn_in_are_refused(own_world):
+    domain = {"species": "rabbit", "style": "photo"}
+    with pytest.raises(ConfigError, match="count' is 20001, but .*references draws at most 20000"):
+        own_world(domain, references={"domain": "hare", "count": 20001})

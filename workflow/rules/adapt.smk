@@ -34,8 +34,8 @@ rule references:
     benchmark:
         f"{RESULTS}/benchmarks/references/{{domain}}.{{kind}}.tsv"
     params:
-        code=digest(PLAN.world["references"]["module"]),
-        module=PLAN.world["references"]["module"],
+        code=lambda w: digest(PLAN.world["references"]["domains"][w.domain]["module"]),
+        module=lambda w: PLAN.world["references"]["domains"][w.domain]["module"],
         drawn=lambda w: PLAN.world["references"]["domains"][w.domain],
         images=lambda w: reference_arguments(PLAN, w.domain),
     threads: 1

@@ -1,6 +1,8 @@
 """Draw the real images of a domain of the mini world: the target side of every measurement.
 
 python -m workflow.worlds.mini.references --domain cat --count 1000 --out cat.npz
+
+A domain that another world adds is drawn with --species and --style.
 """
 
 from __future__ import annotations
@@ -33,27 +35,36 @@ def reference_images(domain: str, species: str, style: str, count: int, resoluti
 @command
 def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--domain", required=True, help="a domain of world.yaml")
+    parser.add_argument("--domain", required=True, help="its name seeds the scenes")
     parser.add_argument("--count", type=int, required=True, help=f"number of images, 1..{LARGEST}")
+    parser.add_argument("--species", help="what is drawn (default: as world.yaml says of the domain)")
+    parser.add_argument("--style", help="how it is drawn (default: the same)")
+    parser.add_argument("--resolution", type=int, help="pixels a side (default: the world's)")
     parser.add_argument("--out", type=Path, required=True, help=".npz file to write")
     arguments = parser.parse_args(argv)
     import yaml
 
     world = yaml.safe_load(WORLD.read_text())
-    domains = world["references"]["domains"]
-    if arguments.domain not in domains:
+    domains, draws = (world["references"][key] for key in ("domains", "draws"))
+    given = {"species": arguments.species, "style": arguments.style}
+    drawn = domains.get(arguments.domain, {}) | {k: v for k, v in given.items() if v is not None}
+    if len(drawn) < len(given):
         raise UserError(
-            f"domain '{arguments.domain}': the mini world has {', '.join(domains)}; choose one of them."
+            f"domain '{arguments.domain}': the mini world has {', '.join(domains)}; choose one of them, "
+            "or give --species and --style."
         )
+    for key, known in (("species", draws["species"]), ("style", draws["styles"])):
+        if drawn[key] not in known:
+            raise UserError(f"{key} '{drawn[key]}': choose one of {', '.join(known)}.")
     if not 1 <= arguments.count <= LARGEST:
         raise UserError(f"count {arguments.count}: must be 1..{LARGEST}.")
     from nada.images import save_images
 
     images = reference_images(
         arguments.domain,
-        **domains[arguments.domain],
+        **drawn,
         count=arguments.count,
-        resolution=world["resolution"],
+        resolution=arguments.resolution or world["resolution"],
     )
     save_images(arguments.out, images)
     print(f"{arguments.count} real images of {arguments.domain} -> {arguments.out}")

@@ -1,0 +1,234 @@
+"""What the job of a run would refuse, refused in the plan: shots, parents, lengths, layers of D, files.
+
+A method brings its own rules by its name or by the schema that its schema extends. No torch.
+"""
+
+import json
+from pathlib import Path
+
+from baselines.scaling import scaled
+from workflow.checking import ConfigError, nearest
+
+LOOP = "few_shot"  # the schema that every adversarial method extends
+PAIR = "finetune_gd"  # the method whose parent's images are its data
+FINETUNED = "nada_finetuned_gd"  # the warm start that takes over a parent's D
+MOST_KIMG = 100_000  # half-life of an average (nada/stylegan2/training.py)
+
+
+def check_runs(plan, root) -> None:
+    """Raise ConfigError for the first setting whose runs could not be made. plan: workflow.plan.Plan."""
+    networks = {task: architecture(plan, task, root) for task in tasks_of(plan)}
+    for task, found in networks.items():
+        check_size(plan, task, found)
+    for setting in plan.settings.values():
+        settings = plan.method_settings(setting, defaults=True)
+        who = f"config: variant '{setting.variant}' of method '{setting.method}'"
+        check_shots(plan, setting, settings, who)
+        check_snapshots(settings, who)
+        if setting.method == "nada":
+            check_mapper(plan, setting, settings, who)
+        if (plan.schemas[setting.method] or {}).get("extends") == LOOP:
+            check_start(plan, setting, who)
+            check_lengths(setting, settings, who)
+            check_source(plan, setting, networks[setting.task], who)
+        if setting.method == "freezed":
+            check_frozen(plan, setting, settings, who)
+        if setting.method == "checkpoint":
+            check_checkpoint(settings, root, who)
+
+
+def tasks_of(plan) -> list[str]:
+    """The tasks of a plan's settings, each once."""
+    return list(dict.fromkeys(setting.task for setting in plan.settings.values()))
+
+
+def check_shots(plan, setting, settings, who) -> None:
+    """Refuse no images for a method, or a direction, that learns from them."""
+    from_images = settings.get("direction") == "image"
+    if setting.shots or not (from_images or plan.methods[setting.method].supervision == "images"):
+        return
+    why = "a direction from images" if from_images else "images"
+    raise ConfigError(
+        f"{who} learns from {why}, but {asked_by(plan, setting)} gives it none (shots: 0); set 'shots' "
+        "to 1 or more, or leave it out."
+    )
+
+
+def asked_by(plan, setting) -> str:
+    """Who asks for a setting: a group, or the run that goes on from it."""
+    for group in plan.config["groups"]:
+        if setting in plan.members(group):
+            return f"'groups.{group}'"
+    child = next(s for s in plan.settings.values() if plan.parent(s) == setting)
+    return f"'{child.name}', which goes on from it,"
+
+
+def check_snapshots(settings, who) -> None:
+    """Refuse snapshots of steps that a run does not have; a mapper's run has the mapper's steps."""
+    mapper, steps = settings.get("mapper"), settings.get("snapshots")
+    last = (mapper or settings).get("iterations")
+    if not isinstance(steps, list) or last is None:
+        return
+    for step in steps:
+        if step > last:
+            raise ConfigError(
+                f"{who}: snapshots names step {step}, but its runs have {last} iterations; list steps "
+                f"from 0 to {last}, or give a number of models."
+            )
+
+
+def check_mapper(plan, setting, settings, who) -> None:
+    """Refuse a parent that a variant of NADA cannot use, and a mapper without the model it maps."""
+    parent, mapper = plan.parent(setting), settings.get("mapper")
+    if mapper is None:
+        if parent is not None:
+            raise ConfigError(
+                f"{who} has a parent but no mapper to train on it; add settings.mapper, or remove the "
+                "parent."
+            )
+        return
+    if mapper["base"] == "source" and parent is not None:
+        raise ConfigError(
+            f"{who}: mapper.base is 'source', but the variant has a parent; remove the parent, or set "
+            "mapper.base to 'parent'."
+        )
+    if mapper["base"] == "parent" and parent is None:
+        raise ConfigError(
+            f"{who} trains a mapper on another run's model, but has no parent; give it one, or set "
+            "mapper.base to 'source'."
+        )
+    if parent is not None and has_latent_map(plan, parent):
+        raise ConfigError(
+            f"{who} trains a mapper on '{parent.variant}' of method '{parent.method}', whose model has "
+            "a latent map already; name another parent."
+        )
+
+
+def has_latent_map(plan, setting) -> bool:
+    """Whether the model of a setting moves its codes: a mapper of NADA, or MineGAN's miner."""
+    mapped = setting.method == "nada" and plan.method_settings(setting).get("mapper")
+    return bool(mapped) or setting.method == "minegan"
+
+
+def check_start(plan, setting, who) -> None:
+    """Refuse a parent that an adversarial method cannot start from."""
+    parent = plan.parent(setting)
+    if setting.method == PAIR:
+        if parent is None:
+            raise ConfigError(
+                f"{who} trains on images of another run's model, but has no parent; give it one."
+            )
+        return
+    if parent is not None and parent.method == "replay":
+        raise ConfigError(
+            f"{who} goes on from '{parent.name}', which has no generator; name another parent."
+        )
+    if setting.warm_start == FINETUNED and parent.method != PAIR:
+        raise ConfigError(
+            f"config: 'warm_starts.{FINETUNED}' goes on from '{parent.name}', which keeps no "
+            f"discriminator; name a variant of {PAIR}."
+        )
+    if setting.warm_start == "source" and parent is not None:
+        raise ConfigError(
+            f"{who} has a parent, but its warm start is 'source'; remove the parent, or choose another "
+            "warm start."
+        )
+
+
+def check_lengths(setting, settings, who) -> None:
+    """Refuse a catch-up that leaves G no step, and an average longer than the trainer allows."""
+    if setting.warm_start == "nada_catchup":
+        alone = scaled(settings, "catchup_steps")
+        if alone >= settings["iterations"]:
+            raise ConfigError(
+                f"{who}: D catches up for {alone} steps, but its runs have only "
+                f"{settings['iterations']} iterations; raise iterations."
+            )
+    if "ema_kimg" in settings and scaled(settings, "ema_kimg") > MOST_KIMG:
+        raise ConfigError(
+            f"{who}: ema_kimg is {scaled(settings, 'ema_kimg')} at this length; at most {MOST_KIMG} is "
+            "wanted."
+        )
+
+
+def check_frozen(plan, setting, settings, who) -> None:
+    """Refuse more frozen blocks than D has: one for each halving from the image's size to 4 px."""
+    size = plan.resolution(setting.task)
+    blocks = size.bit_length() - 3
+    frozen = settings["frozen_blocks"]
+    if isinstance(frozen, int) and frozen > blocks:
+        raise ConfigError(
+            f"{who}: frozen_blocks is {frozen}, but a discriminator of {size}x{size} "
+            f"images has {blocks} residual blocks; set it to 0..{blocks}."
+        )
+
+
+def check_checkpoint(settings, root, who) -> None:
+    """Refuse a checkpoint that is not named, or a folder that is no run's."""
+    weights = settings.get("weights")
+    if not weights:
+        raise ConfigError(f"{who}: settings.weights names no file; name the checkpoint's.")
+    folder = Path(root, weights)
+    if folder.is_dir() and not (folder / "model.safetensors").is_file():
+        raise ConfigError(
+            f"{who}: the folder {weights} holds no model.safetensors; name a run's folder, or a file."
+        )
+
+
+# ---- what weight files say of themselves ----------------------------------------------------------
+
+
+def described(path) -> dict:
+    """What a network of this project says of itself in its safetensors file; {} of any other file.
+
+    The header is the length of a JSON text in 8 bytes, and the text (safetensors' format).
+    """
+    try:
+        with open(path, "rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        said = json.loads(header["__metadata__"]["json"])
+    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def architecture(plan, task, root) -> dict:
+    """The networks of a task's source model, as its file says; {} where only the job can tell."""
+    found = described(Path(root, plan.source(task)["weights"])).get("architecture")
+    return found if isinstance(found, dict) else {}
+
+
+def check_size(plan, task, networks) -> None:
+    """Refuse a source model whose images have another size than its world says."""
+    generator = networks.get("G_ema")
+    found = generator.get("resolution") if isinstance(generator, dict) else None
+    wanted, source = plan.resolution(task), plan.source(task)
+    if found is not None and found != wanted:
+        raise ConfigError(
+            f"{source['weights']}: makes {found}x{found} images, but the world '{plan.world['name']}' "
+            f"says {wanted} of its source '{source['domain']}'; correct the 'resolution' in world.yaml."
+        )
+
+
+def check_source(plan, setting, networks, who) -> None:
+    """Refuse adversarial training where the source model's file has no discriminator."""
+    if networks and "D" not in networks and setting.warm_start != FINETUNED:
+        raise ConfigError(
+            f"{who} needs a discriminator, but {plan.source(setting.task)['weights']} holds none; "
+            "choose another source for its tasks."
+        )
+
+
+def check_targets(plan, root) -> None:
+    """Refuse a target that the judge does not know, where its file says what it knows."""
+    if "judge" not in plan.world:
+        return
+    judge = described(Path(root, plan.world["judge"])).get("config")
+    for task in tasks_of(plan):
+        for key, name in plan.target(task).items():
+            known = (judge or {}).get({"target_class": "classes", "target_style": "styles"}[key])
+            if known and name not in known:
+                raise ConfigError(
+                    f"config: 'tasks.{task}.{key}' is '{name}', which the judge does not know; "
+                    f"{nearest(name, known)}"
+                )
