@@ -13,12 +13,13 @@ from pathlib import Path
 from torch import Tensor
 
 from nada.errors import UserError
+from nada.finite import check_finite, used
 from nada.manifest import read_weights
 
-#: What OpenAI's archives keep among their tensors and is no weight; `attn_mask` may stand in
-#: every block.
+#: What OpenAI's archives keep among their tensors and is no weight; MASK may stand in every block.
 BOOKKEEPING = ("input_resolution", "context_length", "vocab_size")
-NO_WEIGHTS = (*BOOKKEEPING, "attn_mask")
+MASK = "attn_mask"
+NO_WEIGHTS = (*BOOKKEEPING, MASK)
 #: What training on several devices puts before every name.
 PARALLEL = "module."
 #: A snapshot of the hub's cache: the configuration, and its weights in the order of preference.
@@ -85,21 +86,25 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], bool]:
 
     safetensors, an OpenAI TorchScript archive (its code is not run), or what torch.save wrote: a
     state dict, or a dictionary that holds one as `state_dict`. `module.` is stripped. Raises
-    UserError where the file is missing or cannot be read.
+    UserError where the file is missing or cannot be read, or a tensor has NaN or infinity.
     """
     from nada.stylegan2.unpickle import read_state_dict, tell_format
 
     form = tell_format(path)
     foreign = form in ("torch zip", "pickle")
-    tensors = read_state_dict(path) if foreign else read_weights(path)[0]
+    # a mask of minus infinity is no weight
+    tensors = read_state_dict(path) if foreign else read_weights(path, unused=(MASK,))[0]
     if all(name.startswith(PARALLEL) for name in tensors):
         tensors = {name.removeprefix(PARALLEL): tensor for name, tensor in tensors.items()}
     script = form == "torch zip" and _is_script(path)
     openai = script or all(name in tensors for name in BOOKKEEPING)
-    weights = {k: t for k, t in tensors.items() if k.rpartition(".")[2] not in NO_WEIGHTS}
+    weights = used(tensors, NO_WEIGHTS)
     distinct = {id(t): t for t in weights.values()}  # a tensor may have many names
     floats = {key: t.float() if t.is_floating_point() else t for key, t in distinct.items()}
-    return {name: floats[id(tensor)] for name, tensor in weights.items()}, openai
+    weights = {name: floats[id(tensor)] for name, tensor in weights.items()}
+    if foreign:
+        check_finite(path, weights, "get the file again")
+    return weights, openai
 
 
 def _is_script(path: Path) -> bool:

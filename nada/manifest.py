@@ -8,6 +8,7 @@ from safetensors import SafetensorError, safe_open
 
 from nada.atomic import sha256
 from nada.errors import UserError
+from nada.finite import check_finite, used
 
 MANIFEST = "manifest.json"
 
@@ -48,10 +49,13 @@ def verify_weights(path) -> str:
     return found
 
 
-def read_weights(path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Read a safetensors file: (tensors, metadata); half precision becomes float32.
+def read_weights(
+    path, unused: tuple[str, ...] = ()
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Read a safetensors file: (tensors, metadata); every floating-point tensor becomes float32.
 
-    Raises UserError where the file is missing, truncated or no safetensors file.
+    unused: last names of tensors that are no weights; they are left out. Raises UserError where the
+    file is missing, truncated or no safetensors file, or where a tensor has NaN or infinity.
     """
     path = existing(path)
     try:
@@ -65,8 +69,9 @@ def read_weights(path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise UserError(
             f"the weight file {path} is truncated or no safetensors file ({reason}); restore it."
         ) from error
-    half = (torch.float16, torch.bfloat16)
-    tensors = {name: t.float() if t.dtype in half else t for name, t in tensors.items()}
+    tensors = used(tensors, unused)
+    tensors = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    check_finite(path, tensors)
     return tensors, metadata
 
 

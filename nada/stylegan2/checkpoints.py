@@ -69,6 +69,8 @@ def save_source(
     import torch
     from safetensors.torch import save_file
 
+    from nada.finite import is_finite
+
     dtype = torch.float16 if dtype is None else dtype
     if dtype not in (torch.float16, torch.float32):
         raise UserError(f"dtype: {dtype} given, must be torch.float16 or torch.float32")
@@ -77,7 +79,7 @@ def save_source(
     for name, network in networks.items():
         for key, value in network.state_dict().items():
             stored = value.detach().to("cpu", dtype, copy=True).contiguous()
-            if not torch.isfinite(stored).all():
+            if not is_finite(stored):
                 raise UserError(
                     f"{path}: {name}.{key} has values that are not finite in {dtype}; nothing "
                     f"was written"
@@ -98,7 +100,8 @@ def load_source(path: str | os.PathLike, device: str | torch.device = "cpu") -> 
     The content says which layout it is: ours, rosinality's, NVlabs' of PyTorch or TensorFlow. A
     file of another layout is read as plain data (nada/stylegan2/unpickle.py), and what it lacks or
     what cannot be converted is in the metadata.
-    Raises UserError where the file is missing, truncated, not a source model, or inconsistent.
+    Raises UserError where the file is missing, truncated, not a source model, or inconsistent, and
+    where a tensor has NaN or infinity.
     """
     from nada.stylegan2.unpickle import tell_format
 
@@ -302,13 +305,12 @@ def check_source(source: SourceModel) -> tuple[float, float]:
     """
     import torch
 
+    from nada.finite import check_finite
+
     where = source.file or "the source model"
     for name, network in _networks(source).items():
-        for key, value in network.state_dict().items():
-            if not torch.isfinite(value).all():
-                raise UserError(
-                    f"{where}: {name}.{key} has values that are not finite; get it again"
-                )
+        tensors = {f"{name}.{key}": value for key, value in network.state_dict().items()}
+        check_finite(where, tensors, "get it again")
     G = source.G_ema
     z = torch.randn(1, G.config["z_dim"], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

@@ -224,6 +224,26 @@ def test_every_format_gives_the_archive_s_embeddings_to_the_bit(folder, weights)
     assert all(p.dtype == torch.float32 for p in clip.model.parameters())
 
 
+@pytest.mark.parametrize("weights", ["openai_state.pt", "state.bin", "legacy.pt", "x.safetensors"])
+def test_a_weight_that_is_not_finite_is_refused_by_file_and_tensor(folder, tmp_path, weights):
+    state = read_state_dict(folder / weights.replace("x.", "weights."))
+    state["visual.proj"] = torch.full_like(state["visual.proj"], float("nan"))
+    path = tmp_path / weights
+    save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
+    with pytest.raises(UserError, match=f"{weights}: the tensor visual.proj has values that are"):
+        load_clip({**spec(folder, weights), "weights": str(path)})
+
+
+def test_a_mask_of_minus_infinity_is_no_weight_in_any_format(folder, tmp_path):
+    state = read_state_dict(folder / "openai_state.pt")
+    assert state["transformer.resblocks.0.attn_mask"].isinf().any()
+    save_file(state, tmp_path / "openai.safetensors")
+    clip = load_clip({**spec(folder, "x"), "weights": str(tmp_path / "openai.safetensors")})
+    assert torch.equal(
+        clip.embed_images(images()), load_clip(spec(folder, "openai.pt")).embed_images(images())
+    )
+
+
 def test_the_wrong_activation_would_embed_elsewhere_without_a_word(folder):
     quick, plain = (load_clip(spec(folder, "state.bin", c)) for c in ("quick.json", "gelu.json"))
     assert (quick.activation, plain.activation) == ("quickgelu", "gelu")
