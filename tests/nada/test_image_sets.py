@@ -34,11 +34,12 @@ from tests.nada.pictures import (
 
 def test_damaged_images_are_refused_by_name_and_can_be_left_out(tmp_path):
     fill(tmp_path, {**numbered(2), **DAMAGED})
-    first = min(DAMAGED)
-    with pytest.raises(UserError, match=rf"of 12 images, 10 damaged \({first}: .*--skip-damaged"):
+    count, first = len(DAMAGED), min(DAMAGED)
+    said = rf"of {count + 2} images, {count} damaged \({first}: .*--skip-damaged"
+    with pytest.raises(UserError, match=said):
         scan(tmp_path, resolution=R)
     index, report = scan(tmp_path, resolution=R, skip_damaged=True)
-    assert names(index) == ["00.png", "01.png"] and report["damaged"]["count"] == 10
+    assert names(index) == ["00.png", "01.png"] and report["damaged"]["count"] == count
     assert [left["name"] for left in index["left_out"]] == sorted(DAMAGED)
 
 
