@@ -1,7 +1,8 @@
 """CLIP as a frozen judge of images and texts: one open_clip model from a config and a local file.
 
 Gal et al. 2021, §3.1 and §4.1; the prompt ensemble is that of Radford et al. 2021. Which files are
-read, and how QuickGELU is made certain: `nada.clip_weights`.
+read, and what a config may say: `nada.clip_config`; how QuickGELU is made certain:
+`nada.clip_weights`.
 """
 
 import difflib
@@ -15,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nada.atomic import sha256
-from nada.clip_weights import ACTIVATIONS, check_activation, clip_files, read_json, read_tensors
+from nada.clip_config import OWN_KEYS, check_offline, clip_files, read_config
+from nada.clip_weights import ACTIVATIONS, check_activation, read_tensors
 from nada.errors import UserError
 from nada.resize import resize
 
@@ -24,7 +26,6 @@ OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 OPENAI_TEMPLATES = "openai_imagenet"  # the name, in place of a file, of the 79 public prompts
 RESIZES = ("antialias", "official")
-OWN_KEYS = ("image_mean", "image_std", "tokenizer")  # config keys that are not open_clip's
 #: The text tower's parts of an open_clip model.
 TEXT_TOWER = (
     "transformer",
@@ -34,7 +35,8 @@ TEXT_TOWER = (
     "text_projection",
     "attn_mask",
 )
-NEEDS_NETWORK = ("hf_model_name", "hf_tokenizer_name")  # text_cfg keys: fetched when used
+# What open_clip and torch raise for a config that no network can be built from.
+UNBUILDABLE = (TypeError, ValueError, RuntimeError, AssertionError, LookupError, ArithmeticError)
 REASON_WIDTH = 400  # letters of torch's list of keys that do not fit
 NO_DIRECTION = 1e-6  # two texts whose mean embeddings are closer than this are the same text
 
@@ -209,7 +211,7 @@ def load_clip(spec: dict, device="cpu", resize: str = "antialias") -> Clip:
         with torch.random.fork_rng(devices=[]):  # initialisation must not move the run's stream
             model = open_clip.model.CLIP(**architecture)
         model.load_state_dict(tensors, strict=True)
-    except (TypeError, RuntimeError) as error:
+    except UNBUILDABLE as error:
         reason = textwrap.shorten(str(error), REASON_WIDTH, placeholder=" …")
         raise UserError(
             f"CLIP '{spec['name']}': the weights {weights} and the config "
@@ -282,18 +284,9 @@ def _prompts(clip: Clip, text: str, templates: list[str]) -> Tensor:
 def _read_config(source, open_clip) -> dict:
     path = Path(source)
     if path.is_file():
-        config = read_json(path)
-        missing = [k for k in ("embed_dim", "vision_cfg", "text_cfg") if k not in config]
-        if missing:
-            raise UserError(f"the CLIP config {path} lacks {', '.join(missing)}.")
-    else:
-        config = _named_config(str(source), open_clip)
-    remote = [key for key in NEEDS_NETWORK if config["text_cfg"].get(key)]
-    if remote:
-        raise UserError(
-            f"the CLIP config {source} has text_cfg.{remote[0]}, which would be fetched from the "
-            "network; choose a model with open_clip's own text tower and tokenizer."
-        )
+        return read_config(path)
+    config = _named_config(str(source), open_clip)
+    check_offline(config, source)
     return config
 
 

@@ -1,17 +1,17 @@
-"""Where a CLIP's weights come from: published file formats, and the activation of their training.
+"""A CLIP's weights: published file formats, and the activation of their training.
 
 OpenAI trained with QuickGELU, x·sigmoid(1.702 x), most others with GELU. The tensors do not tell,
 and under the wrong one they load without a word and embed differently, so it is settled here by a
 file's form, its hash or its home in the hub's cache.
 """
 
-import json
 import re
 import zipfile
 from pathlib import Path
 
 from torch import Tensor
 
+from nada.clip_config import HUB_CONFIG, read_json
 from nada.errors import UserError
 from nada.finite import check_finite, used
 from nada.manifest import read_weights
@@ -22,63 +22,10 @@ MASK = "attn_mask"
 NO_WEIGHTS = (*BOOKKEEPING, MASK)
 #: What training on several devices puts before every name.
 PARALLEL = "module."
-#: A snapshot of the hub's cache: the configuration, and its weights in the order of preference.
-HUB_CONFIG = "open_clip_config.json"
-HUB_WEIGHTS = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin",
-    "open_clip_pytorch_model.pth",
-)
 #: A SHA-256, or the beginning of one, in the address of published weights.
 HASH = re.compile(r"(?<![0-9a-z])[0-9a-f]{8,64}(?![0-9a-z])")
 #: Names of the activation, by whether a config says quick_gelu.
 ACTIVATIONS = {True: "QuickGELU", False: "GELU"}
-
-
-def clip_files(spec: dict) -> tuple[Path, Path | None]:
-    """(weights, config) of a run file's entry; config is None where it is the name of a model.
-
-    A folder stands for both files in it: a snapshot of the hub's cache, or the `models--org--name`
-    that holds snapshots; `config` may then be left out. Raises UserError where one is not there.
-    """
-    weights, config = Path(spec["weights"]), spec.get("config")
-    if weights.is_dir():
-        folder = _snapshot(weights)
-        names = [name for name in HUB_WEIGHTS if (folder / name).is_file()]
-        if not names:
-            raise UserError(
-                f"CLIP '{spec['name']}': the folder {folder} holds no weights; put one of "
-                f"{', '.join(HUB_WEIGHTS)} there, or name a file."
-            )
-        weights, config = folder / names[0], config or folder
-    if config is None:
-        raise UserError(
-            f"CLIP '{spec['name']}': the weights {weights} need a config; name a JSON file or a "
-            "model that open_clip knows, such as 'ViT-B-32-quickgelu'."
-        )
-    path = Path(config)
-    if path.is_dir():
-        path = _snapshot(path) / HUB_CONFIG
-        if not path.is_file():
-            raise UserError(f"CLIP '{spec['name']}': {path} is missing; name a config instead.")
-    return weights, path if path.is_file() else None
-
-
-def _snapshot(folder: Path) -> Path:
-    """The snapshot in a folder of the hub's cache; any other folder is taken as it is."""
-    snapshots = folder / "snapshots"
-    if not snapshots.is_dir():
-        return folder
-    reference = folder / "refs" / "main"
-    if reference.is_file():
-        current = snapshots / Path(reference.read_text(encoding="utf-8").strip()).name
-        if current.is_dir():
-            return current
-    found = sorted(path for path in snapshots.iterdir() if path.is_dir())
-    if len(found) != 1:
-        raise UserError(f"{folder} holds {len(found)} snapshots; name one folder of {snapshots}.")
-    return found[0]
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], bool]:
@@ -163,23 +110,3 @@ def _published(weights: Path, digest: str) -> tuple[str, bool] | None:
             quick = bool(about.get("quick_gelu")) or model.endswith("-quickgelu")
             return f"the published weights {model.removesuffix('-quickgelu')} '{tag}'", quick
     return None
-
-
-def read_json(path: Path) -> dict:
-    """A model configuration: our keys, or the hub's `model_cfg` and `preprocess_cfg` as ours."""
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        model, preprocess = config.get("model_cfg"), dict(config.get("preprocess_cfg") or {})
-        model = None if model is None else dict(model)
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise UserError(f"the CLIP config {path} is no valid JSON ({error}).") from error
-    if model is None:
-        return config
-    for key, wanted in (("interpolation", "bicubic"), ("resize_mode", "shortest")):
-        if preprocess.get(key, wanted) != wanted:
-            raise UserError(
-                f"the CLIP config {path} asks for {key} '{preprocess[key]}', but images are resized "
-                f"with '{wanted}' here; choose a model that was trained so."
-            )
-    pixels = {f"image_{key}": preprocess[key] for key in ("mean", "std") if key in preprocess}
-    return {**model, **pixels}

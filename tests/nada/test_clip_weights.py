@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from nada.clip import load_clip, text_direction
-from nada.clip_weights import _published, clip_files, read_json, read_tensors
+from nada.clip_config import clip_files, read_json
+from nada.clip_weights import _published, read_tensors
 from nada.errors import UserError
 from nada.stylegan2.unpickle import read_state_dict
 
