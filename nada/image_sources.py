@@ -191,9 +191,8 @@ class Lmdb(Source):
         # The size that was asked for, else the next larger one, else the largest.
         size = min((s for s in sizes if s >= resolution), default=max(sizes))
         there = sum(_size_of(key) == size for key in keys)
-        if (
-            int(length) > 2 * there
-        ):  # also: nobody can list the names of a billion that are not there
+        # also: nobody can list the names of a billion that are not there
+        if int(length) > 2 * there:
             raise UserError(
                 f"{self.path} says in 'length' that it has {int(length)} images, but {there} of "
                 f"{size} px are there; make it again, or restore it."

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from nada.atomic import atomic_path, canonical_json, sha256
 from nada.errors import UserError, command
+from nada.outputs import check_output
 
 if TYPE_CHECKING:  # the command line reads its arguments before it imports torch
     import torch
@@ -328,16 +329,17 @@ def _convert(options) -> int:
             f"{options.out}: ends in {suffix or 'nothing'!r}; .safetensors (this project's layout) and "
             f".pt (rosinality's) are written"
         )
+    if options.out.is_dir():
+        raise UserError(f"{options.out}: is a folder; name a file in it")
     if options.out.exists() and options.source.exists() and options.out.samefile(options.source):
         raise UserError(f"{options.out}: is the file to convert itself; name another")
     if options.half and suffix == ".pt":
         raise UserError("--half: is for .safetensors files; leave it out for a .pt file")
+    check_output(options.out)  # any file there is a model that somebody may need
     print(f"reading {options.source}", flush=True)
     source = load_source(options.source)
     for line in describe(source):
         print(f"  {line}")
-    if options.out.is_dir():
-        raise UserError(f"{options.out}: is a folder; name a file in it")
     if suffix == ".pt":
         _write_rosinality(options.out, source)
     else:

@@ -517,6 +517,15 @@ def test_a_mistake_is_one_sentence(
     assert [file.name for file in tmp_path.iterdir()] == ["dog.pt"]
 
 
+@pytest.mark.parametrize("name", ["other.pt", "other.safetensors"])
+def test_convert_writes_over_no_file_that_is_there(content, write, tmp_path, capsys, name):
+    other = tmp_path / name
+    other.write_bytes(b"another model")
+    assert checkpoints.main(["convert", str(write(content)), str(other)]) == 2
+    assert f"{name}: is there already; remove it, or name another" in capsys.readouterr().err
+    assert other.read_bytes() == b"another model"
+
+
 def test_widths_of_public_code_are_told_from_others():
     config = {"resolution": 64, "style_dim": 512, "channel_max": 512}
 
