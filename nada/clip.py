@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from nada.atomic import sha256
 from nada.clip_config import OWN_KEYS, check_offline, clip_files, read_config
-from nada.clip_weights import ACTIVATIONS, check_activation, read_tensors
+from nada.clip_weights import ACTIVATIONS, check_activation, check_pixels, read_tensors
 from nada.errors import UserError
 from nada.resize import resize
 
@@ -192,7 +192,7 @@ def load_clip(spec: dict, device="cpu", resize: str = "antialias") -> Clip:
     'ViT-B-32-quickgelu'.
     weights: a local file (safetensors, OpenAI's archive, what torch.save wrote) or a folder of the
     hub's cache. Raises UserError where either cannot be used, where they do not fit together, and
-    where the config's activation is not that of the weights.
+    where the config's activation or pixel statistics are not those of published weights.
     """
     import open_clip  # here, not above: it takes seconds, and the tokenizer does without
 
@@ -204,6 +204,8 @@ def load_clip(spec: dict, device="cpu", resize: str = "antialias") -> Clip:
     tensors, openai = read_tensors(weights)
     digest = sha256(weights)
     check_activation(spec, config, weights, digest, openai)
+    mean, std = config.get("image_mean", OPENAI_MEAN), config.get("image_std", OPENAI_STD)
+    check_pixels(spec, weights, digest, mean, std)
     # attention's inference-only kernel would give one image two embeddings, with a graph and
     # without, and ΔI rounding noise where it must be 0
     torch.backends.mha.set_fastpath_enabled(False)
@@ -219,8 +221,8 @@ def load_clip(spec: dict, device="cpu", resize: str = "antialias") -> Clip:
         ) from error
     model = model.float().eval().requires_grad_(False).to(device)
     mean, std = (
-        torch.tensor(config.get(key, default), dtype=torch.float32, device=device).view(3, 1, 1)
-        for key, default in (("image_mean", OPENAI_MEAN), ("image_std", OPENAI_STD))
+        torch.tensor(numbers, dtype=torch.float32, device=device).view(3, 1, 1)
+        for numbers in (mean, std)
     )
     tokenizer = _tokenizer(config, config_file or spec["config"], open_clip)
     clip = Clip(spec["name"], model, tokenizer, mean, std, spec.get("weight", 1.0), resize)

@@ -24,6 +24,7 @@ NO_WEIGHTS = (*BOOKKEEPING, MASK)
 PARALLEL = "module."
 #: A SHA-256, or the beginning of one, in the address of published weights.
 HASH = re.compile(r"(?<![0-9a-z])[0-9a-f]{8,64}(?![0-9a-z])")
+SAME_PIXELS = 1e-3  # a quarter of a level of 256: below it a mean or std is another's rounding
 #: Names of the activation, by whether a config says quick_gelu.
 ACTIVATIONS = {True: "QuickGELU", False: "GELU"}
 
@@ -83,6 +84,31 @@ def check_activation(spec: dict, config: dict, weights: Path, digest: str, opena
     )
 
 
+def check_pixels(spec: dict, weights: Path, digest: str, mean, std) -> None:
+    """UserError where published weights were trained on images that are made in another way.
+
+    mean, std: three numbers each, as images will be normalised. A config need not name them, and
+    what then stands in for them are OpenAI's, which not every CLIP was trained with.
+    """
+    entry = _entry(weights, digest)
+    if entry is None:
+        return
+    model, tag, about = entry
+    what = f"CLIP '{spec['name']}': {weights} holds the published weights {model} '{tag}'"
+    if about.get("interpolation", "bicubic") != "bicubic":
+        raise UserError(
+            f"{what}, trained on images resized with {about['interpolation']}; here they are resized "
+            "with bicubic; choose another model."
+        )
+    for key, now in (("mean", mean), ("std", std)):
+        trained = list(about.get(key) or now)
+        if any(abs(a - b) > SAME_PIXELS for a, b in zip(trained, now, strict=True)):
+            raise UserError(
+                f"{what}, trained on images of {key} {trained}, but with this config it is "
+                f"{list(now)}; give a JSON config with image_{key}: {trained}."
+            )
+
+
 def _origin(weights: Path, digest: str, openai: bool) -> tuple[str, bool] | None:
     """(what the weights are, whether they were trained with QuickGELU), None where unknown."""
     if openai:
@@ -97,7 +123,17 @@ def _origin(weights: Path, digest: str, openai: bool) -> tuple[str, bool] | None
 
 
 def _published(weights: Path, digest: str) -> tuple[str, bool] | None:
-    """What open_clip's own list of published weights says of a hash, or of a hub repository."""
+    """What weights are in open_clip's own list, and whether they were trained with QuickGELU."""
+    entry = _entry(weights, digest)
+    if entry is None:
+        return None
+    model, tag, about = entry
+    quick = bool(about.get("quick_gelu")) or model.endswith("-quickgelu")
+    return f"the published weights {model.removesuffix('-quickgelu')} '{tag}'", quick
+
+
+def _entry(weights: Path, digest: str) -> tuple[str, str, dict] | None:
+    """(model, tag, its settings) in open_clip's list, by a hash or by the hub's repository."""
     import open_clip
 
     cached = next((part for part in weights.parts if part.startswith("models--")), None)
@@ -107,6 +143,5 @@ def _published(weights: Path, digest: str) -> tuple[str, bool] | None:
         same_file = any(digest.startswith(part) for part in HASH.findall(about.get("url") or ""))
         home = (about.get("hf_hub") or "").split("/")[:2]
         if same_file or home == repository:
-            quick = bool(about.get("quick_gelu")) or model.endswith("-quickgelu")
-            return f"the published weights {model.removesuffix('-quickgelu')} '{tag}'", quick
+            return model, tag, about
     return None
