@@ -11,6 +11,8 @@ from nada.errors import UserError
 from nada.finite import check_finite, used
 
 MANIFEST = "manifest.json"
+# One metadata key: safetensors writes several in a random order, and bytes must not depend on it.
+METADATA_KEY = "json"
 
 
 def existing(path) -> Path:
@@ -73,6 +75,15 @@ def read_weights(
     tensors = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
     check_finite(path, tensors)
     return tensors, metadata
+
+
+def described(metadata: dict[str, str]) -> dict:
+    """What a file of ours says of itself in its one metadata key; {} where that is no mapping."""
+    try:
+        about = json.loads(metadata[METADATA_KEY])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return {}
+    return about if isinstance(about, dict) else {}
 
 
 def _expected(path: Path) -> str | None:

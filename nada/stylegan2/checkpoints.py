@@ -11,7 +11,6 @@ TensorFlow) are told apart by content and read without running a byte of theirs.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -28,8 +27,6 @@ if TYPE_CHECKING:  # the command line reads its arguments before it imports torc
     from nada.stylegan2.generator import Generator
 
 FORMAT = "stylegan2-source-1"
-# One metadata key: safetensors writes several in a random order, and bytes must not depend on it.
-METADATA_KEY = "json"
 NETWORKS = ("G", "G_ema", "D")
 
 
@@ -71,6 +68,7 @@ def save_source(
     from safetensors.torch import save_file
 
     from nada.finite import is_finite
+    from nada.manifest import METADATA_KEY
 
     dtype = torch.float16 if dtype is None else dtype
     if dtype not in (torch.float16, torch.float32):
@@ -118,18 +116,15 @@ def load_source(path: str | os.PathLike, device: str | torch.device = "cpu") -> 
 def _load_own(path: str | os.PathLike) -> SourceModel:
     from torch import nn
 
-    from nada.manifest import read_weights
+    from nada.manifest import described, read_weights
     from nada.stylegan2.discriminator import Discriminator
     from nada.stylegan2.generator import Generator
     from nada.stylegan2.layouts import Layout, empty
     from nada.stylegan2.unpickle_limits import quoted, shown
 
     tensors, metadata = read_weights(path)
-    try:
-        about = json.loads(metadata[METADATA_KEY])
-        found = about["format"]
-    except (KeyError, TypeError, ValueError, RecursionError):
-        found = None
+    about = described(metadata)
+    found = about.get("format")
     if found != FORMAT:
         raise UserError(
             f"{path}: not a source model: format {quoted(found)} in its metadata, {FORMAT!r} expected"
