@@ -2,9 +2,11 @@
 
 import argparse
 import sys
+from pathlib import Path
 
 from baselines import registry
 from nada.errors import UserError, command
+from nada.outputs import check_outputs
 
 
 @command
@@ -22,13 +24,18 @@ def main(argv=None) -> None:
 
     import torch  # after the arguments are known to be good: it takes seconds
 
-    from nada.artifact import AdaptedModel
-    from nada.job import Job, read_run_file
+    from nada.artifact import MODEL, SNAPSHOTS, AdaptedModel
+    from nada.job import COST, CURVES, RUN, Job, read_run_file
 
+    out = Path(arguments.out)
+    if out.resolve() != Path(arguments.settings).resolve().parent:  # there it is a run's own folder
+        check_outputs(f"{out}/", (MODEL, SNAPSHOTS, CURVES, RUN, COST))
     settings = read_run_file(arguments.settings)
     method = registry.load(settings.get("method", ""))
     if settings.get("device") == "cpu":
-        torch.set_num_threads(1)  # bytes must not depend on the cores; a method chooses a card's numerics
+        torch.set_num_threads(
+            1
+        )  # bytes must not depend on the cores; a method chooses a card's numerics
     job = Job(settings, arguments.out, arguments.state, arguments.parent, arguments.code)
     job.seed_everything()  # for every method, also one that forgets it
     model = method.adapt(job)

@@ -22,6 +22,7 @@ from eval.score import LAST, read_scores
 from eval.statistics import LEAST_SEEDS, UNDECIDED, seeds_needed, verdicts
 from nada.atomic import atomic_path
 from nada.errors import UserError, command
+from nada.outputs import check_outputs
 
 STATISTICS = ("better", "above", "cells", "steadiest")
 DROPPED = "dropped"
@@ -204,6 +205,9 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+ENDINGS = (".csv", ".md", ".html")  # of the files that `write` writes
+
+
 def write(table: pd.DataFrame, world: str, prefix: str) -> None:
     """Write PREFIX.csv, .md and .html."""
     title = f"World {world}: the paper's claims"
@@ -237,6 +241,7 @@ def main(argv=None):
     parser.add_argument("--world", required=True, help="the world whose scores count")
     parser.add_argument("--out", required=True, help="names to write, without an ending")
     arguments = parser.parse_args(argv)
+    check_outputs(arguments.out, ENDINGS, [arguments.claims, arguments.scores])
     claims = read_claims(arguments.claims)
     table = decide(claims, Scores(read_scores(arguments.scores), arguments.world))
     write(table, arguments.world, arguments.out)

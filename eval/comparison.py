@@ -26,6 +26,7 @@ from eval.settings import SETTING_KEYS, Group, read_group
 from eval.statistics import CONFIDENCE
 from nada.atomic import atomic_path
 from nada.errors import UserError, command
+from nada.outputs import check_outputs
 from nada.streams import stream_seed
 
 SIDES = ("left", "right")
@@ -198,6 +199,12 @@ def read_result(path) -> pd.DataFrame:
     return table
 
 
+def no_answers_yet(answers: Path) -> None:
+    """Raise UserError where people have answered: another sheet would make their answers useless."""
+    if answers.is_file() or (answers.is_dir() and any(answers.iterdir())):
+        raise UserError(f"{answers} has answers to the sheet that is there; name another folder.")
+
+
 def _write(path: Path, text: str) -> None:
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -217,6 +224,8 @@ def main(argv=None) -> None:
     result.add_argument("--folder", type=Path, required=True, help="folder of the study")
     arguments = parser.parse_args(argv)
     if arguments.what == "sheet":
+        no_answers_yet(arguments.out / "answers")
+        check_outputs(f"{arguments.out}/", ("page.html", "key.csv"), [arguments.settings])
         group = read_group(arguments.settings)
         shown, key = pairs(group, arguments.pairs, arguments.seed)
         (arguments.out / "answers").mkdir(parents=True, exist_ok=True)

@@ -14,6 +14,7 @@ from eval.score import read_scores
 from eval.settings import read_group
 from eval.statistics import t_interval
 from nada.atomic import atomic_path
+from nada.outputs import check_outputs
 
 #: Pixels per inch of the PNG.
 DPI = 110
@@ -112,10 +113,12 @@ def command_line(argv, module: str, doc: str, draw: Callable, raw: bool = False,
     for name, text in options.items():
         parser.add_argument(f"--{name}", help=text)
     arguments = parser.parse_args(argv)
+    given = {name: getattr(arguments, name) for name in options}
+    reads = [arguments.settings, arguments.scores, *given.values()]
+    check_outputs(arguments.out, (".svg", ".png", ".csv"), reads)
     group = read_group(arguments.settings)
     print(f"world {group.world}: figure '{module}' of group {group.name}")
     Path(arguments.out).parent.mkdir(parents=True, exist_ok=True)
-    given = {name: getattr(arguments, name) for name in options}
     draw(group, read_scores(arguments.scores, raw), arguments.out, **given)
 
 

@@ -17,6 +17,7 @@ from eval.observation import Observation, load_observation
 from eval.settings import Group, read_group
 from nada.atomic import atomic_path
 from nada.errors import UserError, command
+from nada.outputs import check_outputs
 
 #: Smallest side of a cell in the picture; smaller images are enlarged by a whole factor.
 CELL_PIXELS = 96
@@ -102,7 +103,9 @@ def fitted(images: np.ndarray, size: int = CELL_PIXELS, most: int = MOST_CELL_PI
     if images.shape[1] > most:
         from PIL import Image
 
-        pictures = [Image.fromarray(i).resize((most, most), Image.Resampling.LANCZOS) for i in images]
+        pictures = [
+            Image.fromarray(i).resize((most, most), Image.Resampling.LANCZOS) for i in images
+        ]
         return np.stack([np.asarray(picture) for picture in pictures])
     factor = max(1, -(-size // images.shape[1]))
     return images.repeat(factor, axis=1).repeat(factor, axis=2)
@@ -189,6 +192,7 @@ def main(argv=None):
     one.add_argument("--settings", required=True, help="the group file (JSON)")
     one.add_argument("--out", required=True, help="names to write, without .png and .csv")
     arguments = parser.parse_args(argv)
+    check_outputs(arguments.out, (".png", ".csv"), [arguments.settings])
     group = read_group(arguments.settings)
     print(f"world {group.world}: grid of group {group.name}")
     grid(group, arguments.out)

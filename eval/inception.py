@@ -22,6 +22,7 @@ import numpy as np
 
 from eval.published import check_published
 from nada.errors import UserError
+from nada.finite import check_finite
 
 #: SHA-256 of the published network of each mode.
 PUBLISHED = {
@@ -159,7 +160,7 @@ def load_inception(
 
     path: inception-2015-12-05.pt (clean) or pt_inception-2015-12-05-6726825d.pth (legacy_pytorch).
     sha256, made_here: what to accept beside the published hash, see `eval.published`.
-    UserError: no file, another hash, or contents that are no such network.
+    UserError: no file, another hash, contents that are no such network, or NaN or infinity in it.
     """
     import torch
 
@@ -191,6 +192,7 @@ def _script_network(path: Path, digest: str, device):
                 f"the Inception {path} is no TorchScript network with 'layers' ({reason}); fetch "
                 "inception-2015-12-05.pt again."
             ) from error
+    check_finite(path, base.state_dict(), "fetch inception-2015-12-05.pt again")
     return lambda x: layers((x - 128) / 128)
 
 
@@ -198,6 +200,7 @@ def _pytorch_network(path: Path, device):
     from nada.stylegan2.unpickle import read_state_dict
 
     tensors = read_state_dict(path)
+    check_finite(path, tensors, "fetch pt_inception-2015-12-05-6726825d.pth again")
     try:
         network = _built_by_cleanfid(tensors).to(device).eval().requires_grad_(False)
     except RuntimeError as error:

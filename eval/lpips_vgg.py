@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from eval.published import check_published
 from nada.errors import UserError
+from nada.finite import check_finite
 
 #: SHA-256 of torchvision's vgg16-397923af.pth, and of the VGG heads of lpips 0.1.4.
 TRUNK_SHA256 = "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"
@@ -81,7 +82,8 @@ def load_lpips_vgg(
     """LPIPS on the VGG16 trunk of a local file, by default torchvision's vgg16-397923af.pth.
 
     sha256, made_here: what to accept beside the published hash, see `eval.published`. UserError: no
-    file, another hash (of the trunk or of the package's heads), or tensors that are no VGG16's.
+    file, another hash (of the trunk or of the package's heads), tensors that are no VGG16's, or NaN or
+    infinity in them.
     """
     from nada.stylegan2.unpickle import read_state_dict
 
@@ -113,6 +115,7 @@ def _put_trunk(net: nn.Module, tensors: dict[str, Tensor], path: Path) -> None:
     if missing or extra:
         fault = f"lacks {missing[0]}" if missing else f"has {extra[0]}"
         raise UserError(f"{path}: no VGG16 trunk: it {fault}; fetch vgg16-397923af.pth again.")
+    check_finite(path, {name: tensors[name] for name in known}, "fetch vgg16-397923af.pth again")
     try:
         net.load_state_dict({ours: tensors[theirs] for ours, theirs in wanted.items()})
     except RuntimeError as error:

@@ -70,6 +70,15 @@ def save_observation(path, observation: Observation) -> None:
         np.savez_compressed(temporary, meta=np.array(meta), **arrays)
 
 
+def is_observation(path: Path) -> bool:
+    """Whether a file is an observation, of whatever version; nothing of it is unpacked."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return "meta.npy" in archive.namelist()
+    except (zipfile.BadZipFile, OSError, UnicodeDecodeError):
+        return False
+
+
 def load_observation(path) -> Observation:
     """Read an observation whole. UserError: missing, truncated, or written by another version."""
     path = Path(path)

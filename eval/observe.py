@@ -12,9 +12,10 @@ import sys
 import time
 
 from eval.looker import Looker, networks
-from eval.observation import Observation, save_observation
+from eval.observation import Observation, is_observation, save_observation
 from eval.settings import REAL, Look, LookRun, read_look
 from nada.errors import UserError, command
+from nada.outputs import check_output
 
 #: Truncation of the galleries that people look at (Gal et al. 2021, App. I).
 GALLERY_PSI = 0.7
@@ -267,6 +268,7 @@ def main(argv=None):
     parser.add_argument("--settings", required=True, help="the look file (JSON)")
     parser.add_argument("--out", required=True, help="the observation to write (.npz)")
     arguments = parser.parse_args(argv)
+    check_output(arguments.out, is_observation, [arguments.settings])
     look = read_look(arguments.settings)
     print(f"world {look.world}: {look.task}, {look.method} {look.variant} on {look.device}")
     save_observation(arguments.out, observe(look))

@@ -26,6 +26,7 @@ from eval.settings import SETTING_KEYS, Group, read_group
 from eval.statistics import t_interval
 from nada.atomic import atomic_path
 from nada.errors import UserError, command
+from nada.outputs import check_outputs
 
 FOLDER = Path(__file__).parent / "paper"
 #: Worlds whose numbers may stand beside the paper's, and why the others' may not.
@@ -217,6 +218,9 @@ def notes(group: Group, table: pd.DataFrame) -> list[str]:
     return [*lines, *lengths.notes(group)]
 
 
+ENDINGS = (".csv", "_cost.csv", ".md", ".html", ".tex")  # of the files that `write` writes
+
+
 def write(group: Group, scores: pd.DataFrame, prefix: str) -> None:
     """Write every file of the table."""
     layout, table, cost = LAYOUTS[group.paper], cells(group, scores), costs(group)
@@ -271,6 +275,7 @@ def main(argv=None):
     parser.add_argument("--scores", required=True, help="the table of scores (CSV)")
     parser.add_argument("--out", required=True, help="names to write, without an ending")
     arguments = parser.parse_args(argv)
+    check_outputs(arguments.out, ENDINGS, [arguments.settings, arguments.scores])
     group = read_group(arguments.settings)
     if group.paper is None:
         raise UserError(f"{arguments.settings}: 'paper' names no table to stand beside.")

@@ -6,7 +6,6 @@ one of them should not fool the other for free. Neither takes part in any adapta
 """
 
 import copy
-import json
 
 import torch
 from safetensors.torch import save_file
@@ -16,7 +15,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from nada.atomic import atomic_path, canonical_json
 from nada.errors import UserError
-from nada.manifest import read_weights
+from nada.manifest import METADATA_KEY, described, read_weights
 
 #: The judge's last class: noise, patch shuffles, cross-fades, over-saturated pictures.
 NONE_OF_THESE = "none of these"
@@ -177,7 +176,6 @@ def fused(net: PerceptualNet) -> PerceptualNet:
     return net.to(memory_format=torch.channels_last).requires_grad_(False)
 
 
-METADATA_KEY = "json"
 _KINDS = {"perceptual": PerceptualNet, "judge": JudgeNet}
 
 
@@ -202,17 +200,17 @@ def save_network(path, net: nn.Module, metadata: dict | None = None) -> None:
 
 def _load(path, kind: str) -> nn.Module:
     tensors, metadata = read_weights(path)
-    about = json.loads(metadata.get(METADATA_KEY, "{}"))
+    about = described(metadata)
     if about.get("kind") != kind:
         found = f"a {about['kind']} network" if "kind" in about else "no network of the referee"
         raise UserError(f"{path}: holds {found}, a {kind} network is wanted here.")
     try:
         net = _KINDS[kind](**about["config"])
         net.load_state_dict(tensors)
-    except (TypeError, RuntimeError) as error:
+        net.metadata = about["metadata"]
+    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"{path}: weights and architecture do not match: {reason}") from None
-    net.metadata = about["metadata"]
     return net.eval().requires_grad_(False)
 
 

@@ -35,6 +35,7 @@ from eval.realism import PREFERENCE, REALISM, preference, realism
 from eval.settings import REAL, Group, read_group
 from nada.atomic import atomic_path
 from nada.errors import UserError, command
+from nada.outputs import begins_with, check_output
 
 COLUMNS = [
     "world", "task", "method", "variant", "shots", "warm_start", "seed", "step", "weights",
@@ -250,6 +251,7 @@ def main(argv=None):
     parser.add_argument("--settings", required=True, help="the group file (JSON)")
     parser.add_argument("--out", required=True, help="the table of scores to write (CSV)")
     arguments = parser.parse_args(argv)
+    check_output(arguments.out, begins_with(",".join(COLUMNS)), [arguments.settings])
     group = read_group(arguments.settings)
     print(f"world {group.world}: scores of group {group.name}")
     table = score(group)

@@ -16,10 +16,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from eval.comparison import no_answers_yet
 from eval.observation import load_observation
 from nada.atomic import atomic_path
 from nada.errors import UserError, command
 from nada.image_sets import open_images
+from nada.outputs import check_outputs
 from nada.streams import stream_seed
 
 EACH = 8  # pictures of each group
@@ -103,6 +105,9 @@ def main(argv=None) -> None:
     result.add_argument("--target", required=True, help="the name that counts, e.g. cat")
     arguments = parser.parse_args(argv)
     if arguments.what == "sheet":
+        no_answers_yet(arguments.out / "answers.csv")
+        reads = [arguments.observation, arguments.real]
+        check_outputs(f"{arguments.out}/", ("sheet.png", "key.csv"), reads)
         images, key = pick(arguments.observation, arguments.real, arguments.seed)
         arguments.out.mkdir(parents=True, exist_ok=True)
         draw_sheet(images, arguments.out / "sheet.png")

@@ -27,6 +27,7 @@ from eval.settings import REAL, SETTING_KEYS, Group, read_group
 from eval.statistics import LEAST_SEEDS, UNDECIDED, holm, seeds_needed, sign_flip_p, t_interval
 from nada.atomic import atomic_path
 from nada.errors import UserError, command
+from nada.outputs import check_outputs
 
 #: Columns when the group names none.
 DEFAULT_COLUMNS = (
@@ -407,6 +408,9 @@ def columns_of(group: Group) -> list[Column]:
     return found
 
 
+ENDINGS = (".csv", ".md", ".html", ".tex")  # of the files that `make` gives
+
+
 def make(group: Group, scores: pd.DataFrame) -> dict[str, str]:
     """The four files of a group as text: {".csv": …, ".md": …, ".html": …, ".tex": …}."""
     wanted = members(group, scores)
@@ -438,6 +442,7 @@ def main(argv=None):
     parser.add_argument("--scores", required=True, help="the table of scores (CSV)")
     parser.add_argument("--out", required=True, help="names to write, without an ending")
     arguments = parser.parse_args(argv)
+    check_outputs(arguments.out, ENDINGS, [arguments.settings, arguments.scores])
     group = read_group(arguments.settings)
     print(f"world {group.world}: table of group {group.name}")
     for ending, text in make(group, read_scores(arguments.scores, raw=True)).items():

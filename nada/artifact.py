@@ -4,7 +4,6 @@
 `snapshots.safetensors` the tensors that changed during training, keyed `<step>/<name>`.
 """
 
-import json
 from pathlib import Path
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor, nn
 from nada.atomic import atomic_path, canonical_json
 from nada.errors import UserError
 from nada.image_bank import ImageBank
-from nada.manifest import read_weights
+from nada.manifest import METADATA_KEY, described, read_weights
 from nada.mapper import LatentMapper
 from nada.miner import Miner
 from nada.stylegan2.discriminator import Discriminator
@@ -23,8 +22,6 @@ from nada.stylegan2.generator import Generator
 FORMAT = "adapted-model-1"
 MODEL = "model.safetensors"
 SNAPSHOTS = "snapshots.safetensors"
-# One metadata key: safetensors writes several in a random order, and bytes must not depend on it.
-METADATA_KEY = "json"
 
 # What a model may be made of, by the name in its metadata. A generator has `config` (its keyword
 # arguments) and either the parts of a StyleGAN2 generator or its own sample(z, truncation_psi); a
@@ -38,6 +35,10 @@ PARTS = {
     "raw": GENERATORS,
     "discriminator": DISCRIMINATORS,
 }
+
+
+# What building a network from an architecture that is none raises.
+UNFIT = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)
 
 
 class AdaptedModel:
@@ -133,7 +134,9 @@ def load_artifact(folder, step: int | None = None, device="cpu") -> AdaptedModel
                 tensors[key.removeprefix(prefix)] = tensor
     try:
         built = {part: _build(kinds, part, about, tensors) for part, kinds in PARTS.items()}
-    except (KeyError, TypeError, RuntimeError) as error:
+        if built["generator"] is None:
+            raise ValueError("there is no generator")
+    except (*UNFIT, UserError) as error:
         reason = " ".join(str(error).split())
         raise UserError(
             f"{folder / MODEL}: the tensors do not fit the architecture in the metadata: {reason}"
@@ -192,13 +195,11 @@ def _save(path, tensors: dict[str, Tensor], about: dict) -> None:
     save_file(stored, path, metadata={METADATA_KEY: canonical_json(about)})
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
+def _read(path: Path, needed: str = "provenance", kind: type = dict) -> tuple[dict, dict]:
+    """(tensors, metadata with an entry `needed` of that kind) of a file of an artifact."""
     tensors, metadata = read_weights(path)
-    try:
-        about = json.loads(metadata[METADATA_KEY])
-    except (KeyError, ValueError):
-        about = {}
-    if about.get("format") != FORMAT:
+    about = described(metadata)
+    if about.get("format") != FORMAT or not isinstance(about.get(needed), kind):
         raise UserError(f"{path} is no adapted model of this benchmark; make the run again.")
     return tensors, about
 
@@ -206,7 +207,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict]:
 def _read_snapshots(folder: Path) -> tuple[dict[str, Tensor], list[int]]:
     if not (folder / SNAPSHOTS).is_file():
         return {}, []
-    tensors, about = _read(folder / SNAPSHOTS)
+    tensors, about = _read(folder / SNAPSHOTS, "steps", list)
     return tensors, about["steps"]
 
 

@@ -8,7 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
-from nada.errors import FULL_DISK
+from nada.errors import FULL_DISK, UserError
 
 _UMASK = os.umask(0)  # the only way to read it is to set it
 os.umask(_UMASK)
@@ -21,8 +21,11 @@ def atomic_path(path):
 
     Parent folders are made. A full disk raises OSError(ENOSPC) naming `path`, whatever the writer
     (torch, safetensors) raised; the file that was at `path` before is untouched by any failure.
+    UserError where a device or a pipe is there.
     """
     path = Path(path)
+    if path.exists() and not (path.is_file() or path.is_dir()):  # a folder is told by the rename
+        raise UserError(f"{path}: is no regular file and would become one; name another.")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:

@@ -1,7 +1,8 @@
 """CLIP as a frozen judge of images and texts: one open_clip model from a config and a local file.
 
 Gal et al. 2021, §3.1 and §4.1; the prompt ensemble is that of Radford et al. 2021. Which files are
-read, and how QuickGELU is made certain: `nada.clip_weights`.
+read, and what a config may say: `nada.clip_config`; how QuickGELU is made certain:
+`nada.clip_weights`.
 """
 
 import difflib
@@ -14,7 +15,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from nada.atomic import sha256
-from nada.clip_weights import ACTIVATIONS, check_activation, clip_files, read_json, read_tensors
+from nada.clip_config import OWN_KEYS, check_offline, clip_files, read_config
+from nada.clip_weights import ACTIVATIONS, check_activation, check_pixels, read_tensors
 from nada.errors import UserError
 from nada.prompts import in_prompts, read_templates
 from nada.resize import resize
@@ -35,7 +37,6 @@ __all__ = [
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 RESIZES = ("antialias", "official")
-OWN_KEYS = ("image_mean", "image_std", "tokenizer")  # config keys that are not open_clip's
 #: The text tower's parts of an open_clip model.
 TEXT_TOWER = (
     "transformer",
@@ -45,7 +46,8 @@ TEXT_TOWER = (
     "text_projection",
     "attn_mask",
 )
-NEEDS_NETWORK = ("hf_model_name", "hf_tokenizer_name")  # text_cfg keys: fetched when used
+# What open_clip and torch raise for a config that no network can be built from.
+UNBUILDABLE = (TypeError, ValueError, RuntimeError, AssertionError, LookupError, ArithmeticError)
 REASON_WIDTH = 400  # letters of torch's list of keys that do not fit
 NO_DIRECTION = 1e-6  # two texts whose mean embeddings are closer than this are the same text
 
@@ -171,7 +173,7 @@ def load_clip(spec: dict, device="cpu", resize: str = "antialias") -> Clip:
     'ViT-B-32-quickgelu'.
     weights: a local file (safetensors, OpenAI's archive, what torch.save wrote) or a folder of the
     hub's cache. Raises UserError where either cannot be used, where they do not fit together, and
-    where the config's activation is not that of the weights.
+    where the config's activation or pixel statistics are not those of published weights.
     """
     import open_clip  # here, not above: it takes seconds, and the tokenizer does without
 
@@ -183,6 +185,8 @@ def load_clip(spec: dict, device="cpu", resize: str = "antialias") -> Clip:
     tensors, openai = read_tensors(weights)
     digest = sha256(weights)
     check_activation(spec, config, weights, digest, openai)
+    mean, std = config.get("image_mean", OPENAI_MEAN), config.get("image_std", OPENAI_STD)
+    check_pixels(spec, weights, digest, mean, std)
     # attention's inference-only kernel would give one image two embeddings, with a graph and
     # without, and ΔI rounding noise where it must be 0
     torch.backends.mha.set_fastpath_enabled(False)
@@ -190,7 +194,7 @@ def load_clip(spec: dict, device="cpu", resize: str = "antialias") -> Clip:
         with torch.random.fork_rng(devices=[]):  # initialisation must not move the run's stream
             model = open_clip.model.CLIP(**architecture)
         model.load_state_dict(tensors, strict=True)
-    except (TypeError, RuntimeError) as error:
+    except UNBUILDABLE as error:
         reason = textwrap.shorten(str(error), REASON_WIDTH, placeholder=" …")
         raise UserError(
             f"CLIP '{spec['name']}': the weights {weights} and the config "
@@ -198,8 +202,8 @@ def load_clip(spec: dict, device="cpu", resize: str = "antialias") -> Clip:
         ) from error
     model = model.float().eval().requires_grad_(False).to(device)
     mean, std = (
-        torch.tensor(config.get(key, default), dtype=torch.float32, device=device).view(3, 1, 1)
-        for key, default in (("image_mean", OPENAI_MEAN), ("image_std", OPENAI_STD))
+        torch.tensor(numbers, dtype=torch.float32, device=device).view(3, 1, 1)
+        for numbers in (mean, std)
     )
     tokenizer = _tokenizer(config, config_file or spec["config"], open_clip)
     clip = Clip(spec["name"], model, tokenizer, mean, std, spec.get("weight", 1.0), resize)
@@ -239,18 +243,9 @@ def _prompts(clip: Clip, text: str, templates: list[str]) -> Tensor:
 def _read_config(source, open_clip) -> dict:
     path = Path(source)
     if path.is_file():
-        config = read_json(path)
-        missing = [k for k in ("embed_dim", "vision_cfg", "text_cfg") if k not in config]
-        if missing:
-            raise UserError(f"the CLIP config {path} lacks {', '.join(missing)}.")
-    else:
-        config = _named_config(str(source), open_clip)
-    remote = [key for key in NEEDS_NETWORK if config["text_cfg"].get(key)]
-    if remote:
-        raise UserError(
-            f"the CLIP config {source} has text_cfg.{remote[0]}, which would be fetched from the "
-            "network; choose a model with open_clip's own text tower and tokenizer."
-        )
+        return read_config(path)
+    config = _named_config(str(source), open_clip)
+    check_offline(config, source)
     return config
 
 

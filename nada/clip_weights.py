@@ -1,83 +1,32 @@
-"""Where a CLIP's weights come from: published file formats, and the activation of their training.
+"""A CLIP's weights: published file formats, and the activation of their training.
 
 OpenAI trained with QuickGELU, x·sigmoid(1.702 x), most others with GELU. The tensors do not tell,
 and under the wrong one they load without a word and embed differently, so it is settled here by a
 file's form, its hash or its home in the hub's cache.
 """
 
-import json
 import re
 import zipfile
 from pathlib import Path
 
 from torch import Tensor
 
+from nada.clip_config import HUB_CONFIG, read_json
 from nada.errors import UserError
+from nada.finite import check_finite, used
 from nada.manifest import read_weights
 
-#: What OpenAI's archives keep among their tensors and is no weight; `attn_mask` may stand in
-#: every block.
+#: What OpenAI's archives keep among their tensors and is no weight; MASK may stand in every block.
 BOOKKEEPING = ("input_resolution", "context_length", "vocab_size")
-NO_WEIGHTS = (*BOOKKEEPING, "attn_mask")
+MASK = "attn_mask"
+NO_WEIGHTS = (*BOOKKEEPING, MASK)
 #: What training on several devices puts before every name.
 PARALLEL = "module."
-#: A snapshot of the hub's cache: the configuration, and its weights in the order of preference.
-HUB_CONFIG = "open_clip_config.json"
-HUB_WEIGHTS = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "open_clip_pytorch_model.bin",
-    "open_clip_pytorch_model.pth",
-)
 #: A SHA-256, or the beginning of one, in the address of published weights.
 HASH = re.compile(r"(?<![0-9a-z])[0-9a-f]{8,64}(?![0-9a-z])")
+SAME_PIXELS = 1e-3  # a quarter of a level of 256: below it a mean or std is another's rounding
 #: Names of the activation, by whether a config says quick_gelu.
 ACTIVATIONS = {True: "QuickGELU", False: "GELU"}
-
-
-def clip_files(spec: dict) -> tuple[Path, Path | None]:
-    """(weights, config) of a run file's entry; config is None where it is the name of a model.
-
-    A folder stands for both files in it: a snapshot of the hub's cache, or the `models--org--name`
-    that holds snapshots; `config` may then be left out. Raises UserError where one is not there.
-    """
-    weights, config = Path(spec["weights"]), spec.get("config")
-    if weights.is_dir():
-        folder = _snapshot(weights)
-        names = [name for name in HUB_WEIGHTS if (folder / name).is_file()]
-        if not names:
-            raise UserError(
-                f"CLIP '{spec['name']}': the folder {folder} holds no weights; put one of "
-                f"{', '.join(HUB_WEIGHTS)} there, or name a file."
-            )
-        weights, config = folder / names[0], config or folder
-    if config is None:
-        raise UserError(
-            f"CLIP '{spec['name']}': the weights {weights} need a config; name a JSON file or a "
-            "model that open_clip knows, such as 'ViT-B-32-quickgelu'."
-        )
-    path = Path(config)
-    if path.is_dir():
-        path = _snapshot(path) / HUB_CONFIG
-        if not path.is_file():
-            raise UserError(f"CLIP '{spec['name']}': {path} is missing; name a config instead.")
-    return weights, path if path.is_file() else None
-
-
-def _snapshot(folder: Path) -> Path:
-    """The snapshot in a folder of the hub's cache; any other folder is taken as it is."""
-    snapshots = folder / "snapshots"
-    if not snapshots.is_dir():
-        return folder
-    reference = folder / "refs" / "main"
-    if reference.is_file():
-        current = snapshots / Path(reference.read_text(encoding="utf-8").strip()).name
-        if current.is_dir():
-            return current
-    found = sorted(path for path in snapshots.iterdir() if path.is_dir())
-    if len(found) != 1:
-        raise UserError(f"{folder} holds {len(found)} snapshots; name one folder of {snapshots}.")
-    return found[0]
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], bool]:
@@ -85,21 +34,25 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], bool]:
 
     safetensors, an OpenAI TorchScript archive (its code is not run), or what torch.save wrote: a
     state dict, or a dictionary that holds one as `state_dict`. `module.` is stripped. Raises
-    UserError where the file is missing or cannot be read.
+    UserError where the file is missing or cannot be read, or a tensor has NaN or infinity.
     """
     from nada.stylegan2.unpickle import read_state_dict, tell_format
 
     form = tell_format(path)
     foreign = form in ("torch zip", "pickle")
-    tensors = read_state_dict(path) if foreign else read_weights(path)[0]
+    # a mask of minus infinity is no weight
+    tensors = read_state_dict(path) if foreign else read_weights(path, unused=(MASK,))[0]
     if all(name.startswith(PARALLEL) for name in tensors):
         tensors = {name.removeprefix(PARALLEL): tensor for name, tensor in tensors.items()}
     script = form == "torch zip" and _is_script(path)
     openai = script or all(name in tensors for name in BOOKKEEPING)
-    weights = {k: t for k, t in tensors.items() if k.rpartition(".")[2] not in NO_WEIGHTS}
+    weights = used(tensors, NO_WEIGHTS)
     distinct = {id(t): t for t in weights.values()}  # a tensor may have many names
     floats = {key: t.float() if t.is_floating_point() else t for key, t in distinct.items()}
-    return {name: floats[id(tensor)] for name, tensor in weights.items()}, openai
+    weights = {name: floats[id(tensor)] for name, tensor in weights.items()}
+    if foreign:
+        check_finite(path, weights, "get the file again")
+    return weights, openai
 
 
 def _is_script(path: Path) -> bool:
@@ -131,6 +84,31 @@ def check_activation(spec: dict, config: dict, weights: Path, digest: str, opena
     )
 
 
+def check_pixels(spec: dict, weights: Path, digest: str, mean, std) -> None:
+    """UserError where published weights were trained on images that are made in another way.
+
+    mean, std: three numbers each, as images will be normalised. A config need not name them, and
+    what then stands in for them are OpenAI's, which not every CLIP was trained with.
+    """
+    entry = _entry(weights, digest)
+    if entry is None:
+        return
+    model, tag, about = entry
+    what = f"CLIP '{spec['name']}': {weights} holds the published weights {model} '{tag}'"
+    if about.get("interpolation", "bicubic") != "bicubic":
+        raise UserError(
+            f"{what}, trained on images resized with {about['interpolation']}; here they are resized "
+            "with bicubic; choose another model."
+        )
+    for key, now in (("mean", mean), ("std", std)):
+        trained = list(about.get(key) or now)
+        if any(abs(a - b) > SAME_PIXELS for a, b in zip(trained, now, strict=True)):
+            raise UserError(
+                f"{what}, trained on images of {key} {trained}, but with this config it is "
+                f"{list(now)}; give a JSON config with image_{key}: {trained}."
+            )
+
+
 def _origin(weights: Path, digest: str, openai: bool) -> tuple[str, bool] | None:
     """(what the weights are, whether they were trained with QuickGELU), None where unknown."""
     if openai:
@@ -145,7 +123,17 @@ def _origin(weights: Path, digest: str, openai: bool) -> tuple[str, bool] | None
 
 
 def _published(weights: Path, digest: str) -> tuple[str, bool] | None:
-    """What open_clip's own list of published weights says of a hash, or of a hub repository."""
+    """What weights are in open_clip's own list, and whether they were trained with QuickGELU."""
+    entry = _entry(weights, digest)
+    if entry is None:
+        return None
+    model, tag, about = entry
+    quick = bool(about.get("quick_gelu")) or model.endswith("-quickgelu")
+    return f"the published weights {model.removesuffix('-quickgelu')} '{tag}'", quick
+
+
+def _entry(weights: Path, digest: str) -> tuple[str, str, dict] | None:
+    """(model, tag, its settings) in open_clip's list, by a hash or by the hub's repository."""
     import open_clip
 
     cached = next((part for part in weights.parts if part.startswith("models--")), None)
@@ -155,26 +143,5 @@ def _published(weights: Path, digest: str) -> tuple[str, bool] | None:
         same_file = any(digest.startswith(part) for part in HASH.findall(about.get("url") or ""))
         home = (about.get("hf_hub") or "").split("/")[:2]
         if same_file or home == repository:
-            quick = bool(about.get("quick_gelu")) or model.endswith("-quickgelu")
-            return f"the published weights {model.removesuffix('-quickgelu')} '{tag}'", quick
+            return model, tag, about
     return None
-
-
-def read_json(path: Path) -> dict:
-    """A model configuration: our keys, or the hub's `model_cfg` and `preprocess_cfg` as ours."""
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-        model, preprocess = config.get("model_cfg"), dict(config.get("preprocess_cfg") or {})
-        model = None if model is None else dict(model)
-    except (ValueError, AttributeError, TypeError, RecursionError) as error:
-        raise UserError(f"the CLIP config {path} is no valid JSON ({error}).") from error
-    if model is None:
-        return config
-    for key, wanted in (("interpolation", "bicubic"), ("resize_mode", "shortest")):
-        if preprocess.get(key, wanted) != wanted:
-            raise UserError(
-                f"the CLIP config {path} asks for {key} '{preprocess[key]}', but images are resized "
-                f"with '{wanted}' here; choose a model that was trained so."
-            )
-    pixels = {f"image_{key}": preprocess[key] for key in ("mean", "std") if key in preprocess}
-    return {**model, **pixels}

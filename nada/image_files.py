@@ -10,7 +10,10 @@ What happens to an image, in this order:
 - the centre is cropped to a square and resized to the resolution with Lanczos, as the published
   sets were prepared (`box`: FFHQ-256); it is never enlarged unasked.
 
-Another release of Pillow may decode a JPEG to other pixels.
+Another release of Pillow may decode a JPEG to other pixels. A JPEG that lost data decodes, too, and
+Pillow does not say so: libjpeg makes up the rest and only warns. simplejpeg, which wraps the same
+decoder, raises such warnings, so that the image is refused as damaged. JPEG and lossy WebP have no
+checksums: a few wrong bytes that leave the decoder in step cannot be found.
 """
 
 from __future__ import annotations
@@ -28,6 +31,8 @@ from nada.errors import UserError
 DECODERS = ("PNG", "JPEG", "BMP", "WEBP")
 FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
 MAX_PIXELS = 89_478_485  # where Pillow begins to warn of a bomb; 268 MB as RGB
+# How libjpeg's warnings of lost data begin; others are of the header and change no pixel.
+LOST = ("Corrupt JPEG data", "Premature end of JPEG file", "Inconsistent progression")
 DAMAGED, HUGE, SMALL, OTHER_SIZE = "damaged", "huge", "small", "other size"  # kinds of Unusable
 
 # EXIF orientation → what turns the stored image upright (EXIF 2.3, tag 0x0112).
@@ -56,6 +61,7 @@ DONE = {
     "cropped": "centre cropped to a square",
     "reduced": "reduced",
     "enlarged": "enlarged",
+    "unchecked": "a JPEG not checked for lost data, since simplejpeg is not installed",
 }
 
 
@@ -96,7 +102,7 @@ def to_pixels(data: bytes, policy: Policy) -> tuple[np.ndarray, list[int], list[
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the policy handles whatever Pillow warns of
-            image = _decode(data)
+            image = _decode(data, done)
             stored = list(image.size)
             image = _fit(_upright(image, done, data), policy, done)
     except (Unusable, MemoryError):
@@ -108,7 +114,7 @@ def to_pixels(data: bytes, policy: Policy) -> tuple[np.ndarray, list[int], list[
     return np.asarray(image), stored, done
 
 
-def _decode(data: bytes) -> Image.Image:
+def _decode(data: bytes, done: list[str]) -> Image.Image:
     """The stored first frame, decoded to its last byte; a bomb is met before it unfolds."""
     if not data:
         raise Unusable(DAMAGED, "an empty file")
@@ -122,7 +128,23 @@ def _decode(data: bytes) -> Image.Image:
     if image.format == "PNG":  # loading alone checks neither the checksums nor the end
         Image.open(io.BytesIO(data), formats=DECODERS).verify()
     image.load()
+    if image.format in ("JPEG", "MPO"):
+        _refuse_lost_data(data, done)
     return image
+
+
+def _refuse_lost_data(data: bytes, done: list[str]) -> None:
+    """Raise Unusable for a JPEG whose data end early, do not decode, or go on behind the image."""
+    try:
+        import simplejpeg
+    except ImportError:
+        done.append("unchecked")
+        return
+    try:  # at an eighth of its size: every coefficient is read, and hardly a pixel is made
+        simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, strict=True)
+    except ValueError as error:
+        if str(error).startswith(LOST):
+            raise Unusable(DAMAGED, str(error)) from error
 
 
 def _upright(image: Image.Image, done: list[str], data: bytes) -> Image.Image:

@@ -44,6 +44,7 @@ from nada.image_files import (
 from nada.image_sources import (
     BROKEN,
     KINDS,
+    LABELS,
     NAMED,
     climbs,
     first_few,
@@ -52,8 +53,10 @@ from nada.image_sources import (
     printable,
     refuse,
 )
+from nada.outputs import check_output
 
-FORMAT = "stylegan-nada image index 1"
+FORMATS = "stylegan-nada image index"
+FORMAT = f"{FORMATS} 1"
 CHUNK = 16  # images that a process is given at a time
 # What can be said of a set, in words; the keys of a report.
 WORDS = {
@@ -128,20 +131,36 @@ def scan(
 
 def write_index(path, index: dict) -> None:
     """Write an index; a relative source becomes relative to the index's folder, so that both move
-    together, and an absolute one stays. Equal indices in equal places, equal bytes."""
-    path = _index_path(path)
+    together, and an absolute one stays. Equal indices in equal places, equal bytes.
+
+    Raises UserError for a name that does not end in .json, and where a file is there that is no
+    index, such as a set's labels."""
     source = Path(index["source"])
+    path = _index_path(path, source)
     if not source.is_absolute():
         source = Path(os.path.relpath(source.absolute(), path.parent.resolve()))
     write_json(path, {**index, "source": source.as_posix()})
 
 
-def _index_path(path) -> Path:
-    """Where an index can be written; UserError for another name, or a folder."""
+def _index_path(path, source: Path) -> Path:
+    """Where an index of `source` can be written; UserError for another name, a folder, or a file
+    that is no index."""
     path = Path(path)
     if path.suffix.lower() != ".json" or path.is_dir():
         raise UserError(f"the index {path}: its name must end in .json, and be no folder's.")
+    if path.name == LABELS and path.parent.resolve() == source.resolve():
+        raise UserError(f"the index {path}: there {LABELS} is the set's labels; name another file.")
+    check_output(path, _is_index)
     return path
+
+
+def _is_index(path: Path) -> bool:
+    """Whether a file says that it is an index, of whatever version."""
+    try:
+        index = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, OSError, RecursionError):
+        return False
+    return isinstance(index, dict) and str(index.get("format")).startswith(FORMATS)
 
 
 def describe(report: dict) -> list[str]:
@@ -469,7 +488,8 @@ class _NpzSet(ImageSet):
 def main(argv=None) -> None:
     arguments = _parser().parse_args(argv)
     options = vars(arguments).copy()
-    source, out = options.pop("source"), _index_path(options.pop("out"))  # not after a long look
+    source = options.pop("source")
+    out = _index_path(options.pop("out"), source)  # not after a long look
     if options["resize"] == "none":
         options["resize"] = None
     size = f"{arguments.resolution}x{arguments.resolution}"

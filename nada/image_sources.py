@@ -106,30 +106,34 @@ class Folder(Source):
 
 
 class Zip(Source):
-    """Members of a zip archive, stored or deflated."""
+    """Members of a zip archive, stored or deflated.
+
+    Names are given with slashes: some programs of Windows write backslashes, though a zip must not
+    have them (PKWARE's APPNOTE, 4.4.17), and other programs there read them as slashes.
+    """
 
     kind = "zip"
 
     def __init__(self, path: Path):
         super().__init__(path)
         self._archive, self._process = None, None
+        self._files: dict[str, zipfile.ZipInfo] = {}
 
     def __reduce__(self):  # an open archive does not travel to another process
         return type(self), (self.path,)
 
     def members(self, resolution: int) -> tuple[list[str], list[str]]:
-        infos = self._open().infolist()
-        self._refuse_unsafe(infos)
-        files = sorted(info.filename for info in infos if not info.is_dir())
+        self._refuse_unsafe(self._open().infolist())
+        files = sorted(self._files)
         images = [name for name in files if _is_image_name(name)]
         return images, [name for name in files if not _is_image_name(name)]
 
     def _refuse_unsafe(self, infos: list[zipfile.ZipInfo]) -> None:
         """Whatever could leave the archive, or cannot be told apart or opened."""
-        names = [info.filename for info in infos]
+        names = [with_slashes(info.filename) for info in infos]
         once = set()
         again = [name for name in names if name in once or once.add(name)]
-        climbing = [i.filename for i in infos if climbs(i.filename) or "\0" in i.orig_filename]
+        climbing = [i.filename for i in infos if _climbs_on_windows(i.orig_filename)]
         links = [i.filename for i in infos if stat.S_ISLNK(i.external_attr >> 16)]
         encrypted = [i.filename for i in infos if i.flag_bits & 1]
         methods = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -143,7 +147,8 @@ class Zip(Source):
 
     def _read(self, name: str) -> bytes:
         try:
-            info = self._open().getinfo(name)
+            self._open()
+            info = self._files[with_slashes(name)]
             if info.file_size > MAX_BYTES:
                 raise Unusable(HUGE, f"{info.file_size} bytes, the bound is {MAX_BYTES}")
             return self._archive.read(info)  # reads no further than file_size
@@ -161,6 +166,8 @@ class Zip(Source):
                 raise UserError(
                     f"the archive {self.path} cannot be read ({error}); restore it."
                 ) from error
+            every = {with_slashes(info.filename): info for info in self._archive.infolist()}
+            self._files = {name: i for name, i in every.items() if not name.endswith("/")}
         return self._archive
 
 
@@ -184,7 +191,8 @@ class Lmdb(Source):
         # The size that was asked for, else the next larger one, else the largest.
         size = min((s for s in sizes if s >= resolution), default=max(sizes))
         there = sum(_size_of(key) == size for key in keys)
-        if int(length) > 2 * there:  # also: nobody can list the names of a billion that are not there
+        # also: nobody can list the names of a billion that are not there
+        if int(length) > 2 * there:
             raise UserError(
                 f"{self.path} says in 'length' that it has {int(length)} images, but {there} of "
                 f"{size} px are there; make it again, or restore it."
@@ -257,7 +265,7 @@ def _size_of(key: bytes) -> int | None:
 
 def _is_image_name(name: str) -> bool:
     """By suffix; hidden files and what macOS adds to a zip are none."""
-    hidden = any(part.startswith(".") or part == "__MACOSX" for part in name.split("/"))
+    hidden = any(p.startswith(".") or p == "__MACOSX" for p in with_slashes(name).split("/"))
     return not hidden and name.lower().endswith(SUFFIXES)
 
 
@@ -302,7 +310,7 @@ def _of_split(source: Source, names: list[str], splits: list[str] | None) -> lis
     top = f"{tops.pop()}/" if len(tops) == 1 else ""
     chosen = set()
     for split in splits:
-        folder = split.strip("/") + "/"
+        folder = (with_slashes(split) if source.kind == "zip" else split).strip("/") + "/"
         inside = [name for name in names if name.startswith((folder, top + folder))]
         if not inside:
             folders = sorted({name.rpartition("/")[0] for name in names} - {""})
@@ -325,8 +333,10 @@ def _labels(source: Source, names: list[str], others: list[str]) -> dict | None:
         if labels is None:
             return None
         labels = [(name, label) for name, label in labels]
+        if source.kind == "zip":
+            labels = [(with_slashes(name), label) for name, label in labels]
         known = dict(labels)
-    except (Unusable, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (Unusable, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(
             f'{where} cannot be read ({error}); it must be {{"labels": null}} or '
             '{"labels": [[name, class], …]}.'
@@ -357,6 +367,16 @@ def climbs(name: str) -> bool:
     """Whether a name leads out of its folder, on any system."""
     absolute = name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[/\\]", name)
     return bool(absolute) or ".." in re.split(r"[/\\]", name) or "\0" in name
+
+
+def _climbs_on_windows(name: str) -> bool:
+    """As `climbs`, and a name that begins at a drive's current folder."""
+    return climbs(name) or re.match("[A-Za-z]:", name) is not None
+
+
+def with_slashes(name: str) -> str:
+    """A name whose folders are set off by slashes alone."""
+    return name.replace("\\", "/")
 
 
 def refuse(source, names: list[str], what: str, advice: str) -> None:

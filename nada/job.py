@@ -35,7 +35,7 @@ from nada.artifact import (
 )
 from nada.atomic import atomic_path, canonical_json, sha256
 from nada.clip import Clip, load_clip, read_templates
-from nada.clip_weights import clip_files
+from nada.clip_config import clip_files
 from nada.errors import FULL_DISK, UserError
 from nada.image_sets import open_images
 from nada.images import to_tensor

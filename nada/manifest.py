@@ -8,8 +8,11 @@ from safetensors import SafetensorError, safe_open
 
 from nada.atomic import sha256
 from nada.errors import UserError
+from nada.finite import check_finite, used
 
 MANIFEST = "manifest.json"
+# One metadata key: safetensors writes several in a random order, and bytes must not depend on it.
+METADATA_KEY = "json"
 
 
 def existing(path) -> Path:
@@ -48,10 +51,13 @@ def verify_weights(path) -> str:
     return found
 
 
-def read_weights(path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Read a safetensors file: (tensors, metadata); half precision becomes float32.
+def read_weights(
+    path, unused: tuple[str, ...] = ()
+) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Read a safetensors file: (tensors, metadata); every floating-point tensor becomes float32.
 
-    Raises UserError where the file is missing, truncated or no safetensors file.
+    unused: last names of tensors that are no weights; they are left out. Raises UserError where the
+    file is missing, truncated or no safetensors file, or where a tensor has NaN or infinity.
     """
     path = existing(path)
     try:
@@ -65,9 +71,19 @@ def read_weights(path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise UserError(
             f"the weight file {path} is truncated or no safetensors file ({reason}); restore it."
         ) from error
-    half = (torch.float16, torch.bfloat16)
-    tensors = {name: t.float() if t.dtype in half else t for name, t in tensors.items()}
+    tensors = used(tensors, unused)
+    tensors = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}
+    check_finite(path, tensors)
     return tensors, metadata
+
+
+def described(metadata: dict[str, str]) -> dict:
+    """What a file of ours says of itself in its one metadata key; {} where that is no mapping."""
+    try:
+        about = json.loads(metadata[METADATA_KEY])
+    except (KeyError, TypeError, ValueError, RecursionError):
+        return {}
+    return about if isinstance(about, dict) else {}
 
 
 def _expected(path: Path) -> str | None:

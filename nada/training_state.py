@@ -3,6 +3,7 @@
 import hashlib
 import random
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 
 from nada.atomic import atomic_path, canonical_json
 from nada.errors import UserError
+from nada.finite import check_finite
 
 KEY_LENGTH = 24  # hex digits: 96 bits, no two runs of a benchmark share them
 
@@ -39,7 +41,7 @@ class TrainingState:
     def load(self) -> tuple[int, dict] | None:
         """Return (step, state) on the CPU and restore the random streams; None if nothing is saved.
 
-        Raises UserError where the file cannot be read.
+        Raises UserError where the file cannot be read, or a tensor has NaN or infinity.
         """
         if not self.path.exists():
             return None
@@ -51,12 +53,26 @@ class TrainingState:
                 f"the training state {self.path} cannot be read ({type(error).__name__}); "
                 f"remove the folder {self.folder} to start the run again."
             ) from error
+        check_finite(
+            f"the training state {self.path}",
+            dict(_tensors(state)),
+            f"the training diverged: remove the folder {self.folder} and try a lower lr",
+        )
         _restore_random_streams(streams)
         return step, state
 
     def discard(self) -> None:
         """Remove the run's state; nothing happens where there is none."""
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _tensors(value, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor in nested dictionaries, lists and tuples, by its path."""
+    if isinstance(value, torch.Tensor):
+        yield name, value
+    elif isinstance(value, dict | list | tuple):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _tensors(part, f"{name}.{key}" if name else f"{key}")
 
 
 def _random_streams() -> dict:

@@ -81,7 +81,7 @@ def first_lost(archive: Path, folder: Path) -> Path | None:
 
 def layout(members: Iterable[zipfile.ZipInfo]) -> dict[str, zipfile.ZipInfo]:
     """{where it goes in the folder: member} of the files of an archive."""
-    names = {_tidy(m): m for m in members if not m.is_dir()}
+    names = {_tidy(m): m for m in members if not m.filename.endswith(("/", "\\"))}
     names = {name: m for name, m in names.items() if not name.startswith("__MACOSX/")}
     tops = {name.partition("/")[0] for name in names}
     if len(tops) == 1 and not tops & set(names):

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from nada.atomic import atomic_path, write_json
 from nada.errors import EXIT_USER_ERROR, FULL_DISK, UserError, command
+from nada.outputs import begins_with, check_output
 from workflow.archives import first_lost, is_unpacked, unpack, wait_for
 from workflow.checking import nearest, read_yaml
 from workflow.download import (
@@ -394,9 +395,13 @@ nothing here is legal advice.
 """
 
 
+def _title(registry: Registry) -> str:
+    return f"# Licences of the models and data of world '{registry.world}'"
+
+
 def licences_page(registry: Registry) -> str:
     """Markdown: models and data sets with sources and licences, as in the paper's Tables 4 and 5."""
-    parts = [f"# Licences of the models and data of world '{registry.world}'\n", LICENCES_HEAD]
+    parts = [f"{_title(registry)}\n", LICENCES_HEAD]
     for kind, heading in (("model", "Models (Table 4)"), ("data", "Data sets (Table 5)")):
         parts.append(f"## {heading}\n")
         parts.append("| name | the paper's row | source | licence | consent | used for |")
@@ -460,6 +465,7 @@ def _verify(registry, arguments):
 
 
 def _licences(registry, arguments):
+    check_output(arguments.out, begins_with(_title(registry)))
     with atomic_path(arguments.out) as temporary:
         temporary.write_text(licences_page(registry), encoding="utf-8")
     print(f"licences of {len(registry.assets)} assets -> {arguments.out}")

@@ -19,6 +19,7 @@ from statistics import median
 
 from nada.atomic import atomic_path
 from nada.errors import UserError, command
+from nada.outputs import begins_with, check_output
 
 GIB = 2**30
 
@@ -222,6 +223,7 @@ def main(argv=None) -> None:
     parser.add_argument("--device", choices=("cpu", "cuda"), required=True, help="whose runs count")
     parser.add_argument("--out", required=True, help="the table to write (CSV)")
     arguments = parser.parse_args(argv)
+    check_output(arguments.out, begins_with(",".join(COLUMNS)))
     rows = rows_of(measured(arguments.results, arguments.device))
     if not rows:
         raise UserError(

@@ -66,8 +66,10 @@ def joined_scores(results: Path, groups: list[str]) -> str:
 def publish(results: Path, out: Path, groups: list[str] | None = None) -> list[Path]:
     """Replace `out` by the kept files of `results`; returns them relative to `out`.
 
-    groups: only those. Raises UserError where the run is not finished; `out` is then left as it is.
+    groups: only those. Raises UserError where the run is not finished, or `out` has a file that no
+    publication has; `out` is then left as it is.
     """
+    _refuse_other_files(out)
     for pattern in NEEDED if groups is None else ():
         if not any(results.glob(pattern)):
             raise UserError(
@@ -88,6 +90,19 @@ def publish(results: Path, out: Path, groups: list[str] | None = None) -> list[P
     shutil.rmtree(out, ignore_errors=True)
     fresh.rename(out)
     return [path.relative_to(results) for path in files]
+
+
+def _refuse_other_files(out: Path) -> None:
+    """UserError for a folder that is no publication: all that is in it would be removed."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out}: is a file; name a folder to publish into.")
+    own = {path for pattern in KEPT for path in out.glob(pattern)}
+    others = sorted(p for p in out.rglob("*") if p not in own and (p.is_symlink() or not p.is_dir()))
+    if others:
+        raise UserError(
+            f"{out}: holds {others[0].relative_to(out)}, which no publication has, and would be "
+            "replaced as a whole; move it away, or name another folder."
+        )
 
 
 @command

@@ -11,7 +11,6 @@ TensorFlow) are told apart by content and read without running a byte of theirs.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from nada.atomic import atomic_path, canonical_json, sha256
 from nada.errors import UserError, command
+from nada.outputs import check_output
 
 if TYPE_CHECKING:  # the command line reads its arguments before it imports torch
     import torch
@@ -27,8 +27,6 @@ if TYPE_CHECKING:  # the command line reads its arguments before it imports torc
     from nada.stylegan2.generator import Generator
 
 FORMAT = "stylegan2-source-1"
-# One metadata key: safetensors writes several in a random order, and bytes must not depend on it.
-METADATA_KEY = "json"
 NETWORKS = ("G", "G_ema", "D")
 
 
@@ -69,6 +67,9 @@ def save_source(
     import torch
     from safetensors.torch import save_file
 
+    from nada.finite import is_finite
+    from nada.manifest import METADATA_KEY
+
     dtype = torch.float16 if dtype is None else dtype
     if dtype not in (torch.float16, torch.float32):
         raise UserError(f"dtype: {dtype} given, must be torch.float16 or torch.float32")
@@ -77,7 +78,7 @@ def save_source(
     for name, network in networks.items():
         for key, value in network.state_dict().items():
             stored = value.detach().to("cpu", dtype, copy=True).contiguous()
-            if not torch.isfinite(stored).all():
+            if not is_finite(stored):
                 raise UserError(
                     f"{path}: {name}.{key} has values that are not finite in {dtype}; nothing "
                     f"was written"
@@ -98,7 +99,8 @@ def load_source(path: str | os.PathLike, device: str | torch.device = "cpu") -> 
     The content says which layout it is: ours, rosinality's, NVlabs' of PyTorch or TensorFlow. A
     file of another layout is read as plain data (nada/stylegan2/unpickle.py), and what it lacks or
     what cannot be converted is in the metadata.
-    Raises UserError where the file is missing, truncated, not a source model, or inconsistent.
+    Raises UserError where the file is missing, truncated, not a source model, or inconsistent, and
+    where a tensor has NaN or infinity.
     """
     from nada.stylegan2.unpickle import tell_format
 
@@ -114,18 +116,15 @@ def load_source(path: str | os.PathLike, device: str | torch.device = "cpu") -> 
 def _load_own(path: str | os.PathLike) -> SourceModel:
     from torch import nn
 
-    from nada.manifest import read_weights
+    from nada.manifest import described, read_weights
     from nada.stylegan2.discriminator import Discriminator
     from nada.stylegan2.generator import Generator
     from nada.stylegan2.layouts import Layout, empty
     from nada.stylegan2.unpickle_limits import quoted, shown
 
     tensors, metadata = read_weights(path)
-    try:
-        about = json.loads(metadata[METADATA_KEY])
-        found = about["format"]
-    except (KeyError, TypeError, ValueError, RecursionError):
-        found = None
+    about = described(metadata)
+    found = about.get("format")
     if found != FORMAT:
         raise UserError(
             f"{path}: not a source model: format {quoted(found)} in its metadata, {FORMAT!r} expected"
@@ -302,13 +301,12 @@ def check_source(source: SourceModel) -> tuple[float, float]:
     """
     import torch
 
+    from nada.finite import check_finite
+
     where = source.file or "the source model"
     for name, network in _networks(source).items():
-        for key, value in network.state_dict().items():
-            if not torch.isfinite(value).all():
-                raise UserError(
-                    f"{where}: {name}.{key} has values that are not finite; get it again"
-                )
+        tensors = {f"{name}.{key}": value for key, value in network.state_dict().items()}
+        check_finite(where, tensors, "get it again")
     G = source.G_ema
     z = torch.randn(1, G.config["z_dim"], generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -326,16 +324,17 @@ def _convert(options) -> int:
             f"{options.out}: ends in {suffix or 'nothing'!r}; .safetensors (this project's layout) and "
             f".pt (rosinality's) are written"
         )
+    if options.out.is_dir():
+        raise UserError(f"{options.out}: is a folder; name a file in it")
     if options.out.exists() and options.source.exists() and options.out.samefile(options.source):
         raise UserError(f"{options.out}: is the file to convert itself; name another")
     if options.half and suffix == ".pt":
         raise UserError("--half: is for .safetensors files; leave it out for a .pt file")
+    check_output(options.out)  # any file there is a model that somebody may need
     print(f"reading {options.source}", flush=True)
     source = load_source(options.source)
     for line in describe(source):
         print(f"  {line}")
-    if options.out.is_dir():
-        raise UserError(f"{options.out}: is a folder; name a file in it")
     if suffix == ".pt":
         _write_rosinality(options.out, source)
     else:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from nada.errors import UserError
+from nada.finite import check_finite
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
 from nada.stylegan2.ops import channels_at, fir_kernel
@@ -62,7 +63,7 @@ class Layout:
         return tuple(tensor.shape)
 
     def take(self, name: str, shape: Iterable[int]) -> Tensor:
-        """A tensor of that shape in float32, in memory of its own."""
+        """A tensor of that shape in float32, in memory of its own, without NaN or infinity."""
         tensor = self._named(name)
         if tuple(tensor.shape) != tuple(shape):
             raise UserError(
@@ -72,7 +73,9 @@ class Layout:
         if not tensor.is_floating_point():
             raise UserError(f"{self.label}: {name} is of type {tensor.dtype}, floats expected")
         self.taken.add(name)
-        return tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
+        tensor = tensor.detach().to("cpu", torch.float32, copy=True).contiguous()
+        check_finite(self.label, {name: tensor}, "get the file again")
+        return tensor
 
     def take_kernels(self, suffix: str, gain: float) -> None:
         """Take every resampling filter, and see that it is [1,3,3,1] like the one used here."""

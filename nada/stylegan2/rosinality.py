@@ -21,6 +21,7 @@ from torch import Tensor
 
 from nada.atomic import atomic_path
 from nada.errors import UserError
+from nada.finite import check_finite
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
 from nada.stylegan2.layouts import (
@@ -83,7 +84,8 @@ def write(path: str | os.PathLike, networks: dict) -> None:
 
     The layout fixes the mapping's learning-rate factor at 0.01; another one goes into the stored
     weights: the same images, another speed of the mapping if it is trained on.
-    Raises UserError for what the layout cannot hold: z and w of different sizes.
+    Raises UserError for what the layout cannot hold, z and w of different sizes, and for NaN or
+    infinity; nothing is written then.
     """
     path = Path(path)
     G, G_ema, D = networks["G"], networks["G_ema"], networks["D"]
@@ -91,6 +93,10 @@ def write(path: str | os.PathLike, networks: dict) -> None:
     content |= {"g": _generator_state(G, path), "g_latent_avg": G.w_avg.detach().clone()}
     if D is not None:
         content |= {"d": _discriminator_state(D), "mbstd_group_size": D.config["mbstd_group_size"]}
+    for name, value in content.items():
+        tensors = value if isinstance(value, dict) else {"": torch.as_tensor(value)}
+        tensors = {f"{name}.{key}".rstrip("."): tensor for key, tensor in tensors.items()}
+        check_finite(path, tensors, "nothing was written")
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
         torch.save(content, file)  # to a file that is open: else the temporary name goes in
 
@@ -191,7 +197,9 @@ def _mean(tree: dict, key: str, where: str) -> Tensor | None:
         return None
     if not isinstance(mean, Tensor) or not mean.is_floating_point():
         raise UserError(f"{where}: {key} is no tensor of floats, the mean of w expected")
-    return mean.float().flatten().clone()
+    mean = mean.float().flatten().clone()
+    check_finite(where, {key: mean}, "get the file again")
+    return mean
 
 
 def _generator(state: dict, label: str, mean: Tensor | None, metadata: dict) -> Generator:

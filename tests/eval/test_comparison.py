@@ -86,6 +86,15 @@ def test_answers_become_shares_with_intervals(group, tmp_path):
     assert (both.low["tgan"], both.high["tgan"]) == (0, 1)
 
 
+def test_a_sheet_that_people_have_answered_is_not_made_anew(tmp_path, capsys):
+    (tmp_path / "answers").mkdir()
+    (tmp_path / "answers/anna.csv").write_text("number,choice\n1,left\n")
+    (tmp_path / "key.csv").write_text("the key to Anna's answers")
+    assert main(["sheet", "--settings", "group.json", "--out", str(tmp_path)]) == 2
+    assert "answers has answers to the sheet that is there" in capsys.readouterr().err
+    assert (tmp_path / "key.csv").read_text() == "the key to Anna's answers"
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -252,6 +252,23 @@ def test_files_that_hold_something_else_are_an_error_that_names_them(tmp_path, w
         load_inception(tmp_path / "absent.pt")
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_an_error_that_names_one(tmp_path, weights, value):
+    toy = Toy().eval()
+    with torch.no_grad():
+        toy.layers.out.bias[3] = value
+    digest = save_script(toy, tmp_path / FILE)
+    with pytest.raises(
+        UserError, match=r"05\.pt: the tensor layers\.out\.bias has values that are"
+    ):
+        load_inception(tmp_path / FILE, sha256=digest)
+    tensors = {**weights[2], "fc.bias": torch.full_like(weights[2]["fc.bias"], value)}
+    torch.save(tensors, tmp_path / "bad.pth")
+    digest = hashlib.sha256((tmp_path / "bad.pth").read_bytes()).hexdigest()
+    with pytest.raises(UserError, match=r"bad\.pth: the tensor fc\.bias has values that are not"):
+        load_inception(tmp_path / "bad.pth", "legacy_pytorch", sha256=digest)
+
+
 def test_an_unknown_mode_no_image_and_images_of_another_size_are_errors(script, clean, images):
     with pytest.raises(UserError, match="mode is 'legacy_tensorflow'; it must be one of clean"):
         load_inception(script[0], "legacy_tensorflow")

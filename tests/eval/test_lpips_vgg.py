@@ -183,6 +183,10 @@ def test_other_heads_than_those_of_the_release_are_refused(trunk, monkeypatch):
         ({"features.28.bias": None}, r"lacks features\.28\.bias"),
         ({"features.30.weight": torch.zeros(1)}, r"has features\.30\.weight"),
         ({"features.0.bias": torch.zeros(65)}, "size mismatch"),
+        (
+            {"features.0.bias": torch.full((64,), torch.nan)},
+            r"features\.0\.bias has values that are",
+        ),
     ],
 )
 def test_tensors_that_are_no_vgg16_are_an_error_that_names_one(

@@ -143,13 +143,21 @@ def test_a_diverged_model_is_an_error_that_names_the_run_and_keeps_the_earlier_f
 ):
     model = load_artifact(tiny_world.folder / "dog2cat/nada-global/seed0")
     with torch.no_grad():
-        model.generator.synthesis.to_rgbs[0].bias.fill_(torch.nan)
+        for conv in model.generator.synthesis.convs:  # finite, but for what is drawn with them
+            conv.noise_strength.fill_(torch.finfo(torch.float32).max)
     save_artifact(tmp_path / "run", AdaptedModel(model.generator), {})
     runs = [{"id": "broken", "seed": 0, "latent_seed": 1, "folder": str(tmp_path / "run")}]
-    (tmp_path / "out.npz").write_bytes(b"earlier")
+    save_observation(tmp_path / "out.npz", Observation({"of": "an earlier run"}, {}))
+    earlier = (tmp_path / "out.npz").read_bytes()
     code, path, said = look(tiny_world, tmp_path, capsys, runs=runs)
     assert code == 2 and "broken: image 0 holds NaN" in said
-    assert path.read_bytes() == b"earlier"
+    assert path.read_bytes() == earlier
+    with torch.no_grad():
+        model.generator.synthesis.to_rgbs[0].bias.fill_(torch.nan)
+    save_artifact(tmp_path / "run", AdaptedModel(model.generator), {})
+    code, path, said = look(tiny_world, tmp_path, capsys, runs=runs)
+    assert code == 2 and "the tensor generator.synthesis.to_rgbs.0.bias has values that are" in said
+    assert path.read_bytes() == earlier
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from eval.referee import (
     NONE_OF_THESE,
@@ -104,6 +105,24 @@ def test_missing_truncated_and_swapped_files_are_one_sentence_errors(tmp_path, p
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.raises(UserError, match="truncated"):
         load_perceptual(path)
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ("{", "holds no network of the referee"),
+        ("[1]", "holds no network of the referee"),
+        ("[" * 100_000, "holds no network of the referee"),
+        ('{"kind": "judge"}', "do not match"),
+        ('{"kind": "judge", "config": {"widths": [1]}, "metadata": {}}', "do not match"),
+        ('{"kind": "judge", "config": 3, "metadata": {}}', "do not match"),
+    ],
+)
+def test_metadata_that_describe_no_network_are_one_sentence(tmp_path, about, said):
+    save_file({"x": torch.zeros(1)}, tmp_path / "judge.safetensors", metadata={"json": about})
+    with pytest.raises(UserError, match=rf"judge\.safetensors: .*{said}") as caught:
+        load_judge(tmp_path / "judge.safetensors")
+    assert "\n" not in str(caught.value)
 
 
 def test_images_of_a_wrong_shape_are_refused(perceptual):

@@ -60,10 +60,15 @@ def test_answers_are_counted_by_group_and_a_missing_one_is_named():
 def test_the_command_draws_a_sheet_and_counts_its_answers(files, capsys):
     out = files / "study"
     options = ["--observation", str(files / "o.npz"), "--real", str(files / "r.npz")]
-    assert main(["sheet", *options, "--out", str(out)]) in (0, None)
+    for _ in range(2):  # an unanswered sheet may be drawn again
+        assert main(["sheet", *options, "--out", str(out)]) in (0, None)
     assert (out / "sheet.png").read_bytes()[:4] == b"\x89PNG"
     key = pd.read_csv(out / "key.csv")
     pd.DataFrame({"number": key.number, "name": "cat"}).to_csv(out / "answers.csv", index=False)
     assert main(["score", "--folder", str(out), "--target", "cat"]) in (0, None)
     result = pd.read_csv(out / "result.csv").set_index("group")
     assert result.named_target.to_dict() == dict.fromkeys(("adapted", "real", "source"), EACH)
+    before = (out / "key.csv").read_bytes()
+    assert main(["sheet", *options, "--seed", "1", "--out", str(out)]) == 2
+    assert "answers.csv has answers to the sheet" in capsys.readouterr().err
+    assert (out / "key.csv").read_bytes() == before

@@ -69,7 +69,30 @@ def afhq() -> dict[str, bytes]:
 PNG = encode(noise(32, 32))
 JPEG = encode(noise(32, 32), "JPEG")
 MIDDLE = len(PNG) // 2
+
+
+def without(data: bytes, begin: float, end: float, filler: bytes = b"") -> bytes:
+    """A file without what lies between two parts of its length; `filler` stands there instead."""
+    return data[: int(len(data) * begin)] + filler + data[int(len(data) * end) :]
+
+
+# Large enough that what is cut out lies in the data behind the header of some 600 bytes.
+LARGE = noise(96, 96)
+BY_RESTARTS = encode(LARGE, "JPEG", restart_marker_blocks=4)
+EOI = b"\xff\xd9"  # the marker that ends a JPEG
 DAMAGED = {
+    "second half missing.jpg": without(encode(LARGE, "JPEG"), 0.5, 1, EOI),
+    "three quarters missing.jpg": without(encode(LARGE, "JPEG"), 0.25, 1, EOI),
+    "zeros in the middle.jpg": without(encode(LARGE, "JPEG"), 0.5, 0.52, bytes(100)),
+    "a piece cut out.jpg": without(encode(LARGE, "JPEG"), 0.5, 0.55),
+    "intervals cut out.jpg": without(BY_RESTARTS, 0.5, 0.75),
+    "progressive, half of it.jpg": without(encode(LARGE, "JPEG", progressive=True), 0.5, 1, EOI),
+    "cmyk, a piece cut out.jpg": without(
+        encode(Image.fromarray(LARGE).convert("CMYK"), "JPEG"), 0.5, 0.55
+    ),
+    "with a second view, a piece cut out.jpg": without(
+        encode(LARGE, "MPO", save_all=True, append_images=[Image.fromarray(noise())]), 0.5, 0.55
+    ),
     "cut in half.jpg": JPEG[: len(JPEG) // 2],
     "cut at the end.jpg": JPEG[:-40],
     "cut in half.png": PNG[:MIDDLE],

@@ -1,9 +1,11 @@
 """The artifact: one folder, and images drawn from nothing else."""
 
 import copy
+import json
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from nada import artifact
 from nada.artifact import AdaptedModel, load_artifact, save_artifact, snapshot_steps
@@ -90,6 +92,30 @@ def test_a_folder_without_an_artifact_or_with_another_file_is_an_error(tmp_path)
     artifact.save_file({"a": torch.zeros(1)}, tmp_path / artifact.MODEL)
     with pytest.raises(UserError, match="no adapted model"):
         load_artifact(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("about", "said"),
+    [
+        ("{", "is no adapted model"),
+        ("[1]", "is no adapted model"),
+        ("[" * 100_000, "is no adapted model"),
+        ({"format": artifact.FORMAT}, "is no adapted model"),
+        ({"format": artifact.FORMAT, "provenance": 3}, "is no adapted model"),
+        ({"format": artifact.FORMAT, "provenance": {}}, "there is no generator"),
+        ({"generator": 3}, "do not fit the architecture"),
+        ({"generator": {"kind": "gpt", "config": {}}}, "do not fit the architecture"),
+        ({"generator": {"kind": "stylegan2", "config": {"resolution": 7}}}, "resolution: 7 given"),
+    ],
+)
+def test_metadata_that_describe_no_model_are_one_sentence(tmp_path, about, said):
+    if isinstance(about, dict):
+        known = {} if "format" in about else {"format": artifact.FORMAT, "provenance": {}}
+        about = json.dumps({**known, **about})
+    save_file({"x": torch.zeros(1)}, tmp_path / artifact.MODEL, metadata={"json": about})
+    with pytest.raises(UserError, match=said) as caught:
+        load_artifact(tmp_path)
+    assert artifact.MODEL in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_a_new_kind_of_generator_and_of_latent_map_needs_only_a_registration(

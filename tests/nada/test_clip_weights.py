@@ -15,8 +15,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from nada.clip import load_clip, text_direction
-from nada.clip_weights import _published, clip_files, read_json, read_tensors
+from nada.clip import OPENAI_MEAN, OPENAI_STD, load_clip, text_direction
+from nada.clip_config import clip_files, read_json
+from nada.clip_weights import _published, check_pixels, read_tensors
 from nada.errors import UserError
 from nada.stylegan2.unpickle import read_state_dict
 
@@ -224,6 +225,26 @@ def test_every_format_gives_the_archive_s_embeddings_to_the_bit(folder, weights)
     assert all(p.dtype == torch.float32 for p in clip.model.parameters())
 
 
+@pytest.mark.parametrize("weights", ["openai_state.pt", "state.bin", "legacy.pt", "x.safetensors"])
+def test_a_weight_that_is_not_finite_is_refused_by_file_and_tensor(folder, tmp_path, weights):
+    state = read_state_dict(folder / weights.replace("x.", "weights."))
+    state["visual.proj"] = torch.full_like(state["visual.proj"], float("nan"))
+    path = tmp_path / weights
+    save_file(state, path) if path.suffix == ".safetensors" else torch.save(state, path)
+    with pytest.raises(UserError, match=f"{weights}: the tensor visual.proj has values that are"):
+        load_clip({**spec(folder, weights), "weights": str(path)})
+
+
+def test_a_mask_of_minus_infinity_is_no_weight_in_any_format(folder, tmp_path):
+    state = read_state_dict(folder / "openai_state.pt")
+    assert state["transformer.resblocks.0.attn_mask"].isinf().any()
+    save_file(state, tmp_path / "openai.safetensors")
+    clip = load_clip({**spec(folder, "x"), "weights": str(tmp_path / "openai.safetensors")})
+    assert torch.equal(
+        clip.embed_images(images()), load_clip(spec(folder, "openai.pt")).embed_images(images())
+    )
+
+
 def test_the_wrong_activation_would_embed_elsewhere_without_a_word(folder):
     quick, plain = (load_clip(spec(folder, "state.bin", c)) for c in ("quick.json", "gelu.json"))
     assert (quick.activation, plain.activation) == ("quickgelu", "gelu")
@@ -254,6 +275,46 @@ def test_published_hashes_decide_the_activation_in_both_directions(folder, monke
     ).replace("gelu.json", "gelu")
     with pytest.raises(UserError, match="the published weights ViT-X 'tag', trained with"):
         load_clip(spec(folder, "state.bin", wrong))
+
+
+@pytest.mark.parametrize(
+    ("trained", "said"),
+    [
+        (
+            {"mean": (0.5, 0.5, 0.5)},
+            r"of mean \[0\.5, 0\.5, 0\.5\], .* image_mean: \[0\.5, 0\.5, 0\.5\]",
+        ),
+        (
+            {"std": (1.0, 1.0, 1.0)},
+            r"of std \[1\.0, 1\.0, 1\.0\], but with this config it is \[0\.268",
+        ),
+        ({"interpolation": "bilinear"}, "resized with bilinear"),
+    ],
+)
+def test_published_weights_are_refused_where_images_would_be_made_otherwise_than_in_training(
+    folder, tmp_path, monkeypatch, trained, said
+):
+    digest = hashlib.sha256((folder / "state.bin").read_bytes()).hexdigest()
+    about = {"url": f"https://example.org/{digest[:8]}.pt", "quick_gelu": True, **trained}
+    monkeypatch.setattr(open_clip, "list_pretrained", lambda: [("ViT-X", "tag")])
+    monkeypatch.setattr(open_clip, "get_pretrained_cfg", lambda *_: about)
+    with pytest.raises(UserError, match=f"the published weights ViT-X 'tag', trained .*{said}"):
+        load_clip(spec(folder, "state.bin"))
+    if "interpolation" not in trained:
+        own = {f"image_{key}": list(numbers) for key, numbers in trained.items()}
+        config = json.loads((folder / "quick.json").read_text()) | own
+        (tmp_path / "own.json").write_text(json.dumps(config))
+        clip = load_clip({**spec(folder, "state.bin"), "config": str(tmp_path / "own.json")})
+        assert [getattr(clip, k).flatten().tolist() for k in trained] == [list(*trained.values())]
+
+
+def test_laion_s_vit_l_14_was_trained_with_other_statistics_than_openai_s():
+    cached = Path("models--laion--CLIP-ViT-L-14-laion2B-s32B-b82K/snapshots/0/x.safetensors")
+    with pytest.raises(UserError, match=r"laion2b_s32b_b82k'.* of mean \[0\.5, 0\.5, 0\.5\]"):
+        check_pixels({"name": "a"}, cached, "0" * 64, OPENAI_MEAN, OPENAI_STD)
+    check_pixels({"name": "a"}, cached, "0" * 64, [0.5] * 3, [0.5] * 3)
+    check_pixels({"name": "a"}, Path("ViT-B-32.pt"), VIT_B_32, OPENAI_MEAN, OPENAI_STD)
+    check_pixels({"name": "a"}, Path("mine.pt"), "0" * 64, [0.1] * 3, [0.1] * 3)
 
 
 def test_open_clip_s_list_knows_openai_and_laion_by_hash_and_by_repository():

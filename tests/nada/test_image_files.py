@@ -1,11 +1,15 @@
 """One encoded image: every kind of file becomes RGB pixels, or is said to be of no use."""
 
+import base64
+import io
+import sys
+
 import numpy as np
 import pytest
 from PIL import Image, ImageCms
 
 from nada.image_files import Policy, Unusable, to_pixels
-from tests.nada.pictures import DAMAGED, R, encode, noise, png
+from tests.nada.pictures import BY_RESTARTS, DAMAGED, EOI, LARGE, R, encode, noise, png
 
 
 def test_an_rgb_image_of_the_resolution_is_kept_bit_for_bit():
@@ -184,3 +188,69 @@ def test_a_damaged_image_is_of_no_use_and_the_reason_is_one_line(name):
     with pytest.raises(Unusable) as caught:
         to_pixels(DAMAGED[name], Policy(R))
     assert caught.value.kind == "damaged" and str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_the_holes_of_a_jpeg_are_what_pillow_alone_would_take_for_pixels():
+    sound = encode(LARGE, "JPEG")
+    for name in ("second half missing.jpg", "zeros in the middle.jpg", "intervals cut out.jpg"):
+        decoded = Image.open(io.BytesIO(DAMAGED[name]))
+        decoded.load()
+        assert (
+            np.abs(np.asarray(decoded, int) - np.asarray(Image.open(io.BytesIO(sound)))).max() > 16
+        )
+
+
+TABLES = [[300] * 64, [300] * 64]  # of 16 bits, which baseline JPEG has not
+EXIF = Image.Exif()
+EXIF[0x0112] = 1
+# cjpeg -arithmetic -quality 50 of libjpeg-turbo 2.1.5, of a random image of 32 pixels.
+ARITHMETIC = base64.b64decode(
+    "/9j/4AAQSkZJRgABAQAAAQABAAD/2wBDABALDA4MChAODQ4SERATGCgaGBYWGDEjJR0oOjM9PDkzODdASFxO"
+    "QERXRTc4UG1RV19iZ2hnPk1xeXBkeFxlZ2P/2wBDARESEhgVGC8aGi9jQjhCY2NjY2NjY2NjY2NjY2NjY2Nj"
+    "Y2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2NjY2P/yQARCAAgACADASIAAhEBAxEB/8wACgAQEAUBEBEF"
+    "/9oADAMBAAIRAxEAPwDRva9cYJpZNMqnKTy4GJHTnyB17QdQ9U/JAEUGvUDnYazsu8emChCHTVLm4vGdnX2e"
+    "XJE5LcAoQ4dmfV7rG3DAR1RTqVvb+XBTJFtwY6Vz+4nNe+BDN6vE9gJpKS0XzvTvEoohkJGVOhTCGS+4ELNb"
+    "B66W7+Ci8OlgdJ47hdU3Je+ZXbPheKvj1CRrO8Svomr6XP/Z"
+)
+SOUND_JPEGS = {
+    "arithmetic coding": ARITHMETIC,
+    "baseline": encode(LARGE, "JPEG"),
+    "no thinning of colours": encode(LARGE, "JPEG", subsampling="4:4:4"),
+    "colours at a quarter of the width": encode(LARGE, "JPEG", subsampling="4:1:1"),
+    "optimised tables": encode(LARGE, "JPEG", optimize=True),
+    "progressive": encode(LARGE, "JPEG", progressive=True),
+    "16-bit tables": encode(LARGE, "JPEG", qtables=TABLES),
+    "restart markers": BY_RESTARTS,
+    "grey": encode(noise(96, 96, channels=1), "JPEG"),
+    "CMYK": encode(Image.fromarray(LARGE).convert("CMYK"), "JPEG"),
+    "RGB without transform": encode(LARGE, "JPEG", keep_rgb=True),
+    "sides that are no multiple of 8": encode(noise(97, 83), "JPEG"),
+    "one pixel": encode(noise(1, 1), "JPEG"),
+    "bytes behind the end": encode(LARGE, "JPEG") + b"\0 of a mail program \xff\xd8\xff" * 9,
+    "another JPEG behind the end": encode(LARGE, "JPEG") + encode(noise(), "JPEG"),
+    "fill bytes before the end": encode(LARGE, "JPEG")[:-2] + b"\xff\xff\xff" + EOI,
+    "a camera's zero before the end": encode(LARGE, "JPEG")[:-2] + b"\0" + EOI,
+    "a second view": encode(LARGE, "MPO", save_all=True, append_images=[Image.fromarray(noise())]),
+    "a preview in EXIF": encode(LARGE, "JPEG", exif=EXIF.tobytes() + encode(noise(), "JPEG")),
+    "a comment and a profile": encode(
+        LARGE, "JPEG", comment=b"\xff\xd9", icc_profile=b"\xff\xd9" * 70_000
+    ),
+    "a JFIF version of the future": encode(LARGE, "JPEG").replace(b"JFIF\0\1", b"JFIF\0\5"),
+}
+
+
+@pytest.mark.parametrize("name", SOUND_JPEGS)
+def test_a_sound_jpeg_of_any_kind_passes_with_the_pixels_that_pillow_decodes(name):
+    image = Image.open(io.BytesIO(SOUND_JPEGS[name]))
+    side = min(image.size)
+    pixels, _, done = to_pixels(SOUND_JPEGS[name], Policy(side))
+    left, top = (image.width - side) // 2, (image.height - side) // 2
+    wanted = image.convert("RGB").crop((left, top, left + side, top + side))
+    assert np.array_equal(pixels, np.asarray(wanted)) and "unchecked" not in done
+
+
+def test_without_simplejpeg_a_jpeg_is_taken_and_marked_as_not_checked(monkeypatch):
+    monkeypatch.setitem(sys.modules, "simplejpeg", None)  # as if it were not installed
+    _, _, done = to_pixels(DAMAGED["second half missing.jpg"], Policy(96))
+    assert done == ["unchecked"]
+    assert to_pixels(encode(LARGE), Policy(96))[2] == []

@@ -34,11 +34,12 @@ from tests.nada.pictures import (
 
 def test_damaged_images_are_refused_by_name_and_can_be_left_out(tmp_path):
     fill(tmp_path, {**numbered(2), **DAMAGED})
-    first = min(DAMAGED)
-    with pytest.raises(UserError, match=rf"of 12 images, 10 damaged \({first}: .*--skip-damaged"):
+    count, first = len(DAMAGED), min(DAMAGED)
+    said = rf"of {count + 2} images, {count} damaged \({first}: .*--skip-damaged"
+    with pytest.raises(UserError, match=said):
         scan(tmp_path, resolution=R)
     index, report = scan(tmp_path, resolution=R, skip_damaged=True)
-    assert names(index) == ["00.png", "01.png"] and report["damaged"]["count"] == 10
+    assert names(index) == ["00.png", "01.png"] and report["damaged"]["count"] == count
     assert [left["name"] for left in index["left_out"]] == sorted(DAMAGED)
 
 
@@ -345,3 +346,41 @@ def test_the_command_answers_a_mistake_with_one_sentence_and_writes_nothing(tmp_
     assert image_sets.main([*command, "--out", str(out), "--enlarge"]) == 0 and out.exists()
     assert image_sets.main([*command, "--out", str(out), "--resize", "none"]) == 2
     assert "1 not 8x8 (small.png: 4x4)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["package.json", "labels.JSON", "broken.json"])
+def test_an_index_is_not_written_over_a_file_that_is_none(tmp_path, capsys, name):
+    fill(tmp_path / "set", numbered(1))
+    content = b"{" if name == "broken.json" else b'{"mine": true}'
+    (tmp_path / name).write_bytes(content)
+    arguments = ["--source", str(tmp_path / "set"), "--resolution", str(R)]
+    assert image_sets.main([*arguments, "--out", str(tmp_path / name)]) == 2
+    error = capsys.readouterr().err
+    assert f"{name}: is there already and is not what this command writes" in error
+    index, _ = scan(tmp_path / "set", resolution=R)
+    with pytest.raises(UserError, match="is there already"):
+        write_index(tmp_path / name, index)
+    assert (tmp_path / name).read_bytes() == content
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_a_set_s_labels_are_not_written_over_nor_made_up_by_an_index(tmp_path, capsys, labelled):
+    labels = {"dataset.json": b'{"labels": [["00.png", 1]]}'} if labelled else {}
+    fill(tmp_path, {**numbered(1), **labels})
+    out = tmp_path / "dataset.json"
+    line = ["--source", str(tmp_path), "--resolution", str(R), "--out", str(out)]
+    assert image_sets.main(line) == 2
+    assert "there dataset.json is the set's labels; name another file" in capsys.readouterr().err
+    assert out.exists() == labelled
+    index, _ = scan(tmp_path, resolution=R)
+    assert index["images"][0].get("label") == (1 if labelled else None)
+
+
+def test_an_index_of_any_version_and_an_empty_file_may_be_written_over(tmp_path):
+    fill(tmp_path / "set", numbered(1))
+    line = ["--source", str(tmp_path / "set"), "--resolution", str(R), "--out"]
+    for content in ("", '{"format": "stylegan-nada image index 0"}'):
+        (tmp_path / "i.json").write_text(content)
+        for _ in range(2):
+            assert image_sets.main([*line, str(tmp_path / "i.json")]) == 0
+        assert len(open_images(tmp_path / "i.json")) == 1

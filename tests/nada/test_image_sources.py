@@ -107,13 +107,81 @@ def test_a_zip_gives_what_the_same_folder_gives(tmp_path, method):
 
 
 @pytest.mark.parametrize(
-    "name", ["../out.png", "a/../../b.png", "/root.png", "C:\\x.png", "a\\..\\..\\x.png", "../d/"]
+    "name",
+    [
+        *("../out.png", "a/../../b.png", "/root.png", "../d/"),
+        *(
+            "C:\\x.png",
+            "C:x.png",
+            "a\\..\\..\\x.png",
+            "a/..\\../x.png",
+            "\\root.png",
+            "\\\\host\\x.png",
+        ),
+    ],
 )
 def test_a_zip_with_a_name_that_leaves_it_is_refused_by_name(tmp_path, name):
     pack(tmp_path / "a.zip", {**numbered(1), name: encode(noise())})
     with pytest.raises(UserError, match="names that leave the archive: 1") as caught:
         scan(tmp_path / "a.zip", resolution=R)
     assert name in str(caught.value)
+
+
+WINDOWS = {
+    "set": {
+        **{f"train/cat/{i}.png": encode(noise(seed=i)) for i in range(2)},
+        "val/cat/2.png": PNG,
+    },
+    "junk": {
+        "__MACOSX/train/cat/._0.png": b"?",
+        "train/.cache/x.png": b"?",
+        "train/notes.txt": b"",
+    },
+}
+
+
+def as_windows_packs(files: dict[str, bytes]) -> dict[str, bytes]:
+    """Backslashes for slashes, and an entry for each folder, but for the index in the root."""
+    folders = {"train\\": b"", "train\\cat\\": b""}
+    return {**folders, **{name.replace("/", "\\"): data for name, data in files.items()}}
+
+
+@pytest.mark.parametrize("options", [{}, {"split": "train"}, {"split": "val\\cat"}, {"limit": 2}])
+@pytest.mark.parametrize("separator", ["/", "\\"])
+def test_a_zip_with_backslashes_gives_what_it_gives_with_slashes(tmp_path, options, separator):
+    labels = [[name.replace("/", separator), i] for i, name in enumerate(WINDOWS["set"])]
+    labels = {"dataset.json": json.dumps({"labels": labels}).encode()}
+    files = {**WINDOWS["set"], **WINDOWS["junk"], **labels}
+    plain, plain_report = scan(pack(tmp_path / "a.zip", files), resolution=R, **options)
+    windows = pack(tmp_path / "windows.zip", as_windows_packs(files))
+    index, report = scan(windows, resolution=R, **options)
+    assert index["images"] == plain["images"] and report == plain_report
+    assert [image["label"] for image in index["images"]][:1] == [2 if "val" in str(options) else 0]
+    write_index(tmp_path / "index.json", index)
+    pixels = open_images(tmp_path / "index.json", verify=True)[:]
+    write_index(tmp_path / "plain.json", plain)
+    assert np.array_equal(pixels, open_images(tmp_path / "plain.json")[:])
+
+
+def test_an_index_that_names_members_with_backslashes_is_still_read(tmp_path):
+    archive = pack(tmp_path / "a.zip", as_windows_packs(WINDOWS["set"]))
+    index, _ = scan(archive, resolution=R)
+    for image in index["images"]:
+        image["name"] = image["name"].replace("/", "\\")
+    write_index(tmp_path / "index.json", index)
+    assert open_images(tmp_path / "index.json", verify=True)[:].shape == (3, R, R, 3)
+
+
+def test_names_that_differ_in_their_separator_alone_are_one_name_twice(tmp_path):
+    pack(tmp_path / "a.zip", {"a/x.png": PNG, "a\\x.png": PNG})
+    with pytest.raises(UserError, match=r"names that stand there twice: 1 \(a/x\.png\)"):
+        scan(tmp_path / "a.zip", resolution=R)
+
+
+def test_a_folder_passes_over_what_macos_added_where_an_unzip_kept_backslashes(tmp_path):
+    fill(tmp_path, as_windows_packs({**numbered(1), **WINDOWS["junk"]}) | {"train\\": b""})
+    index, report = scan(tmp_path, resolution=R)
+    assert names(index) == ["00.png"] and report["other_files"]["count"] == 5
 
 
 def test_encrypted_members_links_double_names_and_rare_packings_are_refused(tmp_path):
@@ -269,7 +337,9 @@ def test_a_missing_key_is_a_damaged_image_and_a_key_too_many_is_counted(tmp_path
 
 
 @pytest.mark.parametrize("length", [9, 999_999_999])
-def test_an_lmdb_that_lacks_most_of_its_images_is_refused_whatever_may_be_left_out(tmp_path, length):
+def test_an_lmdb_that_lacks_most_of_its_images_is_refused_whatever_may_be_left_out(
+    tmp_path, length
+):
     write_lmdb(tmp_path, {**published(4), "length": str(length).encode()})
     with pytest.raises(UserError, match=rf"'length' that it has {length} images, but 4 of 8 px"):
         scan(tmp_path, resolution=R, skip_damaged=True)

@@ -63,6 +63,14 @@ def test_a_truncated_state_is_an_error_that_says_what_to_remove(tmp_path):
         state.load()
 
 
+def test_a_diverged_state_is_an_error_that_names_the_tensor_and_says_what_to_do(tmp_path):
+    state = TrainingState(tmp_path, "key")
+    moments = [{"exp_avg": torch.tensor([1.0, float("inf")])}]
+    state.save(1, {"w": torch.zeros(3), "optimiser": {"state": moments}})
+    with pytest.raises(UserError, match=r"optimiser\.state\.0\.exp_avg .* try a lower lr"):
+        state.load()
+
+
 def test_a_state_never_executes_code(tmp_path):
     class Harmful:
         def __reduce__(self):

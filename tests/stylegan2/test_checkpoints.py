@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from nada.errors import UserError
@@ -86,6 +87,24 @@ def test_a_value_that_float16_cannot_hold_is_refused_and_the_old_file_stays(sour
         source.D.out.bias.sub_(1e6)
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
+def test_a_value_that_is_not_finite_is_refused_at_load_by_file_and_tensor(path, value, dtype):
+    tensors, metadata = load_file(path), safe_open(path, "pt").metadata()
+    tensors = {key: tensor.to(dtype) for key, tensor in tensors.items()}
+    tensors["G_ema.synthesis.convs.1.bias"][-1] = value
+    save_file(tensors, path, metadata=metadata)
+    with pytest.raises(UserError, match=r"dog\.safetensors.* G_ema\.synthesis\.convs\.1\.bias "):
+        load_source(path)
+
+
+def test_a_file_of_double_precision_loads_in_float32(source, path):
+    tensors, metadata = load_file(path), safe_open(path, "pt").metadata()
+    save_file({key: t.double() for key, t in tensors.items()}, path, metadata=metadata)
+    loaded = load_source(path).G.state_dict()
+    assert all(torch.equal(loaded[key], t) for key, t in source.G.state_dict().items())
 
 
 def test_a_missing_file_is_named(tmp_path):

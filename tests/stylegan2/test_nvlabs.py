@@ -584,6 +584,15 @@ def test_other_activations_filters_and_colours_are_refused(write):
             load_source(write({"G_ema": G}))
 
 
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_a_value_that_is_not_finite_is_named(write, small, value):
+    G, D = small
+    with torch.no_grad():
+        G.synthesis.b8.conv0.bias[-1] = value
+    wanted = "net.pkl: G_ema: the tensor synthesis.b8.conv0.bias has values that are not finite"
+    assert wanted in refusal(write({"G_ema": G, "D": D}))
+
+
 def test_what_is_missing_left_over_or_misshapen_is_named(write):
     for change, expected in (
         (lambda G: delattr(G.synthesis.b8.conv0, "weight"), "has no synthesis.b8.conv0.weight"),

@@ -296,6 +296,14 @@ def networks():
     return [generator(count, 2), discriminator(count), generator(count, 2)]
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_value_that_is_not_finite_is_named(write, networks, value):
+    names = [name for name, _ in networks[1].state["variables"]]
+    networks[1].state["variables"][names.index("Output/bias")][1][...] = value
+    with pytest.raises(UserError, match="net.pkl: D: the tensor Output/bias has values that are"):
+        load_source(write(tuple(networks)))
+
+
 def test_arguments_where_files_differ_are_read(write, networks):
     networks[0].state["static_kwargs"]["mapping_lrmul"] = 0.1
     networks[2].state["static_kwargs"]["conv_clamp"] = 256

@@ -322,6 +322,8 @@ def test_loading_draws_no_random_numbers(content, write):
         (lambda c: c["d"]["convs.1.skip.0.kernel"].mul_(3), "the filter convs.1.skip.0.kernel"),
         (lambda c: c.update(latent_avg=torch.zeros(5)), "latent_avg has 5 numbers"),
         (lambda c: c.update(latent_avg="x"), "latent_avg is no tensor"),
+        (lambda c: c["latent_avg"].fill_(math.inf), "dog.pt: the tensor latent_avg has values"),
+        (lambda c: c["g"]["style.1.bias"].fill_(math.nan), "g: the tensor style.1.bias has values"),
         (lambda c: c["g_ema"].update({"input.input": 3}), "g_ema: not a state dict"),
         (
             lambda c: c["g_ema"].update({"conv1.noise.weight": torch.zeros(1).int()}),
@@ -396,6 +398,22 @@ def test_groups_means_and_learning_rate_factors_survive_the_way_out_and_back(our
         assert close(back.D(batch), ours.D(batch))
 
 
+@pytest.mark.parametrize(
+    ("spoil", "name"),
+    [
+        (lambda m: m.G_ema.w_avg.fill_(math.nan), "latent_avg"),
+        (lambda m: m.G.synthesis.const.fill_(math.inf), "g.input.input"),
+        (lambda m: m.D.out.bias.fill_(-math.inf), "d.final_linear.1.bias"),
+    ],
+)
+def test_values_that_are_not_finite_cannot_be_written(ours, tmp_path, spoil, name):
+    with torch.no_grad():
+        spoil(ours)
+    with pytest.raises(UserError, match=f"x.pt: the tensor {name} has .* nothing was written"):
+        rosinality.write(tmp_path / "x.pt", {"G": ours.G, "G_ema": ours.G_ema, "D": ours.D})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_z_and_w_of_different_sizes_cannot_be_written(ours, tmp_path):
     G = Generator(16, z_dim=6, style_dim=8, channel_base=128, channel_max=8)
     with pytest.raises(UserError, match="z and w of one size"):
@@ -438,8 +456,21 @@ def test_check_finds_a_value_that_is_no_number(content, write, capsys):
     assert checkpoints.main(["check", str(write(content))]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
-    assert "G_ema.synthesis.convs.2.weight has values that are not finite" in error
+    assert "dog.pt: g_ema: the tensor convs.1.conv.weight has values that are not finite" in error
     assert error.count("\n") == 1
+
+
+@pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_convert_refuses_a_value_that_is_not_finite_and_writes_nothing(
+    content, write, tmp_path, capsys, suffix, value
+):
+    content["d"]["final_linear.1.bias"][0] = value
+    out = tmp_path / f"out{suffix}"
+    assert checkpoints.main(["convert", str(write(content)), str(out)]) == 2
+    error = capsys.readouterr().err
+    assert "dog.pt: d: the tensor final_linear.1.bias has values that are not finite" in error
+    assert [file.name for file in tmp_path.iterdir()] == ["dog.pt"]
 
 
 def test_convert_goes_to_ours_and_back_without_a_change(content, write, tmp_path, capsys):
@@ -484,6 +515,15 @@ def test_a_mistake_is_one_sentence(
     assert error.count("\n") == 1
     assert (tmp_path / "dog.pt").read_bytes() == before
     assert [file.name for file in tmp_path.iterdir()] == ["dog.pt"]
+
+
+@pytest.mark.parametrize("name", ["other.pt", "other.safetensors"])
+def test_convert_writes_over_no_file_that_is_there(content, write, tmp_path, capsys, name):
+    other = tmp_path / name
+    other.write_bytes(b"another model")
+    assert checkpoints.main(["convert", str(write(content)), str(other)]) == 2
+    assert f"{name}: is there already; remove it, or name another" in capsys.readouterr().err
+    assert other.read_bytes() == b"another model"
 
 
 def test_widths_of_public_code_are_told_from_others():

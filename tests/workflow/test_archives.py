@@ -30,6 +30,19 @@ def test_an_archive_is_unpacked_into_a_folder_and_what_is_lost_from_it_is_found(
     assert archives.first_lost(packed, folder) == folder / "a.png"
 
 
+def test_an_archive_with_backslashes_and_entries_for_folders_is_unpacked_alike(tmp_path):
+    packed = archive(
+        tmp_path,
+        ("afhq\\", b""),
+        ("afhq\\val\\", b""),
+        ("afhq\\val\\2.jpg", b"2"),
+        ("__MACOSX\\afhq\\._2.jpg", b"?"),
+    )
+    assert archives.unpack(packed, tmp_path / "set") == 1
+    assert names(tmp_path / "set") == ["val"] and (tmp_path / "set/val/2.jpg").read_bytes() == b"2"
+    assert archives.first_lost(packed, tmp_path / "set") is None
+
+
 def test_a_folder_around_everything_and_what_macos_adds_are_left_out(tmp_path):
     packed = archive(
         tmp_path,

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from workflow.publish import main, publish
 
 RUN = "runs/dog2cat/nada-global/seed0"
@@ -68,3 +70,22 @@ def test_a_group_that_was_not_run_is_named(tmp_path, capsys):
     line = ["--results", str(tmp_path / "full"), "--out", str(tmp_path / "out")]
     assert main([*line, "--groups", "pareto"]) == 2
     assert "no group 'pareto' was run" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("out", [".", "docs", "mini"])
+def test_a_folder_that_holds_anything_else_is_not_replaced(tmp_path, capsys, out):
+    results = tmp_path / "mini"
+    make(results, "scores.csv", "tables/a.md", "figures/a_grid.png", f"{RUN}/run.json")
+    make(results, f"{RUN}/model.safetensors")
+    make(tmp_path / "docs", "tables/a.md", "notes.md")
+    before = {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    assert main(["--results", str(results), "--out", str(tmp_path / out)]) == 2
+    assert "which no publication has" in capsys.readouterr().err
+    assert {path: path.read_text() for path in tmp_path.rglob("*") if path.is_file()} == before
+
+
+def test_a_file_is_not_replaced_by_a_publication(tmp_path, capsys):
+    make(tmp_path, "mini/scores.csv", "notes.md")
+    line = ["--results", str(tmp_path / "mini"), "--out", str(tmp_path / "notes.md")]
+    assert main(line) == 2
+    assert "notes.md: is a file; name a folder" in capsys.readouterr().err

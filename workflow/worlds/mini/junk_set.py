@@ -111,12 +111,15 @@ def main(argv=None) -> None:
     import yaml
 
     from nada.images import save_images, to_uint8
+    from nada.outputs import check_output
 
     for folder in arguments.global_runs:
         if not (folder / "model.safetensors").is_file():
             raise UserError(
                 f"--global-runs {folder}: no model.safetensors there; name finished runs."
             )
+    if arguments.out != JUNK_SET:
+        check_output(arguments.out)
     resolution = yaml.safe_load((HERE / "world.yaml").read_text())["resolution"]
     kinds = corrupted(EACH, resolution)
     kinds["adversarial"] = adversarial(EACH, resolution, world_clips())

@@ -85,9 +85,11 @@ def main(argv=None) -> None:
     import pandas as pd
 
     from nada.atomic import atomic_path
+    from nada.outputs import check_output
 
     if not (arguments.results / "scores.csv").is_file():
         raise UserError(f"{arguments.results}/scores.csv is missing; run `snakemake all` first.")
+    check_output(arguments.out, inputs=[arguments.results / "scores.csv"])
     scores = pd.read_csv(arguments.results / "scores.csv")
     table = pd.DataFrame([*bar_rows(scores), *junk_rows(arguments.results)])
     with atomic_path(arguments.out) as path:

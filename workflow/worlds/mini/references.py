@@ -59,6 +59,9 @@ def main(argv=None) -> None:
     if not 1 <= arguments.count <= LARGEST:
         raise UserError(f"count {arguments.count}: must be 1..{LARGEST}.")
     from nada.images import save_images
+    from nada.outputs import check_output
+
+    check_output(arguments.out)
 
     images = reference_images(
         arguments.domain,

@@ -76,11 +76,20 @@ def _list(folder: Path, file: str, entry: dict) -> None:
         write_json(folder / MANIFEST, {"files": {**read_manifest(folder), file: entry}})
 
 
+def _refuse_others_file(path: Path) -> None:
+    """UserError for a file or folder that was not made here, such as a published one."""
+    if path.exists() and path.name not in read_manifest(path.parent):
+        raise UserError(
+            f"{path}: is there already and was not made by the rehearsal; name another folder with "
+            "--into."
+        )
+
+
 @command
 def main(argv=None) -> None:
     arguments = _parser().parse_args(argv)
     for name in arguments.names:  # a wrong name is met before anything is made
-        place(name, arguments.into)
+        _refuse_others_file(place(name, arguments.into))
         recipe_of(name)
     for name in arguments.names:
         make(name, arguments.into, NARROW if arguments.narrow else FULL)
