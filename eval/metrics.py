@@ -36,6 +36,25 @@ METRICS: dict[str, Metric] = {
 }
 
 
+#: Metrics that compare generated images with a task's reference images.
+COMPARED = frozenset(m.name for m in (*fid.METRICS, *precision_recall.METRICS, *realism.METRICS))
+#: Metrics that read what a judge of classes says.
+JUDGED = frozenset(
+    m.name
+    for m in (
+        *target.METRICS,
+        diversity.ACCEPTED_LPIPS,
+        correspondence.FACTOR_BIAS,
+        correspondence.FACTOR_CORRELATION,
+    )
+)
+
+
+def needs_judge(name: str) -> bool:
+    """Whether a metric, by name, needs a judge of classes; a group of factors does."""
+    return name in JUDGED or name.startswith(f"{correspondence.FACTOR_CORRELATION.name}_")
+
+
 def metric(name: str) -> Metric:
     """A metric by name; groups of factors that a user's judge adds are known by their prefix."""
     prefix = f"{correspondence.FACTOR_CORRELATION.name}_"

@@ -138,11 +138,13 @@ rule claims:
     params:
         code=digest("eval.claims"),
         world=PLAN.world["name"],
+        truncation=PLAN.config["evaluation"]["truncation_psi"],
         prefix=f"{RESULTS}/claims",
     threads: 1
     shell:
         "{PYTHON} -m eval.claims --claims {input.claims} --scores {input.scores}"
-        " --world {params.world} --out {params.prefix} > {log} 2>&1"
+        " --world {params.world} --truncation {params.truncation} --out {params.prefix}"
+        " > {log} 2>&1"
 
 
 rule html:
