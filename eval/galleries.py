@@ -102,7 +102,9 @@ def fitted(images: np.ndarray, size: int = CELL_PIXELS, most: int = MOST_CELL_PI
     if images.shape[1] > most:
         from PIL import Image
 
-        pictures = [Image.fromarray(i).resize((most, most), Image.Resampling.LANCZOS) for i in images]
+        pictures = [
+            Image.fromarray(i).resize((most, most), Image.Resampling.LANCZOS) for i in images
+        ]
         return np.stack([np.asarray(picture) for picture in pictures])
     factor = max(1, -(-size // images.shape[1]))
     return images.repeat(factor, axis=1).repeat(factor, axis=2)

@@ -25,6 +25,7 @@ METRICS: dict[str, Metric] = {
         *fid.METRICS,
         FID_IMAGES_PER_FEATURE,
         *precision_recall.METRICS,
+        precision_recall.REFERENCE_COPIES,
         *diversity.METRICS,
         CLUSTERS_USED,
         *target.METRICS,
@@ -111,6 +112,12 @@ def precision_recall_values(features, reference) -> Iterator[Value]:
     precision, recall = precision_recall.precision_recall(reference, features)
     yield Value(precision_recall.PRECISION, precision, len(features))
     yield Value(precision_recall.RECALL, recall, len(features))
+
+
+def copies_values(features) -> Iterator[Value]:
+    """How many real images, of features [N,d], repeat another; nothing where none does."""
+    if copies := int(precision_recall.repeats(features).sum()):
+        yield Value(precision_recall.REFERENCE_COPIES, copies, len(features))
 
 
 def diversity_values(distances, k: int) -> Iterator[Value]:

@@ -20,6 +20,7 @@ from eval.fid import OTHER_MODES, FeatureSet
 from eval.metrics import (
     Value,
     accepted_values,
+    copies_values,
     correspondence_values,
     diversity_values,
     fid_values,
@@ -181,6 +182,7 @@ def score_real(observation: Observation, k: int) -> list[dict]:
         *fid_values(one, other, what),
         *other_fid_values(observation, "half0", others, what),
         *precision_recall_values(one, other.features),
+        *copies_values(taken["features"].features),
     ]
     rows = [_row(meta, 0, LAST, value) for value in values]
     for half in (0, 1):
