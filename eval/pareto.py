@@ -131,7 +131,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str, answers: str | None = 
         axis.set(title=task, xlabel=f"quality: comparisons won ({judge}) →")
         axis.set_ylabel(f"diversity: {DIVERSITIES[column].label} →")
     note = f"hollow: more than {FLOOR:.0%} of its images memorised; grey line: Pareto front"
-    figures.title(figure, f"World {group.world}: {group.title}\n{note}")
+    figures.title(figure, f"{group.heading}\n{note}")
     figure.canvas.draw()  # now every point is where it stays
     for (task, metric), part in table.groupby(["task", "metric"], sort=False):
         column = [known.name for known in DIVERSITIES].index(metric)

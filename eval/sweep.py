@@ -67,7 +67,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
         axis.set(title=metric(name).heading if task == tasks[0] else "")
     figures.name_axes(panels, tasks, "k")
     figures.legend(figure, lines)
-    figures.title(figure, f"World {group.world}: {group.title}")
+    figures.title(figure, group.heading)
     figures.save(figure, table, prefix)
 
 
