@@ -304,7 +304,11 @@ def read_group(path) -> Group:
                 layers=entry.get("layers"),
                 chooses=entry.get("chooses_layers", False),
                 curves={run["seed"]: run["curves"] for run in entry.get("runs", ())},
-                costs={run["seed"]: tuple(run.get("costs", ())) for run in entry.get("runs", ())},
+                costs={
+                    run["seed"]: tuple(run["costs"])
+                    for run in entry.get("runs", ())
+                    if run.get("costs")
+                },
             )
             for entry in entries
         ),
