@@ -1,6 +1,6 @@
 """Memorisation: are generated images nearer to the training images than new real images are?
 
-A few-shot model that learnt its images by heart scores well on realism (Gal et al. 2021, §5.2 on
+A few-shot model that memorised its images scores well on realism (Gal et al. 2021, §5.3 on
 MineGAN, Fig. 13). The measure is LPIPS to the nearest training image, mirrored or not.
 """
 

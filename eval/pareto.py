@@ -1,4 +1,4 @@
-"""Diversity against quality: the Pareto plot of Fig. 12 (Gal et al. 2021, §5.2).
+"""Diversity against quality: the Pareto plot of Fig. 12 (Gal et al. 2021, §5.3).
 
     python -m eval.pareto --settings GROUP.json --scores FILE.csv --out PREFIX [--answers RESULT.csv]
 

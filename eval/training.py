@@ -149,7 +149,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
             axis.set(title=name if row == 0 else "", xlabel=clock)
     figures.legend(figure, lines)
     pale = "; pale: the weights behind the average" if (table.weights == RAW).any() else ""
-    clock = "; seconds: with the runs gone on from" if len(clocks) > 1 else ""
+    clock = "; seconds include the runs that a run goes on from" if len(clocks) > 1 else ""
     figures.title(figure, f"{group.heading}, over training{pale}{clock}")
     figures.save(figure, table, prefix)
 
