@@ -85,17 +85,15 @@ def signed_sums(values: np.ndarray) -> np.ndarray:
     return sums
 
 
-def holm(p_values, of: int | None = None) -> np.ndarray:
+def holm(p_values) -> np.ndarray:
     """Holm's step-down correction (1979): p values of m claims, adjusted, in the given order.
-
-    of: m, where some of the claims have no p value (as if it were 1); default: all that are given.
 
     The i-th smallest becomes max over j <= i of min(1, (m - j + 1) p_(j)); the chance of any wrong
     "holds" among the m stays below ALPHA when each adjusted value is compared with it.
     """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
-    factors = (of or len(p)) - np.arange(len(p))
+    factors = len(p) - np.arange(len(p))
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(1, np.maximum.accumulate(factors * p[order]))
     return adjusted
@@ -107,19 +105,15 @@ def seeds_needed(claims: int) -> int:
     return max(LEAST_SEEDS, math.ceil(math.log2(max(1, claims) / ALPHA)))
 
 
-def verdicts(
-    claims: Sequence[tuple[Sequence[float], float]], of: int | None = None
-) -> list[Verdict]:
+def verdicts(claims: Sequence[tuple[Sequence[float], float]]) -> list[Verdict]:
     """Decide claims together: each (differences, margin) claims "mean difference > -margin".
-
-    of: how many claims were made in all, where some of them have no differences.
 
     differences: one per paired seed, signed so that more is better; margin 0 claims better,
     a margin > 0 "as good as". Holm's correction runs over all claims, in each direction.
     """
     shifted = [np.asarray(d, dtype=np.float64) + margin for d, margin in claims]
-    p = holm([sign_flip_p(d, "greater") for d in shifted], of)
-    opposite = holm([sign_flip_p(d, "less") for d in shifted], of)
+    p = holm([sign_flip_p(d, "greater") for d in shifted])
+    opposite = holm([sign_flip_p(d, "less") for d in shifted])
     found = []
     for (differences, _), holds, fails in zip(claims, p, opposite, strict=True):
         outcome = UNDECIDED

@@ -242,8 +242,8 @@ def test_two_questions_to_the_judge_are_told_apart_where_the_target_is_a_style(
     for kind, said in zip(kinds, (True, False), strict=True):
         tasks = {"dog2cat": {"real": str(tiny_world.folder / "real.npz"), **kind}}
         shown = ["target_rate", "none_rate"]
-        text = made_of(tiny_world, tmp_path, cells, table=shown, tasks=tasks)[".md"]
-        assert ("both can be near 1" in text) == said
+        texts = made_of(tiny_world, tmp_path, cells, table=shown, tasks=tasks)
+        assert ("both can be near 1" in texts[".md"]) == said and texts[".tex"].isascii()
 
 
 def test_columns_that_a_world_cannot_measure_are_named_with_the_reason(tiny_world, tmp_path):
