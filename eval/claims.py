@@ -19,6 +19,7 @@ import yaml
 from eval.evidence import STATISTICS, Claim, Evidence, NotTestable, Scores, evidence
 from eval.metrics import metric
 from eval.page import PAGE, heads, items, rows
+from eval.realism import PREFERENCE
 from eval.score import read_scores
 from eval.statistics import LEAST_SEEDS, seeds_needed, verdicts
 from nada.atomic import atomic_path
@@ -165,6 +166,11 @@ def notes_on(table: pd.DataFrame, truncation_psi: float) -> list[str]:
     notes = [NOTE.format(claims=count, seeds=seeds_needed(count))]
     if ((table.raw_verdict != "") & (table.raw_verdict != table.verdict)).any():
         notes.append(RAW_NOTE)
+    if (table.metric == PREFERENCE.name).any():
+        notes.append(
+            "Comparisons won: by realism, an automatic judge (eval/realism.py), where the paper asks"
+            " people."
+        )
     if truncation_psi != 1:
         notes.append(f"Truncation {truncation_psi:g} of the measured images.")
     for row in table[table.verdict.isin(UNTESTED)].itertuples():

@@ -23,7 +23,7 @@ from eval.memorisation import FLOOR, MEMORISED
 from eval.palette import BOUNDS, DASHES, MARKERS, styles
 from eval.realism import PREFERENCE
 from eval.score import LAST
-from eval.settings import REAL, Group
+from eval.settings import REAL, SETTING_KEYS, Group
 from nada.errors import UserError, command
 
 KEYS = ["task", "method", "variant", "shots"]
@@ -54,6 +54,9 @@ def data(group: Group, scores: pd.DataFrame, answers: pd.DataFrame | None = None
         raise UserError(f"group {group.name}: 'preference' names no model to compare with.")
     part = scores[(scores.world == group.world) & (scores.step == LAST) & (scores.method != REAL)]
     part = part[part.metric.isin(METRICS) & (part.warm_start == "source")]
+    if group.members:  # a file of all groups holds others' models, too
+        settings = part[list(SETTING_KEYS)].itertuples(index=False, name=None)
+        part = part[[setting in group.members for setting in settings]]
     found = figures.over_seeds(part.astype({"value": float}), [*KEYS, "metric"])
     if not (found.metric == PREFERENCE.name).any():
         raise UserError(f"group {group.name}: no comparison was scored; make the scores again.")
@@ -97,7 +100,8 @@ def label(row) -> str:
     """What stands beside a point."""
     if row.method == "nada":
         return "NADA" if row.variant == "adaptive" else f"NADA, {row.variant.replace('_', ' ')}"
-    return f"{row.method} {row.shots}" if row.shots else row.method
+    name = row.method if row.variant in figures.PLAIN else f"{row.method}, {row.variant}"
+    return f"{name} {row.shots}" if row.shots else name
 
 
 def draw(group: Group, scores: pd.DataFrame, prefix: str, answers: str | None = None) -> None:

@@ -153,6 +153,19 @@ def test_the_sweep_has_one_point_per_k_and_its_bounds(made, tmp_path):
     assert table.loc[1, "half_width"] == pytest.approx(t_interval([10, 12])[1], abs=1e-6)
 
 
+def test_settings_of_other_shots_are_no_more_seeds_of_a_point_of_the_sweep(made, tmp_path):
+    content = json.loads(Path(made[0]).read_text())
+    scores = pd.read_csv(made[1])
+    entry = {**content["observations"][0], "shots": 3, "runs": []}
+    content["observations"].append(entry)
+    more = scores[(scores.variant == "k_1") & (scores.step == "last")].assign(shots=3, value=99.0)
+    Path(made[0]).write_text(json.dumps(content))
+    pd.concat([scores, more]).to_csv(made[1], index=False)
+    table = drawn(sweep, made, tmp_path / "sweep").set_index(["k", "shots"])
+    assert [table.loc[(1, shots), "mean"].item() for shots in (0, 3)] == [11, 99]
+    assert [table.loc[(1, shots), "n"].item() for shots in (0, 3)] == [2, 2]
+
+
 @pytest.mark.parametrize("module", [training, layers, sweep])
 def test_a_figure_is_a_vector_file_a_picture_and_repeats_itself(made, tmp_path, module):
     first, second = tmp_path / "one", tmp_path / "two"
