@@ -12,11 +12,11 @@ import pandas as pd
 
 from eval.figures import name_of
 from eval.metrics import COMPARED, metric, needs_judge
-from eval.paper_table import METHODS
 from eval.score import LAST, RAW
 
 BASELINE = "source"
-FEW_SHOT = tuple(METHODS)  # those of Tables 1 and 2
+#: The methods of Tables 1 and 2; a method that somebody adds changes no claim.
+FEW_SHOT = ("ojha", "minegan", "tgan", "tgan_ada")
 HALF = 0.5
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from nada.errors import UserError
+
 #: Coverage of every interval in tables and figures.
 CONFIDENCE = 0.95
 #: A claim holds where its corrected p value is no larger.
@@ -61,11 +63,17 @@ def sign_flip_p(differences, alternative: str = "greater") -> float:
     H0: the differences are symmetric around 0. The statistic is their mean, and all 2^n choices of
     signs are counted; values that differ by rounding alone count as equal. With n seeds p is at
     least 2^-n (alternative "greater": mean > 0, or "less") or 2^(1-n) ("two-sided"): five seeds
-    give 0.031 and 0.0625. ValueError: no difference, more than 40, or one that is not finite.
+    give 0.031 and 0.0625. ValueError: no difference, or one that is not finite. UserError: more than
+    MOST_SEEDS.
     """
     d = np.asarray(differences, dtype=np.float64)
-    if d.ndim != 1 or not 1 <= len(d) <= MOST_SEEDS or not np.isfinite(d).all():
-        raise ValueError(f"differences: 1..{MOST_SEEDS} finite numbers wanted, got {d}")
+    if d.ndim != 1 or len(d) == 0 or not np.isfinite(d).all():
+        raise ValueError(f"differences: one or more finite numbers wanted, got {d}")
+    if len(d) > MOST_SEEDS:
+        raise UserError(
+            f"sign-flip test: {len(d)} paired seeds are too many to count every choice of signs; score"
+            f" {MOST_SEEDS} seeds or fewer together."
+        )
     first, second = signed_sums(d[::2]), np.sort(signed_sums(d[1::2]))
     rounding, choices = 1e-12 * np.abs(d).sum(), float(len(first) * len(second))
     # a sum of all is one of the first list plus one of the second: count these without the product

@@ -16,6 +16,7 @@ from eval.statistics import (
     t_interval,
     verdicts,
 )
+from nada.errors import UserError
 
 ALTERNATIVES = ("greater", "less", "two-sided")
 
@@ -118,6 +119,8 @@ def test_a_verdict_needs_five_seeds_and_a_corrected_p():
 
 
 def test_values_that_cannot_be_tested_are_refused():
-    for bad in ([], [np.nan, 1.0], np.ones(41)):
+    for bad in ([], [np.nan, 1.0]):
         with pytest.raises(ValueError, match="differences"):
             sign_flip_p(bad)
+    with pytest.raises(UserError, match="41 paired seeds are too many"):
+        sign_flip_p(np.ones(41))
