@@ -1,4 +1,4 @@
-"""Fine-tuning G and D on a few target images: what all the adversarial methods share (§5.4).
+"""Fine-tuning G and D on a few target images: what all the adversarial methods share (App. C).
 
 A method builds a trainer with its own hooks around the networks of `warm_starts`, and `fine_tune`
 does the rest: batches, catch-up, snapshots, resume. Settings are the published ones; the rule of
@@ -102,7 +102,7 @@ def fine_tune(
     catches_up: start with steps of D alone, within the budget. latent_map: goes into the model.
     parts: what must survive an interruption, by name, beside the trainer. before_step(step), step = 1,
     2, … from where G joins in, and after_step(report) -> more values for the curves: what a method
-    does around the trainer's step; neither is called while D catches up (§5.4: then it is normal).
+    does around the trainer's step; neither is called while D catches up (App. C: then it is normal).
     A report holds 0-d tensors on a GPU, which waits for who looks at one.
     A batch cannot be split to fit a device's memory: D compares the images of one (UserError).
     """

@@ -20,7 +20,7 @@ from nada.streams import stream_seed
 
 METHOD = Method(
     name="finetune_gd",
-    paper="Gal et al. 2021, §5.3, Tab. 1: the pair fine-tuned on images of StyleGAN-NADA",
+    paper="Gal et al. 2021, App. C, Tab. 1: the pair fine-tuned on images of StyleGAN-NADA",
     licence="no public code",
     supervision="none",
 )

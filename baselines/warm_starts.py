@@ -1,4 +1,4 @@
-"""Where few-shot training starts: the source's networks, or those that NADA leaves (§5.4, Eq. 4).
+"""Where few-shot training starts: the source's networks, or those that NADA leaves (App. C, Eq. 4).
 
 source               G and D of the source domain
 nada                 G adapted by NADA (the run's parent), D of the source domain

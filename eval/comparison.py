@@ -1,4 +1,4 @@
-"""The user study of Fig. 12: people choose the better of two pictures (Gal et al. 2021, §5.2).
+"""The user study of Fig. 12: people choose the better of two pictures (Gal et al. 2021, §5.3).
 
     python -m eval.comparison sheet --settings GROUP.json --out FOLDER [--pairs 20] [--seed 0]
     python -m eval.comparison score --folder FOLDER
@@ -7,7 +7,8 @@
 as a CSV (number, choice: left or right), and FOLDER/key.csv. Put each person's file into
 FOLDER/answers/. `score` writes FOLDER/result.csv: the share of comparisons that each model wins
 against the group's preferred one; `preference.answers` of config.yaml puts it into the Pareto plot in
-place of the automatic judge.
+place of the automatic judge. Neither command needs a judge of classes: the question names what the
+task's target is called, by its class, its style or its text.
 """
 
 import argparse
@@ -59,8 +60,7 @@ def pairs(group: Group, each: int, seed: int) -> tuple[list[tuple], pd.DataFrame
             run, side = runs[number % len(runs)], int(draw.integers(2))
             images = [o[f"seed{run}/images"][latent] for o in (ours, theirs)]
             left, right = images[::-1] if side == 0 else images
-            _, name = theirs.meta["target"]
-            shown.append((left, right, f"Which is the better {name}?"))
+            shown.append((left, right, f"Which is the better {target_name(group, setting[0])}?"))
             rows.append((*setting, run, int(latent), SIDES[side]))
     if not rows:
         raise UserError(f"group {group.name}: no other model shares a task with the preferred one.")
@@ -68,6 +68,12 @@ def pairs(group: Group, each: int, seed: int) -> tuple[list[tuple], pd.DataFrame
     key = pd.DataFrame([rows[i] for i in order], columns=[*SETTING_KEYS, "seed", "latent", "side"])
     key.insert(0, "number", np.arange(1, len(key) + 1))
     return [shown[i] for i in order], key
+
+
+def target_name(group: Group, task: str) -> str:
+    """What the question calls a task's target: its class or style, else its text, else a picture."""
+    _, name = group.targets.get(task, ("text", group.texts.get(task, "picture")))
+    return name
 
 
 def _latents(draw, observation: Observation, runs: list[int], each: int):

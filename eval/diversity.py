@@ -1,4 +1,4 @@
-"""Diversity: LPIPS inside K-medoids clusters, and its plain mean over pairs (Gal et al. 2021, §5.2).
+"""Diversity: LPIPS inside K-medoids clusters, and its plain mean over pairs (Gal et al. 2021, §5.3).
 
 Reads a matrix of LPIPS distances (`eval.lpips_matrix`) and needs no torch.
 """
@@ -17,7 +17,7 @@ MEAN_LPIPS = Metric("mean_lpips", "mean pairwise LPIPS", "", maximize=True, digi
 ACCEPTED_LPIPS = Metric("accepted_lpips", "mean LPIPS of accepted", "", maximize=True, digits=3)
 METRICS = (CLUSTER_LPIPS, CLUSTER_LPIPS_STD, MEAN_LPIPS, ACCEPTED_LPIPS)
 
-#: Clusters and members per cluster of the published protocol (Ojha et al. 2021, §4.1; Gal §5.2).
+#: Clusters and members per cluster of the published protocol (Ojha et al. 2021, §4.1; Gal §5.3).
 CLUSTERS, MEMBERS = 10, 50
 SEED = 0
 
@@ -83,7 +83,7 @@ def cluster_lpips(
 ) -> ClusterDiversity:
     """K-medoids cluster LPIPS diversity; the whole protocol in one place.
 
-    Published (Gal et al. 2021, §5.2, after Ojha et al. 2021, §4.1; author's note in NADA issue 46):
+    Published (Gal et al. 2021, §5.3, after Ojha et al. 2021, §4.1; author's note in NADA issue 46):
     generate images, cluster them around k = 10 medoids by LPIPS, average the pairwise LPIPS inside
     each cluster, report the mean (and the standard deviation) over clusters.
 

@@ -104,7 +104,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
     for row in grid:
         row[0].set_ylabel("share of steps")
     figures.legend(figure, drawn)
-    figures.title(figure, f"World {group.world}: {group.title}, layers chosen")
+    figures.title(figure, f"{group.heading}, layers chosen")
     figures.save(figure, table, prefix)
 
 

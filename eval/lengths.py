@@ -1,40 +1,48 @@
-"""How much shorter a group's few-shot runs are than the published ones, in sentences for its tables."""
+"""How much shorter a group's trainings are than the published ones, in sentences for its tables."""
 
-import json
-from pathlib import Path
-
-from baselines.scaling import LENGTHS, scale, scaled
+from baselines.scaling import LENGTHS, scaled
+from eval.costs import Length, length
 from eval.settings import Group
-from nada.errors import UserError
 
 
 def notes(group: Group) -> list[str]:
-    """One sentence per length of run: s, and what it made of every length; none without such runs."""
-    found: dict[tuple[int, int], dict[str, None]] = {}
+    """One sentence per training of the group and of what it goes on from: iterations and s.
+
+    Methods of one length share a sentence, which names what s made of their other lengths. Controls,
+    which train nothing, have none.
+    """
+    found: dict[tuple, list[Length]] = {}
     for member in group.drawn:
         for records in member.costs.values():
-            settings = method_settings(records[0])
-            if "published_iterations" in settings:
-                key = settings["iterations"], settings["published_iterations"]
-                found.setdefault(key, {}).update(
-                    {f"{LENGTHS[name][0]} {shown(settings, name)}": None for name in LENGTHS if name in settings}
-                )  # fmt: skip
-    return [
-        f"Few-shot training: {ours:,} of the {theirs:,} published iterations, s = {scale(ours, theirs):.3g};"
-        f" so {', '.join(lengths)}."
-        for (ours, theirs), lengths in found.items()
-    ]
+            for record in records:
+                one = length(record, group)
+                if one.iterations:
+                    found.setdefault((one.iterations, one.published), []).append(one)
+    return [_sentence(lengths) for lengths in found.values()]
+
+
+def _sentence(lengths: list[Length]) -> str:
+    one = lengths[0]
+    names = ", ".join(dict.fromkeys(length.name for length in lengths))
+    if tasks := dict.fromkeys(length.task for length in lengths if length.task):
+        names += f" on {', '.join(tasks)}"
+    if one.published is None:
+        return f"Length of {names}: {one.iterations:,} iterations; no published number is known."
+    places = ", ".join(dict.fromkeys(length.where for length in lengths if length.where))
+    where = f" ({places})" if places else ""
+    text = (
+        f"Length of {names}: {one.iterations:,} of the {one.published:,} published iterations{where},"
+        f" s = {one.s:.3g}"
+    )
+    shortened = dict.fromkeys(
+        f"{LENGTHS[name][0]} {shown(length.settings, name)}"
+        for length in lengths
+        for name in LENGTHS
+        if name in length.settings
+    )
+    return f"{text}{'; so ' if shortened else ''}{', '.join(shortened)}."
 
 
 def shown(settings: dict, name: str) -> str:
     """A length with its unit."""
     return f"{scaled(settings, name):,.4g} {LENGTHS[name][1]}"
-
-
-def method_settings(cost_record: str) -> dict:
-    """The method's settings of the run that a cost record belongs to, defaults included."""
-    path = Path(cost_record).with_name("run.json")
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))["settings"]["settings"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: no run record ({error}); make the run again.") from None

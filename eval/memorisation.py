@@ -1,6 +1,6 @@
 """Memorisation: are generated images nearer to the training images than new real images are?
 
-A few-shot model that learnt its images by heart scores well on realism (Gal et al. 2021, §5.2 on
+A few-shot model that memorised its images scores well on realism (Gal et al. 2021, §5.3 on
 MineGAN, Fig. 13). The measure is LPIPS to the nearest training image, mirrored or not.
 """
 
@@ -15,6 +15,8 @@ METRICS = (NEAREST_TRAINING, MEMORISED)
 
 #: A generated image counts as memorised where fewer than this share of new real images is as near.
 QUANTILE = 0.05
+#: Real images nearer than this to a training image are copies of it: rounding, not a picture's change.
+COPY = 1e-4
 #: A run whose share of memorised images is larger is drawn hollow in the Pareto plot.
 FLOOR = 0.5
 
@@ -33,12 +35,18 @@ def memorised(generated: np.ndarray, fresh: np.ndarray) -> float:
     """Share of generated images nearer to a training image than all but 5 % of new real images.
 
     generated [n], fresh [m]: `nearest` of generated images and of real ones that were not trained
-    on. Real images score QUANTILE by construction, replayed training images 1.
+    on. Copies of training images among the latter (nearer than COPY) are left out: they are not
+    new. Real images score QUANTILE by construction, replayed training images 1.
+    UserError: fewer than 1 / QUANTILE new real images.
     """
-    if len(fresh) < 1 / QUANTILE:
+    fresh = np.asarray(fresh, dtype=np.float64)
+    new = fresh[fresh >= COPY]
+    if len(new) < 1 / QUANTILE:
+        copies = len(fresh) - len(new)
+        among = f" ({copies} more are copies of training images)" if copies else ""
         raise UserError(
-            f"memorisation: {len(fresh)} real images beside the training set; {1 / QUANTILE:.0f} or"
-            " more are wanted."
+            f"memorisation: {len(new)} new real images beside the training set{among};"
+            f" {1 / QUANTILE:.0f} or more are wanted."
         )
-    limit = np.quantile(np.asarray(fresh, dtype=np.float64), QUANTILE)
+    limit = np.quantile(new, QUANTILE)
     return float((np.asarray(generated) < limit).mean())

@@ -25,6 +25,7 @@ METRICS: dict[str, Metric] = {
         *fid.METRICS,
         FID_IMAGES_PER_FEATURE,
         *precision_recall.METRICS,
+        precision_recall.REFERENCE_COPIES,
         *diversity.METRICS,
         CLUSTERS_USED,
         *target.METRICS,
@@ -34,6 +35,25 @@ METRICS: dict[str, Metric] = {
         *(correspondence.group_metric(group) for group in ("pose", "background", "fur")),
     )
 }
+
+
+#: Metrics that compare generated images with a task's reference images.
+COMPARED = frozenset(m.name for m in (*fid.METRICS, *precision_recall.METRICS, *realism.METRICS))
+#: Metrics that read what a judge of classes says.
+JUDGED = frozenset(
+    m.name
+    for m in (
+        *target.METRICS,
+        diversity.ACCEPTED_LPIPS,
+        correspondence.FACTOR_BIAS,
+        correspondence.FACTOR_CORRELATION,
+    )
+)
+
+
+def needs_judge(name: str) -> bool:
+    """Whether a metric, by name, needs a judge of classes; a group of factors does."""
+    return name in JUDGED or name.startswith(f"{correspondence.FACTOR_CORRELATION.name}_")
 
 
 def metric(name: str) -> Metric:
@@ -92,6 +112,12 @@ def precision_recall_values(features, reference) -> Iterator[Value]:
     precision, recall = precision_recall.precision_recall(reference, features)
     yield Value(precision_recall.PRECISION, precision, len(features))
     yield Value(precision_recall.RECALL, recall, len(features))
+
+
+def copies_values(features) -> Iterator[Value]:
+    """How many real images, of features [N,d], repeat another; nothing where none does."""
+    if copies := int(precision_recall.repeats(features).sum()):
+        yield Value(precision_recall.REFERENCE_COPIES, copies, len(features))
 
 
 def diversity_values(distances, k: int) -> Iterator[Value]:

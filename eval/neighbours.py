@@ -76,7 +76,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
             panels[2 * place + half][0].set_ylabel(
                 text, rotation=0, ha="right", va="center", fontsize=6
             )
-    figures.title(figure, f"World {group.world}: {group.title}, nearest training images")
+    figures.title(figure, f"{group.heading}, nearest training images")
     figures.save(figure, table, prefix)
 
 

@@ -14,7 +14,7 @@ Keys of a look at runs, per seed k (n_fid, n_div, n_gal, n_snap: counts of `meta
 | `seed<k>/snapshot<step>/…` | `features`, `class_logits`, `style_logits`, `lpips` of the first n_snap images |
 | `seed<k>/raw/…`, `raw_snapshot<step>/…` | `features`, `class_logits`, `style_logits` of weights that were not averaged, where kept |
 | `seed<k>/training_rows` | int64 [m]: the images that the run trained on, if any: rows of the reference file, or of the task's own file of few-shot images |
-| `seed<k>/trained_references` | int64: rows of the reference file with the same pixels as one of those, where they come from a file of their own |
+| `seed<k>/trained_references` | int64: rows of the reference file with the same pixels as one of those, mirrored or not |
 | `seed<k>/training_lpips` | float32 [n_gal, 2m]: measured images to those and their mirrors |
 | `seed<k>/fresh_lpips` | float32 [n, 2m]: other reference images to the same |
 

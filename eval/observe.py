@@ -8,6 +8,8 @@ rounded to uint8, as if they had been saved as PNG. Same run, same bytes.
 """
 
 import argparse
+import functools
+import hashlib
 import sys
 import time
 
@@ -120,10 +122,9 @@ def look_at_training(look: Look, looker: Looker, few_shot: dict, images, what: s
     """How near generated images [n,H,W,3] and fresh real ones are to those a run trained on.
 
     few_shot: which images of the look's references, or of its file `few_shot`, these are, of the
-    run's record. UserError: that file holds other images now.
+    run's record. Fresh are those references that are no copy and no mirror image of one of these.
+    UserError: that file holds other images now.
     """
-    import hashlib
-
     import numpy as np
 
     from nada.image_sets import open_images
@@ -136,19 +137,33 @@ def look_at_training(look: Look, looker: Looker, few_shot: dict, images, what: s
         raise UserError(
             f"{what}: {file} does not hold the images that the run trained on; make the run again."
         )
-    seen = {"training_rows": rows}
-    if look.few_shot:  # the references may hold some of these images, too
-        known = {image.tobytes() for image in training}
-        same = [i for i in range(len(reference)) if reference[i : i + 1].tobytes() in known]
-        seen["trained_references"] = np.asarray(same, int)
-    trained = seen.get("trained_references", rows)
+    known = rows_by_pixels(look.references)
+    same = [known.get(pixels(image), ()) for image in (*training, *training[:, :, ::-1])]
+    trained = np.array(sorted({row for found in same for row in found}), int)
     fresh = reference[np.delete(np.arange(len(reference)), trained)[:FRESH]]
     both = np.concatenate([training, training[:, :, ::-1]])  # the run saw mirrored ones as well
     return {
-        **seen,
+        "training_rows": rows,
+        "trained_references": trained,
         "training_lpips": looker.distances(images, both),
         "fresh_lpips": looker.distances(fresh, both),
     }
+
+
+@functools.lru_cache(maxsize=1)  # one look has one file of references, and several seeds
+def rows_by_pixels(path: str) -> dict[bytes, list[int]]:
+    """The rows of an image file by the digest of their pixels; copies share one."""
+    from nada.image_sets import open_images
+
+    images, found = open_images(path), {}
+    for row in range(len(images)):  # one at a time: the file may hold more than fits in memory
+        found.setdefault(pixels(images[row : row + 1][0]), []).append(row)
+    return found
+
+
+def pixels(image) -> bytes:
+    """A digest of an image's pixels [H,W,3]."""
+    return hashlib.blake2b(image.tobytes(), digest_size=16).digest()
 
 
 def has_w_plus(model) -> bool:

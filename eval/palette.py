@@ -37,6 +37,13 @@ KNOWN |= {
     ("tgan", "plain"): (0, 0), ("tgan_ada", "plain"): (1, 0), ("minegan", "plain"): (3, 0),
     ("ojha", "plain"): (5, 0), ("freezed", "plain"): (6, 0),
 }  # fmt: skip
+# What their public code does otherwise: the method's colour with another dash, while there is one.
+KNOWN |= {
+    ("tgan", "with_replacement"): (0, 1), ("tgan_ada", "official_warp"): (1, 1),
+    ("minegan", "z_miner_only"): (3, 1), ("minegan", "official_gradients"): (3, 2),
+    ("ojha", "kl_samples"): (5, 1), ("ojha", "anchor_005"): (5, 2),
+    ("ojha", "all_patches"): (5, 3), ("ojha", "patch_r1"): (2, 0),
+}  # fmt: skip
 BOUNDS = {"real": BLACK, "source": GREY, "replay": LIGHT}
 
 

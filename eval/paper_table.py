@@ -4,13 +4,13 @@
 
 writes PREFIX.csv (every cell: ours, the paper's, whether the two may be compared and why),
 PREFIX.md, .html and .tex (for people) and PREFIX_cost.csv. Cells are FID, mean over seeds ± the
-half-width of the 95 % interval. Bold: the best warm start of a method (Table 1) or the better of a
-pair (Table 2); a star marks the best of a column. The published numbers are in eval/paper/.
+half-width of the 95 % interval. A cell is one model: a method's variant on so many images from one
+warm start. Bold: the best warm start of a method (Table 1) or the better of a pair (Table 2); a star
+marks the best of a column; equal cells have no mark. The published numbers are in eval/paper/.
 """
 
 import argparse
 import html
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from eval import lengths
+from eval import costs, lengths
 from eval.fid import FID
 from eval.page import PAGE, heads, items, rows
 from eval.score import LAST, read_scores
@@ -49,13 +49,6 @@ BOUNDS = {
     "replay": "the target images, replayed",
     "real": "real images (two halves)",
 }
-#: What a run costs, in its cost.json, and what that is called.
-COSTS = {
-    "iterations": "iterations",
-    "images_seen": "images",
-    "clip_calls": "CLIP calls",
-    "wall_seconds": "seconds",
-}
 
 
 @dataclass(frozen=True)
@@ -69,10 +62,14 @@ class Layout:
 
 
 LAYOUTS = {
-    "table1": Layout(("warm_start",), ("method",)),
-    "table2": Layout(("method", "warm_start"), ("task", "shots"), ("method",)),
+    "table1": Layout(("warm_start",), ("model",)),
+    "table2": Layout(("model", "warm_start"), ("task", "shots"), ("model",)),
 }
+#: What names a cell of the paper's tables, and what names one of ours.
 KEYS = ["task", "shots", "method", "warm_start"]
+OWN_KEYS = [*KEYS, "variant"]
+#: The variant that stands for a method where the group shows none of a cell.
+PLAIN = "plain"
 
 
 def published(name: str) -> pd.DataFrame:
@@ -90,35 +87,59 @@ def fids(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def cells(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
-    """One row per cell: KEYS, mean, half_width, n, paper, comparable, reason; bold and best."""
+    """One row per cell: OWN_KEYS, model, mean, half_width, n, paper, comparable, reason; bold and best.
+
+    model: what the method is called, with its variant where the group shows several of it.
+    """
     layout = LAYOUTS[group.paper]
     known = published(group.paper)
     theirs = list(known[KEYS].drop_duplicates().itertuples(index=False, name=None))
-    wanted = dict.fromkeys([*theirs, *own_cells(group)])  # what the paper does not have comes last
+    own = own_cells(group)
+    wanted = [key for cell in theirs for key in variants_of(cell, own)]
+    wanted = dict.fromkeys([*wanted, *own])  # what the paper does not have comes last
     part = fids(group, scores)
     found = []
     for key in wanted:
-        mine = part[(part[KEYS] == pd.Series(key, KEYS)).all(axis=1)]
+        mine = part[(part[OWN_KEYS] == pd.Series(key, OWN_KEYS)).all(axis=1)]
         mean, half = t_interval(mine.value) if len(mine) else (np.nan, None)
-        paper = known.set_index(KEYS).fid.get(key, np.nan)
-        comparable = group.world in COMPARABLE_WORLDS and key in theirs
+        cell = key[:-1]
+        paper = known.set_index(KEYS).fid.get(cell, np.nan)
+        comparable = group.world in COMPARABLE_WORLDS and cell in theirs
         reason = "" if comparable else REASONS.get(group.world, "another world")
-        reason = reason if key in theirs else NOT_IN_THE_PAPER
+        reason = reason if cell in theirs else NOT_IN_THE_PAPER
         found.append((*key, mean, half, len(mine), paper, comparable, reason))
     table = pd.DataFrame(
-        found, columns=[*KEYS, "mean", "half_width", "n", "paper", "comparable", "reason"]
+        found, columns=[*OWN_KEYS, "mean", "half_width", "n", "paper", "comparable", "reason"]
     )
-    shown = table["mean"].round(FID.digits)
-    by_rivals = [table[key] for key in (*layout.columns, *layout.rivals)]
-    table["bold"] = shown == shown.groupby(by_rivals).transform("min")
-    table["best"] = shown == shown.groupby([table[k] for k in layout.columns]).transform("min")
+    several = table.groupby("method").variant.transform("nunique") > 1
+    called = [METHODS.get(method, method) for method in table.method]
+    names = zip(called, table.variant, several, strict=True)
+    model = [f"{c} ({v.replace('_', ' ')})" if s else c for c, v, s in names]
+    table.insert(len(OWN_KEYS), "model", model)
+    table["bold"] = is_best(table, [*layout.columns, *layout.rivals])
+    table["best"] = is_best(table, list(layout.columns))
     return table
 
 
+def is_best(table: pd.DataFrame, keys: list[str]) -> pd.Series:
+    """Which cells are the least, as printed, of those that share the keys; none where all are equal."""
+    shown = table["mean"].round(FID.digits)
+    rivals = shown.groupby([table[key] for key in keys])
+    return (shown == rivals.transform("min")) & (rivals.transform("nunique") > 1)
+
+
 def own_cells(group: Group) -> list[tuple]:
-    """KEYS of every model that the group shows, its bounds left out."""
+    """OWN_KEYS of every model that the group shows, its bounds left out."""
     rows = [dict(zip(SETTING_KEYS, member.setting, strict=True)) for member in group.drawn]
-    return [tuple(row[key] for key in KEYS) for row in rows if row["method"] not in BOUNDS]
+    return [tuple(row[key] for key in OWN_KEYS) for row in rows if row["method"] not in BOUNDS]
+
+
+def variants_of(cell: tuple, own: list[tuple]) -> list[tuple]:
+    """OWN_KEYS of the group's models that stand in a cell of the paper's; without one, of an empty cell
+    under the variant that the group shows of the method."""
+    here = [key for key in own if key[:-1] == cell]
+    others = [key[-1] for key in own if key[2] == cell[2]]
+    return here or [(*cell, others[0] if others else PLAIN)]
 
 
 def text(cell, bold: str = "{}", plus_minus: str = "±") -> str:
@@ -137,7 +158,7 @@ def text(cell, bold: str = "{}", plus_minus: str = "±") -> str:
 
 def name(keys: tuple[str, ...], cell) -> str:
     """How a row or a column is called by the values of its keys."""
-    called = {"method": METHODS, "warm_start": WARM_STARTS}
+    called = {"warm_start": WARM_STARTS}
     parts = [str(called.get(key, {}).get(cell[key], cell[key])) for key in keys]
     return ", ".join(f"{p} images" if k == "shots" else p for k, p in zip(keys, parts, strict=True))
 
@@ -176,34 +197,12 @@ def laid_out(table: pd.DataFrame, layout: Layout, **how) -> pd.DataFrame:
     return frame.rename_axis("").reset_index()
 
 
-def costs(group: Group) -> pd.DataFrame:
-    """Mean cost of a run of each setting, its parents' included (they are trained once, but needed)."""
-    settings = []
-    for member in group.drawn:
-        found = []
-        for files in member.costs.values():
-            records = [_cost(path) for path in files]
-            found.append({key: sum(record[key] for record in records) for key in COSTS})
-        if found:
-            mean = pd.DataFrame(found).mean()
-            own = dict(zip(SETTING_KEYS, member.setting, strict=True))
-            settings.append(
-                {**{k: own[k] for k in KEYS}, **mean.round(1).to_dict(), "n": len(found)}
-            )
-    return pd.DataFrame(settings)
-
-
-def _cost(path) -> dict:
-    try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: no cost record ({error}); make the run again.") from None
-
-
 def notes(group: Group, table: pd.DataFrame) -> list[str]:
     """What stands beneath the table."""
     seeds = sorted({int(n) for n in table.n if n})
     lines = ["FID, less is better; in brackets the paper's number of the same cell."]
+    if group.truncation_psi != 1:
+        lines.append(f"Truncation {group.truncation_psi:g} of the measured images.")
     reasons = table.reason[~table.comparable & table.paper.notna()]
     if len(reasons):
         lines.append(f"Not comparable with the paper's: {reasons.iloc[0]}.")
@@ -214,7 +213,7 @@ def notes(group: Group, table: pd.DataFrame) -> list[str]:
     lines.append(
         "Bold: best of a method's warm starts; star: best of its column; last rows: bounds."
     )
-    lines.append("Costs are of one run with the runs that it goes on from; equal iterations are no equal cost.")  # fmt: skip
+    lines.append(f"{costs.NOTE} Equal iterations are no equal cost.")
     return [*lines, *lengths.notes(group)]
 
 
@@ -223,7 +222,7 @@ ENDINGS = (".csv", "_cost.csv", ".md", ".html", ".tex")  # of the files that `wr
 
 def write(group: Group, scores: pd.DataFrame, prefix: str) -> None:
     """Write every file of the table."""
-    layout, table, cost = LAYOUTS[group.paper], cells(group, scores), costs(group)
+    layout, table, cost = LAYOUTS[group.paper], cells(group, scores), costs.frame(group)
     beneath = notes(group, table)
 
     def whole(bold: str, plus_minus: str = "±") -> pd.DataFrame:
@@ -232,16 +231,20 @@ def write(group: Group, scores: pd.DataFrame, prefix: str) -> None:
 
     shown = whole("**{}**")
     body = shown.to_markdown(index=False, disable_numparse=True)
-    costs_body = cost.rename(columns=COSTS).to_markdown(index=False)
-    title = f"World {group.world}: {group.title}"
+    shown_cost = pd.concat([cost[list(SETTING_KEYS)], costs.as_text(cost)], axis=1)
+    costs_body = shown_cost.to_markdown(index=False, disable_numparse=True)
+    title = group.heading
     markdown = f"**{title}**\n\n{body}\n\n" + "".join(f"- {n}\n" for n in beneath)
-    page = _page(title, whole("<b>{}</b>"), cost, beneath)
+    page = _page(title, whole("<b>{}</b>"), shown_cost, beneath)
     files = {
-        ".csv": table.drop(columns=["bold", "best"]).to_csv(index=False, lineterminator="\n"),
+        ".csv": table.drop(columns=["model", "bold", "best"]).to_csv(
+            index=False, lineterminator="\n"
+        ),
         "_cost.csv": cost.to_csv(index=False, lineterminator="\n"),
         ".md": f"{markdown}\n{costs_body}\n",
         ".html": page,
-        ".tex": latex(whole(r"\textbf{{{}}}", r"$\pm$")),
+        ".tex": "".join(f"% {note}\n" for note in beneath)
+        + latex(whole(r"\textbf{{{}}}", r"$\pm$")),
     }
     for ending, content in files.items():
         with atomic_path(prefix + ending) as temporary:
@@ -259,7 +262,6 @@ def latex(frame: pd.DataFrame) -> str:
 
 
 def _page(title: str, frame: pd.DataFrame, cost: pd.DataFrame, beneath: list[str]) -> str:
-    cost = cost.rename(columns=COSTS)
     second = f"<table><thead><tr>{heads(cost.columns)}</tr></thead><tbody>{rows(cost)}"
     return PAGE.format(
         title=html.escape(title), head=heads(frame.columns), notes=items(beneath),

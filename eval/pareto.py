@@ -1,13 +1,14 @@
-"""Diversity against quality: the Pareto plot of Fig. 12 (Gal et al. 2021, §5.2).
+"""Diversity against quality: the Pareto plot of Fig. 12 (Gal et al. 2021, §5.3).
 
     python -m eval.pareto --settings GROUP.json --scores FILE.csv --out PREFIX [--answers RESULT.csv]
 
 writes PREFIX.svg, .png and .csv. Quality (x) is the share of comparisons that a model's images win
 against those of the group's preferred model, latent by latent, so a model equal to it stands at 0.5.
 The paper asks people: --answers takes theirs (eval/comparison.py); without them an automatic judge
-decides by realism (eval/realism.py), and the axis says so. Diversity (y) is cluster LPIPS; a second panel counts accepted images alone, those that the
-judge calls the target, since diversity rewards noise. Whoever learnt its training images by heart is
-drawn hollow, and is no part of the front: it would win every comparison.
+decides by realism (eval/realism.py), and the axis says so. Diversity (y) is cluster LPIPS; a second
+panel counts accepted images alone, those that the judge calls the target, since diversity rewards
+noise; in a world without a judge it is left out, and the title says so. A model that memorised its
+training images is drawn hollow, and is no part of the front: it would win every comparison.
 """
 
 import sys
@@ -22,7 +23,7 @@ from eval.memorisation import FLOOR, MEMORISED
 from eval.palette import BOUNDS, DASHES, MARKERS, styles
 from eval.realism import PREFERENCE
 from eval.score import LAST
-from eval.settings import REAL, Group
+from eval.settings import REAL, SETTING_KEYS, Group
 from nada.errors import UserError, command
 
 KEYS = ["task", "method", "variant", "shots"]
@@ -53,6 +54,9 @@ def data(group: Group, scores: pd.DataFrame, answers: pd.DataFrame | None = None
         raise UserError(f"group {group.name}: 'preference' names no model to compare with.")
     part = scores[(scores.world == group.world) & (scores.step == LAST) & (scores.method != REAL)]
     part = part[part.metric.isin(METRICS) & (part.warm_start == "source")]
+    if group.members:  # a file of all groups holds others' models, too
+        settings = part[list(SETTING_KEYS)].itertuples(index=False, name=None)
+        part = part[[setting in group.members for setting in settings]]
     found = figures.over_seeds(part.astype({"value": float}), [*KEYS, "metric"])
     if not (found.metric == PREFERENCE.name).any():
         raise UserError(f"group {group.name}: no comparison was scored; make the scores again.")
@@ -65,11 +69,12 @@ def data(group: Group, scores: pd.DataFrame, answers: pd.DataFrame | None = None
             values[key] = (row.won, (row.high - row.low) / 2)
     nothing = (np.nan, None)
     rows = []
+    shown = [metric for metric in DIVERSITIES if (part.metric == metric.name).any()]
     for key in found[KEYS].drop_duplicates().itertuples(index=False, name=None):
         ours = key[1:] == group.against_model[:3]
         quality = (ITSELF, None) if ours else values.get((*key, PREFERENCE.name), nothing)
         memorised, _ = values.get((*key, MEMORISED.name), nothing)
-        for metric in DIVERSITIES:  # no accepted image, no diversity among them
+        for metric in shown:  # no accepted image, no diversity among them
             spread = values.get((*key, metric.name), nothing)
             rows.append((*key, metric.name, *quality, *spread, memorised))
     columns = ["quality", "quality_half_width", "diversity", "diversity_half_width", "memorised"]
@@ -95,7 +100,8 @@ def label(row) -> str:
     """What stands beside a point."""
     if row.method == "nada":
         return "NADA" if row.variant == "adaptive" else f"NADA, {row.variant.replace('_', ' ')}"
-    return f"{row.method} {row.shots}" if row.shots else row.method
+    name = row.method if row.variant in figures.PLAIN else f"{row.method}, {row.variant}"
+    return f"{name} {row.shots}" if row.shots else name
 
 
 def draw(group: Group, scores: pd.DataFrame, prefix: str, answers: str | None = None) -> None:
@@ -104,11 +110,13 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str, answers: str | None = 
     table = data(group, scores, people)
     judge = "realism, automatic judge" if people is None else f"{people.people.max()} people"
     tasks = list(dict.fromkeys(table.task))
-    figure, panels = figures.axes(len(tasks), len(DIVERSITIES))
-    figure.set_size_inches(7.2 * len(DIVERSITIES), 5 * len(tasks))
+    shown = [metric for metric in DIVERSITIES if metric.name in set(table.metric)]
+    names = [metric.name for metric in shown]
+    figure, panels = figures.axes(len(tasks), len(shown))
+    figure.set_size_inches(7.2 * len(shown), 5 * len(tasks))
     looks = styles(zip(table.method, table.variant, strict=True))
     for (task, metric), part in table.groupby(["task", "metric"], sort=False):
-        column = [known.name for known in DIVERSITIES].index(metric)
+        column = names.index(metric)
         axis = panels[tasks.index(task)][column]
         front = part[part.front].sort_values("quality")
         axis.plot(front.quality, front.diversity, color="#BBBBBB", lw=1, zorder=1)
@@ -129,12 +137,14 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str, answers: str | None = 
         axis.axvline(ITSELF, color="#DDDDDD", lw=0.8, zorder=0)
         axis.margins(0.12)
         axis.set(title=task, xlabel=f"quality: comparisons won ({judge}) →")
-        axis.set_ylabel(f"diversity: {DIVERSITIES[column].label} →")
+        axis.set_ylabel(f"diversity: {shown[column].label} →")
     note = f"hollow: more than {FLOOR:.0%} of its images memorised; grey line: Pareto front"
-    figures.title(figure, f"World {group.world}: {group.title}\n{note}")
+    if ACCEPTED_LPIPS not in shown:
+        note += "; diversity of accepted images: not measured, this world has no judge of classes"
+    figures.title(figure, f"{group.heading}\n{note}")
     figure.canvas.draw()  # now every point is where it stays
     for (task, metric), part in table.groupby(["task", "metric"], sort=False):
-        column = [known.name for known in DIVERSITIES].index(metric)
+        column = names.index(metric)
         name_points(panels[tasks.index(task)][column], part, looks)
     figures.save(figure, table, prefix)
 

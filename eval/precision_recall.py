@@ -3,8 +3,11 @@
 Precision: the share of generated images inside the manifold of the real ones (realism). Recall: the
 share of real images inside the manifold of the generated ones (coverage). The manifold of a set is
 the union of spheres around its points, each as wide as the distance to the point's k-th neighbour.
-No torch: works on the features that FID uses.
+A real image that stands in the set several times counts once: with k copies its sphere would have no
+width, and nothing could lie inside. No torch: works on the features that FID uses.
 """
+
+import bisect
 
 import numpy as np
 
@@ -13,10 +16,15 @@ from nada.errors import UserError
 
 PRECISION = Metric("precision", "precision", "", maximize=True, digits=3)
 RECALL = Metric("recall", "recall", "", maximize=True, digits=3)
+#: Real images of a set that repeat another of it.
+REFERENCE_COPIES = Metric("reference_copies", "copies among the real images", "", None, digits=0)
 METRICS = (PRECISION, RECALL)
 
 #: Neighbours that a sphere reaches to (the paper's choice).
 NEIGHBOURS = 3
+#: Real images nearer than this share of the set's spread (root mean square distance to the mean) are
+#: the same image: the features of one image differ by rounding from batch to batch.
+SAME = 1e-4
 #: Rows of the distance matrix that are held at once.
 BLOCK = 1024
 
@@ -26,13 +34,40 @@ def precision_recall(
 ) -> tuple[float, float]:
     """(precision, recall), each in [0,1], of features real [N,D] and fake [M,D]; float64 inside.
 
-    k: neighbours of a sphere, the point itself not counted; each set needs more than k rows.
+    k: neighbours of a sphere, the point itself not counted; each set needs more than k rows. Of equal
+    real images one is kept; equal generated images stay, since a collapsed model shall have no recall.
     A point on a sphere lies inside. UserError: too few rows, or values that are not finite.
     """
-    real, fake = _checked(real, "real", k), _checked(fake, "generated", k)
+    real, fake = distinct(_checked(real, "real", k)), _checked(fake, "generated", k)
+    real = _checked(real, "distinct real", k)
     if real.shape[1] != fake.shape[1]:
         raise ValueError(f"features: equal widths wanted, got {real.shape[1]}, {fake.shape[1]}")
     return share_inside(fake, real, radii(real, k)), share_inside(real, fake, radii(fake, k))
+
+
+def distinct(points: np.ndarray) -> np.ndarray:
+    """The points [N,D] without those that repeat an earlier one (see SAME), in their order."""
+    points = np.asarray(points, dtype=np.float64)
+    return points[~repeats(points)]
+
+
+def repeats(points: np.ndarray) -> np.ndarray:
+    """For each point [N] of [N,D] whether it is the same as one that is kept before it (see SAME)."""
+    points = np.asarray(points, dtype=np.float64)
+    spread = np.sqrt(np.square(points - points.mean(axis=0)).sum(axis=1).mean())
+    # points that are near are near on any line, too: compare only with neighbours on one
+    direction = np.random.default_rng(0).normal(size=points.shape[1])
+    places = points @ (direction / np.linalg.norm(direction))
+    radius, found = SAME * spread, np.zeros(len(points), bool)
+    kept: list[tuple[float, int]] = []  # (place, row), ascending
+    for row, place in enumerate(places):
+        first = bisect.bisect_left(kept, (place - radius, 0))
+        last = bisect.bisect_right(kept, (place + radius, len(points)))
+        near = [other for _, other in kept[first:last]]
+        found[row] = any(np.linalg.norm(points[near] - points[row], axis=1) <= radius)
+        if not found[row]:
+            bisect.insort(kept, (place, row))
+    return found
 
 
 def radii(points: np.ndarray, k: int) -> np.ndarray:

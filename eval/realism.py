@@ -9,7 +9,7 @@ or a model that learnt them by heart would always win.
 import numpy as np
 
 from eval.metric import Metric
-from eval.precision_recall import NEIGHBOURS, radii
+from eval.precision_recall import NEIGHBOURS, distinct, radii
 
 REALISM = Metric("realism", "realism", "", maximize=True, digits=3)
 PREFERENCE = Metric("preference", "comparisons won", "", maximize=True, digits=3)
@@ -22,12 +22,12 @@ WIDEST = 0.5
 def realism(features: np.ndarray, reference: np.ndarray, k: int = NEIGHBOURS) -> np.ndarray:
     """R(x) [N] = max over real images of (radius of its sphere / distance to it), Eq. 4.
 
-    features: generated [N,D]; reference: real [M,D], without images that were trained on. The
-    half of the real images with the widest spheres is left out.
+    features: generated [N,D]; reference: real [M,D], without images that were trained on. Of equal
+    real images one is kept. The half of the real images with the widest spheres is left out.
     """
     from scipy.spatial.distance import cdist
 
-    reference = np.asarray(reference, dtype=np.float64)
+    reference = distinct(np.asarray(reference, dtype=np.float64))
     radius = radii(reference, k)
     narrow = radius <= np.quantile(radius, WIDEST)
     distances = cdist(np.asarray(features, dtype=np.float64), reference[narrow])

@@ -20,6 +20,7 @@ from eval.fid import OTHER_MODES, FeatureSet
 from eval.metrics import (
     Value,
     accepted_values,
+    copies_values,
     correspondence_values,
     diversity_values,
     fid_values,
@@ -182,6 +183,7 @@ def score_real(observation: Observation, k: int) -> list[dict]:
         *fid_values(one, other, what),
         *other_fid_values(observation, "half0", others, what),
         *precision_recall_values(one, other.features),
+        *copies_values(taken["features"].features),
     ]
     rows = [_row(meta, 0, LAST, value) for value in values]
     for half in (0, 1):
@@ -229,7 +231,11 @@ def score(group: Group) -> pd.DataFrame:
 
 
 def read_scores(path, raw: bool = False) -> pd.DataFrame:
-    """Read a scores table, rows of raw weights only when asked; UserError: missing, no column."""
+    """Read a scores table, rows of raw weights only when asked.
+
+    Equal rows are merged: two groups may show the same run. UserError: no such file, no such column,
+    or two rows that give one run's metric different values.
+    """
     try:
         table = pd.read_csv(path, dtype={"step": str}, keep_default_na=False)
     except FileNotFoundError:
@@ -241,7 +247,24 @@ def read_scores(path, raw: bool = False) -> pd.DataFrame:
     missing = [column for column in COLUMNS if column not in table.columns]
     if missing:
         raise UserError(f"{path}: not a scores table, column '{missing[0]}' is missing.")
+    table = one_value_each(table, path)
     return table if raw else table[table.weights != RAW].reset_index(drop=True)
+
+
+def one_value_each(table: pd.DataFrame, path) -> pd.DataFrame:
+    """The table with equal rows merged. UserError names the first rows that contradict each other."""
+    table = table.drop_duplicates(ignore_index=True)
+    keys = COLUMNS[:-2]  # all but value and n
+    if (twice := table.duplicated(keys)).any():
+        row = table[twice].iloc[0]
+        values = table[(table[keys] == row[keys]).all(axis=1)].value
+        run = ", ".join(f"{row[key]}" for key in keys[1:-1] if row[key] != "")
+        raise UserError(
+            f"{path}: {row.metric} of {run} has {len(values)} different values:"
+            f" {', '.join(f'{value}' for value in values)}. Two groups scored the run in different"
+            " ways; make all scores again, or score these groups into different folders."
+        )
+    return table
 
 
 @command

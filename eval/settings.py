@@ -11,6 +11,9 @@ from nada.errors import UserError
 
 #: The name of the observation of the reference images themselves.
 REAL = "real"
+#: Controls, which bound every metric: the source model, its few target images, the real images.
+SOURCE, REPLAY = "source", "replay"
+BOUNDS = (SOURCE, REPLAY, REAL)
 #: Networks that measure, by their key in a look: see Look.referee.
 REFEREE = ("perceptual", "inception", "vgg", "judge")
 #: What the seeds of one row of a table share.
@@ -108,12 +111,13 @@ class Group:
     observations: files, in the order of the table's rows. members: their settings, each a tuple
     of the values of SETTING_KEYS. real: task -> file of the look at its reference images, where it has any.
     table: names of the metrics shown, None: the default columns. oracle, raw: those of them that are
-    shown again, of the best snapshot or of the weights behind an average. against: (baseline variant, variants whose paired
-    differences from it are shown). sweep: metrics drawn against the layers trained at a step.
+    shown again, of the best snapshot or of the weights behind an average. against: (method, its
+    baseline variant, its variants whose paired differences from that are shown). sweep: metrics drawn against the layers trained at a step.
     drawn: the members with what figures need. convolutions: of the world's generator.
     against_model: (method, variant, shots, warm start) that all others are compared with, image by
     image. paper: the published table that stands beside. training: task -> file of the images
-    that its runs are trained on.
+    that its runs are trained on. targets: task -> ("class" or "style", name), what a judge looks
+    for. texts: task -> text of the target. truncation_psi: of the measured images (1 is none).
     """
 
     name: str
@@ -128,13 +132,22 @@ class Group:
     grid_psi: float
     oracle: tuple[str, ...] = ()
     raw: tuple[str, ...] = ()
-    against: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    against: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
     sweep: tuple[str, ...] = ()
     drawn: tuple[Member, ...] = ()
     convolutions: int = 0
     against_model: tuple | None = None
     paper: str | None = None
     training: dict[str, str] = field(default_factory=dict)
+    targets: dict[str, tuple[str, str]] = field(default_factory=dict)
+    texts: dict[str, str] = field(default_factory=dict)
+    truncation_psi: float = 1.0
+
+    @property
+    def heading(self) -> str:
+        """What stands above every table and figure: world, title, truncation where there is one."""
+        cut = f" (measured images: truncation {self.truncation_psi:g})"
+        return f"World {self.world}: {self.title}{cut if self.truncation_psi != 1 else ''}"
 
 
 def _read(path) -> dict:
@@ -221,7 +234,26 @@ def read_look(path) -> Look:
     )
 
 
-def _against(content: dict, where) -> tuple | None:
+def _differences(content: dict, where) -> tuple:
+    """(method, baseline, variants) of each entry of `against`; without a method the group's only one.
+
+    UserError: no method is named where the group shows several.
+    """
+    found, shown = [], [_need(entry, "method", where=where) for entry in content["observations"]]
+    own = [method for method in dict.fromkeys(shown) if method not in BOUNDS]
+    for entry in content.get("against", ()):
+        baseline, variants = (_need(entry, key, where=where) for key in ("baseline", "variants"))
+        method = entry.get("method") or (own[0] if len(own) == 1 else None)
+        if method is None:
+            raise UserError(
+                f"{where}: 'against' of baseline {baseline!r} names no 'method', and the group shows"
+                f" several ({', '.join(own)}); add the key."
+            )
+        found.append((method, baseline, tuple(variants)))
+    return tuple(found)
+
+
+def _preferred(content: dict, where) -> tuple | None:
     """(method, variant, shots, warm start) of the key `preference`, None without it."""
     model = content.get("preference")
     if model is None:
@@ -264,10 +296,7 @@ def read_group(path) -> Group:
         grid_psi=grid.get("truncation_psi", 0.7),
         oracle=tuple(content.get("oracle", ())),
         raw=tuple(content.get("raw", ())),
-        against=tuple(
-            (_need(pairs, "baseline", where=path), tuple(_need(pairs, "variants", where=path)))
-            for pairs in content.get("against", ())
-        ),
+        against=_differences(content, path),
         sweep=tuple(content.get("sweep", ())),
         drawn=tuple(
             Member(
@@ -275,15 +304,30 @@ def read_group(path) -> Group:
                 layers=entry.get("layers"),
                 chooses=entry.get("chooses_layers", False),
                 curves={run["seed"]: run["curves"] for run in entry.get("runs", ())},
-                costs={run["seed"]: tuple(run.get("costs", ())) for run in entry.get("runs", ())},
+                costs={
+                    run["seed"]: tuple(run["costs"])
+                    for run in entry.get("runs", ())
+                    if run.get("costs")
+                },
             )
             for entry in entries
         ),
         convolutions=content.get("convolutions", 0),
-        against_model=_against(content, path),
+        against_model=_preferred(content, path),
         paper=content.get("paper"),
         training={
             task: entry.get("few_shot") or entry.get("references")
             for task, entry in need("tasks").items()
         },
+        targets={
+            task: _target(entry, path)
+            for task, entry in need("tasks").items()
+            if {"target_class", "target_style"} & set(entry)
+        },
+        texts={
+            task: entry["text"]["target"]
+            for task, entry in need("tasks").items()
+            if entry.get("text")
+        },
+        truncation_psi=_counts(content, path).truncation_psi,
     )

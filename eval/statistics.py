@@ -7,14 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from nada.errors import UserError
+
 #: Coverage of every interval in tables and figures.
 CONFIDENCE = 0.95
 #: A claim holds where its corrected p value is no larger.
 ALPHA = 0.05
 #: Fewer paired seeds decide nothing: with four, no exact test can reach 0.05.
 LEAST_SEEDS = 5
-#: More paired seeds have too many choices of signs to count (2^24 sums are 128 MiB).
-MOST_SEEDS = 24
+#: More paired seeds have too many choices of signs to count (two lists of 2^20 sums, 8 MiB each).
+MOST_SEEDS = 40
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
 
 
@@ -61,33 +63,45 @@ def sign_flip_p(differences, alternative: str = "greater") -> float:
     H0: the differences are symmetric around 0. The statistic is their mean, and all 2^n choices of
     signs are counted; values that differ by rounding alone count as equal. With n seeds p is at
     least 2^-n (alternative "greater": mean > 0, or "less") or 2^(1-n) ("two-sided"): five seeds
-    give 0.031 and 0.0625. ValueError: no difference, more than 24, or one that is not finite.
+    give 0.031 and 0.0625. ValueError: no difference, or one that is not finite. UserError: more than
+    MOST_SEEDS.
     """
     d = np.asarray(differences, dtype=np.float64)
-    if d.ndim != 1 or not 1 <= len(d) <= MOST_SEEDS or not np.isfinite(d).all():
-        raise ValueError(f"differences: 1..{MOST_SEEDS} finite numbers wanted, got {d}")
-    sums = np.zeros(1)
-    for value in d:  # after each value: the sums of all choices of signs so far
-        sums = np.concatenate([sums + value, sums - value])
-    rounding = 1e-12 * np.abs(d).sum()
-    at_least = float((sums >= d.sum() - rounding).mean())
-    at_most = float((sums <= d.sum() + rounding).mean())
+    if d.ndim != 1 or len(d) == 0 or not np.isfinite(d).all():
+        raise ValueError(f"differences: one or more finite numbers wanted, got {d}")
+    if len(d) > MOST_SEEDS:
+        raise UserError(
+            f"sign-flip test: {len(d)} paired seeds are too many to count every choice of signs; score"
+            f" {MOST_SEEDS} seeds or fewer together."
+        )
+    first, second = signed_sums(d[::2]), np.sort(signed_sums(d[1::2]))
+    rounding, choices = 1e-12 * np.abs(d).sum(), float(len(first) * len(second))
+    # a sum of all is one of the first list plus one of the second: count these without the product
+    below = np.searchsorted(second, d.sum() - rounding - first, side="left").sum()
+    not_above = np.searchsorted(second, d.sum() + rounding - first, side="right").sum()
+    at_least, at_most = 1 - below / choices, not_above / choices
     if alternative == "two-sided":
         return min(1.0, 2 * min(at_least, at_most))
     return {"greater": at_least, "less": at_most}[alternative]
 
 
-def holm(p_values, of: int | None = None) -> np.ndarray:
-    """Holm's step-down correction (1979): p values of m claims, adjusted, in the given order.
+def signed_sums(values: np.ndarray) -> np.ndarray:
+    """The sums [2^n] of n values under every choice of signs."""
+    sums = np.zeros(1)
+    for value in values:
+        sums = np.concatenate([sums + value, sums - value])
+    return sums
 
-    of: m, where some of the claims have no p value (as if it were 1); default: all that are given.
+
+def holm(p_values) -> np.ndarray:
+    """Holm's step-down correction (1979): p values of m claims, adjusted, in the given order.
 
     The i-th smallest becomes max over j <= i of min(1, (m - j + 1) p_(j)); the chance of any wrong
     "holds" among the m stays below ALPHA when each adjusted value is compared with it.
     """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")
-    factors = (of or len(p)) - np.arange(len(p))
+    factors = len(p) - np.arange(len(p))
     adjusted = np.empty_like(p)
     adjusted[order] = np.minimum(1, np.maximum.accumulate(factors * p[order]))
     return adjusted
@@ -99,19 +113,15 @@ def seeds_needed(claims: int) -> int:
     return max(LEAST_SEEDS, math.ceil(math.log2(max(1, claims) / ALPHA)))
 
 
-def verdicts(
-    claims: Sequence[tuple[Sequence[float], float]], of: int | None = None
-) -> list[Verdict]:
+def verdicts(claims: Sequence[tuple[Sequence[float], float]]) -> list[Verdict]:
     """Decide claims together: each (differences, margin) claims "mean difference > -margin".
-
-    of: how many claims were made in all, where some of them have no differences.
 
     differences: one per paired seed, signed so that more is better; margin 0 claims better,
     a margin > 0 "as good as". Holm's correction runs over all claims, in each direction.
     """
     shifted = [np.asarray(d, dtype=np.float64) + margin for d, margin in claims]
-    p = holm([sign_flip_p(d, "greater") for d in shifted], of)
-    opposite = holm([sign_flip_p(d, "less") for d in shifted], of)
+    p = holm([sign_flip_p(d, "greater") for d in shifted])
+    opposite = holm([sign_flip_p(d, "less") for d in shifted])
     found = []
     for (differences, _), holds, fails in zip(claims, p, opposite, strict=True):
         outcome = UNDECIDED

@@ -3,7 +3,8 @@
     python -m eval.sweep --settings GROUP.json --scores FILE.csv --out PREFIX
 
 writes PREFIX.svg, .png and .csv: one row of panels per task, one panel per metric of the group's
-`sweep`. The setting that trains all layers without choosing is the last point.
+`sweep`. The setting that trains all layers without choosing is the last point. Settings of other
+shots or warm starts have a line of their own.
 """
 
 import sys
@@ -17,7 +18,7 @@ from eval.score import LAST
 from eval.settings import REAL, SETTING_KEYS, Group
 from nada.errors import UserError, command
 
-KEYS = ["task", "k", "method", "variant", "metric"]
+KEYS = ["task", "k", *SETTING_KEYS[1:], "metric"]
 #: Controls drawn as lines across.
 BOUNDS = ("source", REAL)
 
@@ -49,15 +50,19 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
     table = data(group, scores)
     tasks = list(dict.fromkeys(table.task))
     figure, panels = figures.axes(len(tasks), len(group.sweep), sharex=True)
+    swept = table[table.k > 0]
+    ways = list(dict.fromkeys(zip(swept.shots, swept.warm_start, strict=True)))
     lines = {}
     for (task, name), part in table.groupby(["task", "metric"], sort=False):
         axis = panels[tasks.index(task)][group.sweep.index(name)]
         swept = part[part.k > 0]
-        half = swept.half_width.astype(float).fillna(0)
-        drawn = axis.errorbar(
-            swept.k, swept["mean"], half, color=COLOURS[0], marker="o", ms=4, lw=1.2, capsize=2
-        )
-        lines.setdefault("adaptive, k layers at a step", drawn)
+        for (shots, start), line in swept.groupby(["shots", "warm_start"], sort=False):
+            half = line.half_width.astype(float).fillna(0)
+            label = figures.name_of("nada", "adaptive, k layers at a step", shots, start)
+            colour = COLOURS[ways.index((shots, start)) % len(COLOURS)]
+            look = {"color": colour, "marker": "o", "ms": 4}
+            drawn = axis.errorbar(line.k, line["mean"], half, **look, lw=1.2, capsize=2)
+            lines.setdefault(label, drawn)
         for bound in part[part.k == 0].itertuples():
             label = {"source": "source model", REAL: "real images"}[bound.method]
             look = styles([(bound.method, bound.variant)])[bound.method, bound.variant]
@@ -67,7 +72,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
         axis.set(title=metric(name).heading if task == tasks[0] else "")
     figures.name_axes(panels, tasks, "k")
     figures.legend(figure, lines)
-    figures.title(figure, f"World {group.world}: {group.title}")
+    figures.title(figure, group.heading)
     figures.save(figure, table, prefix)
 
 

@@ -5,7 +5,9 @@
 writes PREFIX.csv (numbers) and PREFIX.md, .html and .tex (for people). Cells are means over seeds
 with the half-width of a 95 % t interval; arrows, digits and bold come from the metrics themselves.
 Where the group asks for it, a metric has a second column, of the best snapshot by its own value, and
-a second table (.md, .html) the differences of variants from a baseline, paired over seeds.
+a second table (.md, .html) shows the differences of variants from a baseline, paired over seeds. The
+last table says how long each row was trained, what share s of the published length that is, and what
+it cost (eval/costs.py).
 """
 
 import argparse
@@ -16,15 +18,17 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from eval import lengths, metrics
+from eval import costs, differences, lengths, metrics
+from eval.columns import Column, label, seed_values
 from eval.diversity import CLUSTERS, MEMBERS
 from eval.fid import IMAGES_PER_FEATURE
 from eval.metric import Metric
 from eval.page import PAGE, heads, items
-from eval.precision_recall import NEIGHBOURS
-from eval.score import LAST, RAW, WEIGHTS, read_scores
-from eval.settings import REAL, SETTING_KEYS, Group, read_group
-from eval.statistics import LEAST_SEEDS, UNDECIDED, holm, seeds_needed, sign_flip_p, t_interval
+from eval.precision_recall import NEIGHBOURS, REFERENCE_COPIES
+from eval.score import LAST, read_scores
+from eval.settings import BOUNDS, REAL, SETTING_KEYS, Group, read_group
+from eval.statistics import t_interval
+from eval.target import NONE_RATE, TARGET_RATE
 from nada.atomic import atomic_path
 from nada.errors import UserError, command
 from nada.outputs import check_outputs
@@ -34,31 +38,6 @@ DEFAULT_COLUMNS = (
     "fid", "kid", "cluster_lpips", "mean_lpips", "target_rate", "none_rate", "factor_correlation",
     "retrieval_top1",
 )  # fmt: skip
-#: Controls: bounds, never the best of anything; last in a table, in this order.
-SOURCE, REPLAY = "source", "replay"
-BOUNDS = (SOURCE, REPLAY, REAL)
-
-
-@dataclass(frozen=True)
-class Column:
-    """A metric of the model as its run left it; with oracle, of the best of its snapshots; with
-    raw, of the weights behind its average."""
-
-    metric: Metric
-    oracle: bool = False
-    raw: bool = False
-
-    @property
-    def name(self) -> str:
-        return self.metric.name + "_oracle" * self.oracle + "_raw" * self.raw
-
-    @property
-    def heading(self) -> str:
-        if self.raw:
-            return f"{self.metric.label}, raw weights {self.metric.arrow}"
-        if not self.oracle:
-            return self.metric.heading
-        return f"{self.metric.label}, best snapshot {self.metric.arrow}"
 
 
 @dataclass(frozen=True)
@@ -83,49 +62,25 @@ class Cell:
 class Row:
     """One setting of a task; cells in the order of the columns, None where nothing was scored."""
 
-    task: str
-    method: str
+    setting: tuple
     label: str
     seeds: int
     cells: tuple[Cell | None, ...]
 
+    @property
+    def task(self) -> str:
+        return self.setting[0]
 
-def _label(method: str, variant: str, shots: int, warm_start: str) -> str:
-    if method == REAL:
-        return "real images (two halves)"
-    if method == SOURCE:
-        return "source model, unchanged"
-    if method == REPLAY:
-        return f"the {shots} target images, replayed"
-    parts = [method, variant.replace("_", " ")]
-    if shots:
-        parts.append(f"{shots}-shot")
-    if warm_start != "source":
-        parts.append(f"from {warm_start}")
-    return " ".join(part for part in parts if part)
-
-
-def seed_values(part: pd.DataFrame, column: Column) -> pd.Series:
-    """One value per seed [seed -> float] of one setting's scores; empty where nothing was scored.
-
-    Oracle: the best over a seed's snapshots, where there are two or more of them.
-    """
-    part = part[part.weights == (RAW if column.raw else WEIGHTS)]
-    part = part[part.metric == column.metric.name].astype({"value": float})
-    if not column.oracle:
-        return part[part.step == LAST].set_index("seed").value
-    part = part[part.step != LAST]
-    if part.step.nunique() < 2:
-        return part.set_index("seed").value.iloc[:0]
-    by_seed = part.groupby("seed").value
-    return by_seed.max() if column.metric.maximize else by_seed.min()
+    @property
+    def method(self) -> str:
+        return self.setting[1]
 
 
 def rows(scores: pd.DataFrame, columns: list[Column]) -> list[Row]:
     """One row per setting, tasks and settings in the order of the scores, bounds last per task.
 
-    Best: among a task's rows that are no bounds, when there are two or more; equal means (as
-    printed) are all best.
+    Best: among a task's rows that are no bounds. Equal means (as printed) are all best, but where all
+    the rows are equal, or there is one alone, none is.
     """
     found = []
     for setting, part in scores.groupby(list(SETTING_KEYS), sort=False):
@@ -140,8 +95,9 @@ def rows(scores: pd.DataFrame, columns: list[Column]) -> list[Row]:
             else:
                 cells.append(Cell(metric, *t_interval(values), len(values)))
         seeds = 0 if method == REAL else part.seed.nunique()
-        label = _label(method, variant, int(shots), warm_start)
-        found.append(Row(task, method, label, seeds, tuple(cells)))
+        name = label(method, variant, int(shots), warm_start)
+        key = (task, method, variant, int(shots), warm_start)
+        found.append(Row(key, name, seeds, tuple(cells)))
     tasks = list(dict.fromkeys(row.task for row in found))
     order = {method: place for place, method in enumerate(BOUNDS, start=1)}
     found.sort(key=lambda row: (tasks.index(row.task), order.get(row.method, 0)))
@@ -151,21 +107,22 @@ def rows(scores: pd.DataFrame, columns: list[Column]) -> list[Row]:
 def _mark_best(task_rows: list[Row]) -> list[Row]:
     rivals = [row for row in task_rows if row.method not in BOUNDS]
     marked = {id(row): list(row.cells) for row in task_rows}
-    if len(rivals) >= 2:
-        for column in range(len(rivals[0].cells)):
-            cells = [(row, row.cells[column]) for row in rivals if row.cells[column] is not None]
-            if not cells or cells[0][1].metric.maximize is None:
-                continue
-            metric = cells[0][1].metric
-            printed = [round(cell.mean, metric.digits) for _, cell in cells]
-            best = max(printed) if metric.maximize else min(printed)
-            for (row, cell), value in zip(cells, printed, strict=True):
-                if value == best:
-                    marked[id(row)][column] = Cell(metric, cell.mean, cell.half, cell.n, True)
-    return [Row(r.task, r.method, r.label, r.seeds, tuple(marked[id(r)])) for r in task_rows]
+    for column in range(len(task_rows[0].cells)):
+        cells = [(row, row.cells[column]) for row in rivals if row.cells[column] is not None]
+        if not cells or cells[0][1].metric.maximize is None:
+            continue
+        metric = cells[0][1].metric
+        printed = [round(cell.mean, metric.digits) for _, cell in cells]
+        if len(set(printed)) < 2:
+            continue
+        best = max(printed) if metric.maximize else min(printed)
+        for (row, cell), value in zip(cells, printed, strict=True):
+            if value == best:
+                marked[id(row)][column] = Cell(metric, cell.mean, cell.half, cell.n, True)
+    return [Row(r.setting, r.label, r.seeds, tuple(marked[id(r)])) for r in task_rows]
 
 
-def footer(scores: pd.DataFrame, columns: list[Column], k: int) -> list[str]:
+def footer(group: Group, scores: pd.DataFrame, columns: list[Column]) -> list[str]:
     """What was measured, in sentences: counts, clusters, seeds, biases, notes on bounds."""
     last = scores[scores.step == LAST]
     runs, reals = last[last.method != REAL], last[last.method == REAL]
@@ -189,6 +146,11 @@ def footer(scores: pd.DataFrame, columns: list[Column], k: int) -> list[str]:
             )
     if shown & {"precision", "recall"}:
         lines.append(f"Precision and recall: spheres that reach to neighbour number {NEIGHBOURS}.")
+    for row in last[last.metric == REFERENCE_COPIES.name].itertuples():
+        lines.append(
+            f"Real images of {row.task}: {float(row.value):.0f} of {row.n} repeat another one;"
+            " precision, recall and realism count each picture once, FID and KID as it stands."
+        )
     if any(column.oracle for column in columns):
         snapshots = scores[(scores.step != LAST) & (scores.method != REAL)]
         lines.append(
@@ -197,7 +159,8 @@ def footer(scores: pd.DataFrame, columns: list[Column], k: int) -> list[str]:
         )
     if "cluster_lpips" in shown:
         lines.append(
-            f"Cluster LPIPS: {counts('cluster_lpips', runs)} images, k={k} medoids, at most"
+            f"Cluster LPIPS: {counts('cluster_lpips', runs)} images,"
+            f" k={group.k_medoids or CLUSTERS} medoids, at most"
             f" {MEMBERS} members each, mean over clusters that hold a pair."
         )
     if shown & {"factor_correlation", "retrieval_top1", "source_lpips"}:
@@ -211,12 +174,38 @@ def footer(scores: pd.DataFrame, columns: list[Column], k: int) -> list[str]:
             lines.append("One seed: no interval, and no claim.")
         else:
             lines.append(f"Mean over {number} seeds, ± half-width of the 95 % t interval.")
-    lines.append("Bold: best mean of the task's adapted models; the last rows are bounds.")
+    lines += limits(group, last, columns)
+    lines.append(
+        "Bold: best mean of the task's adapted models, unless all are equal; the last rows are bounds."
+    )
     return lines
 
 
-def numbers(table: list[Row], columns: list[Column]) -> pd.DataFrame:
-    """The table as numbers: per metric its mean, half-width of the interval, and n."""
+def limits(group: Group, last: pd.DataFrame, columns: list[Column]) -> list[str]:
+    """What a reader could take wrong: truncation, two questions to the judge, columns without a value."""
+    lines, shown = [], [column.metric for column in columns]
+    if group.truncation_psi != 1:
+        lines.append(f"Truncation {group.truncation_psi:g} of the measured images.")
+    styles = [task for task, (kind, _) in group.targets.items() if kind == "style"]
+    styles = [task for task in styles if task in set(last.task)]
+    if styles and {TARGET_RATE, NONE_RATE} <= set(shown) and (last.metric == NONE_RATE.name).any():
+        lines.append(
+            f"The target of {', '.join(styles)} is a style: there the target rate is what the judge"
+            " says of the style, “none of these” what it says of the class, so both can be near 1."
+        )
+    absent = [metric for metric in dict.fromkeys(shown) if metric.name not in set(last.metric)]
+    for needs, why in (
+        (metrics.needs_judge, "this world has no judge of classes"),
+        (metrics.COMPARED.__contains__, "these tasks have no reference images"),
+    ):
+        if names := [metric.label for metric in absent if needs(metric.name)]:
+            lines.append(f"Not measured: {', '.join(names)}; {why}.")
+    return lines
+
+
+def numbers(table: list[Row], columns: list[Column], cost: pd.DataFrame) -> pd.DataFrame:
+    """The table as numbers: per metric its mean, half-width of the interval, and n; then the costs."""
+    of_setting = {tuple(row[:5]): row[5:] for row in cost.itertuples(index=False, name=None)}
     records = []
     for row in table:
         record = {"task": row.task, "method": row.method, "row": row.label}
@@ -224,81 +213,20 @@ def numbers(table: list[Row], columns: list[Column]) -> pd.DataFrame:
             record[column.name] = cell.mean if cell else None
             record[f"{column.name}_half_width"] = cell.half if cell else None
             record[f"{column.name}_n"] = cell.n if cell else 0
+        if of_setting:
+            values = of_setting.get(row.setting, (None,) * len(costs.COLUMNS))
+            record.update(
+                list(zip(costs.COLUMNS, values, strict=True))[:-1]
+            )  # n: in every metric's
         records.append(record)
     return pd.DataFrame(records)
 
 
-@dataclass(frozen=True)
-class Difference:
-    """A variant minus its baseline over the seeds that both have: one metric of one task.
-
-    mean, half: of the paired differences, as measured (not signed by what is better). p: two-sided
-    exact sign-flip test, Holm-corrected over the rows of its column; None below LEAST_SEEDS seeds.
-    """
-
-    metric: Metric
-    mean: float
-    half: float | None
-    p: float | None
-
-    def text(self) -> str:
-        """`+1.23 ± 0.45, p 0.06`; `undecided` in place of p where the seeds are too few."""
-        spread = "" if self.half is None else f" ± {self.half:.{self.metric.digits}f}"
-        verdict = UNDECIDED if self.p is None else f"p {self.p:.2g}"
-        return f"{self.mean:+z.{self.metric.digits}f}{spread}, {verdict}"
-
-
-def differences(scores: pd.DataFrame, columns: list[Column], against) -> list[tuple]:
-    """(task, variant, baseline, [Difference or None per column]) of every pair of `against`.
-
-    against: (baseline variant, its variants) as the group names them. Pairs without a seed in common are left out.
-    """
-    found = []
-    for task, of_task in scores.groupby("task", sort=False):
-        by_variant = {v: part for v, part in of_task.groupby("variant") if v}
-        pairs = [(v, b) for b, variants in against for v in variants]
-        pairs = [pair for pair in pairs if set(pair) <= set(by_variant)]
-        per_column = []
-        for column in columns:
-            values = {v: seed_values(part, column) for v, part in by_variant.items()}
-            paired = [(values[v] - values[b]).dropna().to_numpy() for v, b in pairs]
-            tested = [i for i, d in enumerate(paired) if len(d) >= LEAST_SEEDS]
-            p = dict(zip(tested, holm([sign_flip_p(paired[i], "two-sided") for i in tested])))
-            per_column.append(
-                [
-                    Difference(column.metric, *t_interval(d), p.get(i)) if len(d) else None
-                    for i, d in enumerate(paired)
-                ]
-            )
-        rows_of_task = zip(*per_column, strict=True)
-        found += [(task, *pair, list(row)) for pair, row in zip(pairs, rows_of_task, strict=True)]
-    return found
-
-
-def difference_frame(found: list[tuple], columns: list[Column]) -> pd.DataFrame:
-    """The second table as text: task, variant, baseline, one cell per column."""
-    return pd.DataFrame(
-        [
-            [task, variant.replace("_", " "), baseline.replace("_", " ")]
-            + [cell.text() if cell else "–" for cell in cells]
-            for task, variant, baseline, cells in found
-        ],
-        columns=["task", "variant", "minus", *(column.heading for column in columns)],
-    )
-
-
-DIFFERENCE_NOTE = (
-    "Differences, paired over seeds: mean, 95 % t interval; p of the two-sided exact sign-flip test,"
-    f" Holm-corrected over a task's rows; undecided: fewer than {LEAST_SEEDS} seeds. {{rows}} rows need"
-    " {needed} seeds before p can fall below 5 %: look at the intervals."
-)
-
-
-def difference_note(found: list[tuple]) -> str:
-    """What stands beneath the second table; two-sided tests are twice as many as claims."""
-    tasks = [task for task, *_ in found]
-    most = max(tasks.count(task) for task in tasks)
-    return DIFFERENCE_NOTE.format(rows=most, needed=seeds_needed(2 * most))
+def cost_frame(cost: pd.DataFrame) -> pd.DataFrame:
+    """The last table as text: task, model, and the columns of `costs.frame`."""
+    names = [label(*row) for row in cost[list(SETTING_KEYS[1:])].itertuples(index=False, name=None)]
+    heads = pd.DataFrame({"task": list(cost.task), "model": names})
+    return pd.concat([heads, costs.as_text(cost)], axis=1)
 
 
 def _shown(cells, bold: str, plus_minus: str = "±", missing: str = "–") -> list[str]:
@@ -343,7 +271,7 @@ def page(table: list[Row], columns: list[Column], title: str, notes: list[str]) 
 _LATEX = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_",
     "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
-    "±": r"$\pm$", "≥": r"$\geq$", "–": "--", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
+    "“": "``", "”": "''", "±": r"$\pm$", "≥": r"$\geq$", "–": "--", "↑": r"$\uparrow$", "↓": r"$\downarrow$",
 }  # fmt: skip
 
 
@@ -415,23 +343,41 @@ def make(group: Group, scores: pd.DataFrame) -> dict[str, str]:
     """The four files of a group as text: {".csv": …, ".md": …, ".html": …, ".tex": …}."""
     wanted = members(group, scores)
     columns = columns_of(group)
-    table = rows(wanted, columns)
-    title = f"World {group.world}: {group.title}"
-    notes = [*footer(wanted, columns, group.k_medoids or CLUSTERS), *lengths.notes(group)]
+    table, cost = rows(wanted, columns), costs.frame(group)
+    title = group.heading
+    notes = [*footer(group, wanted, columns), *lengths.notes(group)]
     texts = {
-        ".csv": numbers(table, columns).to_csv(index=False, lineterminator="\n"),
+        ".csv": numbers(table, columns, cost).to_csv(index=False, lineterminator="\n"),
         ".md": markdown(table, columns, title, notes),
         ".html": page(table, columns, title, notes),
         ".tex": latex(table, columns, title, notes),
     }
-    if found := differences(wanted, columns, group.against):
-        frame = difference_frame(found, columns)
-        second = frame.to_markdown(index=False, disable_numparse=True)
-        note = difference_note(found)
-        texts[".md"] += f"\n{second}\n\n- {note}\n"
-        second = frame.to_html(index=False, border=0) + f"<ul><li>{note}</li></ul>"
-        texts[".html"] = texts[".html"].replace("</body>", f"{second}</body>")
+    if found := differences.found(wanted, columns, group.against):
+        add_table(texts, differences.frame(found, columns), differences.note(found))
+    if len(cost):
+        add_table(texts, cost_frame(cost), costs.NOTE)
+        texts[".tex"] += plain_latex(cost_frame(cost), costs.NOTE)
     return texts
+
+
+def add_table(texts: dict[str, str], frame: pd.DataFrame, note: str) -> None:
+    """Put another table with a note beneath the others, in .md and .html."""
+    second = frame.to_markdown(index=False, disable_numparse=True)
+    texts[".md"] += f"\n{second}\n\n- {note}\n"
+    second = f"{frame.to_html(index=False, border=0)}<ul>{items([note])}</ul>"
+    texts[".html"] = texts[".html"].replace("</body>", f"{second}</body>")
+
+
+def plain_latex(frame: pd.DataFrame, note: str) -> str:
+    """A booktabs table of a frame of texts: the first two columns to the left, the note beneath."""
+    text = frame.map(latex_text).rename(columns=latex_text)
+    body = text.style.hide(axis="index").to_latex(
+        hrules=True, position="t", position_float="centering",
+        column_format="ll" + "r" * (frame.shape[1] - 2),
+    )  # fmt: skip
+    return body.replace(
+        r"\end{table}", rf"\par\footnotesize {latex_text(note)}" + "\n" + r"\end{table}"
+    )
 
 
 @command

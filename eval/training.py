@@ -2,15 +2,18 @@
 
     python -m eval.training --settings GROUP.json --scores FILE.csv --out PREFIX
 
-writes PREFIX.svg, .png and .csv: one row of panels per task, one line per method and variant. Where
-a method averages its weights, a pale line shows those behind the average.
+writes PREFIX.svg, .png and .csv: two rows of panels per task, against steps and against seconds, one
+line per method and variant. Seconds are wall clock: those of the runs that a run goes on from, then
+its own, evenly over its steps. Where a method averages its weights, a pale line shows those behind
+the average.
 """
 
 import sys
 
+import numpy as np
 import pandas as pd
 
-from eval import figures
+from eval import costs, figures
 from eval.metrics import metric
 from eval.palette import DASHES, styles
 from eval.score import LAST, RAW, WEIGHTS
@@ -78,12 +81,37 @@ def from_snapshots(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
     return both[[*KEYS, "seed", "value"]]
 
 
+def seconds_of(group: Group) -> dict[tuple, tuple[float, float]]:
+    """When a setting's own training began, and how long a step took: setting -> (before, per_step).
+
+    Both in seconds, means over seeds; settings that trained nothing are left out.
+    """
+    found = {}
+    for member in group.drawn:
+        lineages = [[costs.record(path) for path in paths] for paths in member.costs.values()]
+        of_seeds = [
+            (sum(r["wall_seconds"] for r in before), own["wall_seconds"] / own["iterations"])
+            for own, *before in lineages
+            if own["iterations"]
+        ]
+        if of_seeds:
+            found[member.setting] = tuple(np.mean(of_seeds, axis=0))
+    return found
+
+
 def data(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
-    """Everything that is drawn: KEYS, mean over seeds, half_width, n."""
+    """Everything that is drawn: KEYS, mean over seeds, half_width, n, seconds (NaN: not recorded)."""
     rows = pd.concat([from_curves(group), from_snapshots(group, scores)], ignore_index=True)
     if rows.empty:
         raise UserError(f"group {group.name}: none of its runs trained anything to draw.")
-    return figures.over_seeds(rows, KEYS)
+    found = figures.over_seeds(rows, KEYS)
+    clocks, settings = seconds_of(group), found[list(SETTING_KEYS)]
+    known = [clocks.get(key, (np.nan, np.nan)) for key in settings.itertuples(False, None)]
+    found["seconds"] = [
+        before + per_step * step
+        for (before, per_step), step in zip(known, found.step.astype(float), strict=True)
+    ]
+    return found
 
 
 def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
@@ -91,7 +119,8 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
     table = data(group, scores)
     tasks = list(dict.fromkeys(table.task))
     quantities = [q for q in (*CURVES, *METRICS) if (table.quantity == q).any()]
-    figure, panels = figures.axes(len(tasks), len(quantities))
+    clocks = ["step", *(["seconds"] if table.seconds.notna().any() else [])]
+    figure, panels = figures.axes(len(tasks) * len(clocks), len(quantities))
     looks = styles(zip(table.method, table.variant, strict=True))
     # where a method is shown with several shots or warm starts, the dash tells them apart
     ways = list(dict.fromkeys(zip(table.shots, table.warm_start, strict=True)))
@@ -99,32 +128,43 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
     dashed = (per_model > 1).to_numpy().any()
     lines = {}
     for (task, quantity), part in table.groupby(["task", "quantity"], sort=False):
-        axis = panels[tasks.index(task)][quantities.index(quantity)]
-        marker = "o" if quantity in METRICS else None
-        for (method, variant, shots, start, weights), line in part.groupby(
-            [*SETTING_KEYS[1:], "weights"], sort=False
-        ):
-            look = looks[method, variant]
-            if dashed:
-                look = {**look, "linestyle": DASHES[ways.index((shots, start)) % len(DASHES)]}
-            if weights == RAW:
-                axis.plot(line.step, line["mean"], **look, lw=0.9, alpha=PALE)
-                continue
-            (drawn,) = axis.plot(line.step, line["mean"], **look, lw=1.2, marker=marker, ms=2.5)
-            half = line.half_width.astype(float)
-            if half.notna().any():
-                low, high = line["mean"] - half, line["mean"] + half
-                axis.fill_between(line.step, low, high, color=look["color"], alpha=0.15, lw=0)
-            lines.setdefault(figures.name_of(method, variant, shots, start), drawn)
-    for row in range(len(tasks)):
-        for column, quantity in enumerate(quantities):
+        for number, clock in enumerate(clocks):
+            row = tasks.index(task) * len(clocks) + number
+            axis = panels[row][quantities.index(quantity)]
+            marker = "o" if quantity in METRICS else None
+            for (method, variant, shots, start, weights), line in part.groupby(
+                [*SETTING_KEYS[1:], "weights"], sort=False
+            ):
+                look = looks[method, variant]
+                if dashed:
+                    look = {**look, "linestyle": DASHES[ways.index((shots, start)) % len(DASHES)]}
+                drawn = draw_line(axis, line, clock, weights == RAW, look, marker)
+                if drawn is not None:
+                    lines.setdefault(figures.name_of(method, variant, shots, start), drawn)
+    for row, of_row in enumerate(panels):
+        task, clock = tasks[row // len(clocks)], clocks[row % len(clocks)]
+        of_row[0].set_ylabel(task)
+        for axis, quantity in zip(of_row, quantities, strict=True):
             name = CURVES.get(quantity) or metric(quantity).heading
-            panels[row][column].set(title=name if row == 0 else "", xlabel="")
-    figures.name_axes(panels, tasks, "step")
+            axis.set(title=name if row == 0 else "", xlabel=clock)
     figures.legend(figure, lines)
     pale = "; pale: the weights behind the average" if (table.weights == RAW).any() else ""
-    figures.title(figure, f"World {group.world}: {group.title}, over training{pale}")
+    clock = "; seconds include the runs that a run goes on from" if len(clocks) > 1 else ""
+    figures.title(figure, f"{group.heading}, over training{pale}{clock}")
     figures.save(figure, table, prefix)
+
+
+def draw_line(axis, line: pd.DataFrame, clock: str, raw: bool, look: dict, marker: str | None):
+    """Draw the means of one model with their interval; returns the line, None of raw weights (pale)."""
+    if raw:
+        axis.plot(line[clock], line["mean"], **look, lw=0.9, alpha=PALE)
+        return None
+    (drawn,) = axis.plot(line[clock], line["mean"], **look, lw=1.2, marker=marker, ms=2.5)
+    half = line.half_width.astype(float)
+    if half.notna().any():
+        low, high = line["mean"] - half, line["mean"] + half
+        axis.fill_between(line[clock], low, high, color=look["color"], alpha=0.15, lw=0)
+    return drawn
 
 
 @command

@@ -20,6 +20,8 @@ from workflow.plan import Plan
 from workflow.runs import REAL, Run
 from workflow.world import referee
 
+PUBLISHED = "eval/paper"  # what the paper says, as files: eval/costs.py, eval/paper_table.py
+
 # ---- references -----------------------------------------------------------------------------------
 
 
@@ -102,6 +104,11 @@ def record_inputs(plan: Plan, name):
     return [f"{run_folder(plan, i)}/{record}.json" for i in ids for record in ("run", "cost")]
 
 
+def published_inputs(table=None):
+    """Files of published numbers that a table's command reads: lengths of runs, cells of a paper's table."""
+    return [f"{PUBLISHED}/{name}.csv" for name in ("lengths", table) if name]
+
+
 def figure_inputs(plan: Plan, name, kind):
     """What a figure is drawn from beside the group's file: named lists of files."""
     files = {"scores": [f"{plan.results}/scores/{name}.csv"]}
@@ -112,6 +119,8 @@ def figure_inputs(plan: Plan, name, kind):
     if FIGURES[kind] == CURVES:
         runs = [run for setting in plan.members(name) for run in plan.seeds_of(setting)]
         files["curves"] = [f"{run_folder(plan, run.id)}/curves.csv" for run in runs]
+    if kind == "training":  # drawn against seconds, too
+        files["records"] = record_inputs(plan, name)
     if answers := _answers_file(plan, name, kind):
         files["answers"] = [answers]
     return files

@@ -1,6 +1,7 @@
 """Two-alternative comparisons by people: what is shown, how answers are counted, where they go."""
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -10,6 +11,7 @@ from scipy import stats
 from eval import pareto
 from eval.comparison import SIDES, main, page, pairs, read_answers, read_result, score
 from eval.observation import Observation, save_observation
+from eval.score import COLUMNS
 from eval.settings import SETTING_KEYS, Group
 from nada.errors import UserError
 
@@ -27,14 +29,26 @@ def group(tmp_path):
             images = np.zeros((12, 8, 8, 3), np.uint8)
             images[..., channel] = 100 + 50 * seed + np.arange(12)[:, None, None]
             arrays[f"seed{seed}/images"] = images
-        meta = {**dict(zip(SETTING_KEYS, setting, strict=True)), "target": ["class", "cat"]}
+        meta = {**dict(zip(SETTING_KEYS, setting, strict=True)), "target": None}  # no judge
         meta["runs"] = [{"seed": 0}, {"seed": 1}]
         files.append(str(tmp_path / f"{setting[1]}.npz"))
         save_observation(files[-1], Observation(meta, arrays))
     return Group(
         name="pareto", title="t", world="mini", observations=tuple(files), members=(), real={},
         k_medoids=10, table=None, grid_rows=4, grid_psi=0.7, against_model=OURS[1:],
+        targets={"dog2cat": ("class", "cat")}, texts={"dog2cat": "Cat"},
     )  # fmt: skip
+
+
+def test_the_question_names_the_target_by_class_style_or_text_and_needs_no_judge(group):
+    for changes, name in (
+        ({}, "cat"),
+        ({"targets": {"dog2cat": ("style", "sketch")}}, "sketch"),
+        ({"targets": {}}, "Cat"),
+        ({"targets": {}, "texts": {}}, "picture"),
+    ):
+        shown, _ = pairs(replace(group, **changes), 2, seed=0)
+        assert {question for _, _, question in shown} == {f"Which is the better {name}?"}
 
 
 def test_every_rival_meets_ours_as_often_on_random_sides_with_one_latent(group):
@@ -119,8 +133,6 @@ def test_peoples_answers_take_the_place_of_the_automatic_judge():
         for setting, diversity in zip([OURS, *RIVALS], (1.5, 1.2, 1.0), strict=True)
         for metric, value in (("cluster_lpips", diversity), ("preference", 0.1))
     ]
-    from eval.score import COLUMNS
-
     scores = pd.DataFrame(rows, columns=COLUMNS)
     one = Group(
         name="pareto", title="t", world="mini", observations=(), members=(), real={}, k_medoids=10,
@@ -133,4 +145,25 @@ def test_peoples_answers_take_the_place_of_the_automatic_judge():
     table = pareto.data(one, scores, asked)
     quality = table[table.metric == "cluster_lpips"].set_index("method").quality
     assert quality["tgan"] == 0.8 and quality["nada"] == 0.5 and np.isnan(quality["ojha"])
-    assert pareto.data(one, scores).set_index("method").quality["tgan"].tolist() == [0.1, 0.1]
+    assert pareto.data(one, scores).set_index("method").quality["tgan"] == 0.1
+
+
+def test_without_a_judge_the_pareto_plot_has_one_panel_and_says_so(tmp_path, monkeypatch):
+    rows = [
+        ("paper", *setting, 0, "last", "final", metric, value, 9)
+        for setting, diversity in zip([OURS, *RIVALS], (1.5, 1.2, 1.0), strict=True)
+        for metric, value in (("cluster_lpips", diversity), ("preference", 0.1))
+    ]
+    one = Group(
+        name="pareto", title="t", world="paper", observations=(), members=(), real={}, k_medoids=10,
+        table=None, grid_rows=4, grid_psi=0.7, against_model=OURS[1:],
+    )  # fmt: skip
+    titles, panels = [], []
+    monkeypatch.setattr(pareto.figures, "title", lambda figure, text: titles.append(text))
+    save = pareto.figures.save
+    monkeypatch.setattr(
+        pareto.figures, "save", lambda f, *rest: (panels.append(len(f.axes)), save(f, *rest))
+    )
+    pareto.draw(one, pd.DataFrame(rows, columns=COLUMNS), str(tmp_path / "p"))
+    assert panels == [1] and "this world has no judge of classes" in titles[0]
+    assert set(pd.read_csv(tmp_path / "p.csv").metric) == {"cluster_lpips"}

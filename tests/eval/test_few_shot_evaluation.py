@@ -141,6 +141,27 @@ def test_images_of_another_file_are_found_there_and_counted_where_the_references
     assert without == same
 
 
+def test_copies_and_mirror_images_of_training_images_are_not_fresh(tiny_world, tmp_path):
+    found = load_images(tiny_world.folder / "cat.npz")
+    training = found[:SHOTS]
+    references = np.concatenate([found, training[:3, :, ::-1], training[2:4]])
+    save_images(tmp_path / "both.npz", references)
+    run = tmp_path / "run"
+    digest = hashlib.sha256(training.tobytes()).hexdigest()
+    few_shot = {"indices": list(range(SHOTS)), "sha256": digest}
+    model = load_artifact(tiny_world.folder / "dog2cat/nada-adaptive/seed0")
+    save_artifact(run, model, {"step": 0, "few_shot": few_shot})
+    look = tiny_world.look("plain", "tgan", shots=SHOTS)
+    look["runs"][0]["folder"] = str(run)
+    look["references"]["images"] = str(tmp_path / "both.npz")
+    path = tiny_world.write("copies_look.json", look)
+    assert observe.main(["--settings", str(path), "--out", str(tmp_path / "o.npz")]) == 0
+    seen = load_observation(tmp_path / "o.npz")
+    copies = list(range(len(found), len(found) + 5))
+    assert seen["seed0/trained_references"].tolist() == [*range(SHOTS), *copies]
+    assert seen["seed0/fresh_lpips"].shape == (len(found) - SHOTS, 2 * SHOTS)
+
+
 def test_another_reference_file_is_noticed(looked, tiny_world, tmp_path, capsys):
     from nada.images import save_images
 

@@ -127,11 +127,43 @@ def test_training_curves_hold_losses_and_snapshots_as_means_over_seeds(made, tmp
     assert rate.iloc[1][["mean", "half_width"]].tolist() == pytest.approx([mean, half], abs=1e-6)
 
 
+def test_training_is_drawn_against_seconds_too_those_of_the_runs_gone_on_from_first(made, tmp_path):
+    content = json.loads(Path(made[0]).read_text())
+    for seconds, name in ((20.0, "own"), (30.0, "parent")):
+        cost = {"iterations": STEPS, "images_seen": 1, "clip_calls": 0, "wall_seconds": seconds}
+        (tmp_path / f"{name}.json").write_text(json.dumps(cost))
+    costs = [str(tmp_path / "own.json"), str(tmp_path / "parent.json")]
+    for entry in content["observations"][:2]:
+        for run in entry["runs"]:
+            run["costs"] = costs[: 1 + (entry["variant"] == "adaptive")]
+    Path(made[0]).write_text(json.dumps(content))
+    table = drawn(training, made, tmp_path / "training")
+    table = table[table.quantity == "target_rate"].set_index(["variant", "step"]).seconds
+    assert table["k_1"].to_dict() == {9: 4.5, 10: 5.0, 40: 20.0}
+    assert table["adaptive"].to_dict() == {9: 34.5, 10: 35.0, 40: 50.0}
+    assert table["all_layers"].isna().all()  # no record, no line
+    picture = (tmp_path / "training.svg").read_text()
+    assert "seconds" in picture and "step" in picture
+
+
 def test_the_sweep_has_one_point_per_k_and_its_bounds(made, tmp_path):
     table = drawn(sweep, made, tmp_path / "sweep").set_index("k")
     assert table.loc[[1, 2, 3], "mean"].tolist() == [11, 21, 31]
     assert set(table.loc[0, "method"]) == {"source", "real"}
     assert table.loc[1, "half_width"] == pytest.approx(t_interval([10, 12])[1], abs=1e-6)
+
+
+def test_settings_of_other_shots_are_no_more_seeds_of_a_point_of_the_sweep(made, tmp_path):
+    content = json.loads(Path(made[0]).read_text())
+    scores = pd.read_csv(made[1])
+    entry = {**content["observations"][0], "shots": 3, "runs": []}
+    content["observations"].append(entry)
+    more = scores[(scores.variant == "k_1") & (scores.step == "last")].assign(shots=3, value=99.0)
+    Path(made[0]).write_text(json.dumps(content))
+    pd.concat([scores, more]).to_csv(made[1], index=False)
+    table = drawn(sweep, made, tmp_path / "sweep").set_index(["k", "shots"])
+    assert [table.loc[(1, shots), "mean"].item() for shots in (0, 3)] == [11, 99]
+    assert [table.loc[(1, shots), "n"].item() for shots in (0, 3)] == [2, 2]
 
 
 @pytest.mark.parametrize("module", [training, layers, sweep])
@@ -189,7 +221,9 @@ def test_no_two_lines_of_a_shipped_figure_look_alike(groups):
 
 def test_no_two_models_share_a_colour_where_dashes_tell_shots_and_warm_starts_apart(groups):
     for name, group in groups.items():
-        several = any(len(r["shots"]) > 1 or len(r["warm_starts"]) > 1 for r in group.get("rows", []))
+        several = any(
+            len(r["shots"]) > 1 or len(r["warm_starts"]) > 1 for r in group.get("rows", [])
+        )
         if several:
             looks = palette.styles(lines_of(group))
             assert len({look["color"] for look in looks.values()}) == len(looks), name

@@ -21,8 +21,31 @@ def test_replayed_images_are_memorised_and_fresh_ones_are_not():
     assert memorised(np.zeros(50), fresh) == 1.0
     assert memorised(rng.uniform(0.5, 1.5, 4000), fresh) == pytest.approx(QUANTILE, abs=0.02)
     assert memorised(np.full(10, 2.0), fresh) == 0.0
-    with pytest.raises(UserError, match="19 real images"):
+    with pytest.raises(UserError, match="19 new real images"):
         memorised(np.zeros(5), fresh[:19])
+
+
+@pytest.mark.parametrize("share", [0, 0.02, 0.051, 0.2])
+def test_copies_of_training_images_among_the_real_ones_hide_no_replay(share):
+    rng = np.random.default_rng(0)
+    fresh = rng.uniform(0.5, 1.5, 400)
+    fresh[: round(share * 400)] = rng.uniform(0, 1e-6, round(share * 400))  # equal but for rounding
+    assert memorised(np.zeros(300), fresh) == 1.0
+    new_pictures = memorised(rng.uniform(0.5, 1.5, 4000), fresh)
+    assert new_pictures == pytest.approx(QUANTILE, abs=0.04)
+
+
+def test_a_set_of_copies_alone_has_no_new_pictures_to_compare_with():
+    with pytest.raises(UserError, match=r"19 new real images .*\(381 more are copies of training"):
+        memorised(np.zeros(5), np.concatenate([np.zeros(381), np.ones(19)]))
+
+
+def test_realism_does_not_depend_on_how_often_a_real_image_stands_in_the_set():
+    rng = np.random.default_rng(4)
+    reference, points = rng.normal(size=(80, 6)), rng.normal(size=(20, 6))
+    np.testing.assert_array_equal(
+        realism(points, np.tile(reference, (5, 1))), realism(points, reference)
+    )
 
 
 def test_realism_is_the_largest_ratio_of_radius_and_distance():

@@ -1,18 +1,17 @@
-"""Tables 1 and 2: the published numbers, marks of winners, costs with parents, every format."""
+"""Tables 1 and 2: the published numbers, marks of winners, variants, every format."""
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
-from eval.lengths import notes
 from eval.paper_table import (
     KEYS,
     LAYOUTS,
     WARM_STARTS,
     bounds,
     cells,
-    costs,
     laid_out,
     latex,
     published,
@@ -82,7 +81,8 @@ def test_cells_without_a_score_are_dashes_and_nothing_is_comparable_in_another_w
     assert tgan["pre-trained G"].startswith("21.0") and "[100.61]" in tgan["pre-trained G"]
     assert "±" in tgan["pre-trained G"] and tgan["baseline"] == "–"
     tex = latex(laid_out(table, LAYOUTS["table1"], bold=r"\textbf{{{}}}", plus_minus=r"$\pm$"))
-    assert tex.count(r"\\") == 5 and r"\textbf{21.0" in tex and r"\toprule" in tex
+    assert tex.count(r"\\") == 5 and "& 21.0" in tex and r"\toprule" in tex
+    assert r"\textbf" not in tex  # one value alone is not the best of anything
 
 
 def test_bounds_stand_in_every_column_of_their_task():
@@ -117,29 +117,56 @@ def test_bounds_stand_in_every_column_of_their_task():
     assert found.loc["real images (two halves)"].tolist() == ["0.50", "0.50", "–"]
 
 
-def test_costs_add_up_over_the_lineage_and_all_files_are_written(tmp_path):
-    files = []
-    for name, seconds in (("own", 10.0), ("parent", 30.0)):
-        path = tmp_path / f"{name}.json"
-        record = {"iterations": 5, "images_seen": 20, "clip_calls": 0, "wall_seconds": seconds}
-        path.write_text(json.dumps(record))
-        files.append(str(path))
+def test_equal_cells_have_no_mark_and_the_better_ones_of_a_tie_all_have_it():
+    values = dict.fromkeys(full("table1"), 30.0)
+    assert not cells(group(), scores(values))[["bold", "best"]].to_numpy().any()
+    tied = {key: 20.0 if key[3] != "source" else 30.0 for key in values}
+    table = cells(group(), scores(tied))
+    assert table.bold.tolist() == (table.warm_start != "source").tolist()
+
+
+def member(variant, method="tgan", start="source"):
+    return Member(("dog2cat", method, variant, 10, start), None, False, {}, {})
+
+
+def test_two_variants_of_a_method_are_two_columns_not_more_seeds():
+    rows = scores({("dog2cat", 10, "tgan", "source"): 20.0}, seeds=3)
+    other = rows.assign(variant="slow", value=rows.value + 20)
+    one = group(members=[member("plain"), member("slow"), member("plain", "ojha")])
+    table = cells(one, pd.concat([rows, other]))
+    ours = table[(table.method == "tgan") & (table.warm_start == "source")].set_index("variant")
+    assert ours["mean"].to_dict() == {"plain": 21.0, "slow": 41.0} and ours.n.tolist() == [3, 3]
+    assert (ours.paper == 87.11).all()  # both stand beside the same published number
+    shown = laid_out(table, LAYOUTS["table1"])
+    assert {"TGAN (plain)", "TGAN (slow)", "Ojha et al."} <= set(shown.columns)
+    second = laid_out(
+        cells(group("table2", one.drawn), pd.concat([rows, other])), LAYOUTS["table2"]
+    )
+    assert "TGAN (slow), baseline" in second[""].tolist()
+
+
+def test_a_group_whose_only_variant_is_not_called_plain_fills_the_cells_of_its_method():
+    rows = scores({("dog2cat", 10, "tgan", "source"): 20.0}).assign(variant="slow")
+    table = cells(group(members=[member("slow")]), rows)
+    assert table[table.method == "tgan"].variant.unique().tolist() == ["slow"]
+    assert table["mean"].count() == 1 and len(table) == 16
+
+
+def test_every_file_is_written_with_what_the_cells_cost_and_the_truncation(tmp_path):
+    record = {"iterations": 240, "images_seen": 20, "clip_calls": 0, "wall_seconds": 10.0}
+    (tmp_path / "cost.json").write_text(json.dumps(record))
     own = {"iterations": 240, "published_iterations": 5000, "ema_kimg": 1.25, "catchup_steps": 50}
-    (tmp_path / "run.json").write_text(json.dumps({"settings": {"settings": own}}))
-    setting = ("dog2cat", "tgan", "plain", 10, "nada")
-    one = group(members=[Member(setting, None, False, {}, {0: tuple(files)})])
-    found = costs(one)
-    assert found.wall_seconds.tolist() == [40.0] and found.iterations.tolist() == [10]
+    run = {"method": "tgan", "task": "dog2cat", "settings": own}
+    (tmp_path / "run.json").write_text(json.dumps({"settings": run}))
+    setting = ("dog2cat", "tgan", "plain", 10, "source")
+    drawn = (Member(setting, None, False, {}, {0: (str(tmp_path / "cost.json"),)}),)
+    one = replace(group(members=drawn), truncation_psi=0.7)
     write(one, scores(full("table1")), str(tmp_path / "t"))
     assert {p.suffix for p in tmp_path.glob("t*")} == {".csv", ".md", ".html", ".tex"}
     text = (tmp_path / "t.md").read_text()
-    assert "Not comparable" in text
+    assert "Not comparable" in text and "Truncation 0.7 of the measured images." in text
     assert "240 of the 5,000 published iterations, s = 0.048" in text
-    assert "half-life of the average 0.06 kimg, D's catch-up 10 steps" in text  # the floor of 10
+    assert "| 5,000       | 0.048 |" in text  # the table of costs
     assert "<b>" in (tmp_path / "t.html").read_text()
-    (tmp_path / "own.json").unlink()
-    with pytest.raises(UserError, match="no cost record"):
-        costs(one)
-    (tmp_path / "run.json").write_text("{}")
-    with pytest.raises(UserError, match="no run record"):
-        notes(one)
+    assert "s = 0.048" in (tmp_path / "t.tex").read_text()
+    assert pd.read_csv(tmp_path / "t_cost.csv").s.tolist() == [0.048]

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from eval.precision_recall import precision_recall
+from eval.precision_recall import precision_recall, repeats
 from nada.errors import UserError
 
 
@@ -78,3 +78,27 @@ def test_bad_features_are_named():
         precision_recall(bad, good)
     with pytest.raises(ValueError, match="equal widths"):
         precision_recall(good, good[:, :2])
+
+
+@pytest.mark.parametrize("times", [2, 5])
+def test_real_images_that_stand_in_the_set_several_times_count_once(times):
+    rng = np.random.default_rng(0)
+    real, fake = rng.normal(size=(200, 16)), rng.normal(size=(50, 16))
+    once = precision_recall(real, fake)
+    assert once[0] > 0.5
+    copies = np.tile(real, (times, 1))
+    assert precision_recall(copies, fake) == once
+    rounded = copies * (1 + 1e-7 * rng.normal(size=copies.shape))  # as from another batch
+    assert precision_recall(rounded, fake) == once
+    assert repeats(copies).sum() == repeats(rounded).sum() == (times - 1) * len(real)
+    assert repeats(copies)[: len(real)].sum() == 0  # the first of each is kept
+
+
+def test_near_images_are_no_copies_and_a_collapsed_model_keeps_no_recall():
+    rng = np.random.default_rng(1)
+    real = rng.normal(size=(300, 16))
+    assert not repeats(np.concatenate([real, real + 0.01])).any()
+    collapsed = np.tile(real[:2], (50, 1))
+    assert precision_recall(real, collapsed)[1] == 2 / 300
+    with pytest.raises(UserError, match="3 distinct real images"):
+        precision_recall(np.tile(real[:3], (9, 1)), real)

@@ -1,7 +1,6 @@
 """Scores, tables and grids of a group, from files to files."""
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,14 +11,11 @@ import pytest
 from cleanfid.fid import fid_from_feats
 from PIL import Image
 
-from eval import galleries, observe, score, tables
-from eval.metrics import METRICS, metric
+from eval import galleries, observe, score
+from eval.metrics import METRICS
 from eval.observation import Observation, load_observation, save_observation
 from eval.precision_recall import precision_recall
 from eval.score import COLUMNS, read_scores
-from eval.settings import read_group
-from eval.statistics import t_interval
-from nada.errors import UserError
 
 MEMBERS = ["source-unchanged", "nada-global", "nada-adaptive"]
 
@@ -43,8 +39,11 @@ def test_scores_are_tidy_one_row_per_run_step_and_metric(scores):
     assert not scores.duplicated([c for c in COLUMNS if c not in ("value", "n")]).any()
     assert np.isfinite(scores.value).all() and (scores.n > 0).all()
     of_few_shot = {"nearest_training_lpips", "memorised", "realism", "preference"}
-    of_published_networks = {"fid_legacy_pytorch"}
-    assert set(scores.metric) == set(METRICS) - of_few_shot - of_published_networks
+    elsewhere = {
+        "fid_legacy_pytorch",
+        "reference_copies",
+    }  # of published networks; of sets with copies
+    assert set(scores.metric) == set(METRICS) - of_few_shot - elsewhere
 
 
 def test_fid_is_clean_fids_between_the_run_and_all_reference_images(tiny_world, scores):
@@ -87,7 +86,7 @@ def test_a_model_without_w_plus_has_every_score_but_correspondence(tiny_world, t
     assert score.main(arguments) == 0
     found = read_scores(tmp_path / "s.csv")
     found = set(found[found.method == "replay"].metric)
-    missing = set(METRICS) - found - {"fid_legacy_pytorch"}
+    missing = set(METRICS) - found - {"fid_legacy_pytorch", "reference_copies"}
     assert missing == {name for name in METRICS if name.startswith("factor_")} | {
         "retrieval_top1", "source_lpips", "nearest_training_lpips", "memorised", "realism", "preference"
     }  # fmt: skip
@@ -164,187 +163,6 @@ def test_every_command_parses_its_arguments_before_it_imports_torch():
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
-
-
-# ---- tables -------------------------------------------------------------------------------------
-
-
-def table_scores(cells, n=1000):
-    """Scores of {(method, variant): {metric: [value per seed]}} in one task."""
-    return pd.DataFrame(
-        [
-            ["tiny", "dog2cat", method, variant, 0, "source", seed, "last", "final", name, v, n]
-            for (method, variant), values in cells.items()
-            for name, seeds in values.items()
-            for seed, v in enumerate(seeds)
-        ],
-        columns=COLUMNS,
-    )
-
-
-PLANTED = {
-    ("real", ""): {"fid": [0.5], "target_rate": [0.99, 0.97]},
-    ("source", "unchanged"): {"fid": [90.0], "target_rate": [1.0], "source_lpips": [0.0]},
-    ("nada", "global"): {"fid": [30, 32, 31], "target_rate": [0.1, 0.2, 0.3]},
-    ("nada", "adaptive"): {"fid": [11, 14, 11], "target_rate": [0.7, 0.9, 0.8]},
-}
-
-
-@pytest.fixture
-def planted(tiny_world, tmp_path):
-    columns = ["fid", "target_rate", "source_lpips"]
-    group = read_group(group_of(tiny_world, tmp_path, table=columns))
-    return tables.make(group, table_scores(PLANTED))
-
-
-def test_a_cell_is_the_mean_over_seeds_with_its_t_interval(planted):
-    mean, half = t_interval([11, 14, 11])
-    line = next(line for line in planted[".md"].splitlines() if "adaptive" in line)
-    assert f"**{mean:.2f} ± {half:.2f}**" in line and line.rstrip(" |").endswith("3")
-
-
-def test_bold_and_arrows_follow_the_metric_and_bounds_are_never_best(planted):
-    heads, _, *lines = [line for line in planted[".md"].splitlines() if line.startswith("|")]
-    assert "FID ↓" in heads and "target rate ↑" in heads and "LPIPS to source  " in heads
-    assert [line.count("**") // 2 for line in lines] == [0, 2, 0, 0]
-    labels = [line.split("|")[2].strip() for line in lines]
-    assert labels == [
-        "nada global", "nada adaptive", "source model, unchanged", "real images (two halves)",
-    ]  # fmt: skip
-
-
-def test_halves_of_the_references_and_single_seeds_have_no_interval(planted):
-    source, real = planted[".md"].splitlines()[6:8]
-    assert "90.00 " in source and "±" not in source
-    assert "0.980 " in real and "±" not in real and "–" in real
-
-
-def test_the_html_page_holds_the_same_cells_as_the_markdown_and_escapes_text(planted):
-    lines = [line for line in planted[".md"].splitlines() if line.startswith("|")]
-    shown = [cell.strip().strip("*") for line in lines for cell in line.strip("|").split("|")]
-    cells = re.findall(r"<t[hd]>(?:<b>)?(.*?)(?:</b>)?</t[hd]>", planted[".html"])
-    assert cells == [cell for cell in shown if not re.fullmatch(r":?-+:?", cell)]
-    assert planted[".html"].count("<b>") == planted[".md"].count("**") // 2 - 1  # less the title
-    assert "losses &amp; layers" in planted[".html"]
-
-
-def test_the_world_is_in_the_title_and_the_footer_says_what_was_measured(planted):
-    assert planted[".md"].splitlines()[0] == "**World tiny: losses & layers**"
-    assert r"\caption{World tiny: losses \& layers}" in planted[".tex"]
-    assert "1000 generated images" in planted[".md"] and "1–3 seeds" in planted[".md"]
-
-
-def test_the_latex_table_is_a_booktabs_table_without_unescaped_characters(planted):
-    text = planted[".tex"]
-    for part in (r"\toprule", r"\midrule", r"\bottomrule", r"\textbf{12.00 $\pm$", r"\downarrow"):
-        assert part in text
-    assert text.isascii()
-    assert text.count("{") == text.count("}")
-    for line in text.split(r"\midrule")[1].split(r"\bottomrule")[0].strip().splitlines():
-        assert line.count("&") == 5 and line.endswith(r"\\")
-
-
-def test_the_numbers_beside_the_table_equal_the_scores(planted, tmp_path):
-    (tmp_path / "t.csv").write_text(planted[".csv"])
-    frame = pd.read_csv(tmp_path / "t.csv").set_index("row")
-    assert frame.loc["nada adaptive", "fid"] == 12.0
-    assert frame.loc["nada adaptive", "fid_n"] == 3
-    assert np.isnan(frame.loc["nada global", "source_lpips"])
-
-
-def test_few_images_per_feature_are_said_in_the_footer(tiny_world, tmp_path):
-    group = read_group(group_of(tiny_world, tmp_path, table=["fid"]))
-    few = {key: values | {"fid_images_per_feature": [1.4]} for key, values in PLANTED.items()}
-    assert "Fewer than 2 images per feature" in tables.make(group, table_scores(few))[".md"]
-
-
-def with_snapshots(cells, steps):
-    """`table_scores` with target rates of snapshots: {variant: {step: [value per seed]}}."""
-    rows = [
-        ["tiny", "dog2cat", "nada", variant, 0, "source", seed, str(step), "final", "target_rate", v, 8]
-        for variant, of_step in steps.items()
-        for step, values in of_step.items()
-        for seed, v in enumerate(values)
-    ]  # fmt: skip
-    return pd.concat([table_scores(cells), pd.DataFrame(rows, columns=COLUMNS)])
-
-
-def test_an_oracle_column_holds_each_seeds_best_snapshot(tiny_world, tmp_path):
-    steps = {
-        "global": {10: [0.9, 0.1, 0.2], 20: [0.1, 0.4, 0.3]},
-        "adaptive": {20: [0.7, 0.9, 0.8]},  # one snapshot: nothing to choose from
-    }
-    settings = group_of(tiny_world, tmp_path, table=["target_rate"], oracle=["target_rate"])
-    made = tables.make(read_group(settings), with_snapshots(PLANTED, steps))
-    (tmp_path / "t.csv").write_text(made[".csv"])
-    frame = pd.read_csv(tmp_path / "t.csv").set_index("row")
-    best = frame["target_rate_oracle"]
-    assert best["nada global"] == pytest.approx(np.mean([0.9, 0.4, 0.3]))
-    assert best.drop("nada global").isna().all()
-    assert "target rate, best snapshot ↑" in made[".md"] and "on 8 images: an oracle" in made[".md"]
-    described = read_group(
-        group_of(tiny_world, tmp_path, table=["source_lpips"], oracle=["source_lpips"])
-    )
-    with pytest.raises(UserError, match="source_lpips has no best value"):
-        tables.make(described, table_scores(PLANTED))
-
-
-def test_differences_are_paired_over_seeds_and_tested_only_from_five_on(tiny_world, tmp_path):
-    def made(ours, theirs):
-        cells = PLANTED | {("nada", "global"): {"fid": theirs}, ("nada", "adaptive"): {"fid": ours}}
-        against = [{"baseline": "global", "variants": ["adaptive"]}]
-        group = read_group(group_of(tiny_world, tmp_path, table=["fid"], against=against))
-        texts = tables.make(group, table_scores(cells))
-        assert "Holm-corrected" in texts[".md"] and "Holm-corrected" in texts[".html"]
-        return [line for line in texts[".md"].splitlines() if "| global" in line][-1]
-
-    theirs = [30.0, 31.0, 29.0, 35.0, 33.0]
-    ours = [x - d for x, d in zip(theirs, (1, 2, 1.5, 3, 2.5), strict=True)]
-    mean, half = t_interval([-1, -2, -1.5, -3, -2.5])
-    assert f"{mean:+.2f} ± {half:.2f}, p 0.062" in made(ours, theirs)  # 2 of 2^5 choices of signs
-    assert "undecided" in made(ours[:4], theirs[:4])
-    assert made(ours[:1], theirs[:1]).count("±") == 0
-    # seeds that only one of the two has are left out
-    assert f"{np.mean([-1, -2]):+.2f} ±" in made(ours[:2], theirs)
-
-
-def test_a_table_without_pairs_has_no_second_one(planted):
-    assert planted[".md"].count("| task") == 1 and "paired" not in planted[".html"]
-
-
-def test_the_replayed_images_are_a_bound_with_empty_cells(tiny_world, tmp_path):
-    cells = PLANTED | {("replay", "images"): {"fid": [1.0], "target_rate": [1.0]}}
-    group = tiny_world.group([*MEMBERS, "replay-images"], table=["fid", "retrieval_top1"])
-    group["observations"][-1]["shots"] = 10
-    (tmp_path / "group.json").write_text(json.dumps(group))
-    scores = table_scores(cells)
-    scores.loc[scores.method == "replay", "shots"] = 10
-    made = tables.make(read_group(tmp_path / "group.json"), scores)
-    line = next(line for line in made[".md"].splitlines() if "replayed" in line)
-    assert "the 10 target images, replayed" in line and "–" in line and "**" not in line
-
-
-def test_rows_of_other_groups_are_left_out_and_missing_ones_are_named(tiny_world, tmp_path):
-    more = PLANTED | {("nada", "elsewhere"): {"fid": [1.0]}}
-    group = read_group(group_of(tiny_world, tmp_path, table=["fid"]))
-    assert "elsewhere" not in tables.make(group, table_scores(more))[".md"]
-    fewer = {key: values for key, values in PLANTED.items() if key[1] != "global"}
-    with pytest.raises(UserError, match="no score of world 'tiny' for dog2cat, nada, global"):
-        tables.make(group, table_scores(fewer))
-
-
-def test_an_unknown_column_is_an_error_that_lists_the_metrics():
-    with pytest.raises(UserError, match="no metric is called 'fidd'; known: fid, kid"):
-        metric("fidd")
-
-
-def test_the_tables_command_writes_four_files(scored_world, tmp_path, capsys):
-    settings = str(scored_world.folder / "group.json")
-    arguments = ["--settings", settings, "--out", str(tmp_path / "t"), "--scores"]
-    assert tables.main([*arguments, str(scored_world.folder / "scores.csv")]) == 0
-    assert {p.name for p in tmp_path.glob("t.*")} == {"t.csv", "t.md", "t.html", "t.tex"}
-    assert tables.main([*arguments, str(tmp_path / "nowhere.csv")]) == 2
-    assert "no such scores table" in capsys.readouterr().err
 
 
 # ---- grids --------------------------------------------------------------------------------------

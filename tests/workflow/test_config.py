@@ -23,7 +23,7 @@ def test_the_full_preset_has_the_seeds_that_verdicts_need(root):
     claims = read_claims(root / "claims.yaml")
     tested = [claim for claim in claims if not claim.dropped("mini")]
     seeds = load(root, {"preset": "full"})[0]["seeds"]
-    assert len(seeds) >= seeds_needed(len(tested)) == 7
+    assert len(seeds) >= seeds_needed(len(tested))
 
 
 def test_strings_of_the_command_line_take_the_types_of_the_schema(root):

@@ -5,6 +5,7 @@ from workflow.inputs import (
     figure_inputs,
     look_inputs,
     parent_argument,
+    published_inputs,
     reference_count,
 )
 
@@ -46,6 +47,20 @@ def test_a_figure_over_training_reads_the_curves_of_every_run_and_a_sweep_none(d
     curves = figure_inputs(default, "ablation", "training")["curves"]
     assert "results/mini/runs/dog2bear/nada-global/seed1/curves.csv" in curves
     assert "curves" not in figure_inputs(default, "k_sweep", "sweep")
+
+
+def test_a_figure_over_training_reads_what_every_run_cost_with_those_that_it_goes_on_from(default):
+    records = figure_inputs(default, "ablation", "training")["records"]
+    for variant in ("mapper", "adaptive"):
+        assert f"results/mini/runs/dog2bear/nada-{variant}/seed1/cost.json" in records
+    assert "records" not in figure_inputs(default, "ablation", "layers")
+
+
+def test_published_numbers_are_inputs_of_the_tables_that_show_them(root):
+    assert published_inputs() == ["eval/paper/lengths.csv"]
+    assert published_inputs("table1") == ["eval/paper/lengths.csv", "eval/paper/table1.csv"]
+    files = {f"eval/paper/{path.name}" for path in (root / "eval/paper").iterdir()}
+    assert files == {*published_inputs("table1"), *published_inputs("table2")}
 
 
 def test_references_are_drawn_once_in_the_largest_number_asked(plan_with):

@@ -117,6 +117,22 @@ def test_an_edit_of_the_tables_retrains_and_measures_nothing(finished_project):
         assert finished_project.planned("all") == {"all": 1, "table": GROUPS, "html": 1}
 
 
+@pytest.mark.parametrize(
+    ("file", "again"),
+    [
+        ("eval/paper/table1.csv", {"paper_table": 1}),
+        ("eval/paper/lengths.csv", {"paper_table": 1, "table": GROUPS}),
+        ("workflow/report/table.rst", {}),
+        ("claims.yaml", {"claims": 1}),
+    ],
+)
+def test_an_edit_of_what_a_page_is_made_from_makes_just_that_page_again(
+    finished_project, file, again
+):
+    with finished_project.edited(file, lambda text: text + "\n"):
+        assert finished_project.planned("all") == {"all": 1, **again, "html": 1}
+
+
 def test_an_edit_of_a_figure_draws_just_that_figure_again(finished_project):
     with finished_project.edited("eval/layers.py", lambda text: text + "\n\nNEW = 1\n"):
         assert finished_project.planned("all") == {"all": 1, "figure": 2, "html": 1}

@@ -1,6 +1,14 @@
 # What people look at: table, grid and figures of each group, and one HTML page with all of them.
 
-from workflow.inputs import figure_arguments, figure_inputs, group_inputs, record_inputs
+from pathlib import Path
+
+from workflow.inputs import (
+    figure_arguments,
+    figure_inputs,
+    group_inputs,
+    published_inputs,
+    record_inputs,
+)
 from workflow.job_files import as_json
 from workflow.layout import FIGURES, shown
 from workflow.sources import digest
@@ -11,6 +19,7 @@ FIGURE_CODE = {kind: digest(f"eval.{kind}") for kind in FIGURES}
 rule table:
     input:
         lambda w: record_inputs(PLAN, w.group),
+        published_inputs(),
         settings=f"{RESULTS}/scores/{{group}}.json",
         scores=f"{RESULTS}/scores/{{group}}.csv",
     output:
@@ -39,6 +48,7 @@ rule table:
 rule paper_table:
     input:
         lambda w: record_inputs(PLAN, w.group),
+        lambda w: published_inputs(PLAN.groups[w.group].get("paper")),
         settings=f"{RESULTS}/scores/{{group}}.json",
         scores=f"{RESULTS}/scores/{{group}}.csv",
     output:
@@ -138,18 +148,23 @@ rule claims:
     params:
         code=digest("eval.claims"),
         world=PLAN.world["name"],
+        truncation=PLAN.config["evaluation"]["truncation_psi"],
         prefix=f"{RESULTS}/claims",
     threads: 1
     shell:
         "{PYTHON} -m eval.claims --claims {input.claims} --scores {input.scores}"
-        " --world {params.world} --out {params.prefix} > {log} 2>&1"
+        " --world {params.world} --truncation {params.truncation} --out {params.prefix}"
+        " > {log} 2>&1"
 
 
 rule html:
     input:
-        shown(PLAN, *PLAN.config["groups"]),
-        f"{RESULTS}/scores.csv",
-        f"{RESULTS}/claims.html",
+        shown=[
+            *shown(PLAN, *PLAN.config["groups"]),
+            f"{RESULTS}/scores.csv",
+            f"{RESULTS}/claims.html",
+        ],
+        captions=sorted(Path("workflow/report").glob("*.rst")),
     output:
         f"{RESULTS}/report.html",
     log:
@@ -160,5 +175,5 @@ rule html:
     threads: 1
     shell:
         # A second Snakemake reads the records that the jobs above have left; it runs none of them.
-        "printf '%s\\n' {params.config:q} > {log.config} && {PYTHON} -m snakemake {input}"
+        "printf '%s\\n' {params.config:q} > {log.config} && {PYTHON} -m snakemake {input.shown}"
         " --cores 1 --nolock --report {output} --configfile {log.config} > {log[0]} 2>&1"
