@@ -26,9 +26,10 @@ KNOWN = {
         (
             *("all_layers", "manual_layers", "adaptive", "global", "mapper", "source_mapper"),
             *("official_adam", "official_affine", "official_constant", "official_slots"),
-            *("official_score", "official_selection", "official_state", "official_codes"),
+            *("official_score", "drawn_codes", "official_state", "drawn_noise"),
             *("official_guard", "official_resize", "official_prompt", "official_k"),
-            *("official_norm_loss", "official_lambdas"),
+            *("printed_norm_loss", "official_lambdas", "official_optimiser"),
+            *("official_normalise", "official_clip_input", "official_pool"),
         )
     )
 }

@@ -5,7 +5,6 @@ import pytest
 from baselines import registry
 from workflow.config import ConfigError, load, parts
 from workflow.plan import check_names, load_plan
-from workflow.runs import Setting
 
 
 def test_there_is_one_run_per_setting_and_seed_whatever_the_groups_share(default):
@@ -72,36 +71,6 @@ def test_a_group_of_several_methods_has_a_part_for_each(default):
 
 def test_a_group_without_content_is_left_out(plan_with):
     assert set(plan_with(preset="development").config["groups"]) == {"ablation", "few_shot"}
-
-
-def test_every_departure_turns_one_switch_of_its_baseline(default):
-    group = default.config["groups"]["departures"]
-    found = []
-    for pairs in group["against"]:
-        base = default.method_settings(Setting("dog2bear", "nada", pairs["baseline"]))
-        for variant in pairs["variants"]:
-            changed = default.method_settings(Setting("dog2bear", "nada", variant))
-            different = sorted(leaves(changed).items() ^ leaves(base).items())
-            found.append((variant, {name for name, _ in different}))
-    switches = dict(found)
-    assert switches.pop("official_adam") == {"lr", "betas"}
-    assert switches.pop("official_lambdas") == {"mapper.lambda_l2", "mapper.lambda_norm"}
-    assert switches.pop("official_k") == {"layers.policy", "layers.k", "layers.saturated"}
-    assert all(len(names) == 1 for names in switches.values())
-    assert len(set(map(tuple, switches.values()))) == len(switches) >= 10
-    named = {v for v in group["variants"] if v.startswith(("official_", "no_"))}
-    assert named == {v for v, _ in found}
-
-
-def leaves(settings, path=""):
-    """{dotted key: value as text} of nested settings."""
-    found = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            found |= leaves(value, f"{path}{key}.")
-        else:
-            found[path + key] = str(value)
-    return found
 
 
 def test_the_summary_says_world_preset_and_how_much(default):
