@@ -105,3 +105,11 @@ def leaves(settings, path=""):
         else:
             found[path + key] = tuple(value) if isinstance(value, list) else value
     return found
+
+
+def test_the_docs_list_every_switch(root):
+    text = "".join(path.read_text(encoding="utf-8") for path in root.glob("docs/departures*.md"))
+    for name, switch in TABLE.items():
+        assert f"`{name}`" in text, name
+        if isinstance(switch.ours, str):
+            assert f"`{switch.ours}`" in text, name
