@@ -445,11 +445,12 @@ def encode(clip: Clip, images: Tensor) -> Tensor:
     return torch.cat([clip.encode_images(part) for part in images.split(CHUNK)])
 
 
+@torch.no_grad()
 def encode_targets(clip: Clip, images: Tensor) -> Tensor:
     """As `encode`, for target images: the public code antialiases those whatever it does else."""
-    if clip.resize != "antialias":
-        clip = dataclasses.replace(clip, resize="antialias")
-    return encode(clip, images)
+    prepare = dataclasses.replace(clip, resize="antialias").preprocess
+    raw = [clip.embed_images(part, prepare) for part in images.split(CHUNK)]
+    return F.normalize(torch.cat(raw), dim=-1)
 
 
 def chunks(count: int) -> list[int]:

@@ -395,7 +395,9 @@ def test_target_images_are_antialiased_also_where_the_official_resize_is_not(gen
     large = torch.rand(2, 3, 48, 48) * 2 - 1
     expected = units(clip, large).mean(axis=0)
     settings = NadaSettings(direction="image", clip_resize="official")
+    before = clip.calls
     loss = NadaLoss(FakeJob(clip, large), settings, generator)
+    assert clip.calls - before == 2 + 1  # target and direction, source images: all are counted
     assert loss.clips[0].resize == "official"
     found = loss.targets[0].numpy()
     np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-6)
