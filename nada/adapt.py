@@ -201,9 +201,9 @@ def forward_backward(
 
     Returns the loss's terms, the chosen layers and how many images were rendered. Adaptive
     selection needs the gradient of Eq. 1 at W+ codes copied from one w, Eq. 2 the gradient at the
-    weights: of codes that are not mixed, one forward pass of generator and CLIPs serves both, with
-    every candidate layer in its graph. Codes of a step that mixes two w choose nothing: codes are
-    then drawn apart, as without sharing.
+    weights. Where codes are shared (LayerSettings.selection_codes), one forward pass of generator
+    and CLIPs serves both, with every candidate layer in its graph. Codes of a step that mixes two w
+    choose nothing: codes are then drawn apart, as without sharing.
     size: images rendered at once at most, 0 for all. The choice is known only after the last part:
     gradients of every candidate are then summed, and those of layers not chosen dropped.
     The host waits for the device once, to read the choice, and not at all where every layer trains
