@@ -26,12 +26,20 @@ KNOWN = {
         (
             *("all_layers", "manual_layers", "adaptive", "global", "mapper", "source_mapper"),
             *("official_adam", "official_affine", "official_constant", "official_slots"),
-            *("official_score", "official_selection", "official_state", "official_codes"),
+            *("official_score", "drawn_codes", "official_state", "drawn_noise"),
             *("official_guard", "official_resize", "official_prompt", "official_k"),
-            *("official_norm_loss", "official_lambdas"),
+            *("printed_norm_loss", "official_lambdas", "official_optimiser"),
+            *("official_normalise", "official_clip_input", "official_pool"),
         )
     )
 }
+# Those for which no pair is left, in FreezeD's brown, which is never beside them; and the paper world's
+# form of a switch that the mini world has the other way round.
+KNOWN |= {
+    ("nada", "official_image_target"): (6, 0), ("nada", "mixed"): (6, 1),
+    ("nada", "official_codes"): (6, 2), ("nada", "no_views"): (6, 3),
+    ("nada", "official_norm_loss"): KNOWN["nada", "printed_norm_loss"],
+}  # fmt: skip
 # The few-shot methods, each with the colour of none of the NADA variants that stand beside them.
 KNOWN |= {
     ("tgan", "plain"): (0, 0), ("tgan_ada", "plain"): (1, 0), ("minegan", "plain"): (3, 0),

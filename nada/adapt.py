@@ -27,22 +27,26 @@ from nada.streams import stream_seed
 from nada.stylegan2.generator import Generator
 
 OFFICIAL_SHIFT = 1e-6  # what the public code adds to every pixel where the whole ΔI is zero
-BARE = ("{}",)  # the template of a text without a prompt around it
+#: What the public code wraps around the target's text in Eq. 1, by who asks.
+OFFICIAL_PROMPTS = {"loss": "a {}", "choice": "{}", "mapper": "{}"}
 CHUNK = 16  # images rendered or encoded at once where no graph is kept; bounds memory
 
 
 @dataclass
 class NadaSettings:
-    """How a generator is adapted; defaults are the paper's, 'official' the public code's.
+    """How a generator is adapted. Each default is the paper's; where it is silent, the public code's.
 
-    iterations: training steps (paper: 300 for textures, 2000 for animals). batch: codes per step.
-    loss: 'directional' (Eq. 2) or 'global' (Eq. 1).
-    lr, betas: Adam's (official: 0.0016 and (0, 0.992), a lazy-regularisation factor of 4/5).
+    'official' is what the public code does; what is called "ours" below neither of them does
+    (docs/departures.md lists every switch).
+    iterations: training steps (paper: 300 for textures, 2000 for animals). batch: codes per step
+    (paper: 2). loss: 'directional' (Eq. 2) or 'global' (Eq. 1).
+    lr, betas: Adam's. Paper: 0.002, with StyleGAN2's betas. Official: 0.0016 and (0, 0.99^0.8 =
+    0.992), a lazy-regularisation factor of 4/5.
     direction: from the source text to the target 'text' (ΔT), or from images of the source
     generator to the run's few-shot images ('image', Eq. 3), `shots` of them. source_images: N_s,
     how many of the source's (paper: 16). global_target: with image directions, Eq. 1 (layer choice
-    and mapper too) aims at the images' mean embedding ('direction'), or still at the target text
-    ('text', as the public code).
+    and mapper too) aims at the images' mean embedding ('direction', the paper's), or still at the
+    target text ('text', official).
     style_mixing: probability that a step's codes mix two w (Table 3: 0 or 0.9).
     snapshots: models kept on the way: how many, evenly spaced, or a list of steps.
     checkpoint_every: steps between training states kept for resume; 0 keeps none.
@@ -51,20 +55,30 @@ class NadaSettings:
     micro_batch: images rendered at once at most, in a step and in its layer choice, and in a step
     of the mapper; 0 for all. Less memory, the same draws, and the same results but for rounding. A
     step that runs out of memory on a GPU halves it for the rest of the run.
-    epsilon: ε of the guard where ΔI = 0, in the length of an embedding difference. Not from the
-    paper, which has none: the ‖ΔI‖ of the mini world's published runs passes 0.05 within 10 steps
-    and ends at 0.3 to 1.3 (`image_change` in curves.csv).
-    guard: 'epsilon', or 'official': no ε, and the batch shifted by 1e-6 where ΔI sums to 0.
-    codes: 'shared' W+ and noise of both generators, or each its own crossover and noise.
-    clip_resize: 'antialias', or the official bicubic without it.
+    codes: both generators render one W+ ('shared', the paper's one w), or each its own crossover of
+    a step that mixes two w ('official').
+    noise: both generators' images have noise 'drawn' anew (the paper is silent, so the public code
+    decides), or ours: the same noise ('shared'). Then ΔI is exactly 0 before the first step, which
+    asks for a guard that bounds the gradient.
+    guard: where ΔI = 0. The paper is silent, so 'official' is the default: where a batch's (or a
+    micro-batch's) ΔI sums to exactly 0, its trained images are shifted by 1e-6. With shared noise
+    that is so at step 1, whose gradient is then some 1e6 times the next ones': Adam's second moment
+    keeps the layers of that step nearly still for hundreds of steps (measured: docs/settings.md).
+    Ours: 'epsilon', √(‖ΔI‖²+ε²) in place of ‖ΔI‖.
+    epsilon: that ε, in the length of an embedding difference; read by guard 'epsilon' alone. 0.05
+    is of the mini world's CLIPs: the ‖ΔI‖ of its published runs passes it within 10 steps and ends
+    at 0.3 to 1.3 (`image_change` in curves.csv).
+    clip_resize: 'antialias', as CLIP's own preprocessing, or 'official', bicubic without it.
     clips: names of the world's CLIPs that steer the run (Table 3 uses one or two); null: all of them.
-    augment: CLIP sees both generators' images as they are ('none'), or in `augment_views` random
-    views a step, the same of both ('shared': nada/augment.py; not in the paper, a switch of the
-    mini world; a mapper's images are never augmented).
-    global_prompt: Eq. 1 (layer choice and mapper too) sees the target text in the prompt
-    'templates', or 'bare'.
-    skipped_layer_state: Adam's state of a layer not chosen is left alone ('skip'), or decays as
-    under the old zero gradients of the official runs ('decay': its next step is up to 11x longer).
+    augment: CLIP sees both generators' images as they are ('none', the paper's). Ours: 'shared', in
+    `augment_views` random views a step, the same of both (nada/augment.py; a mapper's images are
+    never augmented).
+    global_prompt: the texts of Eq. 1. The paper is silent, so 'official' is the default: the loss
+    "global" reads "a {target}", layer choice and mapper the bare target text. Ours: 'templates',
+    all three read the prompt templates.
+    skipped_layer_state: Adam's state of a layer not chosen is left alone ('skip', the paper's), or
+    decays as under the old zero gradients of the public code ('decay', official: its next step is
+    up to 11x longer).
     layers: see LayerSettings. mapper: see MapperSettings; given, the run trains only a mapper, on
     its parent's model or on the source's.
     """
@@ -84,14 +98,15 @@ class NadaSettings:
     tf32: bool = False
     deterministic: bool = True
     micro_batch: int = setting(0, 0)
-    epsilon: float = setting(0.05, above=0)
-    guard: Literal["epsilon", "official"] = "epsilon"
     codes: Literal["shared", "official"] = "shared"
+    noise: Literal["drawn", "shared"] = "drawn"
+    guard: Literal["official", "epsilon"] = "official"
+    epsilon: float = setting(0.05, above=0)
     clip_resize: Literal["antialias", "official"] = "antialias"
     clips: list[str] | None = None
     augment: Literal["none", "shared"] = "none"
     augment_views: int = setting(1, 1)
-    global_prompt: Literal["templates", "bare"] = "templates"
+    global_prompt: Literal["official", "templates"] = "official"
     skipped_layer_state: Literal["skip", "decay"] = "skip"
     layers: LayerSettings = dataclasses.field(default_factory=LayerSettings)
     mapper: MapperSettings | None = None
@@ -166,7 +181,7 @@ def adapt_mapper(job: Job, settings: NadaSettings) -> AdaptedModel:
     set_precision(model.generator, settings.precision)
     steps = snapshot_steps(settings.snapshots, settings.mapper.iterations, job.label)
     clips = job.clips(settings.clip_resize, settings.clips)
-    targets = target_embeddings(job, clips, settings)
+    targets = target_embeddings(job, clips, settings, "mapper")
     forget_texts(clips)
     return train_mapper(
         job, settings.mapper, model, clips, targets, steps, settings.checkpoint_every,
@@ -186,13 +201,13 @@ def forward_backward(
 
     Returns the loss's terms, the chosen layers and how many images were rendered. Adaptive
     selection needs the gradient of Eq. 1 at W+ codes copied from one w, Eq. 2 the gradient at the
-    weights: of codes that are not mixed, one forward pass of generator and CLIPs serves both, with
-    every candidate layer in its graph. Codes of a step that mixes two w choose nothing: codes are
-    then drawn apart, as without sharing.
+    weights. Where codes are shared (LayerSettings.selection_codes), one forward pass of generator
+    and CLIPs serves both, with every candidate layer in its graph. Codes of a step that mixes two w
+    choose nothing: codes are then drawn apart, as without sharing.
     size: images rendered at once at most, 0 for all. The choice is known only after the last part:
     gradients of every candidate are then summed, and those of layers not chosen dropped.
     The host waits for the device once, to read the choice, and not at all where every layer trains
-    (guard: 'official' asks it a question too).
+    (once more where ΔI may be 0 and the guard is 'official').
     """
     codes = draw_codes(frozen, settings)
     sharing = layers.shares and not codes.mixed
@@ -227,7 +242,7 @@ def choice_gradient(layers: Layers, codes: "Codes", loss: "NadaLoss", seen: "See
     count = min(rows.stop, layers.shared(rows.batch)) - rows.start
     if count <= 0:  # none of them is among the n_w first
         return torch.zeros_like(codes.trained)
-    few = loss.global_term(seen.of_first(count, rows.count))
+    few = loss.choice_term(seen.of_first(count, rows.count))
     return layers.code_gradient(codes.trained, few, count)
 
 
@@ -254,13 +269,22 @@ class NadaLoss:
     """The run's loss over its CLIP ensemble; embeddings of the target are made once, at the start.
 
     source: the source generator, whose images are where an image direction starts.
+    targets, choice_targets: each CLIP's unit embedding [E] of what Eq. 1 aims at, as a loss and in
+    the layer choice. directions: that of Eq. 2.
     """
 
     def __init__(self, job: Job, settings: NadaSettings, source: Generator):
         self.settings = settings
         self.clips: list[Clip] = job.clips(settings.clip_resize, settings.clips)
         self.weights = [clip.weight for clip in self.clips]
-        self.targets = target_embeddings(job, self.clips, settings)
+        self.targets = target_embeddings(job, self.clips, settings, "loss")
+        self.choice_targets = self.targets
+        if aims_at_text(settings) and settings.global_prompt == "official":
+            self.choice_targets = target_embeddings(job, self.clips, settings, "choice")
+        # two draws of a noise that shows make two images: then nothing needs to be asked
+        strengths = torch.stack([conv.noise_strength for conv in source.synthesis.convs])
+        differ = settings.noise == "drawn" and bool((strengths != 0).any())
+        self.may_coincide = settings.guard == "official" and not differ
         self.directions = target_directions(job, self.clips, settings, source)
 
     def see(self, trained_images: Tensor, frozen_images: Tensor | None, views=None) -> Seen:
@@ -276,9 +300,11 @@ class NadaLoss:
         with torch.no_grad():
             frozen_views = views(frozen_images)
             frozen = [clip.encode_images(frozen_views) for clip in self.clips]
-        if self.settings.guard == "official":
+        if self.may_coincide:
+            pairs = zip(trained, frozen, strict=True)
+            sums = torch.stack([(a - b).sum() for a, b in pairs]).tolist()
             for i, clip in enumerate(self.clips):
-                if (trained[i] - frozen[i]).sum() == 0:
+                if sums[i] == 0:
                     trained[i] = clip.encode_images(trained_views + OFFICIAL_SHIFT)
         return Seen(trained, frozen)
 
@@ -297,15 +323,22 @@ class NadaLoss:
         }
 
     def global_term(self, embeddings: list[Tensor]) -> Tensor:
-        """Eq. 1 over the ensemble, a scalar; embeddings: unit, [N,E] for each CLIP."""
-        pairs = zip(embeddings, self.targets, strict=True)
+        """Eq. 1 as a loss over the ensemble, a scalar; embeddings: unit, [N,E] for each CLIP."""
+        return self._global_term(embeddings, self.targets)
+
+    def choice_term(self, embeddings: list[Tensor]) -> Tensor:
+        """Eq. 1 as `global_term`, with the text by which layers are chosen."""
+        return self._global_term(embeddings, self.choice_targets)
+
+    def _global_term(self, embeddings: list[Tensor], targets: list[Tensor]) -> Tensor:
+        pairs = zip(embeddings, targets, strict=True)
         return ensemble(self.weights, [global_loss(image, target) for image, target in pairs])
 
     def of_images(self, images: Tensor, rows: Rows | None = None) -> Tensor:
         """Eq. 1 of images [N,3,R,R], for a layer choice on codes of its own; rows: see `Layers`."""
         views = self.views(images, rows.batch if rows else len(images))
         shown = (views.rows(rows) if rows else views)(images)
-        return self.global_term([clip.encode_images(shown) for clip in self.clips])
+        return self.choice_term([clip.encode_images(shown) for clip in self.clips])
 
     def views(self, images: Tensor, batch: int) -> "Views | AsTheyAre":
         """What CLIP is shown of `batch` images like these: the same of both generators'."""
@@ -334,7 +367,7 @@ class Pictures:
         self.views = None
 
     def see(self, rows: Rows) -> Seen:
-        """Render these codes with the same noise in both generators; embed what CLIP is shown."""
+        """Render these codes in both generators and embed what CLIP is shown."""
         frozen_images, trained_images = render_pair(
             *self.generators, self.codes, self.settings, self.seeds, rows
         )
@@ -343,16 +376,25 @@ class Pictures:
         return self.loss.see(trained_images, frozen_images, self.views.rows(rows))
 
 
-def target_embeddings(job: Job, clips: list[Clip], settings: NadaSettings) -> list[Tensor]:
-    """Each CLIP's unit embedding [E] of the target, which Eq. 1, layer choice and mapper aim at.
+def aims_at_text(settings: NadaSettings) -> bool:
+    """Whether Eq. 1 aims at the target's text, not at target images."""
+    return settings.direction == "text" or settings.global_target == "text"
+
+
+def target_embeddings(
+    job: Job, clips: list[Clip], settings: NadaSettings, use: str
+) -> list[Tensor]:
+    """Each CLIP's unit embedding [E] of the target that Eq. 1 aims at.
 
     That of the target text, in the prompts the settings ask for, or the mean of the target images.
+    use: who asks, one of OFFICIAL_PROMPTS.
     """
-    if settings.direction == "image" and settings.global_target == "direction":
+    if not aims_at_text(settings):
         images = target_images(job)
         means = [encode_targets(clip, images).mean(dim=0) for clip in clips]
         return [F.normalize(mean, dim=-1) for mean in means]
-    templates = job.templates() if settings.global_prompt == "templates" else BARE
+    official = settings.global_prompt == "official"
+    templates = [OFFICIAL_PROMPTS[use]] if official else job.templates()
     return [text_embedding(clip, job.texts()[1], templates) for clip in clips]
 
 
@@ -403,11 +445,12 @@ def encode(clip: Clip, images: Tensor) -> Tensor:
     return torch.cat([clip.encode_images(part) for part in images.split(CHUNK)])
 
 
+@torch.no_grad()
 def encode_targets(clip: Clip, images: Tensor) -> Tensor:
     """As `encode`, for target images: the public code antialiases those whatever it does else."""
-    if clip.resize != "antialias":
-        clip = dataclasses.replace(clip, resize="antialias")
-    return encode(clip, images)
+    prepare = dataclasses.replace(clip, resize="antialias").preprocess
+    raw = [clip.embed_images(part, prepare) for part in images.split(CHUNK)]
+    return F.normalize(torch.cat(raw), dim=-1)
 
 
 def chunks(count: int) -> list[int]:
@@ -416,7 +459,7 @@ def chunks(count: int) -> list[int]:
 
 
 def noise_seeds() -> list[int]:
-    """The seeds of a step's noise: that of both generators, or (codes: 'official') of each."""
+    """The seeds of a step's noise: of the frozen generator's, and of the trained one's if drawn anew."""
     return torch.randint(2**62, (2,)).tolist()
 
 
@@ -436,7 +479,7 @@ def render_pair(
     """
     stream = torch.Generator(frozen.w_avg.device)
     seeds = seeds or noise_seeds()
-    second = seeds[0] if settings.codes == "shared" else seeds[1]
+    second = seeds[0] if settings.noise == "shared" else seeds[1]
 
     def render(generator: Generator, w_plus: Tensor, seed: int) -> Tensor:
         noise = stream.manual_seed(seed)

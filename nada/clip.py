@@ -7,6 +7,7 @@ read, and what a config may say: `nada.clip_config`; how QuickGELU is made certa
 
 import difflib
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -119,13 +120,16 @@ class Clip:
         x = x[..., top : top + size, left : left + size]
         return (x - self.mean) / self.std
 
-    def embed_images(self, images: Tensor) -> Tensor:
-        """Images [N,3,H,W] in [-1,1] → raw embeddings [N,E] (any length); differentiable."""
+    def embed_images(self, images: Tensor, prepare: Callable | None = None) -> Tensor:
+        """Images [N,3,H,W] in [-1,1] → raw embeddings [N,E] (any length); differentiable.
+
+        prepare: what makes the model's input [N,3,S,S] of them, in place of `preprocess`.
+        """
         self.calls += 1
         if images.dtype in (torch.float16, torch.bfloat16):
             images = images.float()
         with torch.autocast(images.device.type, enabled=False):
-            return self.model.encode_image(self.preprocess(images))
+            return self.model.encode_image((prepare or self.preprocess)(images))
 
     def encode_images(self, images: Tensor) -> Tensor:
         """Images [N,3,H,W] in [-1,1] → unit embeddings [N,E]; differentiable."""

@@ -29,25 +29,25 @@ FIRST_RGB = "to_rgb"  # what the official slot map trains for slot 1, in place o
 
 @dataclass
 class LayerSettings:
-    """How layers are chosen (§4.2); every value that is not the paper's is the public code's.
+    """How layers are chosen (§4.2). Each default is the paper's; where it is silent, the public code's.
 
     policy: 'all' layers; 'manual'ly named ones; 'adaptive', k of them anew at each step.
     manual: convolution indices from 0 (4x4), or texture, shape, shape_expanded, no_fine.
-    k: layers chosen at each step; from the number of convolutions on, all are trained without
-    choosing ('official': saturated='select' chooses even then). The paper counts slots, so that
-    its k = 18 at 1024 px means all.
+    k: layers chosen at each step. The paper counts slots, so that its k = 18 at 1024 px means all.
     n_w: codes that choose (paper: 8). n_i: optimisation steps on them (paper: 1).
-    selection_codes: the step's own batch chooses first and only what n_w exceeds it by is drawn
-    beside it, so that one forward pass serves Eq. 1 and the loss ('shared'; see `Layers.shares`),
-    or all n_w codes are drawn apart ('official').
+    selection_codes: all n_w codes are 'drawn' anew (paper and public code). Ours: 'shared', the
+    step's own batch chooses first and only what n_w exceeds it by is drawn beside it, so that one
+    forward pass serves Eq. 1 and the loss (see `Layers.shares`).
     micro_batch: codes drawn apart that are rendered at once at most, 0 for all (the run's own
     micro_batch limits them too); less memory, the same draws and the same mean.
-    map: slot i trains convolution i ('aligned'), or the layer before it ('official').
-    score: mean absolute gradient for n_i = 1 ('gradient'), or the float32 change of the code after
-    the step ('official'), which rounds small gradients away.
-    affine: 'frozen', or trained with their convolution ('official').
-    constant: the learned 4x4 constant trains with convolution 0 ('with_conv_0'), or only where
-    all layers or a named manual set train ('official').
+    map: slot i trains convolution i ('aligned', the paper's), or the layer before it ('official').
+    score: for n_i = 1 the mean absolute gradient ('gradient'), which ranks as the paper's change of
+    the code; 'official': the float32 change itself, which rounds small gradients away.
+    affine: 'frozen' (paper), or trained with their convolution ('official').
+    constant: the learned 4x4 constant trains with convolution 0 ('with_conv_0', the paper's), or
+    only where all layers or a named manual set train ('official').
+    saturated: a k from the number of convolutions on trains 'all' of them without choosing (the
+    paper's meaning of such a k), or chooses even then ('select', official).
     """
 
     policy: Literal["all", "manual", "adaptive"] = "all"
@@ -57,7 +57,7 @@ class LayerSettings:
     k: int = setting(3, 1)
     n_w: int = setting(8, 1)
     n_i: int = setting(1, 1)
-    selection_codes: Literal["shared", "official"] = "shared"
+    selection_codes: Literal["drawn", "shared"] = "drawn"
     micro_batch: int = setting(0, 0)
     map: Literal["aligned", "official"] = "aligned"
     score: Literal["gradient", "official"] = "gradient"

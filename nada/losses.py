@@ -1,7 +1,7 @@
 """The losses of StyleGAN-NADA on CLIP embeddings (Gal et al. 2021, Eq. 1, 2, 3 and 5).
 
-All take unit embeddings unless said otherwise: the paper's equations omit the normalisation that
-its code applies before every difference.
+Eq. 1-3 take unit embeddings: the paper's equations omit the normalisation that its code applies
+before every difference. Eq. 5 takes raw ones.
 """
 
 import torch
@@ -29,14 +29,17 @@ def directional_loss(
         cos_b = ΔI_b · ΔT / √(‖ΔI_b‖² + ε²)
         L_direction = mean_b(1 − cos_b)
 
-    trained, frozen: unit embeddings [B,E]; text_direction: unit ΔT [E]; epsilon: ε > 0, in the
-    length of embedding differences (0 is Eq. 2 to the letter: not a number at ΔI = 0).
-    The guard bounds the gradient by 1/ε: without it the first steps see 1/‖ΔI‖, and Adam's
-    second moment long remembers them. Scalar in [0,2].
+    trained, frozen: unit embeddings [B,E]; text_direction: unit ΔT [E]; epsilon: ε ≥ 0, in the
+    length of embedding differences. The guard bounds the gradient by 1/ε: without it the first
+    steps see 1/‖ΔI‖, and Adam's second moment long remembers them.
+    0 is Eq. 2 to the letter. A sample with ΔI = 0 has no direction then: its cosine is 0 and its
+    gradient 0, where the public code divides 0 by 0. Scalar in [0,2].
     """
     image_direction = trained - frozen  # [B,E]
-    length = (image_direction.square().sum(dim=-1) + epsilon**2).sqrt()  # [B]
-    cosine = image_direction @ text_direction / length  # [B]
+    squared = image_direction.square().sum(dim=-1) + epsilon**2  # [B]
+    moves = squared != 0  # true of what is no number, too: it must show
+    length = torch.where(moves, squared, 1).sqrt()
+    cosine = torch.where(moves, image_direction @ text_direction / length, 0)  # [B]
     return (1 - cosine).mean()
 
 
@@ -54,9 +57,10 @@ def image_direction(target: Tensor, source: Tensor) -> Tensor:
 def embedding_distance_loss(base: Tensor, mapped: Tensor) -> Tensor:
     """Eq. 5 as printed: squared distance of the embeddings before and after the mapper.
 
-        L_norm = mean_b ‖e_I(G(w_b)) − e_I(G(M(w_b)))‖²
+        L_norm = mean_b ‖E_I(G(w_b)) − E_I(G(M(w_b)))‖²
 
-    base, mapped: unit embeddings [B,E]. Scalar in [0,4].
+    base, mapped: raw embeddings [B,E], not normalised: it is their norms that Eq. 5 is to restrain.
+    Scalar ≥ 0.
     """
     return (base - mapped).square().sum(dim=-1).mean()
 

@@ -3,6 +3,7 @@
 The network is StyleCLIP's (Patashnik et al. 2021, §5): one small network per level of detail.
 """
 
+import functools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,7 +15,10 @@ from nada.clip import Clip
 from nada.errors import UserError
 from nada.losses import embedding_distance_loss, embedding_norm_loss, ensemble, global_loss
 from nada.micro_batch import MicroBatches, split
+from nada.ranger import Ranger
+from nada.resize import repeat_and_pool
 from nada.settings import setting
+from nada.streams import stream_seed
 from nada.stylegan2.generator import Generator
 from nada.stylegan2.ops import EqualizedLinear, lrelu
 
@@ -22,35 +26,46 @@ MAPPER_LAYERS = 4  # StyleCLIP, §5
 MAPPER_LR_MUL = 0.01  # as in StyleGAN2's mapping network
 RESIDUAL_SCALE = 0.1  # ŵ = w + 0.1 M(w), StyleCLIP's code
 LEVEL_STARTS = (0, 4, 8)  # coarse: 4-8 px, medium: 16-32 px, fine: 64 px and up
+OPTIMISERS = {"ranger": Ranger, "radam": torch.optim.RAdam}
+POOL_UNIT = 32  # StyleCLIP's code repeats a pixel 224/32 = 7 times, then pools R/32
 
 
 @dataclass
 class MapperSettings:
-    """How the mapper is trained; the weights λ are the paper's (App. I).
+    """How the mapper is trained. Each default is the paper's; where it is silent, StyleCLIP's code's.
 
-    base: the model it is trained on: the 'parent' run's, or the unadapted 'source', without parent
-    (the control: a mapper and no NADA).
-    iterations: steps (StyleCLIP: 50 000 at 1024 px). batch: codes per step.
-    lr: RAdam's learning rate. StyleCLIP trains with Ranger, which is RAdam with averaged slow
-    weights and centred gradients; those two are left out. The rate is large because the layers'
-    own multiplier is 0.01.
-    lambda_l2: weight of mean (ŵ − w)² (public code: 0.8). lambda_norm: weight of Eq. 5 (public
-    code: 0.5). norm_loss: 'distance' of embeddings as Eq. 5 is printed, or the 'official' squared
-    difference of norms under the first CLIP.
-    normalise: each level divides a code by the root mean square over its features, as StyleGAN's
-    mapping network does, or over the level's slots ('official': the public code normalises the
-    dimension after the batch's, which in W+ is that of the slots).
-    truncation_psi: truncation of the codes it learns on; at 0 they would be one code.
+    base: the model it is trained on: the 'parent' run's, or ours, the control of a mapper without
+    NADA: the unadapted 'source', without parent.
+    iterations: steps (StyleCLIP: 50 000 at 1024 px). batch: codes per step (StyleCLIP: 2).
+    optimiser: 'ranger' (StyleCLIP; nada/ranger.py), or ours: 'radam', without Ranger's slow weights
+    and centred gradients. lr, betas: the optimiser's (StyleCLIP: 0.5 and (0.95, 0.999)). The rate
+    is large because the layers' own multiplier is 0.01.
+    lambda_l2: weight of mean (ŵ − w)² (paper: 0.5; official: 0.8). lambda_norm: weight of Eq. 5
+    (paper: 0.2; official: 0.5). norm_loss: the squared 'distance' of raw embeddings, summed over
+    the CLIPs, as Eq. 5 is printed; or the 'official' squared difference of their norms under the
+    first CLIP, which is what the paper's text says that Eq. 5 is for.
+    clip_input: CLIP reads images through its own preprocessing ('clip', the paper's E_I), or in
+    [-1,1] without mean and deviation, each pixel repeated 7 times and then averaged over squares of
+    R/32 ('official'; R is a multiple of 32).
+    code_pool: 0 samples fresh codes at every step (paper); else how many are asked for of a fixed
+    pool (official: 5000), as `CodePool` makes it.
+    normalise: each level divides a code by the root mean square over its 'features', as StyleGAN's
+    mapping network does and as StyleCLIP describes its own, or over the level's slots ('official':
+    the public code normalises the dimension after the batch's, which in W+ is that of the slots).
+    truncation_psi: truncation of the codes it learns on (StyleCLIP: 0.7); at 0 they would be one code.
     """
 
     base: Literal["parent", "source"] = "parent"
     iterations: int = setting(50_000, 1)
     batch: int = setting(2, 1)
+    optimiser: Literal["ranger", "radam"] = "ranger"
     lr: float = setting(0.5, above=0)
     betas: tuple[float, float] = setting((0.95, 0.999), 0, below=1)
     lambda_l2: float = setting(0.5, 0)
     lambda_norm: float = setting(0.2, 0)
     norm_loss: Literal["distance", "official"] = "distance"
+    clip_input: Literal["clip", "official"] = "clip"
+    code_pool: int = setting(0, 0)
     normalise: Literal["features", "official"] = "features"
     truncation_psi: float = setting(0.7, above=0)
 
@@ -105,10 +120,8 @@ class MapperLoss:
 
     def __call__(self, w_plus: Tensor, mapped: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
-            base_image = self.generator.synthesis(w_plus, noise_mode="const")
-            base = [clip.embed_images(base_image) for clip in self.clips]
-        image = self.generator.synthesis(mapped, noise_mode="const")
-        embeddings = [clip.embed_images(image) for clip in self.clips]
+            base = self._embed(self.generator.synthesis(w_plus, noise_mode="const"))
+        embeddings = self._embed(self.generator.synthesis(mapped, noise_mode="const"))
 
         units = [F.normalize(embedding, dim=-1) for embedding in embeddings]
         weights = [clip.weight for clip in self.clips]
@@ -119,14 +132,65 @@ class MapperLoss:
         loss = clip_loss + self.settings.lambda_l2 * l2 + self.settings.lambda_norm * norm
         return {"loss": loss, "clip_loss": clip_loss, "l2": l2, "norm_loss": norm}
 
+    def _embed(self, images: Tensor) -> list[Tensor]:
+        """Raw embeddings [B,E] of images [B,3,R,R] under every CLIP."""
+        if self.settings.clip_input == "clip":
+            return [clip.embed_images(images) for clip in self.clips]
+        return [clip.embed_images(images, official_input(clip.image_size)) for clip in self.clips]
+
     def _norm_loss(self, base, mapped, weights) -> Tensor:
         if self.settings.norm_loss == "official":
             return embedding_norm_loss(base[0], mapped[0])
-        distances = [
-            embedding_distance_loss(F.normalize(a, dim=-1), F.normalize(b, dim=-1))
-            for a, b in zip(base, mapped, strict=True)
-        ]
-        return ensemble(weights, distances)
+        pairs = zip(base, mapped, strict=True)
+        return ensemble(weights, [embedding_distance_loss(a, b) for a, b in pairs])
+
+
+def check_input(settings: MapperSettings, resolution: int, clips: list[Clip], run: str) -> None:
+    """Raise UserError where the official input does not fit the generator's or a CLIP's size."""
+    if settings.clip_input != "official":
+        return
+    sizes = {"the generator": resolution, **{f"CLIP '{c.name}'": c.image_size for c in clips}}
+    for who, size in sizes.items():
+        if size % POOL_UNIT:
+            raise UserError(
+                f"{run}: mapper.clip_input is 'official', which pools squares of a {POOL_UNIT}th of "
+                f"the side, but {who} has {size} pixels a side; set it to 'clip'."
+            )
+
+
+def official_input(size: int):
+    """What the public mapper shows a CLIP of `size` pixels: repeated, pooled, still in [-1,1]."""
+    return functools.partial(repeat_and_pool, size=size, unit=POOL_UNIT)
+
+
+class CodePool:
+    """The public code's fixed set of codes: windows of `batch` codes out of `count`, each one on.
+
+    count codes z are drawn; window b holds z_b … z_(b+batch-1), so that count // batch windows use
+    count // batch + batch - 1 different codes, most of them `batch` times. An epoch shows all codes
+    of all windows once, in an order of its own. Everything follows from the run's name.
+    name: the run's. Raises UserError where the pool is smaller than a batch.
+    """
+
+    def __init__(self, name: str, count: int, batch: int, z_dim: int):
+        if count < batch:
+            raise UserError(
+                f"{name}: a pool of {count} codes holds no batch of {batch}; set mapper.code_pool "
+                f"to {batch} or more, or to 0 for fresh codes."
+            )
+        self.name, self.batch = name, batch
+        stream = torch.Generator().manual_seed(stream_seed("code pool", name))
+        self.z = torch.randn(count, z_dim, generator=stream)
+        starts = torch.arange(count // batch)
+        self.windows = (starts[:, None] + torch.arange(batch)).flatten()
+
+    def draw(self, step: int) -> Tensor:
+        """The codes z [batch,z_dim] of a step, counted from 1, on the CPU."""
+        epoch, place = divmod(step - 1, len(self.windows) // self.batch)
+        stream = torch.Generator().manual_seed(stream_seed("code pool", self.name, epoch))
+        order = torch.randperm(len(self.windows), generator=stream)
+        chosen = order[place * self.batch : (place + 1) * self.batch]
+        return self.z[self.windows[chosen]]
 
 
 def forward_backward(
@@ -167,12 +231,17 @@ def train_mapper(
     if parent.latent_map is not None:
         raise UserError(f"{job.name}: the parent's model has a latent map already; map another.")
     generator = parent.generator.requires_grad_(False)
+    check_input(settings, generator.config["resolution"], clips, job.label)
+    z_dim, pool = generator.config["z_dim"], None
+    if settings.code_pool:
+        pool = CodePool(job.name, settings.code_pool, settings.batch, z_dim)
     objective = MapperLoss(generator, clips, targets, settings)
 
     job.seed_everything()
     mapper = LatentMapper(generator.num_ws, generator.config["style_dim"], settings.normalise)
     mapper = mapper.to(job.device)
-    optimiser = torch.optim.RAdam(mapper.parameters(), lr=settings.lr, betas=settings.betas)
+    make = OPTIMISERS[settings.optimiser]
+    optimiser = make(mapper.parameters(), lr=settings.lr, betas=settings.betas)
     micro = MicroBatches(settings.batch, micro_batch, job.label, job.log, job.device)
     job.plan(settings.iterations, checkpoint_every)
     start = 0
@@ -182,10 +251,18 @@ def train_mapper(
         optimiser.load_state_dict(state["optimiser"])
         micro.size = state["micro_batch"]
 
+    def as_snapshot() -> dict[str, Tensor]:
+        return {f"latent_map.{name}": tensor for name, tensor in mapper.state_dict().items()}
+
     with job.running():
+        if start == 0 and 0 in snapshots:
+            job.snapshot(0, as_snapshot())
         for step in range(start + 1, settings.iterations + 1):
             # codes of the adapted model, and where the mapper moves them
-            z = torch.randn(settings.batch, generator.config["z_dim"], device=job.device)
+            if pool is None:
+                z = torch.randn(settings.batch, z_dim, device=job.device)
+            else:
+                z = pool.draw(step).to(job.device, non_blocking=True)
             with torch.no_grad():
                 w_plus = parent.w_plus(z, settings.truncation_psi)
             terms = micro.attempt(
@@ -199,7 +276,7 @@ def train_mapper(
             job.count(images=2 * settings.batch)
             job.progress(step, **terms)
             if step in snapshots:
-                job.snapshot(step, {f"latent_map.{k}": v for k, v in mapper.state_dict().items()})
+                job.snapshot(step, as_snapshot())
             state = {"optimiser": optimiser.state_dict(), "micro_batch": micro.size}
             job.checkpoint(step, {"mapper": mapper.state_dict(), **state})
     job.add_cost(micro_batch=micro.size)

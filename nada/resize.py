@@ -1,6 +1,6 @@
-"""Bicubic resize before CLIP, with a derivative that is repeatable on a GPU.
+"""Resizes before CLIP, with a derivative that is repeatable on a GPU.
 
-torch's own kernel spreads gradients with atomic additions, in another order each time. A resize is
+torch's own kernels spread gradients with atomic additions, in another order each time. A resize is
 linear, one matrix for rows and one for columns, and products of matrices have a fixed order.
 """
 
@@ -36,3 +36,21 @@ def matrix(length: int, size: int, antialias: bool, device, dtype) -> Tensor:
     pixels = torch.eye(length, dtype=torch.float64)[None, None]
     kind = {"mode": "bicubic", "align_corners": False, "antialias": antialias}
     return F.interpolate(pixels, (size, length), **kind)[0, 0].to(device, dtype)
+
+
+def repeat_and_pool(images: Tensor, size: int, unit: int) -> Tensor:
+    """Images [N,C,R,R] → [N,C,size,size]: each pixel size/unit times, then means of R/unit pixels.
+
+    R and size: multiples of `unit`. Both along rows and along columns; the large image between them
+    is never made.
+    """
+    pool = pool_matrix(images.shape[-1], size, unit, images.device, images.dtype)
+    return pool @ (images @ pool.T)
+
+
+@functools.lru_cache(maxsize=16)
+def pool_matrix(length: int, size: int, unit: int, device, dtype) -> Tensor:
+    """What `repeat_and_pool` does along one side of `length` pixels, [size,length]."""
+    repeats, window = size // unit, length // unit
+    large = torch.eye(length, dtype=torch.float64).repeat_interleave(repeats, dim=0)
+    return large.view(size, window, length).mean(dim=1).to(device, dtype)

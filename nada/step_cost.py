@@ -15,6 +15,7 @@ from statistics import median
 from nada.errors import UserError, command
 
 GIB = 2**30
+NOISE = 0.1  # strength of the noise in networks that nobody trained
 WARM_UP = 5  # steps in which kernels are chosen and memory is asked for
 TEXTS = ("dog", "cat")
 VITS = ("ViT-B-32-quickgelu", "ViT-B-16-quickgelu")  # the two that the paper trains with
@@ -30,6 +31,9 @@ def main(argv=None) -> None:
         "--k", type=int, help="layers chosen at each step; left out: all are trained"
     )
     parser.add_argument("--n-w", type=int, default=8, help="codes that choose them (8)")
+    parser.add_argument(
+        "--shared-codes", action="store_true", help="the step's own codes choose first (ours)"
+    )
     parser.add_argument("--micro-batch", type=int, default=0, help="images at once; 0: all (0)")
     parser.add_argument("--precision", choices=("fp32", "mixed"), default="fp32")
     parser.add_argument("--tf32", action="store_true", help="let float32 products round to 10 bits")
@@ -71,7 +75,10 @@ def make_settings(arguments):
 
     layers = LayerSettings()
     if arguments.k is not None:
-        layers = LayerSettings("adaptive", k=arguments.k, n_w=arguments.n_w)
+        codes = "shared" if arguments.shared_codes else "drawn"
+        layers = LayerSettings(
+            "adaptive", k=arguments.k, n_w=arguments.n_w, selection_codes=codes
+        )
     return NadaSettings(
         batch=arguments.batch, layers=layers, precision=arguments.precision, tf32=arguments.tf32,
         deterministic=not arguments.fast, micro_batch=arguments.micro_batch,
@@ -86,7 +93,10 @@ def make_generator(resolution: int, device):
 
     torch.manual_seed(0)
     with device:
-        return Generator(resolution).eval().requires_grad_(False)
+        generator = Generator(resolution).eval().requires_grad_(False)
+    for conv in generator.synthesis.convs:  # noise that shows, as in any trained one
+        conv.noise_strength.fill_(NOISE)
+    return generator
 
 
 def make_clip(name: str, device):
@@ -171,7 +181,9 @@ def measure(generator, clips, settings, steps: int) -> Cost:
 def graph_bytes(generator, clips, settings) -> dict[str, int]:
     """Bytes that the graph of one step keeps, on any device: of its batch, of codes drawn apart.
 
-    Weights are not counted, nor what exists for a moment only. Parts of micro_batch, where set.
+    Codes drawn apart are kept beside the batch where its own codes choose as well, else before it,
+    so that only the larger of the two is needed at a time. Weights are not counted, nor what exists
+    for a moment only. Parts of micro_batch, where set.
     """
     from nada.layers import Layers
     from nada.micro_batch import split
@@ -182,12 +194,13 @@ def graph_bytes(generator, clips, settings) -> dict[str, int]:
     batch = split(settings.batch, settings.micro_batch)[0].count
     layers.unfreeze(layers.candidates)
     kept = {}
-    kept["generator"], kept["CLIPs"] = _kept(generator, clips, batch, layers.selects)
+    kept["generator"], kept["CLIPs"] = _kept(generator, clips, batch, layers.shares)
     apart = layers.images_drawn(settings.batch, layers.shares)
     if apart:
         layers.unfreeze(())
         parts = _kept(generator, clips, split(apart, settings.micro_batch)[0].count, True)
-        kept["beside it, of codes that choose alone,"] = sum(parts)
+        when = "beside it" if layers.shares else "before it"
+        kept[f"{when}, of codes that choose alone,"] = sum(parts)
     return kept
 
 
@@ -226,6 +239,7 @@ def title(arguments, device) -> str:
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"device {device.type}"
     side = arguments.resolution
     layers = "all layers" if arguments.k is None else f"k = {arguments.k}, n_w = {arguments.n_w}"
+    layers += " (shared)" if arguments.shared_codes and arguments.k is not None else ""
     parts = [f"{side}x{side}", f"batch {arguments.batch}", layers, arguments.precision]
     parts += [f"micro_batch {arguments.micro_batch}"] if arguments.micro_batch else []
     if device.type == "cuda":

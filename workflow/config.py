@@ -25,6 +25,7 @@ from workflow.world import convolutions, lineage, load_world
 APPENDIX = ("workflow", "appendix.yaml")  # beneath config.yaml, from the root
 NO_IMAGES = {"count": 0, "domain": "no domain"}  # of a task that has only a text
 OWN = "config.yaml"  # what a world changes in the published configuration
+POOL_UNIT = 32  # as nada/mapper.py has it, which is not imported here since it needs torch
 
 # ---- the whole ----------------------------------------------------------------------------------
 
@@ -211,7 +212,9 @@ def check(config, world, root):
                     f"config: 'methods.{method}.variants.{variant}': the checkpoint "
                     f"{settings['weights']} is missing; correct the path, or put it there."
                 )
-            check_layers(settings, smallest_source(method, variant, config, world), who)
+            size = smallest_source(method, variant, config, world)
+            check_layers(settings, size, who)
+            check_clip_input(settings, size, who)
     for name, parent in config["warm_starts"].items():
         check_parent(parent, config["methods"], f"'warm_starts.{name}'")
         for task, variant in parent.get("tasks", {}).items():
@@ -306,6 +309,16 @@ def check_layers(settings, size, who):
             raise ConfigError(
                 f"config: {who}: layer {layer} asked, {has}; list layers from 0 to {count - 1}."
             )
+
+
+def check_clip_input(settings, size, who):
+    """Refuse the public mapper's input of CLIP for a generator that it cannot pool."""
+    mapper = settings.get("mapper") or {}
+    if mapper.get("clip_input") == "official" and size % POOL_UNIT:
+        raise ConfigError(
+            f"config: {who}: mapper.clip_input is 'official', which wants images of a multiple of "
+            f"{POOL_UNIT} pixels, but the generator makes {size}x{size}; set it to 'clip'."
+        )
 
 
 def controls(group):

@@ -14,6 +14,7 @@ from nada.vocabulary import Vocabulary, check_length, check_room, fewest_tokens,
 from workflow.checking import ConfigError, known_name, nearest
 
 BARE = ("{}",)  # the template of a text without a prompt around it
+GLOBAL_LOSS = ("a {}",)  # and that of the global loss under `global_prompt: official`
 CONTEXT_LENGTH = 77  # open_clip's, where a model's config says nothing
 
 
@@ -99,10 +100,13 @@ def templates_of(plan, settings, root) -> list[str]:
     """The prompts that a run puts its texts into, as far as they can be read without open_clip."""
     source = plan.world["templates"]
     only_global = bool(settings.get("mapper")) or settings.get("direction") == "image"
-    bare = only_global and settings.get("global_prompt") == "bare"
-    if bare or source == OPENAI_TEMPLATES or source in plan.world["fetched"]:
-        return list(BARE)
-    return read_templates(Path(root, source))
+    official = settings.get("global_prompt") == "official"
+    known = list(BARE)
+    if official and settings.get("loss") == "global" and not settings.get("mapper"):
+        known += GLOBAL_LOSS
+    if official and only_global or source == OPENAI_TEMPLATES or source in plan.world["fetched"]:
+        return known
+    return [*known, *read_templates(Path(root, source))]
 
 
 def check_task(plan, task, sides, templates, clip, read) -> None:

@@ -25,6 +25,11 @@ VARIANTS = {
     "parts": {"micro_batch": 1, "layers": ADAPTIVE},
     "images": {"direction": "image"},
     "mapper": {"mapper": {"base": "source", "iterations": 6}},
+    "mapper, RAdam, a pool": {
+        "mapper": {"base": "source", "iterations": 6, "optimiser": "radam", "code_pool": 8}
+    },
+    "one noise": {"noise": "shared", "guard": "epsilon"},
+    "codes that choose too": {"layers": {**ADAPTIVE, "selection_codes": "shared"}},
 }
 
 

@@ -24,11 +24,11 @@ ROUNDS = 40
 #: What an adaptive iteration may cost at most, in iterations of all layers.
 MOST_RATIO = 1.8
 BASE = {"batch": 4}
-CHOICE = {"policy": "adaptive", "k": 3, "n_w": 4, "n_i": 1}
+CHOICE = {"policy": "adaptive", "k": 3, "n_w": 4, "n_i": 1, "selection_codes": "shared"}
 POLICIES = {
     "all": {"policy": "all"},
     "adaptive": CHOICE,
-    "adaptive, codes apart": {**CHOICE, "selection_codes": "official"},
+    "adaptive, codes apart": {**CHOICE, "selection_codes": "drawn"},
 }
 
 

@@ -13,9 +13,11 @@ from nada.adapt import (
     forward_backward,
     render_pair,
     source_images,
+    target_embeddings,
 )
 from nada.errors import UserError
 from nada.layers import Layers, LayerSettings
+from nada.precision import set_precision
 from nada.streams import stream_seed
 
 
@@ -27,16 +29,19 @@ def render(generator, settings):
 
 @pytest.mark.parametrize("style_mixing", [0.0, 1.0])
 def test_shared_codes_and_noise_give_equal_images_before_the_first_step(generator, style_mixing):
-    settings = NadaSettings(batch=3, style_mixing=style_mixing)
+    settings = NadaSettings(batch=3, style_mixing=style_mixing, noise="shared")
     frozen_images, trained_images = render(generator, settings)
     assert torch.equal(frozen_images, trained_images.detach())
     assert trained_images.requires_grad and not frozen_images.requires_grad
 
 
-def test_official_codes_share_no_noise(generator):
-    settings = NadaSettings(batch=3, codes="official")
-    frozen_images, trained_images = render(generator, settings)
+def test_by_default_each_generator_draws_its_own_noise_and_nothing_else(generator):
+    frozen_images, trained_images = render(generator, NadaSettings(batch=3))
     assert not torch.equal(frozen_images, trained_images)
+    for conv in generator.synthesis.convs:
+        conv.noise_strength.data.zero_()
+    frozen_images, trained_images = render(generator, NadaSettings(batch=3))
+    assert torch.equal(frozen_images, trained_images)
 
 
 def test_without_mixing_one_w_fills_every_slot(generator):
@@ -151,7 +156,7 @@ def test_a_shared_forward_gives_the_gradient_of_one_made_for_the_choice_alone(do
     images = render_pair(generator, trained, codes._replace(trained=leaf), settings)
     seen = objective.see(images[1], images[0])
     few = seen.of_first(n_w, 4)
-    shared = layers.shared_scores(leaf, objective.global_term(few))
+    shared = layers.shared_scores(leaf, objective.choice_term(few))
 
     layers.unfreeze(())
     again = codes.trained.clone().requires_grad_()
@@ -182,7 +187,7 @@ def test_codes_beyond_the_batch_are_drawn_apart_and_weigh_the_same(double, monke
 @pytest.mark.parametrize("n_w", [3, 4, 6])
 def test_a_shared_step_trains_the_chosen_layers_as_if_they_had_been_named(double, n_w):
     generator, job = double
-    adaptive = LayerSettings("adaptive", k=2, n_w=n_w)
+    adaptive = LayerSettings("adaptive", k=2, n_w=n_w, selection_codes="shared")
     trained, chosen, _ = step(generator, job, batch=4, layers=adaptive)
     named, _, _ = step(generator, job, batch=4, layers=LayerSettings("manual", list(chosen)))
     reached = Layers(trained, adaptive, None, "v").names(chosen)
@@ -195,11 +200,11 @@ def test_a_shared_step_trains_the_chosen_layers_as_if_they_had_been_named(double
 @pytest.mark.parametrize(
     "settings, images",
     [
-        ({"n_w": 3}, 8),
-        ({"n_w": 6}, 8 + 2),
-        ({"n_w": 6, "selection_codes": "official"}, 8 + 6),
-        ({"n_w": 6, "n_i": 2}, 8 + 12),
-        ({"n_w": 6, "score": "official"}, 8 + 6),
+        ({"n_w": 3, "selection_codes": "shared"}, 8),
+        ({"n_w": 6, "selection_codes": "shared"}, 8 + 2),
+        ({"n_w": 6}, 8 + 6),
+        ({"n_w": 6, "selection_codes": "shared", "n_i": 2}, 8 + 12),
+        ({"n_w": 6, "selection_codes": "shared", "score": "official"}, 8 + 6),
     ],
     ids=str,
 )
@@ -219,11 +224,11 @@ def test_a_step_that_mixes_two_w_chooses_by_codes_drawn_apart(generator, clip):
             style_mixing=1.0,
             layers=LayerSettings("adaptive", k=2, n_w=3, selection_codes=codes),
         )
-        for codes in ("shared", "official")
+        for codes in ("shared", "drawn")
     ]
-    (shared, *mine), (official, *other) = steps
+    (shared, *mine), (drawn, *other) = steps
     assert mine == other and mine[1] == 8 + 3
-    for a, b in zip(shared.parameters(), official.parameters(), strict=True):
+    for a, b in zip(shared.parameters(), drawn.parameters(), strict=True):
         assert (a.grad is None) == (b.grad is None)
         assert a.grad is None or torch.equal(a.grad, b.grad)
 
@@ -232,7 +237,114 @@ def test_the_global_loss_renders_and_encodes_no_frozen_image(generator, clip):
     job = FakeJob(clip)
     before = clip.calls
     assert step(generator, job, batch=3, loss="global")[2] == 3
-    assert clip.calls - before == 3 + 1  # three texts of a new NadaLoss, one batch of images
+    assert clip.calls - before == 4 + 1  # four texts of a new NadaLoss, one batch of images
+
+
+# --- the texts of Eq. 1
+
+
+def test_eq_1_reads_the_public_code_s_texts_as_a_loss_in_the_layer_choice_and_in_the_mapper(
+    generator, clip
+):
+    expected = {use: clip.encode_texts([text])[0] for use, text in
+                {"loss": "a cat", "choice": "cat", "mapper": "cat"}.items()}  # fmt: skip
+    loss = NadaLoss(FakeJob(clip), NadaSettings(), generator)
+    assert torch.equal(loss.targets[0], expected["loss"])
+    assert torch.equal(loss.choice_targets[0], expected["choice"])
+    (found,) = target_embeddings(FakeJob(clip), [clip], NadaSettings(), "mapper")
+    assert torch.equal(found, expected["mapper"])
+
+
+def test_in_the_prompt_templates_eq_1_reads_one_text_everywhere(generator, clip):
+    settings = NadaSettings(global_prompt="templates")
+    loss = NadaLoss(FakeJob(clip), settings, generator)
+    mean = clip.encode_texts(["a cat", "photo of the cat"]).mean(dim=0)
+    torch.testing.assert_close(loss.targets[0], torch.nn.functional.normalize(mean, dim=0))
+    assert torch.equal(loss.targets[0], loss.choice_targets[0])
+    (mapper,) = target_embeddings(FakeJob(clip), [clip], settings, "mapper")
+    assert torch.equal(mapper, loss.targets[0])
+
+
+@pytest.mark.parametrize("codes", ["drawn", "shared"])
+def test_layers_are_chosen_by_the_bare_text_while_the_global_loss_reads_a_target(
+    double, monkeypatch, codes
+):
+    generator, job = double
+    adaptive = LayerSettings("adaptive", k=2, n_w=4, selection_codes=codes)
+    settings = NadaSettings(batch=4, loss="global", layers=adaptive)
+    loss = NadaLoss(job, settings, generator)
+    trained = twin(generator)
+    layers = Layers(trained, adaptive, loss.of_images, "v")
+    asked = []
+    whole = loss._global_term
+    monkeypatch.setattr(loss, "_global_term", lambda e, t: asked.append(t) or whole(e, t))
+    forward_backward(generator.requires_grad_(False), trained, layers, loss, settings)
+    assert [t is loss.targets for t in asked] == [False, True]
+    assert asked[0] is loss.choice_targets
+
+
+# --- the start: ΔI = 0
+
+
+def start(generator, job, steps=3, **settings):
+    """(trained generator, loss of each step) of a run's first steps."""
+    settings = NadaSettings(batch=3, **settings)
+    frozen = generator.requires_grad_(False)
+    trained = copy.deepcopy(frozen)
+    loss = NadaLoss(job, settings, frozen)
+    for network in (frozen, trained):
+        set_precision(network, settings.precision)
+    layers = Layers(trained, settings.layers, loss.of_images, "v")
+    optimiser = torch.optim.Adam(layers.trainable().values(), lr=settings.lr, betas=settings.betas)
+    torch.manual_seed(4)
+    losses = []
+    for _ in range(steps):
+        terms, _, _ = forward_backward(frozen, trained, layers, loss, settings)
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        losses.append(terms["loss"].item())
+    return trained, losses
+
+
+@pytest.mark.parametrize("precision", ["fp32", "mixed"])
+@pytest.mark.parametrize("noise", ["drawn", "shared"])
+@pytest.mark.parametrize("policy", ["all", "adaptive"])
+def test_a_run_with_the_public_guard_starts_with_numbers_and_moves(
+    generator, clip, precision, noise, policy
+):
+    layers = LayerSettings(policy, k=2, n_w=3)
+    trained, losses = start(
+        generator, FakeJob(clip), precision=precision, noise=noise, layers=layers
+    )
+    assert np.isfinite(losses).all()
+    assert all(p.isfinite().all() for p in trained.parameters())
+    pairs = zip(generator.parameters(), trained.parameters(), strict=True)
+    assert any(not torch.equal(before, after) for before, after in pairs)
+
+
+def test_the_public_guard_looks_again_at_images_shifted_by_a_millionth(generator, clip):
+    loss = NadaLoss(FakeJob(clip), NadaSettings(noise="shared"), generator)
+    images = render(generator, NadaSettings(batch=2, noise="shared"))[0]
+    seen = loss.see(images, images)
+    expected = clip.encode_images(images + 1e-6)
+    assert torch.equal(seen.trained[0], expected) and not torch.equal(expected, seen.frozen[0])
+    other = images.clone()
+    other[0] += 0.1  # one image that moved: the batch is not shifted, nor is the other a NaN
+    seen = loss.see(other, images)
+    assert torch.equal(seen.trained[0][1], seen.frozen[0][1])
+    assert loss(seen)["loss"].isfinite()
+
+
+def test_noise_drawn_twice_makes_two_images_so_that_the_guard_asks_nothing(generator, clip):
+    def may_coincide(**settings):
+        return NadaLoss(FakeJob(clip), NadaSettings(**settings), generator).may_coincide
+
+    assert not may_coincide()
+    assert may_coincide(noise="shared")
+    assert not may_coincide(noise="shared", guard="epsilon")
+    for conv in generator.synthesis.convs:
+        conv.noise_strength.data.zero_()
+    assert may_coincide()
 
 
 # --- image targets (Eq. 3)
@@ -267,21 +379,25 @@ def test_an_image_direction_goes_from_n_s_source_images_to_the_few_shot_images(
 def test_eq_1_and_the_layer_choice_aim_at_the_target_images_or_officially_at_the_text(
     generator, clip, images
 ):
-    def target(**settings):
-        settings = NadaSettings(direction="image", **settings)
-        return NadaLoss(FakeJob(clip, images), settings, generator).targets[0].numpy()
+    def targets(job, **settings):
+        loss = NadaLoss(job, NadaSettings(**settings), generator)
+        return loss.targets[0].numpy(), loss.choice_targets[0].numpy()
 
     mean = units(clip, images).mean(axis=0)
-    np.testing.assert_allclose(target(), mean / np.linalg.norm(mean), atol=1e-6)
-    text = NadaLoss(FakeJob(clip), NadaSettings(), generator).targets[0].numpy()
-    np.testing.assert_array_equal(target(global_target="text"), text)
+    for found in targets(FakeJob(clip, images), direction="image"):
+        np.testing.assert_allclose(found, mean / np.linalg.norm(mean), atol=1e-6)
+    texts = targets(FakeJob(clip))
+    official = targets(FakeJob(clip, images), direction="image", global_target="text")
+    np.testing.assert_array_equal(official, texts)
 
 
 def test_target_images_are_antialiased_also_where_the_official_resize_is_not(generator, clip):
     large = torch.rand(2, 3, 48, 48) * 2 - 1
     expected = units(clip, large).mean(axis=0)
     settings = NadaSettings(direction="image", clip_resize="official")
+    before = clip.calls
     loss = NadaLoss(FakeJob(clip, large), settings, generator)
+    assert clip.calls - before == 2 + 1  # target and direction, source images: all are counted
     assert loss.clips[0].resize == "official"
     found = loss.targets[0].numpy()
     np.testing.assert_allclose(found, expected / np.linalg.norm(expected), atol=1e-6)

@@ -66,6 +66,34 @@ def test_directional_loss_of_identical_images_is_one_and_its_gradient_points_alo
     torch.testing.assert_close(trained.grad, expected.expand(3, 8))
 
 
+def test_without_a_guard_a_sample_that_did_not_move_counts_one_and_pulls_at_nothing():
+    direction, frozen = unit(6), unit(3, 6)
+    trained = frozen + torch.tensor([[0.0], [0.3], [0.2]], dtype=torch.float64) * unit(3, 6)
+    trained.requires_grad_()
+    loss = directional_loss(trained, frozen, direction, epsilon=0.0)
+    loss.backward()
+    others = directional_loss(trained[1:], frozen[1:], direction, epsilon=0.0)
+    assert loss.item() == pytest.approx((1 + 2 * others.item()) / 3, abs=1e-12)
+    assert trained.grad[0].abs().max() == 0 and trained.grad[1:].abs().amax(dim=1).min() > 0
+    assert trained.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.05])
+def test_an_embedding_that_is_no_number_makes_the_loss_none(epsilon):
+    direction, frozen = unit(6), unit(3, 6)
+    trained = frozen.clone()
+    trained[1] = math.nan
+    assert directional_loss(trained, frozen, direction, epsilon).isnan()
+
+
+def test_without_a_guard_the_smallest_movement_counts_in_full():
+    direction = torch.tensor([1.0, 0.0])
+    frozen = torch.zeros(1, 2)
+    moved = torch.tensor([[3e-15, 4e-15]])
+    loss = directional_loss(moved, frozen, direction, epsilon=0.0)
+    assert loss.item() == pytest.approx(1 - 0.6, abs=1e-6)
+
+
 @pytest.mark.parametrize("distance", [0.0, 1e-4, 0.5])
 def test_directional_loss_passes_gradcheck_in_double_precision(distance):
     direction, frozen = unit(6), unit(3, 6)
@@ -75,10 +103,17 @@ def test_directional_loss_passes_gradcheck_in_double_precision(distance):
     )
 
 
-def test_eq_5_as_printed_is_the_mean_squared_distance_of_embeddings():
-    base = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
-    mapped = torch.tensor([[0.0, 1.0], [0.0, 1.0]])
-    assert embedding_distance_loss(base, mapped).item() == (2 + 0) / 2
+def test_eq_5_as_printed_is_the_mean_squared_distance_of_raw_embeddings():
+    base = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
+    mapped = torch.tensor([[0.0, 1.0], [0.0, 5.0]])
+    assert embedding_distance_loss(base, mapped).item() == ((9 + 9) + 9) / 2
+
+
+def test_both_forms_of_eq_5_restrain_the_norm_of_an_embedding_that_keeps_its_direction():
+    """Its purpose (App. I), which a distance of unit embeddings has not."""
+    base = torch.tensor([[3.0, 4.0]])
+    for form in (embedding_distance_loss, embedding_norm_loss):
+        assert form(base, 1.5 * base).item() == pytest.approx(2.5**2)
 
 
 def test_eq_5_of_the_public_code_is_the_mean_squared_difference_of_norms():

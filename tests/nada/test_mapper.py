@@ -1,10 +1,12 @@
-"""The latent mapper (§4.3, Eq. 5): levels, normalisation, objective."""
+"""The latent mapper (§4.3, Eq. 5): levels, normalisation, objective, codes, what CLIP is shown."""
 
 import numpy as np
 import pytest
 import torch
 
-from nada.mapper import LatentMapper, MapperLoss, MapperSettings
+from nada.errors import UserError
+from nada.mapper import CodePool, LatentMapper, MapperLoss, MapperSettings, check_input
+from nada.stylegan2.generator import Generator
 
 
 @pytest.mark.parametrize(
@@ -77,8 +79,8 @@ def test_the_objective_is_the_weighted_sum_of_its_terms_in_both_forms_of_eq_5(
             for w in (w_plus, mapped)
         )
     norms = [np.linalg.norm(e, axis=-1, keepdims=True) for e in (base, moved)]
-    if form == "distance":
-        distance = ((base / norms[0] - moved / norms[1]) ** 2).sum(axis=-1).mean() * 0.5
+    if form == "distance":  # of raw embeddings, weighted as the CLIP
+        distance = ((base - moved) ** 2).sum(axis=-1).mean() * 0.5
     else:
         distance = ((norms[0] - norms[1]) ** 2).mean()
     text = clip.encode_texts(["cat"])[0].double().numpy()
@@ -86,3 +88,102 @@ def test_the_objective_is_the_weighted_sum_of_its_terms_in_both_forms_of_eq_5(
     expected = clip_loss + 0.5 * 0.3**2 + 0.2 * distance
     assert terms["norm_loss"].item() == pytest.approx(distance, rel=1e-4)
     assert terms["loss"].item() == pytest.approx(expected, rel=1e-5)
+
+
+# --- what CLIP is shown
+
+
+@pytest.fixture
+def large():
+    """A generator of 64 px, which the public mapper's input can pool."""
+    torch.manual_seed(0)
+    return Generator(64, 8, 8, channel_base=256, channel_max=8, mapping_layers=2).eval()
+
+
+def as_seen(monkeypatch, clip, size):
+    """What the CLIP's image tower is given, by call; the tower itself is left out."""
+    seen = []
+
+    def encode(x):
+        seen.append(x)
+        return x.mean(dim=(2, 3))
+
+    monkeypatch.setattr(type(clip), "image_size", size)
+    monkeypatch.setattr(clip.model, "encode_image", encode)
+    return seen
+
+
+@pytest.mark.parametrize("size", [32, 64])
+def test_the_public_mapper_shows_clip_repeated_and_pooled_pixels_in_minus_1_to_1(
+    large, clip, monkeypatch, size
+):
+    seen = as_seen(monkeypatch, clip, size)
+    settings = MapperSettings(clip_input="official")
+    objective = MapperLoss(large, [clip], [torch.tensor([1.0, 0.0, 0.0])], settings)
+    w_plus = codes(large)
+    objective(w_plus, w_plus)
+    image = large.synthesis(w_plus, "const").detach()
+    # each pixel size/32 times, then the means of 64/32 x 64/32 of them; no mean, no deviation
+    repeated = image.repeat_interleave(size // 32, 2).repeat_interleave(size // 32, 3)
+    squares = repeated.unflatten(3, (size, 2)).unflatten(2, (size, 2))
+    expected = squares.mean(dim=(3, 5))
+    assert [x.shape[-1] for x in seen] == [size, size]
+    for found in seen:
+        torch.testing.assert_close(found.detach(), expected, rtol=0, atol=1e-5)
+
+
+def test_by_default_the_mapper_shows_clip_what_clip_s_own_preprocessing_makes(
+    large, clip, monkeypatch
+):
+    seen = as_seen(monkeypatch, clip, 32)
+    objective = MapperLoss(large, [clip], [torch.tensor([1.0, 0.0, 0.0])], MapperSettings())
+    w_plus = codes(large)
+    objective(w_plus, w_plus)
+    torch.testing.assert_close(seen[0], clip.preprocess(large.synthesis(w_plus, "const").detach()))
+
+
+def test_a_size_that_the_public_input_cannot_pool_is_one_sentence(clip):
+    official = MapperSettings(clip_input="official")
+    message = (
+        r"^variant 'v': mapper.clip_input is 'official', which pools squares of a 32th of the side, "
+        r"but the generator has 16 pixels a side; set it to 'clip'\.$"
+    )
+    with pytest.raises(UserError, match=message):
+        check_input(official, 16, [], "variant 'v'")
+    with pytest.raises(UserError, match="but CLIP 'a' has 16 pixels a side"):
+        check_input(official, 64, [clip], "variant 'v'")
+    check_input(MapperSettings(), 16, [clip], "variant 'v'")
+
+
+# --- the public code's pool of codes
+
+
+@pytest.mark.parametrize("count, batch", [(12, 2), (13, 3), (5000, 2)])
+def test_a_pool_holds_overlapping_windows_of_its_codes(count, batch):
+    pool = CodePool("run", count, batch, 8)
+    windows = count // batch
+    expected = [b + i for b in range(windows) for i in range(batch)]
+    assert pool.windows.tolist() == expected
+    assert len(set(expected)) == windows + batch - 1
+
+
+def test_an_epoch_shows_every_code_of_every_window_once_in_an_order_of_its_own():
+    pool = CodePool("run", 13, 3, 8)  # 4 windows of 3
+    epochs = []
+    for first in (1, 5):
+        shown = torch.cat([pool.draw(step) for step in range(first, first + 4)])
+        epochs.append([next(i for i, z in enumerate(pool.z) if torch.equal(z, x)) for x in shown])
+    assert sorted(epochs[0]) == sorted(epochs[1]) == sorted(pool.windows.tolist())
+    assert epochs[0] != epochs[1]
+
+
+def test_a_pool_follows_from_the_run_s_name_alone_and_moves_no_random_stream():
+    before = torch.get_rng_state()
+    first, again, other = (CodePool(name, 10, 2, 8).draw(7) for name in ("a", "a", "b"))
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_a_pool_smaller_than_a_batch_is_one_sentence():
+    with pytest.raises(UserError, match=r"run: a pool of 1 codes holds no batch of 2; set mapper"):
+        CodePool("run", 1, 2, 8)

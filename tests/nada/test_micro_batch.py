@@ -96,22 +96,24 @@ def same(found, expected, rtol=1e-12):
 
 
 ADAPTIVE = {"policy": "adaptive", "k": 2}
+SHARED = {**ADAPTIVE, "selection_codes": "shared"}
 CASES = {
     "all layers": {},
     "views": {"augment": "shared", "augment_views": 2},
     "global": {"loss": "global"},
-    "codes of their own": {"codes": "official"},
+    "one noise": {"noise": "shared"},
+    "codes of their own": {"codes": "official", "style_mixing": 1.0},
     "mixed codes": {"style_mixing": 1.0, "layers": LayerSettings(**ADAPTIVE, n_w=3)},
-    "adaptive, all of the batch choose": {"layers": LayerSettings(**ADAPTIVE, n_w=5)},
-    "adaptive, some of the batch choose": {"layers": LayerSettings(**ADAPTIVE, n_w=3)},
-    "adaptive, more than the batch choose": {"layers": LayerSettings(**ADAPTIVE, n_w=8)},
+    "adaptive, all of the batch choose": {"layers": LayerSettings(**SHARED, n_w=5)},
+    "adaptive, some of the batch choose": {"layers": LayerSettings(**SHARED, n_w=3)},
+    "adaptive, more than the batch choose": {"layers": LayerSettings(**SHARED, n_w=8)},
     "adaptive, with views": {
-        "layers": LayerSettings(**ADAPTIVE, n_w=8),
+        "layers": LayerSettings(**SHARED, n_w=8),
         "augment": "shared",
         "augment_views": 2,
     },
     "adaptive, codes apart": {
-        "layers": LayerSettings(**ADAPTIVE, n_w=4, n_i=2, selection_codes="official"),
+        "layers": LayerSettings(**ADAPTIVE, n_w=4, n_i=2),
     },
 }
 
@@ -158,7 +160,7 @@ def test_parts_differ_from_one_another_when_the_draws_do(double):
 
 
 def test_a_part_renders_no_more_images_than_asked(double):
-    settings = {"layers": LayerSettings(**ADAPTIVE, n_w=8)}
+    settings = {"layers": LayerSettings(**SHARED, n_w=8)}
     step = Step(*double, batch=5, **settings)
     rendered = []
     for generator in (step.frozen, step.trained):

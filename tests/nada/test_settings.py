@@ -1,12 +1,18 @@
 """Settings: defaults in one place, one clear sentence for every mistake."""
 
 import dataclasses
+from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
 from nada.adapt import NadaSettings, snapshot_steps
 from nada.errors import UserError
+from nada.layers import LayerSettings
+from nada.mapper import MapperSettings
 from nada.settings import read_settings, resolved, setting
+from tests.nada.departures import CHOICES, TABLE
+
+CLASSES = {"": NadaSettings, "layers.": LayerSettings, "mapper.": MapperSettings}
 
 
 def read(values):
@@ -18,9 +24,29 @@ def test_defaults_are_the_paper_s():
     assert (settings.lr, settings.betas, settings.batch) == (0.002, (0.0, 0.99), 2)
     assert (settings.layers.n_w, settings.layers.n_i) == (8, 1)
     mapper = read({"mapper": {}}).mapper
-    assert (mapper.lambda_l2, mapper.lambda_norm, mapper.truncation_psi) == (0.5, 0.2, 0.7)
-    switches = ("codes", "clip_resize", "guard", "skipped_layer_state")
-    assert [getattr(settings, s) for s in switches] == ["shared", "antialias", "epsilon", "skip"]
+    assert (mapper.truncation_psi, mapper.lr, mapper.batch) == (0.7, 0.5, 2)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_every_default_is_the_papers_or_the_public_codes(name):
+    prefix, _, field = name.rpartition(".")
+    cls = CLASSES[prefix + "." if prefix else ""]
+    switch, found = TABLE[name], getattr(cls(), field)
+    assert found == switch.default
+    hint = get_type_hints(cls)[field]
+    if get_origin(hint) is Literal:
+        assert set(get_args(hint)) == {value for value in switch if value is not None}
+
+
+def test_every_switch_stands_in_the_table():
+    literals = set()
+    for prefix, cls in CLASSES.items():
+        hints = get_type_hints(cls)
+        for field in dataclasses.fields(cls):
+            kinds = [hints[field.name], *get_args(hints[field.name])]
+            if any(get_origin(kind) is Literal for kind in kinds):
+                literals.add(prefix + field.name)
+    assert literals == {name for name in TABLE if name in literals} | CHOICES
 
 
 def test_equal_settings_resolve_equally_however_numbers_are_written():

@@ -1,5 +1,7 @@
 """The step's price list: times where there is a device, bytes of the graph everywhere."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -63,14 +65,17 @@ def test_half_precision_and_micro_batches_keep_less_and_images_add_up():
     assert 1.8 < four / two < 2.05
     assert kept(batch=2, precision="mixed")[0] < 0.75 * two
     assert kept(batch=2, micro_batch=1)[1] < 0.6 * kept(batch=2)[1]
-    assert "beside it, of codes that choose alone," in graph_bytes(
-        generator, [], NadaSettings(batch=2, layers=ADAPTIVE)
-    )
+    for codes, key in (("drawn", "before it"), ("shared", "beside it")):
+        layers = dataclasses.replace(ADAPTIVE, selection_codes=codes)
+        found = graph_bytes(generator, [], NadaSettings(batch=2, layers=layers))
+        assert f"{key}, of codes that choose alone," in found
     assert graph_bytes(generator, [], NadaSettings(batch=2)).keys() == {"generator", "CLIPs"}
 
 
 def test_the_command_counts_a_step_at_1024_px_on_any_machine(capsys):
     words = ["--device", "meta", "--k", "12", "--micro-batch", "2", "--clips", VITS[0]]
+    assert step_cost.main([*words, "--shared-codes"]) == 0
+    assert ", k = 12, n_w = 8 (shared), fp32" in capsys.readouterr().out
     assert step_cost.main(words) == 0
     title, kept = capsys.readouterr().out.splitlines()
     assert title.startswith(
@@ -96,7 +101,7 @@ def test_on_a_gpu_a_step_at_1024_px_keeps_to_its_bars():
     clips = [make_clip(name, card) for name in VITS]
     fast = {"batch": 2, "precision": "mixed", "tf32": True, "deterministic": False}
     every = measure(make_generator(1024, card), clips, NadaSettings(**fast), 20)
-    layers = LayerSettings("adaptive", k=12, n_w=8)
+    layers = LayerSettings("adaptive", k=12, n_w=8, selection_codes="shared")
     settings = NadaSettings(layers=layers, micro_batch=2, **fast)
     chosen = measure(make_generator(1024, card), clips, settings, 20)
     print(every, chosen)

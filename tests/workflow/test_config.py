@@ -5,7 +5,7 @@ import pytest
 from eval.claims import read_claims
 from eval.statistics import seeds_needed
 from workflow.checking import ConfigError, merge
-from workflow.config import load, method_schema
+from workflow.config import POOL_UNIT, check_clip_input, load, method_schema
 
 
 def test_the_command_line_wins_over_the_preset_and_the_preset_over_the_file(root):
@@ -243,6 +243,21 @@ def test_a_broken_yaml_file_is_one_sentence(tmp_path, text, sentence):
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(ConfigError, match=sentence):
         load(tmp_path)
+
+
+def test_the_public_mapper_s_input_is_refused_for_a_generator_that_it_cannot_pool():
+    from nada import mapper
+
+    official = {"mapper": {"clip_input": "official"}}
+    message = (
+        r"variant 'v': mapper.clip_input is 'official', which wants images of a multiple of 32 "
+        r"pixels, but the generator makes 16x16; set it to 'clip'\."
+    )
+    with pytest.raises(ConfigError, match=message):
+        check_clip_input(official, 16, "variant 'v'")
+    for settings, size in ((official, 64), ({"mapper": {"clip_input": "clip"}}, 16), ({}, 16)):
+        check_clip_input(settings, size, "variant 'v'")
+    assert POOL_UNIT == mapper.POOL_UNIT
 
 
 def test_every_method_setting_of_the_configuration_is_accepted_by_the_method(root):

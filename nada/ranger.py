@@ -1,0 +1,41 @@
+"""Ranger, the optimiser of StyleCLIP's mapper: rectified Adam, centred gradients and slow weights.
+
+RAdam: Liu et al. 2020 (torch's own). Gradient centralisation: Yong et al. 2020. Lookahead: Zhang et
+al. 2019. Combined with the constants of the public code.
+"""
+
+import torch
+
+EPS = 1e-5
+SLOW_EVERY = 6  # steps from one look ahead to the next
+SLOW_SHARE = 0.5  # of the way from the slow weights to the fast ones
+
+
+class Ranger(torch.optim.RAdam):
+    """RAdam on gradients whose mean over all dimensions but the first is taken away.
+
+    Vectors keep their gradients as they are. After every sixth step the weights go half way back to
+    where they were after the sixth step before (at first: at the start).
+    """
+
+    def __init__(self, parameters, lr: float, betas: tuple[float, float]):
+        super().__init__(parameters, lr=lr, betas=betas, eps=EPS)
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        """One step on the gradients that lie in the parameters, which are centred in place."""
+        trained = [p for g in self.param_groups for p in g["params"] if p.grad is not None]
+        starts = {p: p.clone() for p in trained if not self.state[p]}
+        for parameter in trained:
+            if parameter.dim() > 1:
+                rest = tuple(range(1, parameter.dim()))
+                parameter.grad -= parameter.grad.mean(dim=rest, keepdim=True)
+        loss = super().step(closure)
+        for parameter in trained:
+            state = self.state[parameter]
+            if parameter in starts:
+                state["slow"] = starts[parameter]
+            if state["step"] % SLOW_EVERY == 0:
+                state["slow"].lerp_(parameter, SLOW_SHARE)
+                parameter.copy_(state["slow"])
+        return loss
