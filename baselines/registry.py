@@ -10,6 +10,7 @@ from nada.errors import UserError
 
 FOLDER = Path(__file__).parent
 SUPERVISION = ("text", "images", "none")
+GENERATOR = ("source", "none")
 
 
 @dataclass(frozen=True)
@@ -18,13 +19,15 @@ class Method:
 
     name: as in the configuration. paper: where it was published. licence: of the method's public
     code or, for code written here, of this project. supervision: what it learns the target from:
-    'text', 'images' or 'none'.
+    'text', 'images' or 'none'. generator: what a run starts from: 'source', the task's source model,
+    or 'none', where it opens no generator of the world.
     """
 
     name: str
     paper: str
     licence: str
     supervision: str
+    generator: str = "source"
 
 
 def methods(folder: Path = FOLDER) -> dict[str, Method]:
@@ -89,5 +92,10 @@ def _read_declaration(path: Path, call: ast.Call) -> Method:
         raise UserError(
             f"{path.name}: METHOD's supervision is '{method.supervision}'; "
             f"it must be one of {', '.join(SUPERVISION)}."
+        )
+    if method.generator not in GENERATOR:
+        raise UserError(
+            f"{path.name}: METHOD's generator is '{method.generator}'; "
+            f"it must be one of {', '.join(GENERATOR)}."
         )
     return method

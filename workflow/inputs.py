@@ -3,11 +3,11 @@
 The rules in workflow/rules/ look these up; lists are of paths as `workflow.layout` has them.
 """
 
-from pathlib import Path
-
+from workflow.job_files import look_file, look_files, run_file, run_files
 from workflow.layout import (
     CURVES,
     FIGURES,
+    MODEL,
     PICTURES,
     few_shot_file,
     image_set,
@@ -18,7 +18,6 @@ from workflow.layout import (
 )
 from workflow.plan import Plan
 from workflow.runs import REAL, Run
-from workflow.world import referee
 
 # ---- references -----------------------------------------------------------------------------------
 
@@ -49,19 +48,10 @@ def reference_count(plan: Plan, domain):
 
 
 def adapt_inputs(plan: Plan, run: Run):
-    """Named files that a run reads beside its settings, by the supervision it declares."""
-    supervision = plan.methods[run.setting.method].supervision
-    files = {"source": ready(plan, plan.source(run.setting.task)["weights"])}
-    if supervision == "text":
-        clips = [clip[key] for clip in plan.world["clips"] for key in ("config", "weights")]
-        files["clips"] = ready(plan, *clips, plan.world["templates"])
-    if supervision == "images" or run.setting.shots:
-        task = run.setting.task
-        files["references"] = few_shot_file(plan, task) or reference_file(plan, task)
-    if weights := plan.method_settings(run.setting).get("weights"):  # a model made elsewhere
-        files["weights"] = f"{weights}/model.safetensors" if Path(weights).is_dir() else weights
+    """Named lists of files that a run reads beside its settings: those that it is told, and its parent."""
+    files = {role: ready(plan, *paths) for role, paths in run_files(run_file(plan, run)).items()}
     if run.parent is not None:
-        files["parent"] = f"{run_folder(plan, run.parent_id)}/model.safetensors"
+        files["parent"] = [f"{run_folder(plan, run.parent_id)}/{MODEL}"]
     return files
 
 
@@ -74,16 +64,9 @@ def parent_argument(plan: Plan, run: Run):
 
 
 def look_inputs(plan: Plan, task, name):
-    """Named files that an observe job reads beside its settings."""
-    files = {
-        "referee": ready(plan, *referee(plan.world)),
-        "references": _images(plan, task),
-        "source": ready(plan, plan.source(task)["weights"]),
-    }
-    if name != REAL:
-        runs = plan.seeds_of(plan.settings[task, name])
-        files["models"] = [f"{run_folder(plan, run.id)}/model.safetensors" for run in runs]
-    return files
+    """Named lists of files that an observe job reads beside its settings: those that it is told."""
+    told = look_file(plan, task, name)
+    return {role: ready(plan, *paths) for role, paths in look_files(told).items()}
 
 
 def group_inputs(plan: Plan, name):
