@@ -1,4 +1,5 @@
 # The benchmark: snakemake all --cores 2. What runs is in config.yaml, how in workflow/rules/.
+import shlex
 import sys
 
 from snakemake.utils import min_version
@@ -6,6 +7,7 @@ from snakemake.utils import min_version
 from nada.errors import UserError
 from workflow.estimate import sentence
 from workflow.forecast import page
+from workflow.job_files import staged
 from workflow.layout import FIGURES, figures, shown
 from workflow.plan import load_plan
 from workflow.runs import REAL
@@ -35,7 +37,7 @@ onstart:
 RESULTS = PLAN.results
 PYTHON = sys.executable
 # A card is leased, and `gpu` asked for, only where jobs run on one: CPU jobs are never serialised.
-LEASE = f"{PYTHON} -m workflow.gpu --" if PLAN.device == "cuda" else ""
+LEASE = f"{shlex.quote(PYTHON)} -m workflow.gpu --" if PLAN.device == "cuda" else ""
 GPU = {"gpu": 1} if PLAN.device == "cuda" else {}
 
 
@@ -91,11 +93,11 @@ rule figures:
 rule estimate:
     """Hours, disk and memory of `all`, forecast from measured runs; makes no file."""
     params:
-        page=lambda w: page(PLAN, PLAN.world.get("measured", RESULTS)),
+        page=lambda w: staged(page(PLAN, PLAN.world.get("measured", RESULTS))),
     threads: 1
     localrule: True
     shell:
-        "printf '%s\\n' {params.page:q}"
+        "cat {params.page:q}"
 
 
 rule report:

@@ -3,6 +3,8 @@
 The rules in workflow/rules/ look these up; lists are of paths as `workflow.layout` has them.
 """
 
+import shlex
+
 from workflow.job_files import look_file, look_files, run_file, run_files
 from workflow.layout import (
     CURVES,
@@ -29,12 +31,13 @@ def reference_inputs(plan: Plan, domain):
 
 
 def reference_arguments(plan: Plan, domain):
-    """The part of the references' command that says which images, and how many."""
+    """The part of the references' command that says which images, and how many; quoted for the shell."""
     drawn, count = plan.world["references"]["domains"][domain], reference_count(plan, domain)
     if "source" not in drawn:
-        return f"--domain {domain} --count {count}"
-    chosen = "".join(f" --{key} {drawn[key]}" for key in ("split", "resize") if key in drawn)
-    return f"--source {drawn['source']} --resolution {drawn['resolution']} --limit {count}{chosen}"
+        return shlex.join(["--domain", domain, "--count", str(count)])
+    words = ["--source", drawn["source"], "--resolution", drawn["resolution"], "--limit", count]
+    words += [word for key in ("split", "resize") if key in drawn for word in (f"--{key}", drawn[key])]
+    return shlex.join(map(str, words))
 
 
 def reference_count(plan: Plan, domain):
@@ -56,8 +59,9 @@ def adapt_inputs(plan: Plan, run: Run):
 
 
 def parent_argument(plan: Plan, run: Run):
-    """The part of the adapt command that names the parent's folder; empty without one."""
-    return "" if run.parent is None else f"--parent {run_folder(plan, run.parent_id)}"
+    """The part of the adapt command that names the parent's folder, quoted; empty without one."""
+    parent = [] if run.parent is None else ["--parent", run_folder(plan, run.parent_id)]
+    return shlex.join(parent)
 
 
 # ---- observe, score, show -------------------------------------------------------------------------
@@ -100,9 +104,9 @@ def figure_inputs(plan: Plan, name, kind):
 
 
 def figure_arguments(plan: Plan, name, kind):
-    """What a figure's command is told beside its group, scores and names."""
+    """What a figure's command is told beside its group, scores and names; quoted for the shell."""
     answers = _answers_file(plan, name, kind)
-    return f"--answers {answers}" if answers else ""
+    return shlex.join(["--answers", answers]) if answers else ""
 
 
 def _images(plan: Plan, task):

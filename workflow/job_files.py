@@ -5,14 +5,18 @@ files, and `nada.job` and `eval.observe` list them in their records.
 `eval/settings.py` documents the keys of looks and groups, `nada/job.py` reads those of a run.
 """
 
+import hashlib
 import json
 from pathlib import Path
 
+from nada.atomic import atomic_path
 from workflow.layout import MODEL, few_shot_file, observation_file, reference_file, run_folder
 from workflow.plan import Plan
 from workflow.runs import REAL, Run, Setting, latent_seed
 from workflow.world import convolutions, referee
 
+#: Where settings files are kept by their hash, as paths that rules copy.
+STAGED = ".snakemake/job_files"
 # The networks that measure, as world.yaml has them.
 REFEREE = ("perceptual", "inception", "vgg", "judge")
 
@@ -20,6 +24,20 @@ REFEREE = ("perceptual", "inception", "vgg", "judge")
 def as_json(value):
     """The text of a settings file; equal values give equal text."""
     return json.dumps(value, indent=2, ensure_ascii=False)
+
+
+def staged(text):
+    """Keep the text of a settings file under its hash in Snakemake's own folder; return the path.
+
+    Called while the rules are planned, also by a dry run. A rule copies the file: its text may be
+    longer than Linux allows an argument to be (128 KiB), while the path is short and changes with the
+    text, so that the rule runs again.
+    """
+    path = Path(STAGED, hashlib.sha256(text.encode()).hexdigest()[:32])
+    if not path.is_file():
+        with atomic_path(path) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+    return path.as_posix()
 
 
 def run_file(plan: Plan, run: Run):

@@ -14,9 +14,11 @@ import shlex
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from pathlib import Path
 from typing import NamedTuple
 
 from nada.errors import UserError, command
+from workflow.job_files import STAGED
 
 HEADER = """\
 # {what}: {count} jobs, as Snakemake would run them; stops at the first that fails.
@@ -27,6 +29,7 @@ PYTHON=${{PYTHON:-python}}
 JOB = re.compile(r"^\[\w{3} \w{3} .*\]$\n(?:local)?rule (\w+):$", re.MULTILINE)
 FILES = re.compile(r"^    (input|output|log|benchmark): (.*?)(?: \(.*\))?$", re.MULTILINE)
 SHELL = re.compile(r"^Shell command: (.*)", re.MULTILINE | re.DOTALL)
+END_OF_FILE = "END_OF_FILE"  # no line of JSON reads so
 END = re.compile(r"^Job stats:$", re.MULTILINE)
 
 
@@ -92,6 +95,10 @@ def lines(job: Job) -> str:
     """A job's lines: what it is, its folders, its command."""
     folders = sorted({os.path.dirname(file) for file in job.writes} - {""})
     make = f"mkdir -p {shlex.join(folders)}\n" if folders else ""
+    words = shlex.split(job.shell) if job.shell.startswith("cp ") else []
+    if len(words) == 3 and words[1].startswith(STAGED):  # kept here alone: the script writes it itself
+        text = Path(words[1]).read_text(encoding="utf-8")
+        return f"\n# {job.rule}\n{make}cat > {shlex.quote(words[2])} <<'{END_OF_FILE}'\n{text}{END_OF_FILE}\n"
     shell = job.shell.replace(shlex.quote(sys.executable), '"$PYTHON"')
     return f"\n# {job.rule}\n{make}{shell}\n"
 

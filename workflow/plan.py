@@ -11,6 +11,7 @@ from baselines import registry
 from nada.run_id import DEFAULT_WARM_START
 from workflow.checking import ConfigError, merge, nearest
 from workflow.config import controls, load, on_task, parts, rows_of
+from workflow.results_folder import check_typed, results_folder
 from workflow.runs import Run, Setting
 from workflow.world import check_files, convolutions
 
@@ -19,7 +20,7 @@ RULES = (
     *("all", "tables", "figures", "report", "estimate"),
     *("assets", "asset", "references", "settings", "adapt"),
     *("look", "observe", "group", "score", "scores"),
-    *("table", "paper_table", "grid", "figure", "claims", "html"),
+    *("table", "paper_table", "grid", "figure", "claims", "pages", "html"),
     *("pretrain_world", "pretrain_source", "pretrain_clip", "pretrain_referee"),
 )
 COMPARING = ("sweep", "against", "preference", "paper")  # a group's keys that need all its rows
@@ -242,7 +243,9 @@ def metric_names(root="."):
 
 def load_plan(root=".", overrides=None):
     """Read, merge and check the whole configuration and return its Plan, or raise UserError."""
+    check_typed(overrides)
     config, world = load(root, overrides)
+    config["results"] = results_folder(config["results"], root)
     methods = registry.methods(Path(root, "baselines"))
     check_names(config, methods, metric_names(root))
     check_files(world, root)

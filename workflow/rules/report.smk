@@ -1,7 +1,7 @@
 # What people look at: table, grid and figures of each group, and one HTML page with all of them.
 
 from workflow.inputs import figure_arguments, figure_inputs, group_inputs, record_inputs
-from workflow.job_files import as_json
+from workflow.job_files import as_json, staged
 from workflow.layout import FIGURES, shown
 from workflow.sources import digest
 
@@ -32,8 +32,8 @@ rule table:
         prefix=f"{RESULTS}/tables/{{group}}",
     threads: 1
     shell:
-        "{PYTHON} -m eval.tables --settings {input.settings} --scores {input.scores}"
-        " --out {params.prefix} > {log} 2>&1"
+        "{PYTHON:q} -m eval.tables --settings {input.settings:q} --scores {input.scores:q}"
+        " --out {params.prefix:q} > {log:q} 2>&1"
 
 
 rule paper_table:
@@ -61,8 +61,8 @@ rule paper_table:
         prefix=f"{RESULTS}/tables/{{group}}_paper",
     threads: 1
     shell:
-        "{PYTHON} -m eval.paper_table --settings {input.settings} --scores {input.scores}"
-        " --out {params.prefix} > {log} 2>&1"
+        "{PYTHON:q} -m eval.paper_table --settings {input.settings:q} --scores {input.scores:q}"
+        " --out {params.prefix:q} > {log:q} 2>&1"
 
 
 rule grid:
@@ -86,8 +86,8 @@ rule grid:
         prefix=f"{RESULTS}/figures/{{group}}_grid",
     threads: 1
     shell:
-        "{PYTHON} -m eval.galleries grid --settings {input.settings} --out {params.prefix}"
-        " > {log} 2>&1"
+        "{PYTHON:q} -m eval.galleries grid --settings {input.settings:q} --out {params.prefix:q}"
+        " > {log:q} 2>&1"
 
 
 rule figure:
@@ -113,8 +113,8 @@ rule figure:
         more=lambda w: figure_arguments(PLAN, w.group, w.kind),
     threads: 1
     shell:
-        "{PYTHON} -m eval.{wildcards.kind} --settings {input.settings} --scores {input.scores}"
-        " --out {params.prefix} {params.more} > {log} 2>&1"
+        "{PYTHON:q} -m eval.{wildcards.kind:q} --settings {input.settings:q} --scores {input.scores:q}"
+        " --out {params.prefix:q} {params.more} > {log:q} 2>&1"
 
 
 rule claims:
@@ -141,24 +141,29 @@ rule claims:
         prefix=f"{RESULTS}/claims",
     threads: 1
     shell:
-        "{PYTHON} -m eval.claims --claims {input.claims} --scores {input.scores}"
-        " --world {params.world} --out {params.prefix} > {log} 2>&1"
+        "{PYTHON:q} -m eval.claims --claims {input.claims:q} --scores {input.scores:q}"
+        " --world {params.world:q} --out {params.prefix:q} > {log:q} 2>&1"
 
 
-rule html:
+rule pages:
     input:
         shown(PLAN, *PLAN.config["groups"]),
         f"{RESULTS}/scores.csv",
         f"{RESULTS}/claims.html",
+
+
+rule html:
+    input:
+        rules.pages.input,
     output:
         f"{RESULTS}/report.html",
     log:
         f"{RESULTS}/logs/report.log",
         config=f"{RESULTS}/logs/report.json",
     params:
-        config=as_json(PLAN.config),
+        config=lambda w: staged(as_json(PLAN.config)),
     threads: 1
     shell:
         # A second Snakemake reads the records that the jobs above have left; it runs none of them.
-        "printf '%s\\n' {params.config:q} > {log.config} && {PYTHON} -m snakemake {input}"
-        " --cores 1 --nolock --report {output} --configfile {log.config} > {log[0]} 2>&1"
+        "cp {params.config:q} {log.config:q} && {PYTHON:q} -m snakemake pages"
+        " --cores 1 --nolock --report {output:q} --configfile {log.config:q} > {log[0]:q} 2>&1"
