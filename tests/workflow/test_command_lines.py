@@ -1,7 +1,9 @@
 """The command lines of jobs: nothing of unbounded length stands on them, and every word is quoted."""
 
+import json
 import re
 import string
+import subprocess
 
 from workflow.job_files import STAGED, as_json, group_file, run_file, staged
 from workflow.lines import read_jobs, script
@@ -70,12 +72,12 @@ def test_every_word_of_a_shell_command_is_quoted(root):
                 assert name is None or name in QUOTED_ALREADY or form == "q", (file.name, name)
 
 
-def test_lines_write_settings_and_quote_odd_folders(root, tmp_path):
-    results = tmp_path / ODD
-    run = results / "runs/dog2cat/source-unchanged/seed0"
-    text = script([f"{run}/model.safetensors"], ["preset=smoke", f"results={results}"])
-    assert STAGED not in text  # the script works where nobody has planned
-    assert '"method": "source"' in text
+def test_plain_lines_hold_the_settings_and_work_where_nobody_has_planned(root, tmp_path):
+    file = tmp_path / ODD / "runs/dog2cat/source-unchanged/seed0/settings.json"
+    text = script([str(file)], ["preset=smoke", f"results={tmp_path / ODD}"])
+    assert STAGED not in text
+    subprocess.run(["bash", "-c", text], cwd=tmp_path, check=True)
+    assert json.loads(file.read_text())["method"] == "source"
 
 
 def test_an_edited_setting_reruns_only_the_jobs_that_are_told_it(finished_project):
