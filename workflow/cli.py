@@ -10,6 +10,7 @@ import difflib
 import json
 import os
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -175,7 +176,7 @@ def understood(argv):
         more, rest = targets_first(rest, targets_of(rest))
         moved += more
     if moved:
-        print("Targets go first: snakemake", *moved, *rest, file=sys.stderr)
+        print("Targets go first:", shlex.join(["snakemake", *moved, *rest]), file=sys.stderr)
     options_of([*moved, *rest])
     return [*moved, *rest]
 

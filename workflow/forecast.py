@@ -200,7 +200,7 @@ def page(plan, *folders) -> str:
             f"nothing is measured: no {plan.device} run in {' or '.join(map(str, folders))}. "
             f"Measure first: {_measure(plan)}"
         )
-        return "\n".join(text)
+        return "\n".join([*text, *_passed_over(costs)])
     unit = "GPU-hours" if plan.device == "cuda" else "hours of one core"
     text.append(f"forecast in {unit}, from {results} ({costs.host})")
     text.append(f"{'':28}{'runs':>6}{'hours':>10}{'disk, GiB':>12}{'memory, GiB':>13}")
@@ -215,9 +215,7 @@ def page(plan, *folders) -> str:
         text.append(f"looks: {known['look']} seconds a thousand images, as the world's world.yaml says")
     if not costs.model:
         text.append(f"disk is not known: no weights lie in {results}")
-    if costs.passed_over:
-        count = len(costs.passed_over)
-        text.append(f"passed over: {count} records that cannot be read, the first {costs.passed_over[0]}")
+    text += _passed_over(costs)
     if unknown := [line for line in lines if line.hours is None]:
         names = ", ".join(f"{line.kind[0]} {line.kind[1]} px" for line in unknown)
         text.append(
@@ -225,6 +223,12 @@ def page(plan, *folders) -> str:
             f"Measure them first: {_measure(plan)}"
         )
     return "\n".join(text)
+
+
+def _passed_over(costs: Costs) -> list[str]:
+    """A sentence about records that cannot be read, if there are any."""
+    bad = costs.passed_over
+    return [f"passed over: {len(bad)} records that cannot be read, the first {bad[0]}"] if bad else []
 
 
 def _name(line: Line) -> str:

@@ -1,6 +1,7 @@
 """`snakemake estimate`: costs measured in one folder of results, forecast for another plan."""
 
 import json
+import shutil
 
 import pytest
 
@@ -127,7 +128,12 @@ def test_records_of_interrupted_runs_are_passed_over_and_counted(results, plan):
         (results / f"benchmarks/observations/dog2cat/{name}.tsv").write_text(timed)
     after = measured(results, "cpu")
     assert (after.step, after.model, after.look) == (before.step, before.model, before.look)
-    assert f"passed over: 4 records that cannot be read, the first {cut / 'run.json'}" in page(plan, results)
+    said = f"records that cannot be read, the first {cut / 'run.json'}"
+    assert f"passed over: 4 {said}" in page(plan, results)
+    shutil.rmtree(cut.parents[1] / "nada-plain")
+    shutil.rmtree(cut.parents[1] / "tgan-plain")
+    broken = page(plan, results)  # nothing else is left
+    assert "nothing is measured" in broken and f"passed over: 4 {said}" in broken
 
 
 def test_the_table_of_measurements_has_a_row_for_each_kind_and_for_looks(results, tmp_path, capsys):
