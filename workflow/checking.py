@@ -82,7 +82,10 @@ def nearest(name, allowed):
 
 
 def schema(name):
-    return read_yaml(SCHEMAS / f"{name}.schema.yaml")
+    """A schema without its dialect: jsonschema would take its own validator of that dialect for it."""
+    rules = read_yaml(SCHEMAS / f"{name}.schema.yaml")
+    rules.pop("$schema", None)
+    return rules
 
 
 def coerce(value, rules):
@@ -164,9 +167,18 @@ def sentence(error):
     return f"{at}: {error.message}."
 
 
+def _pattern(validator, pattern, value, _):
+    """The keyword `pattern`, whose "$" is the end, where Python's matches before a last line break too."""
+    if validator.is_type(value, "string") and not re.search(re.sub(r"\$$", r"\\Z", pattern), value):
+        yield jsonschema.ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+_Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, {"pattern": _pattern})
+
+
 def validate(value, rules, source):
     """Raise ConfigError with the first mistake in `value` (unknown keys first); `source` names it."""
-    errors = list(jsonschema.Draft202012Validator(rules).iter_errors(value))
+    errors = list(_Validator(rules).iter_errors(value))
     if errors:
         first = min(
             errors, key=lambda e: (e.validator != "additionalProperties", dotted(e.absolute_path))

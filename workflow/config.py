@@ -32,10 +32,9 @@ def method_schema(method):
 
     `extends: <name>` lays it over <name>.schema.yaml, for what several methods share.
     """
-    path = SCHEMAS / f"{method}.schema.yaml"
-    if not path.is_file():
+    if not (SCHEMAS / f"{method}.schema.yaml").is_file():
         return None
-    rules = read_yaml(path)
+    rules = schema(method)
     shared = rules.pop("extends", None)
     return rules if shared is None else merge(schema(shared), rules)
 

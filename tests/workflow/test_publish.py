@@ -180,6 +180,8 @@ def test_a_folder_of_something_else_is_never_replaced(tmp_path):
     make(code, "scores.csv")
     with pytest.raises(UserError, match="publication.json is missing"):
         publish(results, code, replace=True)
+    with pytest.raises(UserError, match="no folder of published results"):
+        publish(results, code / "nada/job.py", replace=True)
     for out in (results, results / "published", tmp_path):
         with pytest.raises(UserError, match="may not hold each other"):
             publish(results, out, replace=True)

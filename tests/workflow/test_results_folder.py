@@ -89,3 +89,9 @@ def test_no_name_ends_in_a_line_break(root, key):
     entry = next(iter(load_plan(root).config[key].values()))
     with pytest.raises(UserError, match=r"x\\n"):
         load_plan(root, {key: {"x\n": entry}})
+
+
+def test_no_choice_of_a_method_ends_in_a_line_break(root):
+    layers = {"policy": "manual", "manual": "texture\n"}
+    with pytest.raises(UserError, match=r"texture\\n"):
+        load_plan(root, {"methods": {"nada": {"settings": {"layers": layers}}}})
