@@ -1,15 +1,39 @@
 # The benchmark: snakemake all --cores 2. What runs is in config.yaml, how in workflow/rules/.
+import shlex
 import sys
+from importlib.util import find_spec
+from pathlib import Path
 
 from snakemake.utils import min_version
 
+
+def stop(sentence):
+    """End with one sentence and exit code 2; Snakemake would add a traceback to an error."""
+    print(f"error: {sentence}", file=sys.stderr)
+    sys.exit(2)
+
+
+# An environment knows one clone of the project (pip install -e): another one's code must not plan here, and
+# jobs (python -m …) take the code of the folder that they run in.
+CLONE = Path(workflow.basedir).resolve()
+for package in ("workflow", "eval", "baselines", "nada"):
+    if (loaded := Path(find_spec(package).origin).resolve().parents[1]) != CLONE:
+        stop(
+            f"this environment loads the packages of {loaded}, not those beside the Snakefile in {CLONE}; "
+            "make this clone an environment of its own (make), or type there: python -m snakemake …"
+        )
+if Path.cwd().resolve() != CLONE:
+    stop(f"jobs would run in {Path.cwd()}, with its code and configuration; start snakemake in {CLONE}.")
+
 from nada.errors import UserError
 from workflow.estimate import sentence
-from workflow.forecast import page
+from workflow.forecast import page, places
 from workflow.gpu import NO_CARD, missing_card
+from workflow.job_files import staged
 from workflow.layout import FIGURES, figures, shown
 from workflow.plan import load_plan
 from workflow.runs import REAL
+from workflow.targets import asked_targets, check_targets, groups_asked
 
 min_version("9.19")
 
@@ -17,16 +41,22 @@ min_version("9.19")
 # config.yaml < preset < command line, all checked before anything runs.
 try:
     PLAN = load_plan(overrides=config)
+    ASKED = asked_targets(sys.argv[1:])
+    check_targets(PLAN, ASKED)
 except UserError as error:
-    sys.exit(f"error: {error}")  # one sentence; Snakemake would add a traceback
+    stop(error)
+if workflow.cores < 1:
+    stop(f"--cores is {workflow.cores}, so that no job could start; give 1 or more, or all.")
 
 config.update(PLAN.config)  # what the report says about the configuration
-print(PLAN.summary(), sentence(PLAN, workflow.cores), sep="\n", file=sys.stderr)
+GROUPS = groups_asked(PLAN, ASKED)
+WHAT = ", ".join(ASKED or ["all"]) if len(ASKED) < 5 else f"{len(ASKED)} targets"
+print(PLAN.summary(WHAT, GROUPS), sentence(PLAN, workflow.cores, WHAT, GROUPS), sep="\n", file=sys.stderr)
 
 
 onstart:
     if missing_card(workflow):
-        sys.exit(f"error: {NO_CARD}")
+        stop(NO_CARD)
     # With its default limit of 100 submissions a second, Snakemake 9 looks at all open jobs once more a
     # second for every job that has ever ended: 30 % of a core after 150 jobs. Another limit is left alone.
     limit = getattr(workflow.scheduler, "job_rate_limiter", None)
@@ -38,7 +68,7 @@ onstart:
 RESULTS = PLAN.results
 PYTHON = sys.executable
 # A card is leased, and `gpu` asked for, only where jobs run on one: CPU jobs are never serialised.
-LEASE = f"{PYTHON} -m workflow.gpu --" if PLAN.device == "cuda" else ""
+LEASE = f"{shlex.quote(PYTHON)} -m workflow.gpu --" if PLAN.device == "cuda" else ""
 GPU = {"gpu": 1} if PLAN.device == "cuda" else {}
 
 
@@ -94,11 +124,11 @@ rule figures:
 rule estimate:
     """Hours, disk and memory of `all`, forecast from measured runs; makes no file."""
     params:
-        page=lambda w: page(PLAN, PLAN.world.get("measured", RESULTS)),
+        page=lambda w: staged(page(PLAN, *places(PLAN))),
     threads: 1
     localrule: True
     shell:
-        "printf '%s\\n' {params.page:q}"
+        "cat {params.page:q}"
 
 
 rule report:

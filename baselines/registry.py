@@ -10,6 +10,7 @@ from nada.errors import UserError
 
 FOLDER = Path(__file__).parent
 SUPERVISION = ("text", "images", "none")
+GENERATOR = ("source", "none")
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,15 @@ class Method:
     Nothing of an original is copied: all code of this project, the method's file too, is MIT.
     docs/departures.md lists the repositories.
     supervision: what it learns the target from: 'text', 'images' or 'none'.
+    generator: what a run starts from: 'source', the task's source model, or 'none', where it opens no
+    generator of the world.
     """
 
     name: str
     paper: str
     licence: str
     supervision: str
+    generator: str = "source"
 
 
 def methods(folder: Path = FOLDER) -> dict[str, Method]:
@@ -93,5 +97,10 @@ def _read_declaration(path: Path, call: ast.Call) -> Method:
         raise UserError(
             f"{path.name}: METHOD's supervision is '{method.supervision}'; "
             f"it must be one of {', '.join(SUPERVISION)}."
+        )
+    if method.generator not in GENERATOR:
+        raise UserError(
+            f"{path.name}: METHOD's generator is '{method.generator}'; "
+            f"it must be one of {', '.join(GENERATOR)}."
         )
     return method

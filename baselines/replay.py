@@ -18,6 +18,7 @@ METHOD = Method(
     paper="control: the few-shot images themselves, no generator",
     licence="this project's MIT",
     supervision="images",
+    generator="none",
 )
 
 

@@ -65,7 +65,8 @@ class Look:
     """One look: all seeds of a setting, or the reference images (method "real", no runs).
 
     references: images as uint8 (.npz), or the index of an image set (.json: nada/image_sets.py).
-    few_shot: the file that runs are trained on, where it is another; else None.
+    few_shot: the file that runs are trained on, where it is another; else None. source: the source
+    model's file, None of the reals.
     referee: the networks that measure: {perceptual}, or {inception: {mode: file}, vgg}; and judge.
     made_here: whether the world made those files itself, so that their manifest vouches for them.
     target: ("class" or "style", name): what the judge must see in an adapted image; None without one.
@@ -78,7 +79,7 @@ class Look:
     shots: int
     warm_start: str
     device: str
-    source: str
+    source: str | None
     referee: dict
     made_here: bool
     references: str | None
@@ -223,7 +224,7 @@ def read_look(path) -> Look:
         shots=content.get("shots", 0),
         warm_start=content.get("warm_start", "source"),
         device=need("device"),
-        source=need("source", "weights"),
+        source=None if method == REAL else need("source", "weights"),
         referee=_referee(content, path),
         made_here=content.get("made_here", False),
         references=need("references", "images") if need("references") else None,

@@ -47,7 +47,7 @@ from nada.stylegan2.checkpoints import SourceModel, load_source
 from nada.training_state import TrainingState, state_key
 
 CURVES, RUN, COST = "curves.csv", "run.json", "cost.json"
-NEEDED = ("world", "task", "method", "variant", "seed", "device", "resolution", "source")
+NEEDED = ("world", "task", "method", "variant", "seed", "device", "resolution")
 PROGRESS_LINES = 10  # per run
 MAX_BUFFERED = 50  # steps whose values may wait on the device before they are looked at
 
@@ -114,6 +114,11 @@ class Job:
 
     def source(self) -> SourceModel:
         """The source domain's pre-trained networks, on the job's device."""
+        if "source" not in self.settings:
+            raise UserError(
+                f"{self.name}: the run file names no source model; METHOD of "
+                f"baselines/{self.settings['method']}.py must declare generator 'source'."
+            )
         source = load_source(self.settings["source"]["weights"], self.device)
         found, wanted = source.G_ema.config["resolution"], self.settings["resolution"]
         if found != wanted:
@@ -171,6 +176,11 @@ class Job:
         if shots < 1:
             raise UserError(f"{self.name}: shots is {shots}; this method needs 1 image or more.")
         path = self._training_images
+        if path is None:
+            raise UserError(
+                f"{self.name}: the run file names no target images; METHOD of "
+                f"baselines/{self.settings['method']}.py must declare supervision 'images'."
+            )
         images = open_images(path)
         if len(images) < shots:
             raise UserError(
@@ -312,9 +322,13 @@ class Job:
     # --- behind the curtain
 
     def _hash_inputs(self) -> None:
-        """Verify and hash every file that the run file names, so that mistakes show at once."""
+        """Verify and hash every file that the run file names, so that mistakes show at once.
+
+        The rule that starts the run waits for the same files (workflow/inputs.py).
+        """
         settings = self.settings
-        self.add_input("source", settings["source"]["weights"])
+        if "source" in settings:
+            self.add_input("source", settings["source"]["weights"])
         for spec in settings.get("clips") or []:
             weights, config = clip_files(spec)
             self.add_input(f"clip {spec['name']}", weights)
@@ -323,15 +337,17 @@ class Job:
         templates = settings.get("templates")
         if templates and Path(templates).is_file():
             self.add_input("templates", templates)
-        if self.shots > 0:
+        if self._training_images is not None:
             self.add_input("references", self._training_images)
         if self.parent_folder is not None:
             self.add_input("parent", self.parent_folder / MODEL)
 
     @property
-    def _training_images(self) -> str:
-        """The file that few-shot images are drawn from: the references, unless the task has others."""
-        return (self.settings.get("few_shot") or self.settings["references"])["images"]
+    def _training_images(self) -> str | None:
+        """The file that few-shot images are drawn from, None where the run is told of none: the task's
+        references, unless it has others to train on."""
+        images = self.settings.get("few_shot") or self.settings.get("references")
+        return images and images["images"]
 
     def add_input(self, role: str, path) -> None:
         """Verify a file that goes into the run and put its hash into the run's record."""

@@ -40,7 +40,7 @@ def snakemake():
     """Call Snakemake as a user would and return the finished process, its output in `stdout`.
 
     snakemake(*words, cwd=…, entry=False): entry=True types the installed `snakemake` command,
-    else `python -m snakemake`, which takes the packages from `cwd`.
+    else `python -m snakemake`. Both take the packages from `cwd`, the first as if it were installed.
     """
 
     def call(*words, cwd=ROOT, entry=False):
@@ -48,6 +48,8 @@ def snakemake():
         command = script if entry else [sys.executable, "-m", "snakemake"]
         environ = {k: v for k, v in os.environ.items() if not k.startswith("SNAKEMAKE")}
         environ["OMP_NUM_THREADS"] = "1"
+        if entry:
+            environ["PYTHONPATH"] = str(cwd)
         return subprocess.run(
             [*command, *words],
             cwd=cwd,

@@ -182,8 +182,15 @@ def _is_whole(_, value):
     return whole and abs(value) <= LARGEST_WHOLE
 
 
+def _pattern(validator, pattern, value, _):
+    """The keyword `pattern`, whose "$" is the end, where Python's matches before a last line break too."""
+    if validator.is_type(value, "string") and not re.search(re.sub(r"\$$", r"\\Z", pattern), value):
+        yield jsonschema.ValidationError(f"{value!r} does not match {pattern!r}")
+
+
 Validator = jsonschema.validators.extend(
     jsonschema.Draft202012Validator,
+    {"pattern": _pattern},
     type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
         {"number": _is_finite, "integer": _is_whole}
     ),

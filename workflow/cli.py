@@ -1,25 +1,195 @@
-"""The `snakemake` entry of this project: a target may follow `--resources gpu=1` or `-R adapt`."""
+"""The `snakemake` entry of this project: Snakemake with four comforts on its command line.
 
+A target may follow an option that takes a list (`--resources gpu=1 all`, `-R adapt ablation`): it goes
+first. `--config methods.nada.settings.lr=0.001` changes one nested key. What Snakemake would answer with
+a traceback or with its whole usage is one sentence. Everything else is handed on as it is typed.
+`python -m snakemake` is Snakemake itself.
+"""
+
+import difflib
+import json
+import os
+import re
+import shlex
 import sys
+from pathlib import Path
 
+import yaml
+from snakemake.cli import get_argument_parser, parse_config, resolve_snakefile
 from snakemake.cli import main as snakemake
+from snakemake.exceptions import CliException
 
-PAIRS = ("--resources", "--res", "--config", "-C", "--set-threads")  # every value has a "="
-TARGETS = ("all_", "ablation_", "departures_", "few_shot_", "k_sweep_", "image_targets_", "bias_", "table1_", "table2_", "pareto_", "sketches_", "table3_", "at_", "assets_", "claims_", "tables_", "figures_", "report_")  # fmt: skip
+from nada.errors import UserError
+from workflow.checking import merge, read_yaml
+from workflow.plan import TARGETS, load_plan
+from workflow.sources import ROOT
+
+CONFIG = ("--config", "-C")
+RESOURCES = ("--resources", "--res")
+# Options of which every value has a "=": a word without one is a target.
+PAIRS = (
+    *CONFIG,
+    *RESOURCES,
+    *("--set-threads", "--set-resources", "--set-scatter"),
+    *("--set-resource-scopes", "--default-resources", "--default-res", "--group-components"),
+)
+CONFIGFILE = ("--configfile", "--configfiles")
+# Options with a list in which the name of a target can only be the target itself.
+LISTS = (*CONFIGFILE, "-R", "--forcerun", "-P", "--prioritize", "--rerun-triggers")
+KEY = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*")
 
 
-def targets_first(argv):
-    """Split a command line into swallowed targets (of no job) and the rest; not after `--`."""
-    moved, rest, option = [], [], None
-    for word in argv:
-        option = word if word.startswith("-") and option != "--" else option
-        forced = option in ("-R", "--forcerun") and f"{word}_".startswith(TARGETS)
+def by_option(argv):
+    """[(the option that a word follows, the word)] of a command line; options follow themselves.
+
+    None before the first option, and for all that follows `--`.
+    """
+    found, option = [], None
+    for i, word in enumerate(argv):
+        if word == "--":
+            return [*found, *((None, rest) for rest in argv[i:])]
+        option = word if word.startswith("-") else option
+        found.append((option, word))
+    return found
+
+
+def targets_first(argv, targets=()):
+    """Split a command line into swallowed targets (of no job) and the rest.
+
+    targets: the names that the plan has, for options in which other words may stand too.
+    """
+    moved, rest = [], []
+    words = by_option(argv)
+    for i, (option, word) in enumerate(words):
         bare = option in PAIRS and word != option and "=" not in word
-        (moved if bare or forced else rest).append(word)
+        alone = option == words[i - 1][1] and (i + 1 == len(words) or words[i + 1][0] != option)
+        named = option in LISTS and word in targets and not alone
+        (moved if bare or named else rest).append(word)
     return moved, rest
 
 
+def nested(argv):
+    """A command line with the dotted keys of --config as mappings: a.b=1 becomes a={"b": "1"}.
+
+    Raises UserError for blanks around "=" and for what is no key.
+    """
+    words, changes, plain = by_option(argv), {}, []
+    for i, (option, word) in enumerate(words):
+        if option not in CONFIG or word == option:
+            plain.append((option, word))
+            continue
+        after = words[i - 1][1] if words[i - 1] != (option, option) else ""
+        name, equals, value = word.partition("=")
+        behind = words[i + 1][1] if words[i + 1 : i + 2] and words[i + 1][0] == option else ""
+        if equals and (name != name.strip() or value != value.lstrip() or not name):
+            raise blanks(name.strip() or after, value.strip() or behind)
+        if equals and not value and behind and "=" not in behind:
+            raise blanks(name, behind)
+        if equals and not KEY.fullmatch(name):
+            raise UserError(f"--config: '{name}' is no key; write KEY=VALUE, such as preset=smoke.")
+        top, *path = name.split(".")
+        if not path:
+            plain.append((option, word))
+            continue
+        content = yaml.load(value, yaml.BaseLoader)  # all texts: the schema says what is a number
+        for key in reversed(path):
+            content = {key: content}
+        changes[top] = merge(changes.get(top, {}), content)
+    return with_changes(plain, changes)
+
+
+def with_changes(words, changes):
+    """The words of a command line with {key: nested mapping} laid over what its --config says."""
+    rest = []
+    for option, word in words:
+        name, equals, value = word.partition("=")
+        if option in CONFIG and equals and name in changes:
+            changes[name] = merge(yaml.load(value, yaml.BaseLoader), changes[name])
+        else:
+            rest.append(word)
+    at = next((i for i, word in enumerate(rest) if word in CONFIG), None)
+    told = [f"{key}={json.dumps(change, ensure_ascii=False)}" for key, change in changes.items()]
+    return rest if at is None else [*rest[: at + 1], *told, *rest[at + 1 :]]
+
+
+def blanks(name, value):
+    return UserError(f"--config: write {name}={value} without blanks around '='.")
+
+
+def refuse_another_clone(argv):
+    """Refuse a Snakefile of this project that lies in another clone than the packages loaded here."""
+    named = [word for option, word in by_option(argv) if option in ("-s", "--snakefile") and word != option]
+    snakefile = resolve_snakefile(Path(named[-1]) if named else None, allow_missing=True)
+    clone = Path(snakefile or "Snakefile").resolve().parent
+    if clone != ROOT and (clone / "workflow" / "cli.py").is_file():
+        raise UserError(
+            f"this environment loads the packages of {ROOT}, not those beside the Snakefile in {clone}; "
+            f"make this clone an environment of its own (make), or type: python -m snakemake …"
+        )
+
+
+def options_of(argv):
+    """What Snakemake reads in a command line. UserError, not its usage, for what it cannot read."""
+    parser = get_argument_parser()
+    known = [name for action in parser._actions for name in action.option_strings]
+
+    def refuse(message):
+        wrong = re.search(r"unrecognized arguments: (\S+)", message)
+        near = difflib.get_close_matches(wrong[1], known, n=1) if wrong else []
+        hint = f"did you mean '{near[0]}'?" if near else "snakemake --help lists the options."
+        raise UserError(f"{message}; {hint}")
+
+    parser.error = refuse
+    for option, word in by_option(argv):
+        name, _, value = word.partition("=")
+        if option in RESOURCES and word != option and not re.fullmatch(r"\d+(\.\d+)? ?[A-Za-z]*", value):
+            raise UserError(f"{option}: {name} is '{value}'; a number is wanted, such as gpu=1.")
+    try:
+        options = parser.parse_args(argv)
+    except CliException as error:
+        raise UserError(str(error)) from None
+    for file in options.configfile or ():
+        if not os.path.isfile(file):
+            raise UserError(f"--configfile: there is no file '{file}'; correct the path.")
+    return options
+
+
+def targets_of(argv):
+    """The targets of the plan that a command line configures; those of every plan where it has a
+    mistake, which Snakemake's start reports."""
+    overrides, words = {}, [(option, word) for option, word in by_option(argv) if word != option]
+    try:
+        for option, file in words:
+            if option in CONFIGFILE and os.path.isfile(file):  # else it may be a target
+                overrides = merge(overrides, read_yaml(file))
+        told = parse_config([word for option, word in words if option in CONFIG])
+        return load_plan(".", merge(overrides, told)).targets
+    except (UserError, ValueError):
+        return TARGETS
+
+
+def understood(argv):
+    """A command line as Snakemake takes it; says on stderr what was moved. UserError: a mistake in it."""
+    refuse_another_clone(argv)
+    moved, rest = targets_first(nested(argv))
+    if any(option in LISTS for option, _ in by_option(rest)):
+        more, rest = targets_first(rest, targets_of(rest))
+        moved += more
+    if moved:
+        print("Targets go first:", shlex.join(["snakemake", *moved, *rest]), file=sys.stderr)
+    options_of([*moved, *rest])
+    return [*moved, *rest]
+
+
 def main():
-    if (split := targets_first(sys.argv[1:]))[0]:
-        print("Targets go first: snakemake", *split[0], *split[1], file=sys.stderr)
-    snakemake([*split[0], *split[1]])
+    try:
+        argv = understood(sys.argv[1:])
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    sys.argv[1:] = argv  # where the Snakefile reads what was asked for
+    snakemake(argv)
+
+
+if __name__ == "__main__":
+    main()

@@ -4,15 +4,16 @@ from workflow.layout import shown
 from workflow.plan import Plan
 
 
-def core_seconds(plan: Plan) -> dict[str, float]:
+def core_seconds(plan: Plan, groups: list[str] | None = None) -> dict[str, float]:
     """Seconds of one core by stage (train, look, show) when nothing is made yet.
 
+    groups: what is asked for; without, every group of the configuration.
     Empty for a world that names no seconds.
     """
     known = plan.world.get("seconds")
     if known is None:
         return {}
-    start, groups = known["start"], list(plan.config["groups"])
+    start, groups = known["start"], list(plan.config["groups"]) if groups is None else groups
     train = sum(start + training_seconds(plan, run.setting) for run in plan.runs_of(groups))
     thousands = plan.config["evaluation"]["fid_images"] / 1000
     seeds = len(plan.config["seeds"])
@@ -32,15 +33,20 @@ def training_seconds(plan: Plan, setting) -> float:
     return steps * known.get(setting.method, known["other"])
 
 
-def sentence(plan: Plan, cores: int) -> str:
-    """One line for the start of every run; it says so where nobody has measured."""
-    stages = core_seconds(plan)
+def sentence(plan: Plan, cores: int, what: str = "all", groups: list[str] | None = None) -> str:
+    """One line for the start of every run; it says so where nobody has measured.
+
+    what: the targets asked for; groups: those that they take, none where they take no runs.
+    """
+    if groups == []:
+        return f"estimate: none, since no group of runs is asked for by name ({what})"
+    stages = core_seconds(plan, groups)
     if not stages:
         return f"estimate: none, world '{plan.world['name']}' names no seconds"
     total = sum(stages.values())
     shares = ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in stages.items())
     return (
-        f"estimate for all of it: {minutes(total)} of one core ({shares}),"
+        f"estimate of {what}, made anew: {minutes(total)} of one core ({shares}),"
         f" about {minutes(total / max(1, cores))} on {cores}"
     )
 

@@ -1,7 +1,8 @@
 """What a plan costs, forecast from runs of the same methods and sizes that were measured: time, disk, memory.
 
 `snakemake estimate --config world=paper` reads what the rehearsal left: its runs' cost.json and the
-benchmarks of its looks. What nobody measured is named, not guessed.
+benchmarks of its looks. In a fresh clone, which has no runs yet, it reads the published records. What
+nobody measured is named, not guessed.
 
     python -m workflow.forecast --results results/rehearsal --device cuda --out costs.csv
 
@@ -94,7 +95,34 @@ def measured(results: Path, device: str) -> Costs:
     costs.look = {pixels: median(values) for pixels, values in found["look"].items()}
     for name in ("memory", "model", "snapshot"):
         setattr(costs, name, {kind: max(values) for kind, values in found[name].items()})
+    _read_table(results / f"costs_{device}.csv", costs)
     return costs
+
+
+def places(plan) -> list[Path]:
+    """Folders that a plan's costs may be read from: its own results, or those that its world names, and
+    the published records of the same world."""
+    own = Path(plan.world.get("measured", plan.results))
+    published = own.name if "measured" in plan.world else plan.world["name"]
+    return [own, Path("results", "published", published)]
+
+
+def _read_table(path: Path, costs: Costs) -> None:
+    """Add the kinds of a table of costs (`main` writes it) that no record has; without a file none."""
+    if not path.is_file():
+        return
+    with open(path, encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        kind = row["what"], int(row["pixels"])
+        costs.host = costs.host or row["host"]
+        if row["what"] == "look":
+            costs.look.setdefault(kind[1], float(row["seconds_per_image"]))
+            continue
+        columns = {"step": ("seconds_per_step", 1), "memory": ("peak_memory_gib", GIB), "model": ("model_mib", 2**20)}
+        for name, (column, unit) in columns.items():
+            if row[column]:
+                getattr(costs, name).setdefault(kind, float(row[column]) * unit)
 
 
 def _cost_of_run(record: Path, device: str) -> tuple[str, tuple[str, int] | None, dict[str, float]]:
@@ -105,11 +133,10 @@ def _cost_of_run(record: Path, device: str) -> tuple[str, tuple[str, int] | None
     settings = run["settings"]
     kept = settings["settings"].get("snapshots") or 1
     kept = len(kept) if isinstance(kept, list) else kept
-    values = {
-        "memory": cost["peak_gpu_memory_bytes"] or cost["peak_memory_bytes"],
-        "model": record.with_name("model.safetensors").stat().st_size,
-        "snapshot": record.with_name("snapshots.safetensors").stat().st_size / kept,
-    }
+    values = {"memory": cost["peak_gpu_memory_bytes"] or cost["peak_memory_bytes"]}
+    for name, parts in (("model", 1), ("snapshots", kept)):  # published records have no weights
+        if (weights := record.with_name(f"{name}.safetensors")).is_file():
+            values[name.removesuffix("s")] = weights.stat().st_size / parts
     if steps := iterations_of(settings["settings"]):
         step = cost.get("seconds_per_step") or cost["wall_seconds"] / steps
         values |= {"step": step, "start": max(0.0, cost["wall_seconds"] - steps * step)}
@@ -141,9 +168,8 @@ def forecast(plan, costs: Costs) -> list[Line]:
         disk[kind] += costs.model.get(kind, 0) + kept * costs.snapshot.get(kind, 0)
     lines = []
     for kind in sorted(counts):
-        known = kind in costs.model
-        values = (hours[kind], disk[kind], costs.memory.get(kind)) if known else (None,) * 3
-        lines.append(Line(kind, counts[kind], *values))
+        values = hours[kind], disk[kind] if kind in costs.model else None, costs.memory.get(kind)
+        lines.append(Line(kind, counts[kind], *(values if kind in costs.memory else (None,) * 3)))
     shown = {s for group in plan.config["groups"] for s in plan.members(group)}
     looks = Counter(plan.resolution(setting.task) for setting in shown)
     images = len(plan.config["seeds"]) * plan.config["evaluation"]["fid_images"]
@@ -154,33 +180,67 @@ def forecast(plan, costs: Costs) -> list[Line]:
     return lines
 
 
-def page(plan, results) -> str:
-    """The forecast for people from a folder of results, which need not exist: a line for each kind of
-    run, the sum, and what is not known."""
-    costs = measured(Path(results), plan.device)
+def page(plan, *folders) -> str:
+    """The forecast for people: a line for each kind of run, the sum, and what is not known.
+
+    folders: of results, which need not exist; the first counts in which runs on the plan's device lie.
+    Where it has no timed looks, the seconds that the world names are taken, and said to be.
+    """
+    found = {folder: measured(Path(folder), plan.device) for folder in folders}
+    results = next((folder for folder, costs in found.items() if costs.host), folders[0])
+    costs, known = found[results], plan.world.get("seconds")
+    sizes = {plan.resolution(setting.task) for setting in plan.settings.values()}
+    named = bool(known and costs.host and not costs.look)
+    if named:
+        costs.look = dict.fromkeys(sizes, known["look"] / 1000)
     lines = forecast(plan, costs)
+    text = [plan.summary()]
+    if not costs.host:
+        text += [f"{'':28}{'runs':>6}", *(f"{_name(line):28}{line.runs:6}" for line in lines)]
+        text.append(
+            f"nothing is measured: no {plan.device} run in {' or '.join(map(str, folders))}. "
+            f"Measure first: {_measure(plan)}"
+        )
+        return "\n".join([*text, *_passed_over(costs)])
     unit = "GPU-hours" if plan.device == "cuda" else "hours of one core"
-    where = f"{results} ({costs.host})" if costs.host else f"nothing: no {plan.device} run in {results}"
-    text = [f"{plan.summary()}", f"forecast in {unit}, from {where}"]
+    text.append(f"forecast in {unit}, from {results} ({costs.host})")
     text.append(f"{'':28}{'runs':>6}{'hours':>10}{'disk, GiB':>12}{'memory, GiB':>13}")
     for line in lines:
-        name = f"{line.kind[0]} at {line.kind[1]} px".replace("look at at", "look at")
         cells = (_cell(line.hours), _cell(line.disk, GIB), _cell(line.memory, GIB))
-        text.append(f"{name:28}{line.runs:6}{cells[0]:>10}{cells[1]:>12}{cells[2]:>13}")
-    total = sum(line.hours or 0 for line in lines)
-    disk = sum(line.disk or 0 for line in lines)
-    peak = max((line.memory or 0 for line in lines), default=0)
-    text.append(f"{'together':28}{'':6}{total:10.2f}{disk / GIB:12.2f}{peak / GIB:13.2f}")
-    if costs.passed_over:
-        count = len(costs.passed_over)
-        text.append(f"passed over: {count} records that cannot be read, the first {costs.passed_over[0]}")
+        text.append(f"{_name(line):28}{line.runs:6}{cells[0]:>10}{cells[1]:>12}{cells[2]:>13}")
+    hours = sum(line.hours for line in lines if line.hours is not None)
+    disk = sum(line.disk for line in lines if line.disk) or None
+    peak = max((line.memory for line in lines if line.memory), default=None)
+    text.append(f"{'together':28}{'':6}{hours:10.2f}{_cell(disk, GIB):>12}{_cell(peak, GIB):>13}")
+    if named:
+        text.append(f"looks: {known['look']} seconds a thousand images, as the world's world.yaml says")
+    if not costs.model:
+        text.append(f"disk is not known: no weights lie in {results}")
+    text += _passed_over(costs)
     if unknown := [line for line in lines if line.hours is None]:
         names = ", ".join(f"{line.kind[0]} {line.kind[1]} px" for line in unknown)
         text.append(
-            f"not measured on this device, so not in the sum: {names}. Measure them first: "
-            "snakemake at_256 at_512 at_1024 --config world=rehearsal"
+            f"not measured on this device ({plan.device}), so not in the sum: {names}. "
+            f"Measure them first: {_measure(plan)}"
         )
     return "\n".join(text)
+
+
+def _passed_over(costs: Costs) -> list[str]:
+    """A sentence about records that cannot be read, if there are any."""
+    bad = costs.passed_over
+    return [f"passed over: {len(bad)} records that cannot be read, the first {bad[0]}"] if bad else []
+
+
+def _name(line: Line) -> str:
+    return f"{line.kind[0]} at {line.kind[1]} px".replace("look at at", "look at")
+
+
+def _measure(plan) -> str:
+    """The command after which a plan's kinds of runs are measured."""
+    if "measured" in plan.world:
+        return "snakemake at_256 at_512 at_1024 --config world=rehearsal"
+    return f"snakemake all --config world={plan.world['name']} device={plan.device}"
 
 
 def rows_of(costs: Costs) -> list[dict]:
@@ -189,10 +249,11 @@ def rows_of(costs: Costs) -> list[dict]:
         {
             "what": method, "pixels": pixels, "host": costs.host,
             "seconds_per_step": _rounded(costs.step.get((method, pixels))),
-            "peak_memory_gib": _rounded(costs.memory[method, pixels] / GIB),
-            "model_mib": _rounded(size / 2**20),
+            "peak_memory_gib": _rounded(memory / GIB),
+            "model_mib": _rounded(costs.model[method, pixels] / 2**20)
+            if (method, pixels) in costs.model else None,
         }
-        for (method, pixels), size in sorted(costs.model.items())
+        for (method, pixels), memory in sorted(costs.memory.items())
     ]  # fmt: skip
     for pixels, seconds in sorted(costs.look.items()):
         rows.append({"what": "look", "pixels": pixels, "host": costs.host,

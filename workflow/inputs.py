@@ -3,11 +3,13 @@
 The rules in workflow/rules/ look these up; lists are of paths as `workflow.layout` has them.
 """
 
-from pathlib import Path
+import shlex
 
+from workflow.job_files import look_file, look_files, run_file, run_files
 from workflow.layout import (
     CURVES,
     FIGURES,
+    MODEL,
     PICTURES,
     few_shot_file,
     image_set,
@@ -18,7 +20,6 @@ from workflow.layout import (
 )
 from workflow.plan import Plan
 from workflow.runs import REAL, Run
-from workflow.world import referee
 
 PUBLISHED = "eval/paper"  # what the paper says, as files: eval/costs.py, eval/paper_table.py
 
@@ -32,13 +33,16 @@ def reference_inputs(plan: Plan, domain):
 
 
 def reference_arguments(plan: Plan, domain):
-    """The part of the references' command that says which images, and how many."""
+    """The part of the references' command that says which images, and how many; quoted for the shell."""
     drawn, count = plan.world["references"]["domains"][domain], reference_count(plan, domain)
     if "source" not in drawn:
-        chosen = " ".join(f"--{key} {drawn[key]}" for key in ("species", "style", "resolution"))
-        return f"--domain {domain} --count {count} {chosen}"
-    chosen = "".join(f" --{key} {drawn[key]}" for key in ("split", "resize") if key in drawn)
-    return f"--source {drawn['source']} --resolution {drawn['resolution']} --limit {count}{chosen}"
+        words = ["--domain", domain, "--count", count]
+        keys = ("species", "style", "resolution")
+    else:
+        words = ["--source", drawn["source"], "--resolution", drawn["resolution"], "--limit", count]
+        keys = ("split", "resize")
+    words += [word for key in keys if key in drawn for word in (f"--{key}", drawn[key])]
+    return shlex.join(map(str, words))
 
 
 def reference_count(plan: Plan, domain):
@@ -52,41 +56,26 @@ def reference_count(plan: Plan, domain):
 
 
 def adapt_inputs(plan: Plan, run: Run):
-    """Named files that a run reads beside its settings, by the supervision it declares."""
-    supervision = plan.methods[run.setting.method].supervision
-    files = {"source": ready(plan, plan.source(run.setting.task)["weights"])}
-    if supervision == "text":
-        clips = [clip[key] for clip in plan.world["clips"] for key in ("config", "weights")]
-        files["clips"] = ready(plan, *clips, plan.world["templates"])
-    if supervision == "images" or run.setting.shots:
-        task = run.setting.task
-        files["references"] = few_shot_file(plan, task) or reference_file(plan, task)
-    if weights := plan.method_settings(run.setting).get("weights"):  # a model made elsewhere
-        files["weights"] = f"{weights}/model.safetensors" if Path(weights).is_dir() else weights
+    """Named lists of files that a run reads beside its settings: those that it is told, and its parent."""
+    files = {role: ready(plan, *paths) for role, paths in run_files(run_file(plan, run)).items()}
     if run.parent is not None:
-        files["parent"] = f"{run_folder(plan, run.parent_id)}/model.safetensors"
+        files["parent"] = [f"{run_folder(plan, run.parent_id)}/{MODEL}"]
     return files
 
 
 def parent_argument(plan: Plan, run: Run):
-    """The part of the adapt command that names the parent's folder; empty without one."""
-    return "" if run.parent is None else f"--parent {run_folder(plan, run.parent_id)}"
+    """The part of the adapt command that names the parent's folder, quoted; empty without one."""
+    parent = [] if run.parent is None else ["--parent", run_folder(plan, run.parent_id)]
+    return shlex.join(parent)
 
 
 # ---- observe, score, show -------------------------------------------------------------------------
 
 
 def look_inputs(plan: Plan, task, name):
-    """Named files that an observe job reads beside its settings."""
-    files = {
-        "referee": ready(plan, *referee(plan.world)),
-        "references": _images(plan, task),
-        "source": ready(plan, plan.source(task)["weights"]),
-    }
-    if name != REAL:
-        runs = plan.seeds_of(plan.settings[task, name])
-        files["models"] = [f"{run_folder(plan, run.id)}/model.safetensors" for run in runs]
-    return files
+    """Named lists of files that an observe job reads beside its settings: those that it is told."""
+    told = look_file(plan, task, name)
+    return {role: ready(plan, *paths) for role, paths in look_files(told).items()}
 
 
 def group_inputs(plan: Plan, name):
@@ -127,9 +116,9 @@ def figure_inputs(plan: Plan, name, kind):
 
 
 def figure_arguments(plan: Plan, name, kind):
-    """What a figure's command is told beside its group, scores and names."""
+    """What a figure's command is told beside its group, scores and names; quoted for the shell."""
     answers = _answers_file(plan, name, kind)
-    return f"--answers {answers}" if answers else ""
+    return shlex.join(["--answers", answers]) if answers else ""
 
 
 def _images(plan: Plan, task):

@@ -1,15 +1,22 @@
 """What each job is told, as the content of its settings file: a run, a look, a group.
 
+A job is told the files that it opens and no other. `workflow.inputs` makes its rule wait for these
+files, and `nada.job` and `eval.observe` list them in their records.
 `eval/settings.py` documents the keys of looks and groups, `nada/job.py` reads those of a run.
 """
 
+import hashlib
 import json
+from pathlib import Path
 
-from workflow.layout import few_shot_file, observation_file, reference_file, run_folder
+from nada.atomic import atomic_path
+from workflow.layout import MODEL, few_shot_file, observation_file, reference_file, run_folder
 from workflow.plan import Plan
 from workflow.runs import REAL, Run, Setting, latent_seed
-from workflow.world import convolutions
+from workflow.world import convolutions, referee
 
+#: Where settings files are kept by their hash, as paths that rules copy.
+STAGED = ".snakemake/job_files"
 # The networks that measure, as world.yaml has them.
 REFEREE = ("perceptual", "inception", "vgg", "judge")
 
@@ -19,15 +26,44 @@ def as_json(value):
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
+def staged(text):
+    """Keep the text of a settings file under its hash in Snakemake's own folder; return the path.
+
+    Called while the rules are planned, also by a dry run. A rule copies the file: its text may be
+    longer than Linux allows an argument to be (128 KiB), while the path is short and changes with the
+    text, so that the rule runs again.
+    """
+    path = Path(STAGED, hashlib.sha256(text.encode()).hexdigest()[:32])
+    if not path.is_file():
+        with atomic_path(path) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+    return path.as_posix()
+
+
 def run_file(plan: Plan, run: Run):
-    """The content of settings.json: everything a run is."""
+    """The content of settings.json: everything a run is, and the files that it reads."""
     return {
         **_surroundings(plan, run.setting.task),
         **_labels(run.setting),
         "seed": run.seed,
         "parent": run.parent_id,
+        **_learns_from(plan, run.setting),
         "settings": plan.method_settings(run.setting),
     }
+
+
+def run_files(told):
+    """{role: files that a run opens} of the content of its run file; its parent's are not among them."""
+    files = {"source": [told["source"]["weights"]]} if "source" in told else {}
+    if "clips" in told:
+        clips = [clip[key] for clip in told["clips"] for key in ("config", "weights")]
+        files["clips"] = [*clips, told["templates"]]
+    if images := [told[key]["images"] for key in ("few_shot", "references") if key in told]:
+        files["references"] = images
+    if weights := told["settings"].get("weights"):  # a model made elsewhere: a file, or a run's folder
+        folder = Path(weights).is_dir()
+        files["weights"] = [f"{weights}/{MODEL}" if folder else weights]
+    return files
 
 
 def look_file(plan: Plan, task, name):
@@ -37,6 +73,7 @@ def look_file(plan: Plan, task, name):
         "setting": name,
         **plan.target(task),
         **{key: plan.world[key] for key in (*REFEREE, "made_here") if key in plan.world},
+        "references": _images(plan, task, "references"),
         "evaluation": plan.config["evaluation"],
     }
     if look["references"]:
@@ -44,6 +81,9 @@ def look_file(plan: Plan, task, name):
     if name == REAL:
         return {**look, "method": REAL, "runs": []}
     setting = plan.settings[task, name]
+    look["source"] = plan.source(task)
+    if _sees_images(plan, setting) and (few_shot := _images(plan, task, "few_shot")):
+        look["few_shot"] = few_shot
     runs = [
         {
             "id": run.id,
@@ -54,6 +94,20 @@ def look_file(plan: Plan, task, name):
         for run in plan.seeds_of(setting)
     ]
     return {**look, **_labels(setting), "runs": runs}
+
+
+def look_files(told):
+    """{role: files that an observe job opens} of the content of its look file."""
+    files = {"referee": referee(told)}
+    if told["references"]:
+        files["references"] = [told["references"]["images"]]
+    if "few_shot" in told:
+        files["references"].append(told["few_shot"]["images"])
+    if "source" in told:
+        files["source"] = [told["source"]["weights"]]
+    if told["runs"]:
+        files["models"] = [f"{run['folder']}/{MODEL}" for run in told["runs"]]
+    return files
 
 
 def group_file(plan: Plan, name):
@@ -87,21 +141,47 @@ def _surroundings(plan: Plan, task):
         "task": task,
         "device": plan.device,
         "resolution": plan.resolution(task),
-        "source": plan.source(task),
-        "text": plan.config["tasks"][task]["text"],
-        "templates": plan.world["templates"],
-        "clips": plan.world["clips"],
-        **_images(plan, task),
     }
 
 
-def _images(plan: Plan, task):
-    """Which images a task's jobs may ask for: its references (None: it has none), and `few_shot`
-    where its runs are trained on others."""
-    files = {"references": reference_file(plan, task), "few_shot": few_shot_file(plan, task)}
-    entry = plan.config["tasks"][task]
-    found = {key: {"domain": entry[key]["domain"], "images": f} for key, f in files.items() if f}
-    return {"references": None, **found}
+def _learns_from(plan: Plan, setting: Setting):
+    """The models, texts and images that a run is given, by what its method declares.
+
+    `generator`: whether it starts from the source model. `supervision`: text brings the task's texts,
+    the prompt templates and the CLIPs, and with shots target images as well; images bring the target
+    images alone; none brings nothing.
+    """
+    method, task = plan.methods[setting.method], setting.task
+    told = {"source": plan.source(task)} if method.generator == "source" else {}
+    if method.supervision == "text":
+        told["text"] = plan.config["tasks"][task]["text"]
+        told["templates"] = plan.world["templates"]
+        told["clips"] = _clips(plan, setting)
+    if _sees_images(plan, setting):
+        key = "few_shot" if few_shot_file(plan, task) else "references"
+        told[key] = _images(plan, task, key)
+    return told
+
+
+def _sees_images(plan: Plan, setting: Setting):
+    """Whether a run trains on target images, or shows them."""
+    supervision = plan.methods[setting.method].supervision
+    return supervision == "images" or (supervision == "text" and setting.shots > 0)
+
+
+def _clips(plan: Plan, setting: Setting):
+    """The world's CLIPs that a setting names: all of them unless it has a list `clips`."""
+    world, names = plan.world["clips"], plan.method_settings(setting).get("clips")
+    known = {clip["name"] for clip in world}
+    if names is None or not set(names) <= known:  # the job says which name is wrong
+        return world
+    return [clip for clip in world if clip["name"] in names]
+
+
+def _images(plan: Plan, task, key):
+    """{domain, images} of a task's `references` or `few_shot`; None where it has none."""
+    file = {"references": reference_file, "few_shot": few_shot_file}[key](plan, task)
+    return file and {"domain": plan.config["tasks"][task][key]["domain"], "images": file}
 
 
 def _labels(setting: Setting):

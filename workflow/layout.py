@@ -8,6 +8,7 @@ from pathlib import Path
 from workflow.plan import Plan
 
 TABLES = ("md", "html")  # a table's files for people; .csv and .tex come with them
+MODEL = "model.safetensors"  # the file of a run that stands for all of its artifact
 REPLAY = "replay"  # the control that is its training images
 # Figures beside the grid: <group>_<kind>.svg by python -m eval.<kind>, and what it reads beside the
 # scores: the runs' curves, or the observations with the reference images.

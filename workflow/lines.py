@@ -14,9 +14,11 @@ import shlex
 import subprocess
 import sys
 from graphlib import TopologicalSorter
+from pathlib import Path
 from typing import NamedTuple
 
 from nada.errors import UserError, command
+from workflow.job_files import STAGED
 
 HEADER = """\
 # {what}: {count} jobs, as Snakemake would run them; stops at the first that fails.
@@ -27,6 +29,7 @@ PYTHON=${{PYTHON:-python}}
 JOB = re.compile(r"^\[\w{3} \w{3} .*\]$\n(?:local)?rule (\w+):$", re.MULTILINE)
 FILES = re.compile(r"^    (input|output|log|benchmark): (.*?)(?: \(.*\))?$", re.MULTILINE)
 SHELL = re.compile(r"^Shell command: (.*)", re.MULTILINE | re.DOTALL)
+END_OF_FILE = "END_OF_FILE"  # no line of JSON reads so
 END = re.compile(r"^Job stats:$", re.MULTILINE)
 
 
@@ -50,14 +53,17 @@ def main(argv=None) -> None:
 
 
 def script(targets: list[str], config: list[str]) -> str:
-    """The script that makes targets. UserError with Snakemake's words where it has no plan."""
+    """The script that makes targets. UserError where there is no plan: the project's, or Snakemake's words."""
     words = [*targets, "-n", "-p", "--nolock", "--cores", "1"]
     words += ["--config", *config] if config else []
     done = subprocess.run(
-        [sys.executable, "-m", "snakemake", *words],
+        [sys.executable, "-m", "workflow.cli", *words],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
     )  # fmt: skip
     if done.returncode:
+        errors = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
+        if errors:
+            raise UserError(errors[-1].removeprefix("error: "))
         raise UserError(f"Snakemake has no plan for {' '.join(targets)}: {done.stdout.strip()}")
     jobs = read_jobs(done.stdout)
     if not jobs:
@@ -92,6 +98,12 @@ def lines(job: Job) -> str:
     """A job's lines: what it is, its folders, its command."""
     folders = sorted({os.path.dirname(file) for file in job.writes} - {""})
     make = f"mkdir -p {shlex.join(folders)}\n" if folders else ""
+    if " -m snakemake " in job.shell:
+        return f"\n# {job.rule}: left out, since it needs Snakemake\n"
+    words = shlex.split(job.shell) if job.shell.startswith("cp ") else []
+    if len(words) == 3 and words[1].startswith(STAGED):  # kept here alone: the script writes it itself
+        text = Path(words[1]).read_text(encoding="utf-8")
+        return f"\n# {job.rule}\n{make}cat > {shlex.quote(words[2])} <<'{END_OF_FILE}'\n{text}{END_OF_FILE}\n"
     shell = job.shell.replace(shlex.quote(sys.executable), '"$PYTHON"')
     return f"\n# {job.rule}\n{make}{shell}\n"
 

@@ -20,17 +20,20 @@ from workflow.config import (
     with_defaults,
 )
 from workflow.group_checks import check_groups
+from workflow.results_folder import check_typed, results_folder
 from workflow.run_checks import check_runs, check_targets
 from workflow.runs import Run, Setting
 from workflow.text_checks import check_texts
 from workflow.world import check_files, convolutions
 
+# Rules that only collect files: what can be asked for by name, beside every group.
+TARGETS = ("all", "tables", "figures", "report", "estimate", "pretrain_world")
 # Names of the Snakefile's rules, which no group may take.
 RULES = (
     *("all", "tables", "figures", "report", "estimate"),
     *("assets", "asset", "references", "settings", "adapt"),
     *("look", "observe", "group", "score", "scores"),
-    *("table", "paper_table", "grid", "figure", "claims", "html"),
+    *("table", "paper_table", "grid", "figure", "claims", "pages", "html"),
     *("pretrain_world", "pretrain_source", "pretrain_clip", "pretrain_referee"),
 )
 METRIC = ("name", "label", "unit", "maximize")  # the arguments of eval.metric.Metric, in order
@@ -202,19 +205,29 @@ class Plan:
 
     # -- for people
 
-    def summary(self):
-        """Two lines: which world and preset ran, and how much target `all` takes, by stage."""
+    @property
+    def targets(self):
+        """Every name that can be asked for and that is no job itself: collecting rules and groups."""
+        return [*TARGETS, *(["assets"] if "assets" in self.world else []), *self.groups]
+
+    def summary(self, target="all", groups=None):
+        """Two lines: which world and preset ran, and how much a target takes, by stage.
+
+        groups: those that the target takes; without, all of them. One line where there are none.
+        """
         config = self.config
         sizes = sorted({self.resolution(setting.task) for setting in self.settings.values()})
         size = ", ".join(f"{side}x{side}" for side in sizes)
-        groups = list(config["groups"])
+        groups = list(config["groups"]) if groups is None else groups
         shown = {setting for group in groups for setting in self.members(group)}
         tasks = {s.task for s in shown if config["tasks"][s.task].get("references")}
         where = f"world '{self.world['name']}' ({size}, {self.device})"
+        if not groups:
+            return f"{where}, preset '{config['preset']}', seeds {config['seeds']}, into {self.results}"
         stages = f"{len(self.runs_of(groups))} runs, {len(shown) + len(tasks)} observations"
         return (
             f"{where}, preset '{config['preset']}', seeds {config['seeds']}, into {self.results}\n"
-            f"target all, made anew: {stages}, a table, a grid and figures for each of"
+            f"target {target}, made anew: {stages}, a table, a grid and figures for each of"
             f" {', '.join(groups)}"
         )
 
@@ -264,7 +277,9 @@ def metric_names(root="."):
 
 def load_plan(root=".", overrides=None):
     """Read, merge and check the whole configuration and return its Plan, or raise UserError."""
+    check_typed(overrides)
     config, world = load(root, overrides)
+    config["results"] = results_folder(config["results"], root)
     methods = registry.methods(Path(root, "baselines"))
     metrics = metric_names(root)
     check_names(config, methods, metrics)

@@ -76,3 +76,13 @@ def test_two_files_with_one_method_name_are_an_error(tmp_path):
     declare(tmp_path, "two.py")
     with pytest.raises(UserError, match=r"two\.py and one\.py both declare"):
         registry.methods(tmp_path)
+
+
+def test_a_method_starts_from_the_source_model_unless_it_says_so(tmp_path):
+    assert registry.methods()["tgan"].generator == "source"
+    assert registry.methods()["replay"].generator == "none"
+    declare(tmp_path, "bad.py")
+    text = (tmp_path / "bad.py").read_text().replace('licence="MIT"', 'licence="MIT", generator="dog"')
+    (tmp_path / "bad.py").write_text(text)
+    with pytest.raises(UserError, match="generator is 'dog'.*source, none"):
+        registry.methods(tmp_path)

@@ -1,10 +1,16 @@
-"""The project's `snakemake` entry moves swallowed targets to the front and touches nothing else."""
+"""The project's `snakemake` entry: targets go first, dotted keys, and one sentence for a mistake."""
 
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from nada.errors import UserError
+from tests.workflow.conftest import copy_project
 from workflow import cli
+from workflow.plan import load_plan
+from workflow.targets import check_targets, groups_asked
 
 TYPED = {
     "--cores 8 --resources gpu=1 all": "all --cores 8 --resources gpu=1",
@@ -16,6 +22,10 @@ TYPED = {
     "--cores 2 -R adapt k_sweep_k_1 departures": "k_sweep_k_1 departures --cores 2 -R adapt",
     "--cores 2 -R adapt image_targets": "image_targets --cores 2 -R adapt",
     "-R adapt ablations": "-R adapt ablations",
+    "--cores 2 -R departures": "--cores 2 -R departures",
+    "--forcerun adapt observe departures -n": "departures --forcerun adapt observe -n",
+    "--rerun-triggers mtime tables": "tables --rerun-triggers mtime",
+    "--set-resources adapt:mem_mb=5 all": "all --set-resources adapt:mem_mb=5",
     "ablation_adaptive -R adapt observe": "ablation_adaptive -R adapt observe",
     "--cores 8 --resources gpu=1 -- all": "--cores 8 --resources gpu=1 -- all",
     "-- --resources all": "-- --resources all",
@@ -25,9 +35,14 @@ TYPED = {
 }
 
 
+@pytest.fixture(scope="module")
+def plan(root):
+    return load_plan(root)
+
+
 @pytest.mark.parametrize("typed", TYPED, ids=lambda typed: typed or "nothing")
-def test_only_swallowed_targets_move_to_the_front(typed):
-    moved, rest = cli.targets_first(typed.split())
+def test_only_swallowed_targets_move_to_the_front(plan, typed):
+    moved, rest = cli.targets_first(typed.split(), plan.targets)
     assert moved + rest == TYPED[typed].split()
 
 
@@ -49,5 +64,131 @@ def test_without_a_swallowed_target_nothing_is_said(monkeypatch, capsys):
     assert capsys.readouterr().err == ""
 
 
-def test_the_entry_stays_within_twenty_five_lines(root):
-    assert len((root / "workflow/cli.py").read_text().splitlines()) <= 25
+def test_the_targets_are_those_of_the_plan_that_the_command_line_configures():
+    group = "groups={mine: {like: ablation}}"
+    assert "mine_adaptive" in cli.targets_of(["--config", group, "-R", "adapt"])
+    assert "table3" in cli.targets_of(["--config", "world=paper"])
+    assert "table3" not in cli.targets_of([])
+    assert "all" in cli.targets_of(["--config", "preset=smok"])  # which the start of Snakemake reports
+
+
+DOTTED = {
+    "--config methods.nada.settings.lr=0.1": [
+        "--config", 'methods={"nada": {"settings": {"lr": "0.1"}}}'
+    ],
+    "--config evaluation.batch=5 seeds=[0] evaluation.k_medoids=3 -n": [
+        "--config", 'evaluation={"batch": "5", "k_medoids": "3"}', "seeds=[0]", "-n"
+    ],
+    "--config evaluation={batch:_5} evaluation.k_medoids=3": [
+        "--config", 'evaluation={"batch": "5", "k_medoids": "3"}'
+    ],
+    "--config groups.ablation.tasks=[dog2cat]": [
+        "--config", 'groups={"ablation": {"tasks": ["dog2cat"]}}'
+    ],
+    "--config results=a.b/c": ["--config", "results=a.b/c"],
+    "--config preset=smoke": ["--config", "preset=smoke"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("typed", DOTTED)
+def test_a_dotted_key_changes_one_value_of_a_mapping(typed):
+    words = [word.replace("_5", " 5") for word in typed.split()]
+    assert cli.nested(words) == DOTTED[typed]
+
+
+def test_a_dotted_key_reaches_the_plan_as_the_number_that_the_schema_wants(root):
+    _, told = cli.nested(["--config", "methods.nada.settings.lr=0.1"])
+    changed = load_plan(root, cli.parse_config([told]))
+    before = load_plan(root).config["methods"]["nada"]["settings"]
+    assert changed.config["methods"]["nada"]["settings"] == {**before, "lr": 0.1}
+
+
+MISTAKES = {
+    ("--cores", "two", "all"): "must be integer or 'all'",
+    ("--confgi", "preset=smoke"): "unrecognized arguments: --confgi; did you mean '--config'",
+    ("--configfile", "nope.yaml", "-n"): "no file 'nope.yaml'",
+    ("--config", "preset = smoke"): "write preset=smoke without blanks",
+    ("--config", "preset", "=", "smoke"): "write preset=smoke without blanks",
+    ("--config", "preset=", "smoke"): "write preset=smoke without blanks",
+    ("--config", "preset", "=smoke"): "write preset=smoke without blanks",
+    ("--config", "methods..lr=1"): "'methods..lr' is no key",
+    ("--resources", "gpu=x", "all"): "gpu is 'x'; a number is wanted",
+}
+
+
+@pytest.mark.parametrize("typed", MISTAKES, ids=" ".join)
+def test_a_mistake_on_the_command_line_is_one_sentence_and_exit_code_two(monkeypatch, capsys, typed):
+    monkeypatch.setattr(cli, "snakemake", lambda _: pytest.fail("Snakemake was started"))
+    monkeypatch.setattr(sys, "argv", ["snakemake", *typed])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr().err.splitlines()
+    assert ended.value.code == 2
+    assert [line for line in said if not line.startswith("Targets go first")] == said[-1:]
+    assert said[-1].startswith("error: ") and MISTAKES[typed] in said[-1]
+
+
+@pytest.mark.parametrize(
+    ("typed", "sentence"),
+    [
+        ("ablaton", "error: there is no target 'ablaton'; did you mean 'ablation'?"),
+        ("--cores 8 --resources gpu=1 ablation_adaptve", "did you mean 'ablation_adaptive'?"),
+        ("--cores 0 all", "error: --cores is 0, so that no job could start; give 1 or more, or all."),
+        ("--config methods.nada.lr=0.1", "unknown key 'lr' in 'methods.nada'; known: settings, variants."),
+        ("--config preset=smok", "did you mean 'smoke'?"),
+    ],
+)
+def test_what_the_plan_does_not_have_is_one_sentence_and_no_traceback(root, snakemake, typed, sentence):
+    done = snakemake("-n", *typed.split(), cwd=root, entry=True)
+    said = [line for line in done.stdout.splitlines() if not line.startswith(("Targets go", "Using work"))]
+    assert done.returncode == 2, done.stdout
+    assert len(said) == 1 and said[0].endswith(sentence)
+
+
+def test_paths_rules_and_files_are_left_to_snakemake(root, plan, monkeypatch):
+    monkeypatch.chdir(root)
+    check_targets(plan, ["results/mini/tables/none.md", "scores", "config.yaml", "all", "ablation_global"])
+    with pytest.raises(UserError, match="did you mean 'tables'"):
+        check_targets(plan, ["tabels"])
+
+
+def test_a_target_takes_the_runs_of_its_groups(plan):
+    assert groups_asked(plan, []) == groups_asked(plan, ["report"]) == list(plan.config["groups"])
+    assert groups_asked(plan, ["ablation", "k_sweep_k_1"]) == ["ablation", "k_sweep_k_1"]
+    assert groups_asked(plan, ["pretrain_world"]) == []
+
+
+def last_line(command, cwd):
+    """The last line that a command prints; it must end with exit code 2 and no traceback."""
+    done = subprocess.run(
+        command, cwd=cwd, check=False, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stdout, done.stdout
+    return done.stdout.splitlines()[-1]
+
+
+def test_the_console_entry_of_one_clone_does_not_plan_for_another(root, tmp_path):
+    """An environment knows one clone; its entry would load that one's packages for another's rules."""
+    clone = copy_project(root, tmp_path / "clone")
+    said = last_line([Path(sys.executable).with_name("snakemake"), "-n", "all"], clone)
+    assert said.startswith("error: this environment loads the packages of ")
+    assert f"those beside the Snakefile in {clone.resolve()}; make this clone" in said
+
+
+def test_jobs_do_not_run_in_one_clone_what_the_snakefile_of_another_plans(root, tmp_path):
+    clone = copy_project(root, tmp_path / "clone")
+    module = [sys.executable, "-m", "snakemake", "-n", "all"]
+    said = last_line([*module, "-s", clone / "Snakefile"], root)
+    assert said.startswith(f"error: jobs would run in {root}, ")
+    assert said.endswith(f"start snakemake in {clone.resolve()}.")
+
+
+def test_the_entry_itself_refuses_another_clone(root, tmp_path, monkeypatch):
+    clone = copy_project(root, tmp_path / "clone")
+    with pytest.raises(UserError, match="this environment loads the packages of"):
+        cli.refuse_another_clone(["-s", str(clone / "Snakefile")])
+    monkeypatch.chdir(clone)
+    with pytest.raises(UserError, match="this environment loads the packages of"):
+        cli.refuse_another_clone([])
+    monkeypatch.chdir(root)
+    cli.refuse_another_clone(["all", "-n"])

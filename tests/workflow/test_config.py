@@ -133,7 +133,6 @@ MISTAKES = [
     (f"{NADA}/batch", True, "'methods.nada.settings.batch' is true; a whole number is wanted."),
     (f"{NADA}/loss", "globl", "'methods.nada.settings.loss' is \"globl\"; one of"),
     ("device", "gpu", "'device' is \"gpu\"; one of world, cpu, cuda is wanted."),
-    ("results", "my results", "'results' is \"my results\"; a text like "),
     ("evaluation/truncation_psi", 2, "'evaluation.truncation_psi' is 2; at most 1 is wanted."),
     ("methods", 3, "'methods' is 3; a mapping of keys to values is wanted."),
     ("methods/nada/settings/layers", 3, "'methods.nada.settings.layers' is 3; a mapping"),

@@ -45,6 +45,25 @@ def test_every_job_of_the_plan_is_counted_once(root, one_group):
     assert five["show"] == stages["show"]
 
 
+def test_only_what_is_asked_for_is_estimated(root):
+    made = plan(root)
+    part, whole = core_seconds(made, ["ablation_global"]), core_seconds(made)
+    assert 0 < part["train"] < whole["train"] and part["look"] < whole["look"]
+    assert core_seconds(made, list(made.config["groups"])) == whole
+    said = sentence(made, 2, "ablation_global", ["ablation_global"])
+    assert said.startswith(f"estimate of ablation_global, made anew: {minutes(sum(part.values()))}")
+    assert sentence(made, 2, "assets", []).startswith("estimate: none, since no group of runs is asked")
+
+
+def test_the_start_says_how_much_the_target_takes_that_was_asked_for(bare_project):
+    said = bare_project.run("ablation_global", "-n")
+    assert "target ablation_global, made anew: 2 runs, 2 observations" in said
+    assert "estimate of ablation_global, made anew: " in said
+    whole = bare_project.run("-n")
+    assert "target all, made anew: " in whole and "estimate of all, made anew: " in whole
+    assert "made anew" not in bare_project.run("estimate", "-n")
+
+
 def test_the_sentence_divides_by_the_cores_and_admits_what_is_unknown(root, one_group):
     made = plan(root, **one_group)
     total = sum(core_seconds(made).values())

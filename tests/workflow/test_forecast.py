@@ -1,10 +1,12 @@
 """`snakemake estimate`: costs measured in one folder of results, forecast for another plan."""
 
 import json
+import shutil
 
 import pytest
 
-from workflow.forecast import forecast, main, measured, page
+from workflow.estimate import core_seconds
+from workflow.forecast import forecast, main, measured, page, places
 from workflow.plan import load_plan
 
 METHOD = {"nada": {"iterations": 4, "snapshots": 2}, "tgan": {"iterations": 4, "snapshots": [2, 4]}}
@@ -74,7 +76,41 @@ def test_what_was_not_measured_is_named_and_not_guessed(results, plan):
     assert "ojha at 32 px" in text and "not measured on this device" in text
     unknown = next(line for line in forecast(plan, measured(results, "cpu")) if line.kind[0] == "ojha")
     assert unknown.hours is None and unknown.disk is None
-    assert "nothing: no cpu run in elsewhere" in page(plan, "elsewhere")
+    assert "nothing is measured: no cpu run in elsewhere" in page(plan, "elsewhere")
+
+
+def test_a_fresh_clone_forecasts_from_the_published_records(root, plan, monkeypatch, tmp_path):
+    monkeypatch.chdir(root)
+    fresh = load_plan(root, {"seeds": [0, 1], "results": str(tmp_path / "none")})
+    text = page(fresh, *places(fresh))
+    assert "from results/published/mini (" in text and "not measured" not in text
+    total = next(line for line in text.splitlines() if line.startswith("together")).split()
+    seconds = sum(core_seconds(fresh).values())  # those that world.yaml names
+    assert seconds / 4 < 3600 * float(total[1]) < 4 * seconds
+    assert total[2] == "–" and "disk is not known: no weights lie in" in text
+    assert "looks: 8 seconds a thousand images, as the world's world.yaml says" in text
+
+
+def test_own_results_come_before_the_published_ones(results, plan):
+    assert f"from {results} (a CPU)" in page(plan, results, "results/published/mini")
+    assert f"from {results} (a CPU)" in page(plan, "elsewhere", results)
+
+
+def test_a_world_without_any_measured_run_says_so_and_shows_no_zero(root, monkeypatch):
+    monkeypatch.chdir(root)
+    paper = load_plan(root, {"world": "paper"})
+    text = page(paper, *places(paper))
+    assert "nothing is measured: no cuda run in results/rehearsal or results/published/rehearsal." in text
+    assert "Measure first: snakemake at_256" in text
+    assert "0.00" not in text and "–" not in text
+
+
+def test_a_table_of_costs_serves_where_only_that_was_published(results, plan, tmp_path):
+    table = tmp_path / "published/costs_cpu.csv"
+    assert main(["--results", str(results), "--device", "cpu", "--out", str(table)]) == 0
+    found, costs = measured(tmp_path / "published", "cpu"), measured(results, "cpu")
+    assert (found.step, found.look, found.memory) == (costs.step, costs.look, costs.memory)
+    assert found.model == pytest.approx(costs.model, rel=1e-3) and found.host == "a CPU"
 
 
 def test_records_of_interrupted_runs_are_passed_over_and_counted(results, plan):
@@ -92,7 +128,12 @@ def test_records_of_interrupted_runs_are_passed_over_and_counted(results, plan):
         (results / f"benchmarks/observations/dog2cat/{name}.tsv").write_text(timed)
     after = measured(results, "cpu")
     assert (after.step, after.model, after.look) == (before.step, before.model, before.look)
-    assert f"passed over: 4 records that cannot be read, the first {cut / 'run.json'}" in page(plan, results)
+    said = f"records that cannot be read, the first {cut / 'run.json'}"
+    assert f"passed over: 4 {said}" in page(plan, results)
+    shutil.rmtree(cut.parents[1] / "nada-plain")
+    shutil.rmtree(cut.parents[1] / "tgan-plain")
+    broken = page(plan, results)  # nothing else is left
+    assert "nothing is measured" in broken and f"passed over: 4 {said}" in broken
 
 
 def test_the_table_of_measurements_has_a_row_for_each_kind_and_for_looks(results, tmp_path, capsys):

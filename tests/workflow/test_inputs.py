@@ -20,7 +20,7 @@ def test_a_method_reads_only_what_its_supervision_names(default):
 def test_a_run_reads_the_model_of_its_parent_and_is_told_the_folder(default):
     mapper = default.runs["dog2bear/nada-mapper/seed1"]
     model = "results/mini/runs/dog2bear/nada-adaptive/seed1/model.safetensors"
-    assert adapt_inputs(default, mapper)["parent"] == model
+    assert adapt_inputs(default, mapper)["parent"] == [model]
     assert (
         parent_argument(default, mapper) == f"--parent {model.removesuffix('/model.safetensors')}"
     )
@@ -29,13 +29,13 @@ def test_a_run_reads_the_model_of_its_parent_and_is_told_the_folder(default):
 def test_few_shot_runs_read_the_reference_images(plan_with):
     few = plan_with(seeds=[0], groups={"ablation": {"shots": [5]}})
     run = few.runs["dog2cat/nada-global-5shot/seed0"]
-    assert adapt_inputs(few, run)["references"] == "results/mini/references/cat.npz"
+    assert adapt_inputs(few, run)["references"] == ["results/mini/references/cat.npz"]
 
 
 def test_a_control_with_shots_reads_the_target_images_of_every_seed(default):
     assert "nada-replay" not in default.settings
     run = default.runs["dog2cat/replay-images-10shot/seed1"]
-    assert adapt_inputs(default, run)["references"] == "results/mini/references/cat.npz"
+    assert adapt_inputs(default, run)["references"] == ["results/mini/references/cat.npz"]
     assert run.setting.shots == 10
 
 

@@ -25,7 +25,6 @@ def test_the_run_file_is_everything_a_run_is(default):
         "text": {"source": "dog", "target": "cat"},
         "templates": "workflow/worlds/mini/templates.txt",
         "clips": default.world["clips"],
-        "references": {"domain": "cat", "images": "results/mini/references/cat.npz"},
     }
     assert settings["layers"]["policy"] == "adaptive"
     assert settings["lr"] == default.config["methods"]["nada"]["settings"]["lr"]

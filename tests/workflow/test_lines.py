@@ -58,7 +58,7 @@ def test_jobs_are_read_with_their_files_and_commands_of_several_lines():
 
 
 def test_the_script_of_a_run_makes_it_without_snakemake(root, tmp_path):
-    results = tmp_path / "results"
+    results = tmp_path / "a b's"
     run = results / "runs/dog2cat/source-unchanged/seed0"
     text = script([f"{run}/model.safetensors"], ["preset=smoke", f"results={results}"])
     assert "snakemake" not in text and text.count("\n# ") == 2  # settings and adapt
@@ -68,9 +68,15 @@ def test_the_script_of_a_run_makes_it_without_snakemake(root, tmp_path):
     assert json.loads((run / "run.json").read_text())["run"] == "dog2cat/source-unchanged/seed0"
 
 
+def test_the_report_is_left_out_since_snakemake_makes_it():
+    job = lines.Job("html", [], ["r/report.html"], f"cp a b && {sys.executable} -m snakemake pages")
+    assert lines.lines(job) == "\n# html: left out, since it needs Snakemake\n"
+
+
 @pytest.mark.parametrize(
     ("code", "said", "message"),
-    [(1, "MissingRuleException: nope", "no plan for nope: Missing"), (0, "", "nothing to be done")],
+    [(2, "Using profiles/default\nerror: there is no target 'nope'; known: all.\n", "error: there is no target 'nope'; known: all."),
+     (1, "MissingRuleException: nope", "no plan for nope: Missing"), (0, "", "nothing to be done")],
 )
 def test_what_snakemake_cannot_plan_or_need_not_make_is_a_sentence(
     monkeypatch, capsys, code, said, message

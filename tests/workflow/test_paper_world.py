@@ -87,7 +87,7 @@ def test_jobs_wait_for_the_marks_of_the_files_that_they_open(paper):
     run = paper.run("dog2cat", "tgan-plain-10shot", 0)
     inputs = adapt_inputs(paper, run)
     assert inputs["source"] == ["assets/.fetched/afhq_dog_512"]
-    assert inputs["references"] == "results/paper/references/cat.json"
+    assert inputs["references"] == ["results/paper/references/cat.json"]
     assert reference_inputs(paper, "cat") == ["assets/.fetched/afhq"]
     nada = adapt_inputs(paper, paper.run("dog2cat", "nada-adaptive", 0))
     assert nada["clips"] == ["assets/.fetched/clip_vit_b_32", "assets/.fetched/clip_vit_b_16"]
@@ -99,7 +99,7 @@ def test_jobs_wait_for_the_marks_of_the_files_that_they_open(paper):
 def test_sketches_are_trained_on_the_ten_of_ojha_et_al_and_measured_against_theirs_for_fid(paper):
     run = paper.run("face2sketch", "ojha-plain-10shot", 0)
     ten = "results/paper/references/ten_sketches.json"
-    assert adapt_inputs(paper, run)["references"] == ten
+    assert adapt_inputs(paper, run)["references"] == [ten]
     assert run_file(paper, run)["few_shot"] == {"domain": "ten_sketches", "images": ten}
     look = look_file(paper, "face2sketch", run.setting.name)
     assert look["few_shot"]["images"] == ten

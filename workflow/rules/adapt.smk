@@ -1,8 +1,8 @@
-# From the world's weights to one adapted model per run. Settings files are written by the shell,
-# since starting Python costs more than the file.
+# From the world's weights to one adapted model per run. Planning keeps the text of a settings file under its
+# hash (workflow/job_files.py) and the rule copies it, since starting Python costs more than the file.
 
 from workflow.inputs import adapt_inputs, parent_argument, reference_arguments, reference_inputs
-from workflow.job_files import as_json, run_file
+from workflow.job_files import as_json, run_file, staged
 from workflow.layout import run_folder
 from workflow.sources import digest
 
@@ -16,10 +16,10 @@ rule settings:
     output:
         f"{RUN}/settings.json",
     params:
-        content=lambda w: as_json(run_file(PLAN, PLAN.run(w.task, w.setting, w.seed))),
+        content=lambda w: staged(as_json(run_file(PLAN, PLAN.run(w.task, w.setting, w.seed)))),
     threads: 1
     shell:
-        "printf '%s\\n' {params.content:q} > {output}"
+        "cp {params.content:q} {output:q}"
 
 
 rule references:
@@ -40,7 +40,7 @@ rule references:
         images=lambda w: reference_arguments(PLAN, w.domain),
     threads: 1
     shell:
-        "{PYTHON} -m {params.module} {params.images} --out {output} > {log} 2>&1"
+        "{PYTHON:q} -m {params.module:q} {params.images} --out {output:q} > {log:q} 2>&1"
 
 
 rule adapt:
@@ -65,5 +65,5 @@ rule adapt:
     resources:
         **GPU,
     shell:
-        "{LEASE} {PYTHON} -m baselines.adapt --settings {input.settings} --out {params.out}"
-        " --state {RESULTS}/state --code {params.code} {params.parent} > {log} 2>&1"
+        "{LEASE} {PYTHON:q} -m baselines.adapt --settings {input.settings:q} --out {params.out:q}"
+        " --state {RESULTS:q}/state --code {params.code:q} {params.parent} > {log:q} 2>&1"

@@ -23,4 +23,4 @@ rule asset:
     threads: 1
     shell:
         # No log file: progress and the terms belong on the screen.
-        "{PYTHON} -m {FETCH} fetch {wildcards.asset} --into {ASSETS} && touch {output}"
+        "{PYTHON:q} -m {FETCH:q} fetch {wildcards.asset:q} --into {ASSETS:q} && touch {output:q}"

@@ -2,7 +2,7 @@
 # more than looking. `real` looks at the reference images in the same way.
 
 from workflow.inputs import look_inputs
-from workflow.job_files import as_json, look_file
+from workflow.job_files import as_json, look_file, staged
 from workflow.sources import digest
 
 
@@ -10,10 +10,10 @@ rule look:
     output:
         f"{RESULTS}/observations/{{task}}/{{setting}}.json",
     params:
-        content=lambda w: as_json(look_file(PLAN, w.task, w.setting)),
+        content=lambda w: staged(as_json(look_file(PLAN, w.task, w.setting))),
     threads: 1
     shell:
-        "printf '%s\\n' {params.content:q} > {output}"
+        "cp {params.content:q} {output:q}"
 
 
 rule observe:
@@ -32,4 +32,4 @@ rule observe:
     resources:
         **GPU,
     shell:
-        "{LEASE} {PYTHON} -m eval.observe --settings {input.settings} --out {output} > {log} 2>&1"
+        "{LEASE} {PYTHON:q} -m eval.observe --settings {input.settings:q} --out {output:q} > {log:q} 2>&1"

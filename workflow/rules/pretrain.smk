@@ -27,7 +27,7 @@ rule pretrain_source:
         code=digest(f"{MINI}.pretrain_source"),
     threads: 1
     shell:
-        "{PYTHON} -m {MINI}.pretrain_source --domain {wildcards.domain} --out {BUILD} > {log} 2>&1"
+        "{PYTHON:q} -m {MINI:q}.pretrain_source --domain {wildcards.domain:q} --out {BUILD:q} > {log:q} 2>&1"
 
 
 rule pretrain_clip:
@@ -40,7 +40,7 @@ rule pretrain_clip:
         code=digest(f"{MINI}.pretrain_clip"),
     threads: 1
     shell:
-        "{PYTHON} -m {MINI}.pretrain_clip --name {wildcards.name} --out {BUILD} > {log} 2>&1"
+        "{PYTHON:q} -m {MINI:q}.pretrain_clip --name {wildcards.name:q} --out {BUILD:q} > {log:q} 2>&1"
 
 
 rule pretrain_referee:
@@ -54,4 +54,4 @@ rule pretrain_referee:
         code=digest(f"{MINI}.pretrain_referee"),
     threads: 1
     shell:
-        "{PYTHON} -m {MINI}.pretrain_referee --name {wildcards.name} --out {BUILD} > {log} 2>&1"
+        "{PYTHON:q} -m {MINI:q}.pretrain_referee --name {wildcards.name:q} --out {BUILD:q} > {log:q} 2>&1"

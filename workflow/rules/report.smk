@@ -9,7 +9,7 @@ from workflow.inputs import (
     published_inputs,
     record_inputs,
 )
-from workflow.job_files import as_json
+from workflow.job_files import as_json, staged
 from workflow.layout import FIGURES, shown
 from workflow.sources import digest
 
@@ -41,8 +41,8 @@ rule table:
         prefix=f"{RESULTS}/tables/{{group}}",
     threads: 1
     shell:
-        "{PYTHON} -m eval.tables --settings {input.settings} --scores {input.scores}"
-        " --out {params.prefix} > {log} 2>&1"
+        "{PYTHON:q} -m eval.tables --settings {input.settings:q} --scores {input.scores:q}"
+        " --out {params.prefix:q} > {log:q} 2>&1"
 
 
 rule paper_table:
@@ -71,8 +71,8 @@ rule paper_table:
         prefix=f"{RESULTS}/tables/{{group}}_paper",
     threads: 1
     shell:
-        "{PYTHON} -m eval.paper_table --settings {input.settings} --scores {input.scores}"
-        " --out {params.prefix} > {log} 2>&1"
+        "{PYTHON:q} -m eval.paper_table --settings {input.settings:q} --scores {input.scores:q}"
+        " --out {params.prefix:q} > {log:q} 2>&1"
 
 
 rule grid:
@@ -96,8 +96,8 @@ rule grid:
         prefix=f"{RESULTS}/figures/{{group}}_grid",
     threads: 1
     shell:
-        "{PYTHON} -m eval.galleries grid --settings {input.settings} --out {params.prefix}"
-        " > {log} 2>&1"
+        "{PYTHON:q} -m eval.galleries grid --settings {input.settings:q} --out {params.prefix:q}"
+        " > {log:q} 2>&1"
 
 
 rule figure:
@@ -123,8 +123,8 @@ rule figure:
         more=lambda w: figure_arguments(PLAN, w.group, w.kind),
     threads: 1
     shell:
-        "{PYTHON} -m eval.{wildcards.kind} --settings {input.settings} --scores {input.scores}"
-        " --out {params.prefix} {params.more} > {log} 2>&1"
+        "{PYTHON:q} -m eval.{wildcards.kind:q} --settings {input.settings:q} --scores {input.scores:q}"
+        " --out {params.prefix:q} {params.more} > {log:q} 2>&1"
 
 
 rule claims:
@@ -152,18 +152,21 @@ rule claims:
         prefix=f"{RESULTS}/claims",
     threads: 1
     shell:
-        "{PYTHON} -m eval.claims --claims {input.claims} --scores {input.scores}"
-        " --world {params.world} --truncation {params.truncation} --out {params.prefix}"
-        " > {log} 2>&1"
+        "{PYTHON:q} -m eval.claims --claims {input.claims:q} --scores {input.scores:q}"
+        " --world {params.world:q} --truncation {params.truncation:q} --out {params.prefix:q}"
+        " > {log:q} 2>&1"
+
+
+rule pages:
+    input:
+        shown(PLAN, *PLAN.config["groups"]),
+        f"{RESULTS}/scores.csv",
+        f"{RESULTS}/claims.html",
 
 
 rule html:
     input:
-        shown=[
-            *shown(PLAN, *PLAN.config["groups"]),
-            f"{RESULTS}/scores.csv",
-            f"{RESULTS}/claims.html",
-        ],
+        rules.pages.input,
         captions=sorted(Path("workflow/report").glob("*.rst")),
     output:
         f"{RESULTS}/report.html",
@@ -171,9 +174,9 @@ rule html:
         f"{RESULTS}/logs/report.log",
         config=f"{RESULTS}/logs/report.json",
     params:
-        config=as_json(PLAN.config),
+        config=lambda w: staged(as_json(PLAN.config)),
     threads: 1
     shell:
         # A second Snakemake reads the records that the jobs above have left; it runs none of them.
-        "printf '%s\\n' {params.config:q} > {log.config} && {PYTHON} -m snakemake {input.shown}"
-        " --cores 1 --nolock --report {output} --configfile {log.config} > {log[0]} 2>&1"
+        "cp {params.config:q} {log.config:q} && {PYTHON:q} -m snakemake pages"
+        " --cores 1 --nolock --report {output:q} --configfile {log.config:q} > {log[0]:q} 2>&1"

@@ -1,7 +1,7 @@
 # From observations to numbers: one job per group, no device; then all groups in one tidy file.
 
 from workflow.inputs import group_inputs
-from workflow.job_files import as_json, group_file
+from workflow.job_files import as_json, group_file, staged
 from workflow.sources import digest
 
 
@@ -9,10 +9,10 @@ rule group:
     output:
         f"{RESULTS}/scores/{{group}}.json",
     params:
-        content=lambda w: as_json(group_file(PLAN, w.group)),
+        content=lambda w: staged(as_json(group_file(PLAN, w.group))),
     threads: 1
     shell:
-        "printf '%s\\n' {params.content:q} > {output}"
+        "cp {params.content:q} {output:q}"
 
 
 rule score:
@@ -29,7 +29,7 @@ rule score:
         code=digest("eval.score"),
     threads: 1
     shell:
-        "{PYTHON} -m eval.score --settings {input.settings} --out {output} > {log} 2>&1"
+        "{PYTHON:q} -m eval.score --settings {input.settings:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule scores:
@@ -40,4 +40,4 @@ rule scores:
     threads: 1
     shell:
         # One header; a run that two groups share is scored alike in both and kept once.
-        "awk '!seen[$0]++' {input} > {output}"
+        "cat {input:q} | awk '!seen[$0]++' > {output:q}"
