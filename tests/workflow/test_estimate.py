@@ -33,8 +33,8 @@ def one_group(root):
 
 def test_every_job_of_the_plan_is_counted_once(root, one_group):
     stages = core_seconds(plan(root, **one_group))
-    # source, NADA without a mapper as its parent, the mapper, TGAN; 240, 200 and 240 steps
-    assert stages["train"] == 4 * 2 + 240 * 0.5 + 200 * 0.1 + 240 * 0.25
+    # source, NADA without a mapper as its parent, the mapper, TGAN; 240, 200 and 600 steps
+    assert stages["train"] == 4 * 2 + 240 * 0.5 + 200 * 0.1 + 600 * 0.25
     # three settings and the reference images, a thousand images each
     assert stages["look"] == 4 * (2 + 10)
     # scores, table (two endings, one job), grid, training, neighbours

@@ -55,7 +55,7 @@ def test_a_forecast_multiplies_measured_steps_by_those_of_the_plan(results, plan
     lines = {line.kind: line for line in forecast(plan, measured(results, "cpu"))}
     runs = [run for run in plan.runs.values() if run.setting.method == "tgan"]
     assert lines["tgan", 32].runs == len(runs)
-    assert lines["tgan", 32].hours == pytest.approx(len(runs) * 240 * 1.5 / 3600)
+    assert lines["tgan", 32].hours == pytest.approx(len(runs) * 600 * 1.5 / 3600)
     assert lines["tgan", 32].disk == len(runs) * (1000 + 5 * 200)
     looked = lines["look at", 32]
     assert looked.hours == pytest.approx(looked.runs * 2 * 1000 * 0.05 / 3600)

@@ -223,7 +223,7 @@ LATE = {
         "goes on from 'nada-adaptive', which keeps no discriminator; name a variant of finetune_gd",
     ),
     "catch-up": (
-        {"methods": {"tgan": {"settings": {"catchup_steps": 5000}}}}, "D catches up for 240 steps, but"
+        {"methods": {"tgan": {"settings": {"catchup_steps": 5000}}}}, "D catches up for 600 steps, but"
     ),
     "default catch-up": (
         {"methods": {"tgan": {"settings": {"iterations": 10}}}}, "D catches up for 10 steps, but its runs"
@@ -233,7 +233,7 @@ LATE = {
     ),
     "long average": (
         {"methods": {"tgan": {"settings": {"ema_kimg": 1e5, "published_iterations": 100}}}},
-        "ema_kimg is 240000.0 at this length; at most 100000",
+        "ema_kimg is 600000.0 at this length; at most 100000",
     ),
     # what a group shows
     "grid": (
