@@ -68,7 +68,7 @@ def test_what_a_run_takes_to_start_is_not_multiplied_by_the_steps_of_the_plan(re
     costs = measured(results, "cpu")
     assert (costs.step["tgan", 32], costs.start["tgan", 32]) == (0.5, 4.0)
     line = next(line for line in forecast(plan, costs) if line.kind == ("tgan", 32))
-    assert line.hours == pytest.approx(line.runs * (240 * 0.5 + 4.0) / 3600)
+    assert line.hours == pytest.approx(line.runs * (600 * 0.5 + 4.0) / 3600)
 
 
 def test_what_was_not_measured_is_named_and_not_guessed(results, plan):
