@@ -248,6 +248,10 @@ LATE = {
         {"groups": {"table1": {"paper": "tabel1"}}},
         "'groups.table1.paper' names 'tabel1'; did you mean 'table1'?",
     ),
+    "paper's lengths": (
+        {"groups": {"table1": {"paper": "lengths"}}},
+        "'groups.table1.paper' names 'lengths'",
+    ),
     "sweep": (
         {"groups": {"k_sweep": {"variants": ["adaptive"]}}},
         "'groups.k_sweep.sweep' draws metrics against k, but the group's variants train one number",
