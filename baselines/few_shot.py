@@ -36,7 +36,7 @@ class FewShotSettings:
     r1_gamma, path_length_weight, style_mixing: see nada/stylegan2/training.py.
     ema_kimg (s): half-life of the averaged generator, in thousands of images. 1.25 at batch 4 is the
     published decay of 0.5 ** (32 / 10000) a step, a half-life of 312.5 steps.
-    catchup_steps (s, but 10 or more): steps of D alone under the warm start nada_catchup.
+    catchup_steps (s, but 10 or more; 0 for none): steps of D alone under the warm start nada_catchup.
     mirror: probability that a real image is mirrored, each by itself.
     sampling: 'epochs' shows every real image once before any comes again, as the published loaders
     do; 'replacement' draws each image of a batch from all. See baselines/batches.py.

@@ -139,7 +139,7 @@ class Mining:
 def adapt(job: Job) -> AdaptedModel:
     """Train the miners against D while G is frozen, then everything; the model samples through them.
 
-    While D catches up with NADA's images (§5.4), no miner is in front of the generator.
+    While D catches up with NADA's images (Gal et al. 2021, App. C), no miner is in front of the generator.
     """
     settings = job.read_settings(MineGanSettings)
     start = warm_start(job)

@@ -5,7 +5,7 @@ the half-life of the averaged generator, ADA's way from p = 0 to 1, MineGAN's fi
 catch-up, the images that the fine-tuned pair is trained on. So a shorter run goes through the same
 stages, and its average forgets as much of its start. Learning rates, weights of losses, the
 intervals of lazy regularisation and the batch stay. The one exception is D's catch-up, which is
-never less than CATCH_UP_FLOOR steps.
+never less than CATCH_UP_FLOOR steps. A length of 0 stays 0: what it measures is switched off.
 
 At s = 1 every length is the published one. The average then decays by 0.5 ** (32 / 10000) a step at
 batch 4, a half-life of 1,250 images; a shorter run's half-life is 1,250 s images.
@@ -32,7 +32,9 @@ def scale(iterations: int, published_iterations: int) -> float:
 
 
 def scaled(settings: dict, name: str) -> float:
-    """A length of LENGTHS as a run with these settings has it; steps and images are whole."""
+    """A length of LENGTHS as a run with these settings has it; steps and images are whole, 0 stays 0."""
     _, unit, least = LENGTHS[name]
+    if settings[name] == 0:
+        return 0
     value = settings[name] * scale(settings["iterations"], settings["published_iterations"])
     return max(least, round(value) if unit in WHOLE else value)

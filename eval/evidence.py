@@ -79,8 +79,7 @@ class Scores:
             raise NotTestable(f"there is no task {task}")
         measured = on_task[on_task.metric == name]
         if measured.empty:
-            needed = "a judge of classes" if needs_judge(name) else ""
-            needed = "reference images" if name in COMPARED else needed
+            needed = _lacking(name, set(on_task.metric))
             because = f" (it needs {needed})" if needed else ""
             raise NotTestable(f"{metric(name).label} is not measured on {task}{because}")
         rows = measured[
@@ -91,6 +90,13 @@ class Scores:
             model = name_of(method, variant, shots, warm_start)
             raise NotTestable(f"{metric(name).label} of {model} is missing on {task}")
         return rows.set_index("seed").value
+
+
+def _lacking(name: str, measured: set[str]) -> str:
+    """What a metric needs and a task does not have, as nothing else that needs it was measured."""
+    if name in COMPARED and not measured & COMPARED:
+        return "reference images"
+    return "a judge of classes" if needs_judge(name) and not any(map(needs_judge, measured)) else ""
 
 
 # ---- statistics on one task -----------------------------------------------------------------------

@@ -37,11 +37,6 @@ class GaussianStatistic:
     covariance: np.ndarray
     count: int
 
-    @property
-    def is_small(self) -> bool:
-        """Fewer than 2·d images: the FID is dominated by its bias."""
-        return self.count < IMAGES_PER_FEATURE * len(self.mean)
-
     @cached_property
     def root(self) -> np.ndarray:
         """The symmetric square root of the covariance, [d,d]; made once."""

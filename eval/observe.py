@@ -19,7 +19,7 @@ from eval.settings import REAL, Look, LookRun, read_look
 from nada.errors import UserError, command
 from nada.outputs import check_output
 
-#: Truncation of the galleries that people look at (Gal et al. 2021, App. I).
+#: Truncation of the galleries that people look at (Gal et al. 2021, Fig. 5, 6, 20-23).
 GALLERY_PSI = 0.7
 #: What is kept of the images of raw weights, beside their average's, where the look yields it.
 RAW_ARRAYS = ("features", "class_logits", "style_logits")

@@ -209,7 +209,8 @@ def notes(group: Group, table: pd.DataFrame) -> list[str]:
     if seeds == [1]:
         lines.append("One seed: no interval, and no claim.")
     elif seeds:
-        lines.append(f"Mean over {seeds[-1]} seeds ± half-width of the 95 % t interval.")
+        number = "–".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
+        lines.append(f"Mean over {number} seeds ± half-width of the 95 % t interval.")
     lines.append(
         "Bold: best of a method's warm starts; star: best of its column; last rows: bounds."
     )

@@ -193,13 +193,18 @@ def limits(group: Group, last: pd.DataFrame, columns: list[Column]) -> list[str]
             f"The target of {', '.join(styles)} is a style: there the target rate is what the judge"
             " says of the style, “none of these” what it says of the class, so both can be near 1."
         )
-    absent = [metric for metric in dict.fromkeys(shown) if metric.name not in set(last.metric)]
+    measured = set(last.metric)
+    absent = [metric for metric in dict.fromkeys(shown) if metric.name not in measured]
     for needs, why in (
         (metrics.needs_judge, "this world has no judge of classes"),
         (metrics.COMPARED.__contains__, "these tasks have no reference images"),
     ):
-        if names := [metric.label for metric in absent if needs(metric.name)]:
+        names = [metric.label for metric in absent if needs(metric.name)]
+        if names and not any(needs(name) for name in measured):
             lines.append(f"Not measured: {', '.join(names)}; {why}.")
+            absent = [metric for metric in absent if not needs(metric.name)]
+    if absent:
+        lines.append(f"No row has a value: {', '.join(metric.label for metric in absent)}.")
     return lines
 
 

@@ -67,7 +67,7 @@ class NadaSettings:
     Ours: 'epsilon', √(‖ΔI‖²+ε²) in place of ‖ΔI‖.
     epsilon: that ε, in the length of an embedding difference; read by guard 'epsilon' alone. 0.05
     is of the mini world's CLIPs: the ‖ΔI‖ of its published runs passes it within 10 steps and ends
-    at 0.3 to 1.3 (`image_change` in curves.csv).
+    at 0.2 to 1.3 (`image_change` in curves.csv).
     clip_resize: 'antialias', as CLIP's own preprocessing, or 'official', bicubic without it.
     clips: names of the world's CLIPs that steer the run (Table 3 uses one or two); null: all of them.
     augment: CLIP sees both generators' images as they are ('none', the paper's). Ours: 'shared', in

@@ -122,7 +122,7 @@ class Layers:
 
         gradient: the sum of `code_gradient` over the step's parts.
         """
-        return self._top(self._shared_scores(gradient, size))
+        return self._top(self.shared_scores(gradient, size))
 
     def shared(self, batch: int) -> int:
         """How many of a step's `batch` codes choose its layers."""
@@ -206,12 +206,11 @@ class Layers:
         share = target_loss * (count / self.settings.n_w)  # of the mean over all n_w codes
         return torch.autograd.grad(share, codes, retain_graph=True)[0]
 
-    def shared_scores(self, codes: Tensor, target_loss: Tensor) -> Tensor:
-        """The scores for n_i = 1, of the step's own codes and of as many more as n_w asks for."""
-        gradient = self.code_gradient(codes, target_loss, self.shared(len(codes)))
-        return self._shared_scores(gradient)
+    def shared_scores(self, gradient: Tensor, size: int = 0) -> Tensor:
+        """The scores for n_i = 1, of the step's own codes and of as many more as n_w asks for.
 
-    def _shared_scores(self, gradient: Tensor, size: int = 0) -> Tensor:
+        gradient: see `choose_by`.
+        """
         n_w, shared = self.settings.n_w, self.shared(len(gradient))
         parts = [gradient[:shared]]
         if n_w > shared:

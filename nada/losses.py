@@ -76,6 +76,6 @@ def embedding_norm_loss(base: Tensor, mapped: Tensor) -> Tensor:
 
 
 def ensemble(weights: list[float], losses: list[Tensor]) -> Tensor:
-    """Σ_m weight_m · loss_m over the CLIP models (a sum, not a mean; Gal et al. 2021, App. I)."""
+    """Σ_m weight_m · loss_m over the CLIP models (Gal et al. 2021, App. I; a sum in the public code)."""
     terms = [weight * loss for weight, loss in zip(weights, losses, strict=True)]
     return torch.stack(terms).sum()

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from nada.run_id import DEFAULT_SHOTS
 from workflow.checking import ConfigError, known_name
 
 ANSWERS = (  # columns of people's comparisons, as eval.comparison writes them
@@ -17,6 +18,7 @@ def check_groups(plan, best, root) -> None:
 
     plan: workflow.plan.Plan. best: {metric: True, False or None}, whether more of it is better.
     """
+    check_preferences(plan)
     for name, group in plan.config["groups"].items():
         check_grid(name, group, plan.config["evaluation"]["truncation_psi"])
         needs_images = [key for key in ("sweep", "preference") if group.get(key)]
@@ -29,7 +31,7 @@ def check_groups(plan, best, root) -> None:
         if group.get("sweep"):
             check_sweep(name, plan)
         if group.get("paper") is not None:
-            tables = sorted(path.stem for path in Path(root, "eval", "paper").glob("*.csv"))
+            tables = sorted(path.stem for path in Path(root, "eval", "paper").glob("table*.csv"))
             known_name(group["paper"], tables, f"'groups.{name}.paper'")
         check_answers(name, group.get("preference", {}).get("answers"), root)
         for column in group.get("oracle", []):
@@ -37,6 +39,26 @@ def check_groups(plan, best, root) -> None:
                 raise ConfigError(
                     f"config: 'groups.{name}.oracle' names '{column}', of which neither more nor less "
                     "is better, so that no snapshot is the best by it; leave it out."
+                )
+
+
+def check_preferences(plan) -> None:
+    """Refuse two groups that compare one model with two others: its share of wins would have two values."""
+    compared = {}  # setting -> (group, the model that it is compared with)
+    for name, group in plan.config["groups"].items():
+        if not group.get("preference"):
+            continue
+        preferred = group["preference"]
+        model = preferred["method"], preferred["variant"], preferred.get("shots", DEFAULT_SHOTS)
+        for setting in plan.members(name):
+            if (setting.method, setting.variant, setting.shots) == model:
+                continue
+            other, known = compared.setdefault(setting, (name, model))
+            if known != model:
+                raise ConfigError(
+                    f"config: 'groups.{other}.preference' and 'groups.{name}.preference' compare "
+                    f"'{setting.name}' of task '{setting.task}' with {' '.join(known[:2])} and with "
+                    f"{' '.join(model[:2])}; prefer the same model in both."
                 )
 
 

@@ -55,6 +55,14 @@ def test_every_method_that_trains_has_a_section():
     assert {"tgan", "tgan_ada", "freezed", "finetune_gd"} <= found <= set(registry.methods())
 
 
+def test_what_nada_does_otherwise_than_printed_is_listed_where_no_switch_turns_it():
+    """Conflicts of paper and public code that every run takes a side in: Eq. 1-3, ΔT, the batch."""
+    header, *listed = rows(sections()["StyleGAN-NADA"].split("Departures without a switch:")[1])
+    assert header == ["what", "paper", "public code", "here", "why"]
+    assert {"embeddings in Eq. 1 to 3", "prompts of ΔT", "batch"} <= {row[0] for row in listed}
+    assert all(len(row) == len(header) and all(row) for row in listed)
+
+
 @pytest.mark.parametrize("heading", OF_METHODS)
 def test_every_departure_has_a_switch_that_exists_or_a_reason_for_none(heading):
     method, (header, *departures) = OF_METHODS[heading]

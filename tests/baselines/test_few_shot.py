@@ -43,6 +43,22 @@ def test_one_rule_scales_every_length():
     assert settings.training().g_lr == 0.002  # rates stay
 
 
+def test_a_length_of_zero_stays_zero_at_any_length_of_the_run():
+    """docs/departures.md names catchup_steps: 0 as the switch of the catch-up; it has a floor else."""
+    for iterations in (24, 240, 5000):
+        assert FewShotSettings(iterations, catchup_steps=0).length("catchup_steps") == 0
+        assert MineGanSettings(iterations, miner_iterations=0).length("miner_iterations") == 0
+
+
+def test_without_catch_up_steps_g_trains_from_the_first_step(world, nada_parent):
+    file = world.run_file(
+        "v", method="tgan", shots=3, warm_start="nada_catchup", parent=nada_parent["id"],
+        settings={**QUICK, "catchup_steps": 0},
+    )  # fmt: skip
+    assert world.adapt("none", file, nada_parent["out"]) == 0
+    assert all(row["g_loss"] for row in curves(world, "none"))
+
+
 def test_the_order_of_the_images_is_a_switch_of_every_adversarial_method(world):
     """Three images in batches of two: an epoch is one batch, so the runs soon see others."""
     for out, own in (("default", {}), ("epochs", {"sampling": "epochs"}), ("replacement", {"sampling": "replacement"})):  # fmt: skip

@@ -69,7 +69,7 @@ def test_a_claim_is_tested_on_those_of_its_tasks_that_a_world_can_test(tmp_path)
         for seed in SEEDS
     ]
     rows += [("b", "nada", "adaptive", 0, "source", seed, "fid", 10.0) for seed in SEEDS]
-    rows += [("c", "nada", "adaptive", 0, "source", seed, "kid", 10.0) for seed in SEEDS]
+    rows += [("c", "nada", "adaptive", 0, "source", seed, "cluster_lpips", 1.0) for seed in SEEDS]
     told = {"statistic": "better", "ours": OURS, "theirs": [{**OURS, "variant": "global"}]}
     found = evidence(claim(tmp_path, **told, tasks=["a", "b", "c", "d"]), scores(rows))
     assert found.tasks == ("a",) and found.values.tolist() == [2.0] * 5
@@ -83,6 +83,15 @@ def test_a_claim_is_tested_on_those_of_its_tasks_that_a_world_can_test(tmp_path)
     judged = claim(tmp_path, **{**told, "metric": "target_rate"}, tasks=["a"])
     with pytest.raises(NotTestable, match="it needs a judge of classes"):
         evidence(judged, scores(rows))
+
+
+@pytest.mark.parametrize("asked, other", [("preference", "fid"), ("accepted_lpips", "target_rate")])
+def test_a_metric_that_was_not_asked_for_is_no_lack_of_the_world(tmp_path, asked, other):
+    """The task has its reference images, the world its judge, since another metric read them."""
+    rows = [("a", "nada", "adaptive", 0, "source", seed, other, 1.0) for seed in SEEDS]
+    told = {"statistic": "above", "ours": OURS, "tasks": ["a"], "threshold": 0.5}
+    with pytest.raises(NotTestable, match="is not measured on a$"):
+        evidence(claim(tmp_path, **told, metric=asked), scores(rows))
 
 
 def grid(values: dict, task="dog2cat", shots=10):

@@ -14,6 +14,7 @@ from eval.paper_table import (
     cells,
     laid_out,
     latex,
+    notes,
     published,
     write,
 )
@@ -123,6 +124,15 @@ def test_equal_cells_have_no_mark_and_the_better_ones_of_a_tie_all_have_it():
     tied = {key: 20.0 if key[3] != "source" else 30.0 for key in values}
     table = cells(group(), scores(tied))
     assert table.bold.tolist() == (table.warm_start != "source").tolist()
+
+
+def test_cells_of_several_numbers_of_seeds_say_the_least_and_the_most():
+    rows = scores(full("table1"), seeds=3)
+    short = rows[(rows.method != "tgan") | (rows.seed < 2)]
+    assert "Mean over 2–3 seeds ± half-width of the 95 % t interval." in notes(
+        group(), cells(group(), short)
+    )
+    assert "Mean over 3 seeds" in " ".join(notes(group(), cells(group(), rows)))
 
 
 def member(variant, method="tgan", start="source"):

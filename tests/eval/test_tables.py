@@ -256,6 +256,17 @@ def test_columns_that_a_world_cannot_measure_are_named_with_the_reason(tiny_worl
     assert "Not measured: FID; these tasks have no reference images." in text
 
 
+def test_a_column_without_a_value_blames_no_judge_and_no_images_that_are_there(tiny_world, tmp_path):
+    """No picture was accepted, and the group compares no models: the judge and the images exist."""
+    measured = {"fid": [1.0], "target_rate": [0.0]}
+    cells = {("nada", name): measured for name in ("global", "adaptive")}
+    cells |= {key: measured for key in (("source", "unchanged"), ("real", ""))}
+    columns = ["fid", "target_rate", "accepted_lpips", "preference"]
+    text = made_of(tiny_world, tmp_path, cells, table=columns)[".md"]
+    assert "No row has a value: mean LPIPS of accepted, comparisons won." in text
+    assert "no judge" not in text and "no reference images" not in text
+
+
 def test_copies_among_the_real_images_are_counted_and_said(tiny_world, tmp_path):
     real = load_observation(tiny_world.folder / "real.npz")
     arrays = {**real.arrays, "half1/features": real["half0/features"]}

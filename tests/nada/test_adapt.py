@@ -156,7 +156,8 @@ def test_a_shared_forward_gives_the_gradient_of_one_made_for_the_choice_alone(do
     images = render_pair(generator, trained, codes._replace(trained=leaf), settings)
     seen = objective.see(images[1], images[0])
     few = seen.of_first(n_w, 4)
-    shared = layers.shared_scores(leaf, objective.choice_term(few))
+    gradient = layers.code_gradient(leaf, objective.choice_term(few), layers.shared(len(leaf)))
+    shared = layers.shared_scores(gradient)
 
     layers.unfreeze(())
     again = codes.trained.clone().requires_grad_()
@@ -180,7 +181,8 @@ def test_codes_beyond_the_batch_are_drawn_apart_and_weigh_the_same(double, monke
     monkeypatch.setattr(layers, "_draw", lambda count: codes[5 - count :])
     leaf = codes[:2].clone().requires_grad_()
     loss = objective.of_images(trained.synthesis(leaf))
-    shared = layers.shared_scores(leaf, loss)
+    gradient = layers.code_gradient(leaf, loss, layers.shared(len(leaf)))
+    shared = layers.shared_scores(gradient)
     torch.testing.assert_close(shared, layers.scores(), rtol=1e-10, atol=0)
 
 

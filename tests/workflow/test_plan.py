@@ -240,6 +240,13 @@ LATE = {
         {"groups": {"ablation": {"grid": {"rows": 3, "truncation_psi": 0.5}}}},
         "'groups.ablation.grid.truncation_psi' is 0.5, but pictures are kept at 0.7 and 1.0",
     ),
+    "two preferences": (
+        {"groups": {
+            "sketches": {"preference": {"method": "nada", "variant": "adaptive"}},
+            "bias": {"preference": {"method": "nada", "variant": "image_targets", "shots": 3}},
+        }},
+        "compare 'source-unchanged' of task 'face2sketch' with nada",
+    ),
     "answers": (
         {"groups": {"pareto": {"preference": {"answers": "nope.csv"}}}},
         "'groups.pareto.preference.answers' is 'nope.csv', which is missing",
@@ -247,6 +254,10 @@ LATE = {
     "paper": (
         {"groups": {"table1": {"paper": "tabel1"}}},
         "'groups.table1.paper' names 'tabel1'; did you mean 'table1'?",
+    ),
+    "paper's lengths": (
+        {"groups": {"table1": {"paper": "lengths"}}},
+        "'groups.table1.paper' names 'lengths'",
     ),
     "sweep": (
         {"groups": {"k_sweep": {"variants": ["adaptive"]}}},
