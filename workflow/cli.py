@@ -6,7 +6,9 @@ a traceback or with its whole usage is one sentence. Everything else is handed o
 `python -m snakemake` is Snakemake itself.
 """
 
+import contextlib
 import difflib
+import io
 import json
 import os
 import re
@@ -17,7 +19,7 @@ from pathlib import Path
 import yaml
 from snakemake.cli import get_argument_parser, parse_config, resolve_snakefile
 from snakemake.cli import main as snakemake
-from snakemake.exceptions import CliException
+from snakemake.exceptions import CliException, WorkflowError
 
 from nada.errors import UserError
 from workflow.checking import merge, read_yaml
@@ -66,6 +68,28 @@ def targets_first(argv, targets=()):
         named = option in LISTS and word in targets and not alone
         (moved if bare or named else rest).append(word)
     return moved, rest
+
+
+def together(moved, rest):
+    """A command line in which the moved targets stand beside its own, or first where it has none.
+
+    argparse reads targets in one place: with some of them before `-n` and some after, it refuses these.
+    """
+    parser = get_argument_parser()
+
+    def read(argv):
+        failures = (SystemExit, CliException, WorkflowError, ValueError)  # told by options_of
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(*failures):
+            options, unknown = parser.parse_known_args(argv)
+            return None if unknown else options.targets
+        return None
+
+    own = read(rest)
+    for i, word in enumerate(rest if own else ()):
+        beside = [*rest[:i], *moved, *rest[i:]]
+        if word == own[0] and read(beside) == [*moved, *own]:
+            return beside
+    return [*moved, *rest]
 
 
 def nested(argv):
@@ -175,10 +199,12 @@ def understood(argv):
     if any(option in LISTS for option, _ in by_option(rest)):
         more, rest = targets_first(rest, targets_of(rest))
         moved += more
+    argv = together(moved, rest) if moved else rest
     if moved:
-        print("Targets go first:", shlex.join(["snakemake", *moved, *rest]), file=sys.stderr)
-    options_of([*moved, *rest])
-    return [*moved, *rest]
+        where = "first" if argv[: len(moved)] == moved else "together"
+        print(f"Targets go {where}:", shlex.join(["snakemake", *argv]), file=sys.stderr)
+    options_of(argv)
+    return argv
 
 
 def main():
