@@ -71,13 +71,24 @@ def merge(base, override):
     return merged
 
 
+LISTED = 24  # names of a list that a sentence shows
+LONGEST = 120  # characters of a value that a sentence shows
+
+
+def short(text):
+    """A text as a sentence shows it: on one line, and cut where it is long."""
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
 def nearest(name, allowed):
     """Say which allowed name is meant, or list them: the end of an error sentence."""
     allowed = [str(a) for a in allowed]
     close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
     if close:
         return f"did you mean '{close[0]}'?"
-    return f"known: {', '.join(allowed)}." if allowed else "none is defined."
+    more = f" and {len(allowed) - LISTED} more" if len(allowed) > LISTED else ""
+    return f"known: {', '.join(allowed[:LISTED])}{more}." if allowed else "none is defined."
 
 
 # ---- checking against a schema ------------------------------------------------------------------
@@ -215,7 +226,7 @@ def sentence(error):
     """Say in one sentence what a jsonschema error means."""
     where, value, rule = dotted(error.absolute_path), error.instance, error.validator_value
     at = f"'{where}'" if where else "the top level"
-    shown = json.dumps(value, default=str)
+    shown = short(json.dumps(value, default=str, ensure_ascii=False))
     if error.validator == "additionalProperties":
         unknown = [key for key in value if key not in error.schema.get("properties", {})]
         known = error.schema.get("properties", {})
@@ -264,4 +275,4 @@ def validate(value, rules, source):
 
 def known_name(name, allowed, where):
     if name not in allowed:
-        raise ConfigError(f"config: {where} names '{name}'; {nearest(name, allowed)}")
+        raise ConfigError(f"config: {where} names '{short(str(name))}'; {nearest(name, allowed)}")

@@ -29,7 +29,7 @@ def check_groups(plan, best, root) -> None:
         if group.get("sweep"):
             check_sweep(name, plan)
         if group.get("paper") is not None:
-            tables = sorted(path.stem for path in Path(root, "eval", "paper").glob("*.csv"))
+            tables = sorted(path.stem for path in Path(root, "eval", "paper").glob("table*.csv"))
             known_name(group["paper"], tables, f"'groups.{name}.paper'")
         check_answers(name, group.get("preference", {}).get("answers"), root)
         for column in group.get("oracle", []):
