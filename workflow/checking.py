@@ -28,14 +28,22 @@ class ConfigError(UserError):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is a mistake, where PyYAML silently takes the second, and
-    1e-4 and 5e8 are numbers as in YAML 1.2, where PyYAML reads texts."""
+    """Safe YAML in which a key is a text that stands there once, where PyYAML silently takes the second
+    of two and reads `no` as false, and 1e-4 and 5e8 are numbers as in YAML 1.2, where PyYAML reads texts."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()
-        for key, _ in node.value:
-            if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
-                problem = f"the key '{key.value}' stands there twice"
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            problem = None
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if not isinstance(key, yaml.ScalarNode):
+                problem = "a key is a list or a mapping; a text is wanted"
+            elif key.tag != "tag:yaml.org,2002:str":
+                problem = f"the key {short(key.value)} is read as {self.construct_object(key)!r}; quote it"
+            elif key.value in seen:
+                problem = f"the key '{short(key.value)}' stands there twice"
+            if problem:
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
@@ -52,6 +60,11 @@ def read_yaml(path):
         content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise ConfigError(f"{path}: cannot be read: {why}.") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid YAML (too deep).") from None
     except yaml.YAMLError as error:
         line = error.problem_mark.line + 1 if getattr(error, "problem_mark", None) else "?"
         problem = getattr(error, "problem", None) or "unreadable"
