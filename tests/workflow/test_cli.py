@@ -124,6 +124,10 @@ MISTAKES = {
     ("--config", "preset=", "smoke"): "write preset=smoke without blanks",
     ("--config", "preset", "=smoke"): "write preset=smoke without blanks",
     ("--config", "methods..lr=1"): "'methods..lr' is no key",
+    ("--config", "methods.nada.settings.betas=[0.9", "-n"): "'[0.9' of methods.nada.settings.betas is no value",
+    ("--config", "tasks={a: [", "tasks.dog2cat.role=test"): "'{a: [' of tasks is no value in YAML",
+    ("--config", "results=#x"): "'#x' of results is no value in YAML; close its brackets, or quote it",
+    ("--configfile", "README.md", "-n"): "README.md is no mapping of keys to values in YAML or JSON",
     ("--resources", "gpu=x", "all"): "gpu is 'x'; a number is wanted",
 }
 

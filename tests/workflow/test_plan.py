@@ -431,9 +431,9 @@ def test_the_answers_of_people_are_the_result_of_a_comparison(root, tmp_path):
 
 
 def test_what_the_plan_says_of_pictures_and_metrics_is_what_eval_does(root):
+    from eval.memorisation import QUANTILE
     from eval.metric import Metric
     from eval.metrics import METRICS
-    from eval.memorisation import QUANTILE
     from eval.observe import GALLERY_PSI as kept
     from eval.paper_table import LAYOUTS
     from eval.statistics import MOST_SEEDS
