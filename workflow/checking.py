@@ -63,6 +63,8 @@ def read_yaml(path):
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "it is no text in UTF-8"
         raise ConfigError(f"{path}: cannot be read: {why}.") from None
+    except ValueError as error:  # a date with month 13, a number of 5000 digits
+        raise ConfigError(f"{path}: not valid YAML ({error}).") from None
     except RecursionError:
         raise ConfigError(f"{path}: not valid YAML (too deep).") from None
     except yaml.YAMLError as error:
@@ -193,12 +195,14 @@ KINDS = {
 
 # JSON's exact whole numbers (RFC 8259, section 6); records are JSON
 LARGEST_WHOLE = 2**53 - 1
+# Jobs compute in float32, whose numbers end at 3.4e38; torch refuses what an optimiser makes beyond that.
+LARGEST = 1e30
 
 
 def _is_finite(_, value):
     """A number of JSON Schema; .inf and .nan of YAML are none, as JSON has neither."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+    return number and abs(value) <= LARGEST
 
 
 def _is_whole(_, value):
@@ -226,6 +230,8 @@ def wanted_kinds(kinds, value):
     words = dict(KINDS)
     if isinstance(value, float) and not math.isfinite(value):
         words["number"] = "a finite number"
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        words["number"] = f"a number of at most {LARGEST:g}"
     if isinstance(value, int) and not isinstance(value, bool):
         words["integer"] = f"a whole number of at most {LARGEST_WHOLE}"
     return " or ".join(words[kind] for kind in kinds)

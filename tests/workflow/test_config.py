@@ -246,6 +246,8 @@ def test_an_unknown_key_is_named_before_other_mistakes(root):
         ("? [a]\n: 1\n", "(a key is a list or a mapping; a text is wanted)"),
         ("a: 1\na: 2\n", "(the key 'a' stands there twice)"),
         ("[" * 5000, "not valid YAML"),
+        ("a: 2026-13-45\n", "not valid YAML (month must be in 1..12)"),
+        ("a: " + "9" * 5000, "not valid YAML"),
     ],
 )
 def test_a_broken_yaml_file_is_one_sentence(tmp_path, text, sentence):

@@ -261,6 +261,10 @@ LATE = {
         {**few([90]), **task(references={"count": 100})},
         "trains on 90 of 100 images of 'cat', so that 10 new ones are left to compare with, and 20 are",
     ),
+    "beyond float32": (
+        nada(lr=1e300), "settings.lr' is 1e+300; a number of at most 1e+30 is wanted."
+    ),
+    "beyond any float": (nada(lr=10**400), "; a number of at most 1e+30 is wanted."),
     "too many seeds": ({"seeds": [*range(41)]}, "; at most 40 values is wanted"),
     # what lacks a key
     "group without variants": (
