@@ -2,6 +2,7 @@
 
 import errno
 import functools
+import re
 import signal
 import sys
 
@@ -9,6 +10,7 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT  # the shell's convention: 128 + signal number
 EXIT_TERMINATED = 128 + signal.SIGTERM
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"  # what torch says of a host's
 # A path that the user gave: closed to them, on a disk that takes nothing, a file for a folder or the
 # other way round, too long. That a file is not there may be our own mistake and stays a traceback.
 WRONG_PATH = (
@@ -28,7 +30,7 @@ class Terminated(KeyboardInterrupt):
 def command(main):
     """Wrap a command line's `main(argv=None)`: returns the exit code instead of raising.
 
-    UserError, a full disk and a path that cannot serve give 2, Ctrl-C 130, SIGTERM 143, each with
+    UserError, a full disk, full memory and a path that cannot serve give 2, Ctrl-C 130, SIGTERM 143, each with
     one line on stderr.
     Whoever knows where a run's state lies adds it to the passing exception with `add_note`.
     """
@@ -44,6 +46,13 @@ def command(main):
             return _say(EXIT_TERMINATED, "terminated", error, "stopped by SIGTERM.")
         except KeyboardInterrupt as error:
             return _say(EXIT_INTERRUPTED, "interrupted", error, "stopped by Ctrl-C.")
+        except (MemoryError, RuntimeError) as error:
+            if isinstance(error, RuntimeError) and not re.search(NO_MEMORY, str(error)):
+                raise
+            size = re.search(r"allocate (\d+) bytes", str(error))
+            asked = f" for {int(size[1]) / 2**30:.3g} GiB more" if size else ""
+            sentence = f"this machine has no memory{asked}; set smaller batches or counts."
+            return _say(EXIT_USER_ERROR, "error", error, sentence)
         except OSError as error:
             if error.errno in WRONG_PATH and error.filename:
                 path = error.filename2 or error.filename

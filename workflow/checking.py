@@ -28,14 +28,22 @@ class ConfigError(UserError):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is a mistake, where PyYAML silently takes the second, and
-    1e-4 and 5e8 are numbers as in YAML 1.2, where PyYAML reads texts."""
+    """Safe YAML in which a key is a text that stands there once, where PyYAML silently takes the second
+    of two and reads `no` as false, and 1e-4 and 5e8 are numbers as in YAML 1.2, where PyYAML reads texts."""
 
     def construct_mapping(self, node, deep=False):
         seen = set()
-        for key, _ in node.value:
-            if key.tag != "tag:yaml.org,2002:merge" and key.value in seen:
-                problem = f"the key '{key.value}' stands there twice"
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            problem = None
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if not isinstance(key, yaml.ScalarNode):
+                problem = "a key is a list or a mapping; a text is wanted"
+            elif key.tag != "tag:yaml.org,2002:str":
+                problem = f"the key {short(key.value)} is read as {self.construct_object(key)!r}; quote it"
+            elif key.value in seen:
+                problem = f"the key '{short(key.value)}' stands there twice"
+            if problem:
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen.add(key.value)
         return super().construct_mapping(node, deep)
@@ -52,6 +60,13 @@ def read_yaml(path):
         content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise ConfigError(f"{path}: cannot be read: {why}.") from None
+    except ValueError as error:  # a date with month 13, a number of 5000 digits
+        raise ConfigError(f"{path}: not valid YAML ({error}).") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid YAML (too deep).") from None
     except yaml.YAMLError as error:
         line = error.problem_mark.line + 1 if getattr(error, "problem_mark", None) else "?"
         problem = getattr(error, "problem", None) or "unreadable"
@@ -71,13 +86,24 @@ def merge(base, override):
     return merged
 
 
+LISTED = 24  # names of a list that a sentence shows
+LONGEST = 120  # characters of a value that a sentence shows
+
+
+def short(text):
+    """A text as a sentence shows it: on one line, and cut where it is long."""
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
 def nearest(name, allowed):
     """Say which allowed name is meant, or list them: the end of an error sentence."""
     allowed = [str(a) for a in allowed]
     close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
     if close:
         return f"did you mean '{close[0]}'?"
-    return f"known: {', '.join(allowed)}." if allowed else "none is defined."
+    more = f" and {len(allowed) - LISTED} more" if len(allowed) > LISTED else ""
+    return f"known: {', '.join(allowed[:LISTED])}{more}." if allowed else "none is defined."
 
 
 # ---- checking against a schema ------------------------------------------------------------------
@@ -169,12 +195,14 @@ KINDS = {
 
 # JSON's exact whole numbers (RFC 8259, section 6); records are JSON
 LARGEST_WHOLE = 2**53 - 1
+# Jobs compute in float32, whose numbers end at 3.4e38; torch refuses what an optimiser makes beyond that.
+LARGEST = 1e30
 
 
 def _is_finite(_, value):
     """A number of JSON Schema; .inf and .nan of YAML are none, as JSON has neither."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value)
+    return number and abs(value) <= LARGEST
 
 
 def _is_whole(_, value):
@@ -202,6 +230,8 @@ def wanted_kinds(kinds, value):
     words = dict(KINDS)
     if isinstance(value, float) and not math.isfinite(value):
         words["number"] = "a finite number"
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        words["number"] = f"a number of at most {LARGEST:g}"
     if isinstance(value, int) and not isinstance(value, bool):
         words["integer"] = f"a whole number of at most {LARGEST_WHOLE}"
     return " or ".join(words[kind] for kind in kinds)
@@ -215,7 +245,7 @@ def sentence(error):
     """Say in one sentence what a jsonschema error means."""
     where, value, rule = dotted(error.absolute_path), error.instance, error.validator_value
     at = f"'{where}'" if where else "the top level"
-    shown = json.dumps(value, default=str)
+    shown = short(json.dumps(value, default=str, ensure_ascii=False))
     if error.validator == "additionalProperties":
         unknown = [key for key in value if key not in error.schema.get("properties", {})]
         known = error.schema.get("properties", {})
@@ -264,4 +294,4 @@ def validate(value, rules, source):
 
 def known_name(name, allowed, where):
     if name not in allowed:
-        raise ConfigError(f"config: {where} names '{name}'; {nearest(name, allowed)}")
+        raise ConfigError(f"config: {where} names '{short(str(name))}'; {nearest(name, allowed)}")

@@ -6,7 +6,9 @@ a traceback or with its whole usage is one sentence. Everything else is handed o
 `python -m snakemake` is Snakemake itself.
 """
 
+import contextlib
 import difflib
+import io
 import json
 import os
 import re
@@ -17,7 +19,8 @@ from pathlib import Path
 import yaml
 from snakemake.cli import get_argument_parser, parse_config, resolve_snakefile
 from snakemake.cli import main as snakemake
-from snakemake.exceptions import CliException
+from snakemake.common.configfile import load_configfile
+from snakemake.exceptions import CliException, WorkflowError
 
 from nada.errors import UserError
 from workflow.checking import merge, read_yaml
@@ -68,6 +71,28 @@ def targets_first(argv, targets=()):
     return moved, rest
 
 
+def together(moved, rest):
+    """A command line in which the moved targets stand beside its own, or first where it has none.
+
+    argparse reads targets in one place: with some of them before `-n` and some after, it refuses these.
+    """
+    parser = get_argument_parser()
+
+    def read(argv):
+        failures = (SystemExit, CliException, WorkflowError, ValueError)  # told by options_of
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(*failures):
+            options, unknown = parser.parse_known_args(argv)
+            return None if unknown else options.targets
+        return None
+
+    own = read(rest)
+    for i, word in enumerate(rest if own else ()):
+        beside = [*rest[:i], *moved, *rest[i:]]
+        if word == own[0] and read(beside) == [*moved, *own]:
+            return beside
+    return [*moved, *rest]
+
+
 def nested(argv):
     """A command line with the dotted keys of --config as mappings: a.b=1 becomes a={"b": "1"}.
 
@@ -89,9 +114,11 @@ def nested(argv):
             raise UserError(f"--config: '{name}' is no key; write KEY=VALUE, such as preset=smoke.")
         top, *path = name.split(".")
         if not path:
+            if equals:
+                check_value(word)
             plain.append((option, word))
             continue
-        content = yaml.load(value, yaml.BaseLoader)  # all texts: the schema says what is a number
+        content = texts(name, value)
         for key in reversed(path):
             content = {key: content}
         changes[top] = merge(changes.get(top, {}), content)
@@ -104,12 +131,32 @@ def with_changes(words, changes):
     for option, word in words:
         name, equals, value = word.partition("=")
         if option in CONFIG and equals and name in changes:
-            changes[name] = merge(yaml.load(value, yaml.BaseLoader), changes[name])
+            changes[name] = merge(texts(name, value), changes[name])
         else:
             rest.append(word)
     at = next((i for i, word in enumerate(rest) if word in CONFIG), None)
     told = [f"{key}={json.dumps(change, ensure_ascii=False)}" for key, change in changes.items()]
     return rest if at is None else [*rest[: at + 1], *told, *rest[at + 1 :]]
+
+
+def texts(name, value):
+    """A value in YAML, all of it as texts: the schema says what is a number."""
+    try:
+        return yaml.load(value, yaml.BaseLoader)
+    except (yaml.YAMLError, TypeError):
+        raise no_value(name, value) from None
+
+
+def check_value(word):
+    """Refuse KEY=VALUE that Snakemake answers with a traceback, such as a=#b, of which nothing is read."""
+    try:
+        parse_config([word])
+    except (AssertionError, ValueError, TypeError, yaml.YAMLError):
+        raise no_value(*word.split("=", 1)) from None
+
+
+def no_value(name, value):
+    return UserError(f"--config: '{value}' of {name} is no value in YAML; close its brackets, or quote it.")
 
 
 def blanks(name, value):
@@ -151,6 +198,12 @@ def options_of(argv):
     for file in options.configfile or ():
         if not os.path.isfile(file):
             raise UserError(f"--configfile: there is no file '{file}'; correct the path.")
+        try:
+            load_configfile(file)
+        except (WorkflowError, UnicodeDecodeError, TypeError, OSError):
+            raise UserError(
+                f"--configfile: {file} is no mapping of keys to values in YAML or JSON; correct it."
+            ) from None
     return options
 
 
@@ -175,10 +228,12 @@ def understood(argv):
     if any(option in LISTS for option, _ in by_option(rest)):
         more, rest = targets_first(rest, targets_of(rest))
         moved += more
+    argv = together(moved, rest) if moved else rest
     if moved:
-        print("Targets go first:", shlex.join(["snakemake", *moved, *rest]), file=sys.stderr)
-    options_of([*moved, *rest])
-    return [*moved, *rest]
+        where = "first" if argv[: len(moved)] == moved else "together"
+        print(f"Targets go {where}:", shlex.join(["snakemake", *argv]), file=sys.stderr)
+    options_of(argv)
+    return argv
 
 
 def main():

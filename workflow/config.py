@@ -25,6 +25,7 @@ from workflow.world import convolutions, lineage, load_world
 APPENDIX = ("workflow", "appendix.yaml")  # beneath config.yaml, from the root
 NO_IMAGES = {"count": 0, "domain": "no domain"}  # of a task that has only a text
 OWN = "config.yaml"  # what a world changes in the published configuration
+ROW = ("method", "variants", "shots", "warm_starts")  # a group's keys where it has no `rows`
 POOL_UNIT = 32  # as nada/mapper.py has it, which is not imported here since it needs torch
 
 # ---- the whole ----------------------------------------------------------------------------------
@@ -275,7 +276,7 @@ def smallest_source(method, variant, config, world):
     tasks = [
         task
         for group in config["groups"].values()
-        if "tasks" in group and ("rows" in group or "method" in group)
+        if "tasks" in group and ("rows" in group or all(key in group for key in ROW))
         for row in rows_of(group)
         if row["method"] == method and variant in row["variants"]
         for task in row.get("tasks", group["tasks"])
@@ -335,7 +336,7 @@ def on_task(rows, task):
 def rows_of(group):
     """A group's rows, one method each: {method, variants, shots, warm_starts, tasks (all if none)}."""
     if "rows" not in group:
-        return [{key: group[key] for key in ("method", "variants", "shots", "warm_starts")}]
+        return [{key: group[key] for key in ROW}]
     return [
         {**{key: value for key, value in row.items() if key != "methods"}, "method": method}
         for row in group["rows"]
@@ -381,7 +382,7 @@ def check_group(name, group, config):
     """Refuse names that do not exist and shots that the references cannot give."""
     methods = config["methods"]
     wanted = ["title", "tasks", "controls", "table", "grid"]
-    wanted += [] if "rows" in group else ["method", "variants", "shots", "warm_starts"]
+    wanted += [] if "rows" in group else ROW
     for key in wanted:
         if key not in group:
             raise ConfigError(f"config: 'groups.{name}' lacks the key '{key}'.")

@@ -26,7 +26,8 @@ def core_seconds(plan: Plan, groups: list[str] | None = None) -> dict[str, float
 
 def training_seconds(plan: Plan, setting) -> float:
     """Seconds of one run's steps; a mapper's are its own, and controls have none."""
-    known, settings = plan.world["seconds"]["step"], plan.method_settings(setting)
+    known = plan.world["seconds"]["step"]
+    settings = plan.method_settings(setting, defaults=True)
     if mapper := settings.get("mapper"):
         return mapper["iterations"] * known["mapper"]
     steps = settings.get("iterations", 0)

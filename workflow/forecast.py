@@ -158,7 +158,7 @@ def forecast(plan, costs: Costs) -> list[Line]:
     """A line for each kind of run of a plan's groups, and for the looks at each size of images."""
     counts, hours, disk = Counter(), defaultdict(float), defaultdict(float)
     for run in plan.runs_of(list(plan.config["groups"])):
-        settings = plan.method_settings(run.setting)
+        settings = plan.method_settings(run.setting, defaults=True)
         kind = kind_of(run.setting.method, settings, plan.resolution(run.setting.task))
         counts[kind] += 1
         kept = settings.get("snapshots", 5)

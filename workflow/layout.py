@@ -56,7 +56,9 @@ def figures(plan: Plan, group):
     """The pictures of a group: its grid, and each figure that it has something for."""
     members, prefix = plan.members(group), f"{plan.results}/figures/{group}"
     has = {
-        "training": any(plan.methods[m.method].supervision != "none" for m in members),
+        "training": any(
+            plan.methods[m.method].supervision != "none" for m in members if m.method != REPLAY
+        ),
         "layers": any(plan.chooses_layers(member) for member in members),
         "sweep": bool(plan.groups[group].get("sweep")),
         "pareto": bool(plan.groups[group].get("preference")),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from baselines import registry
 from nada.run_id import DEFAULT_WARM_START
-from workflow.checking import ConfigError, merge, nearest
+from workflow.checking import ConfigError, merge, nearest, short
 from workflow.config import (
     controls,
     load,
@@ -250,7 +250,7 @@ def check_names(config, methods, metrics):
             for column in group.get(key, []):
                 if column not in metrics:
                     raise ConfigError(
-                        f"config: 'groups.{name}.{key}' names '{column}', which is no metric; "
+                        f"config: 'groups.{name}.{key}' names '{short(column)}', which is no metric; "
                         f"{nearest(column, metrics)}"
                     )
 

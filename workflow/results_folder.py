@@ -13,7 +13,7 @@ from workflow.checking import ConfigError
 # Snakemake reads braces in a path as wildcards; `workflow.lines` reads lists of paths apart at commas.
 TAKEN_BY_SNAKEMAKE = "{},"
 # Folders of the project, where git does not say what is tracked (as in a downloaded archive).
-PROJECT = ("nada", "baselines", "eval", "workflow", "tests", "docs", "profiles", "results/published")
+PROJECT = ("nada", "baselines", "eval", "workflow", "tests", "docs", "profiles", "assets", "results/published")
 
 
 def check_typed(overrides):

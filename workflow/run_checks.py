@@ -7,11 +7,13 @@ import json
 from pathlib import Path
 
 from baselines.scaling import scaled
+from nada.run_id import DEFAULT_WARM_START
 from workflow.checking import ConfigError, nearest
 
 LOOP = "few_shot"  # the schema that every adversarial method extends
 PAIR = "finetune_gd"  # the method whose parent's images are its data
 FINETUNED = "nada_finetuned_gd"  # the warm start that takes over a parent's D
+LEAST_FRESH = 20  # new real images that measure what is memorised (eval/memorisation.py)
 MOST_KIMG = 100_000  # half-life of an average (nada/stylegan2/training.py)
 
 
@@ -23,7 +25,9 @@ def check_runs(plan, root) -> None:
     for setting in plan.settings.values():
         settings = plan.method_settings(setting, defaults=True)
         who = f"config: variant '{setting.variant}' of method '{setting.method}'"
+        check_warm_start(plan, setting, who)
         check_shots(plan, setting, settings, who)
+        check_fresh(plan, setting, who)
         check_snapshots(settings, who)
         if setting.method == "nada":
             check_mapper(plan, setting, settings, who)
@@ -42,10 +46,52 @@ def tasks_of(plan) -> list[str]:
     return list(dict.fromkeys(setting.task for setting in plan.settings.values()))
 
 
+def check_warm_start(plan, setting, who) -> None:
+    """Refuse a warm start of a method that trains on no target, or has no generator to go on with."""
+    method = plan.methods[setting.method]
+    if setting.warm_start == DEFAULT_WARM_START:
+        return
+    if method.supervision == "none" or method.generator != "source":
+        raise ConfigError(
+            f"{who} goes on from no other run's model, but {asked_by(plan, setting)} gives it the warm "
+            f"start '{setting.warm_start}'; set it to '{DEFAULT_WARM_START}'."
+        )
+
+
+def check_fresh(plan, setting, who) -> None:
+    """Refuse so many target images that too few other real ones remain to tell what is memorised."""
+    task, supervision = plan.config["tasks"][setting.task], plan.methods[setting.method].supervision
+    if not setting.shots or supervision == "none" or not task.get("references"):
+        return
+    domain = task["references"]["domain"]
+    if (task.get("few_shot") or task["references"])["domain"] != domain:
+        return
+    asked = [
+        entry[key]["count"]
+        for entry in plan.config["tasks"].values()
+        for key in ("references", "few_shot")
+        if entry.get(key) and entry[key]["domain"] == domain
+    ]
+    left = max(asked) - setting.shots
+    if left < LEAST_FRESH:
+        raise ConfigError(
+            f"{who} trains on {setting.shots} of {max(asked)} images of '{domain}', so that {left} new "
+            f"ones are left to compare with, and {LEAST_FRESH} are needed; raise "
+            f"'tasks.{setting.task}.references.count'."
+        )
+
+
 def check_shots(plan, setting, settings, who) -> None:
-    """Refuse no images for a method, or a direction, that learns from them."""
+    """Refuse no images for a method, or a direction, that learns from them, and images for others."""
+    supervision = plan.methods[setting.method].supervision
     from_images = settings.get("direction") == "image"
-    if setting.shots or not (from_images or plan.methods[setting.method].supervision == "images"):
+    blind = supervision == "none" or (setting.method == "nada" and not from_images)
+    if setting.shots and blind and any(setting in plan.members(g) for g in plan.config["groups"]):
+        raise ConfigError(
+            f"{who} looks at no images, but {asked_by(plan, setting)} gives it {setting.shots} (shots); "
+            "set 'shots' to 0."
+        )
+    if setting.shots or not (from_images or supervision == "images"):
         return
     why = "a direction from images" if from_images else "images"
     raise ConfigError(
@@ -96,6 +142,11 @@ def check_mapper(plan, setting, settings, who) -> None:
         raise ConfigError(
             f"{who} trains a mapper on another run's model, but has no parent; give it one, or set "
             "mapper.base to 'source'."
+        )
+    if 0 < mapper["code_pool"] < mapper["batch"]:
+        raise ConfigError(
+            f"{who}: mapper.code_pool is {mapper['code_pool']}, which holds no batch of "
+            f"{mapper['batch']}; set it to {mapper['batch']} or more, or to 0 for fresh codes."
         )
     if parent is not None and has_latent_map(plan, parent):
         raise ConfigError(

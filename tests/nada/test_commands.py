@@ -64,3 +64,35 @@ def test_sigterm_is_exit_code_143_and_its_former_handler_comes_back(capsys):
     assert main([]) == 143
     assert capsys.readouterr().err == "terminated: stopped by SIGTERM.\n"
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (MemoryError(), "error: this machine has no memory; set smaller"),
+        (
+            RuntimeError(
+                "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: "
+                "you tried to allocate 2147483648 bytes. Error code 12 (Cannot allocate memory)"
+            ),
+            "error: this machine has no memory for 2 GiB more; set smaller batches or counts.",
+        ),
+    ],
+)
+def test_a_host_without_memory_is_one_line(capsys, error, said):
+    @command
+    def main(argv=None):
+        raise error
+
+    assert main() == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(said)
+
+
+def test_another_error_of_torch_keeps_its_traceback():
+    @command
+    def main(argv=None):
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    with pytest.raises(RuntimeError, match="mat1"):
+        main()

@@ -103,6 +103,18 @@ def test_a_dotted_key_reaches_the_plan_as_the_number_that_the_schema_wants(root)
     assert changed.config["methods"]["nada"]["settings"] == {**before, "lr": 0.1}
 
 
+@pytest.mark.parametrize(
+    ("typed", "understood"),
+    [
+        ("-n table1 --cores 1 --resources gpu=1 all", "-n all table1 --cores 1 --resources gpu=1"),
+        ("-n --cores all table1 --resources gpu=1 all", "-n --cores all all table1 --resources gpu=1"),
+        ("table1 -n --resources gpu=1 all", "all table1 -n --resources gpu=1"),
+    ],
+)
+def test_a_moved_target_stands_beside_those_that_were_in_place(typed, understood):
+    assert cli.understood(typed.split()) == understood.split()
+
+
 MISTAKES = {
     ("--cores", "two", "all"): "must be integer or 'all'",
     ("--confgi", "preset=smoke"): "unrecognized arguments: --confgi; did you mean '--config'",
@@ -112,6 +124,10 @@ MISTAKES = {
     ("--config", "preset=", "smoke"): "write preset=smoke without blanks",
     ("--config", "preset", "=smoke"): "write preset=smoke without blanks",
     ("--config", "methods..lr=1"): "'methods..lr' is no key",
+    ("--config", "methods.nada.settings.betas=[0.9", "-n"): "'[0.9' of methods.nada.settings.betas is no value",
+    ("--config", "tasks={a: [", "tasks.dog2cat.role=test"): "'{a: [' of tasks is no value in YAML",
+    ("--config", "results=#x"): "'#x' of results is no value in YAML; close its brackets, or quote it",
+    ("--configfile", "README.md", "-n"): "README.md is no mapping of keys to values in YAML or JSON",
     ("--resources", "gpu=x", "all"): "gpu is 'x'; a number is wanted",
 }
 

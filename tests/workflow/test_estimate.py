@@ -45,6 +45,15 @@ def test_every_job_of_the_plan_is_counted_once(root, one_group):
     assert five["show"] == stages["show"]
 
 
+def test_lengths_that_are_left_out_are_counted_as_the_methods_have_them(root, one_group):
+    made = plan(root, **one_group)
+    for setting in made.settings.values():
+        made.config["methods"][setting.method]["settings"].pop("iterations", None)
+    made.config["methods"]["nada"]["variants"]["mapper"]["settings"]["mapper"].pop("iterations")
+    # NADA's 300 steps, StyleCLIP's 50,000 of a mapper, TGAN's 5000
+    assert core_seconds(made)["train"] == 4 * 2 + 300 * 0.5 + 50_000 * 0.1 + 5000 * 0.25
+
+
 def test_only_what_is_asked_for_is_estimated(root):
     made = plan(root)
     part, whole = core_seconds(made, ["ablation_global"]), core_seconds(made)

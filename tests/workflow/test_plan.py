@@ -8,10 +8,11 @@ import sys
 import pytest
 
 from baselines import registry
+from workflow.checking import schema
 from workflow.config import ConfigError, load, parts
 from workflow.group_checks import GALLERY_PSI
 from workflow.plan import METRIC, check_names, load_plan, metric_names
-from workflow.run_checks import check_runs, check_targets, described
+from workflow.run_checks import LEAST_FRESH, check_runs, check_targets, described
 from workflow.runs import Setting
 from workflow.text_checks import check_texts
 
@@ -235,7 +236,45 @@ LATE = {
         {"methods": {"tgan": {"settings": {"ema_kimg": 1e5, "published_iterations": 100}}}},
         "ema_kimg is 600000.0 at this length; at most 100000",
     ),
+    "small pool of codes": (
+        nada("mapper", mapper={"code_pool": 2, "batch": 4}),
+        "mapper.code_pool is 2, which holds no batch of 4; set it to 4 or more, or to 0",
+    ),
+    "small pool of codes for the default batch": (
+        nada("mapper", mapper={"code_pool": 1}), "mapper.code_pool is 1, which holds no batch of 2"
+    ),
+    "warm start of a control": (
+        few([0], ["nada"], "source", "unchanged"),
+        "'source' goes on from no other run's model, but 'groups.table1' gives it the warm start 'nada'",
+    ),
+    "warm start of the pair": (
+        few([0], ["nada"], "finetune_gd", "from_nada"), "'finetune_gd' goes on from no other run's model, but"
+    ),
+    "shots of a control": (
+        {"groups": {"ablation": {"controls": [{"method": "source", "shots": [10]}]}}},
+        "method 'source' looks at no images, but 'groups.ablation' gives it 10 (shots); set 'shots' to 0",
+    ),
+    "shots of a text": (
+        {"groups": {"ablation": {"shots": [10]}}}, "'nada' looks at no images, but 'groups.ablation' gives"
+    ),
+    "too few new images": (
+        {**few([90]), **task(references={"count": 100})},
+        "trains on 90 of 100 images of 'cat', so that 10 new ones are left to compare with, and 20 are",
+    ),
+    "beyond float32": (
+        nada(lr=1e300), "settings.lr' is 1e+300; a number of at most 1e+30 is wanted."
+    ),
+    "beyond any float": (nada(lr=10**400), "; a number of at most 1e+30 is wanted."),
+    "too many seeds": ({"seeds": [*range(41)]}, "; at most 40 values is wanted"),
+    # what lacks a key
+    "group without variants": (
+        {"groups": {"one": {"title": "one", "tasks": ["dog2cat"], "method": "nada"}}},
+        "'groups.one' lacks the key",
+    ),
     # what a group shows
+    "lengths are no table of the paper": (
+        {"groups": {"table1": {"paper": "lengths"}}}, "names 'lengths'; known: table1, table2."
+    ),
     "grid": (
         {"groups": {"ablation": {"grid": {"rows": 3, "truncation_psi": 0.5}}}},
         "'groups.ablation.grid.truncation_psi' is 0.5, but pictures are kept at 0.7 and 1.0",
@@ -291,6 +330,33 @@ def test_what_a_job_would_refuse_is_one_sentence_of_the_plan(root, name):
         load_plan(root, overrides)
     assert sentence in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"groups": {"ablation": {"method": "na\nda"}}},
+        {"groups": {"ablation": {"table": ["fid", "a\nb"]}}},
+        {"methods": {"nada": {"variants": {"mapper": {"parent": "../.."}}}}},
+        {"groups": {"ablation": {"title": ["🐱" * 3000]}}},
+        {"seeds": ["x" * 5000]},
+    ],
+    ids=["method", "metric", "variant", "title", "seed"],
+)
+def test_a_mistake_is_one_short_line_whatever_was_written(root, overrides):
+    with pytest.raises(ConfigError) as error:
+        load_plan(root, overrides)
+    assert "\n" not in str(error.value) and "\\ud83d" not in str(error.value)
+    assert len(str(error.value)) < 500
+
+
+def test_an_image_mapper_may_go_on_from_a_run_on_texts(root):
+    change = variant("nada", "image_mapper", like="mapper", settings={"direction": "image"})
+    cells = {"method": "nada", "variants": ["image_mapper"], "shots": [3], "warm_starts": ["source"]}
+    shown = {"title": "one", "tasks": ["dog2cat"], "controls": [], "table": ["fid"]}
+    change["groups"] = {"one": {**cells, **shown, "grid": {"rows": 1, "truncation_psi": 0.7}}}
+    plan = load_plan(root, change)
+    assert any(setting.name == "nada-adaptive-3shot" for setting in plan.settings.values())
 
 
 def test_the_sentences_of_open_clip_s_tokenizer_are_those_that_are_certain_without_it(root):
@@ -380,11 +446,17 @@ def test_the_answers_of_people_are_the_result_of_a_comparison(root, tmp_path):
 
 
 def test_what_the_plan_says_of_pictures_and_metrics_is_what_eval_does(root):
+    from eval.memorisation import QUANTILE
     from eval.metric import Metric
     from eval.metrics import METRICS
     from eval.observe import GALLERY_PSI as kept
+    from eval.paper_table import LAYOUTS
+    from eval.statistics import MOST_SEEDS
 
     assert kept == GALLERY_PSI
+    assert LEAST_FRESH == round(1 / QUANTILE)
+    assert schema("config")["properties"]["seeds"]["maxItems"] == MOST_SEEDS
+    assert {path.stem for path in (root / "eval" / "paper").glob("table*.csv")} == set(LAYOUTS)
     assert [field.name for field in dataclasses.fields(Metric)][: len(METRIC)] == list(METRIC)
     found = metric_names(root)
     assert len(found) > 15

@@ -26,6 +26,7 @@ REFUSED = {
     "a file without an ending": ("Snakefile", "Snakefile is a file"),
     "below a file": ("config.yaml/x", "config.yaml is a file"),
     "code": ("workflow", "files of the project"),
+    "fetched weights": ("assets", "files of the project"),
     "below code": ("nada/stylegan2/out", "files of the project"),
     "the published results": ("results/published/mini", "files of the project"),
     "what holds the published results": ("results/", "files of the project"),
