@@ -49,3 +49,14 @@ TABLE = {
 
 #: What a run is, not how the paper's is made: losses, targets, policies, numerics, controls.
 CHOICES = {"loss", "direction", "precision", "layers.policy", "layers.manual", "mapper.base"}
+
+
+def leaves(settings, path=""):
+    """{dotted key: value} of nested settings."""
+    found = {}
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            found |= leaves(value, f"{path}{key}.")
+        else:
+            found[path + key] = tuple(value) if isinstance(value, list) else value
+    return found

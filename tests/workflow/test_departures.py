@@ -4,7 +4,7 @@ import pytest
 
 from nada.adapt import NadaSettings
 from nada.settings import read_settings, resolved
-from tests.nada.departures import TABLE
+from tests.nada.departures import TABLE, leaves
 from workflow.plan import load_plan
 from workflow.runs import Setting
 
@@ -94,17 +94,6 @@ def test_ours_are_set_by_name_in_config_yaml_with_a_comment_that_says_so(root):
             key = name.rpartition(".")[2]
             (place,) = [i for i, line in enumerate(lines) if f"{key}: {switch.ours}" in line]
             assert "ours" in lines[place] or "ours" in lines[place - 1], key
-
-
-def leaves(settings, path=""):
-    """{dotted key: value as text} of nested settings."""
-    found = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            found |= leaves(value, f"{path}{key}.")
-        else:
-            found[path + key] = tuple(value) if isinstance(value, list) else value
-    return found
 
 
 def test_the_docs_list_every_switch(root):

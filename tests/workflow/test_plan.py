@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from baselines import registry
+from tests.nada.departures import leaves
 from workflow.checking import schema
 from workflow.config import ConfigError, load, parts
 from workflow.group_checks import GALLERY_PSI
@@ -113,17 +114,6 @@ def test_pairs_of_a_group_of_several_methods_name_one(root):
         group = {"rows": rows, "against": [pairs | entry]}
         with pytest.raises(ConfigError, match=message):
             load(root, {"groups": {"few_shot_departures": group}})
-
-
-def leaves(settings, path=""):
-    """{dotted key: value as text} of nested settings."""
-    found = {}
-    for key, value in settings.items():
-        if isinstance(value, dict):
-            found |= leaves(value, f"{path}{key}.")
-        else:
-            found[path + key] = str(value)
-    return found
 
 
 def test_the_summary_says_world_preset_and_how_much(default):
@@ -273,7 +263,7 @@ LATE = {
     ),
     # what a group shows
     "lengths are no table of the paper": (
-        {"groups": {"table1": {"paper": "lengths"}}}, "names 'lengths'; known: table1, table2."
+        {"groups": {"table1": {"paper": "lengths"}}}, "'groups.table1.paper' names 'lengths'; known: table1, table2."
     ),
     "grid": (
         {"groups": {"ablation": {"grid": {"rows": 3, "truncation_psi": 0.5}}}},
@@ -293,10 +283,6 @@ LATE = {
     "paper": (
         {"groups": {"table1": {"paper": "tabel1"}}},
         "'groups.table1.paper' names 'tabel1'; did you mean 'table1'?",
-    ),
-    "paper's lengths": (
-        {"groups": {"table1": {"paper": "lengths"}}},
-        "'groups.table1.paper' names 'lengths'",
     ),
     "sweep": (
         {"groups": {"k_sweep": {"variants": ["adaptive"]}}},
