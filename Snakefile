@@ -25,15 +25,15 @@ for package in ("workflow", "eval", "baselines", "nada"):
 if Path.cwd().resolve() != CLONE:
     stop(f"jobs would run in {Path.cwd()}, with its code and configuration; start snakemake in {CLONE}.")
 
-from nada.errors import UserError
+from nada.run.errors import UserError
 from workflow.estimate import sentence
 from workflow.forecast import page, places
 from workflow.gpu import NO_CARD, missing_card
-from workflow.job_files import staged
-from workflow.layout import FIGURES, figures, shown
-from workflow.plan import load_plan
-from workflow.runs import REAL
-from workflow.targets import asked_targets, check_targets, groups_asked
+from workflow.plan.specs import staged
+from workflow.plan.layout import FIGURES, figures, shown
+from workflow.plan.plan import load_plan
+from workflow.plan.runs import REAL
+from workflow.plan.targets import asked_targets, check_targets, groups_asked
 
 min_version("9.19")
 
@@ -74,7 +74,7 @@ GPU = {"gpu": 1} if PLAN.device == "cuda" else {}
 
 wildcard_constraints:
     task="|".join(PLAN.config["tasks"]),
-    setting="|".join([name for _, name in PLAN.settings] + [REAL]),
+    condition="|".join([name for _, name in PLAN.conditions] + [REAL]),
     seed=r"\d+",
     domain="|".join(PLAN.world["references"]["domains"]),
     group="|".join(PLAN.groups),

@@ -1,19 +1,19 @@
-"""Train one run: python -m baselines.adapt --settings RUN/settings.json --out RUN --state STATE."""
+"""Train one run: python -m baselines.adapt --spec RUN/spec.json --out RUN --state STATE."""
 
 import argparse
 import sys
 from pathlib import Path
 
 from baselines import registry
-from nada.errors import UserError, command
-from nada.outputs import check_outputs
+from nada.run.errors import UserError, command
+from nada.run.outputs import check_outputs
 
 
 @command
 def main(argv=None) -> None:
-    """Read the run file, train its method, write the run's folder."""
+    """Read the run spec, train its method, write the run's folder."""
     parser = argparse.ArgumentParser(prog="python -m baselines.adapt", description=__doc__)
-    parser.add_argument("--settings", required=True, help="the run file, settings.json")
+    parser.add_argument("--spec", required=True, help="the run spec, spec.json")
     parser.add_argument(
         "--out", required=True, help="the run's folder, written whole or not at all"
     )
@@ -24,24 +24,24 @@ def main(argv=None) -> None:
 
     import torch  # after the arguments are known to be good: it takes seconds
 
-    from nada.artifact import MODEL, SNAPSHOTS, AdaptedModel
-    from nada.job import COST, CURVES, RUN, Job, read_run_file
+    from nada.run.artifact import MODEL, SNAPSHOTS, AdaptedModel
+    from nada.run.job import COST, CURVES, RUN, Job, read_run_file
 
     out = Path(arguments.out)
-    if out.resolve() != Path(arguments.settings).resolve().parent:  # there it is a run's own folder
+    if out.resolve() != Path(arguments.spec).resolve().parent:  # there it is a run's own folder
         check_outputs(f"{out}/", (MODEL, SNAPSHOTS, CURVES, RUN, COST))
-    settings = read_run_file(arguments.settings)
-    method = registry.load(settings.get("method", ""))
-    if settings.get("device") == "cpu":
+    hparams = read_run_file(arguments.spec)
+    method = registry.load(hparams.get("method", ""))
+    if hparams.get("device") == "cpu":
         torch.set_num_threads(
             1
         )  # bytes must not depend on the cores; a method chooses a card's numerics
-    job = Job(settings, arguments.out, arguments.state, arguments.parent, arguments.code)
+    job = Job(hparams, arguments.out, arguments.state, arguments.parent, arguments.code)
     job.seed_everything()  # for every method, also one that forgets it
     model = method.adapt(job)
     if not isinstance(model, AdaptedModel):
         raise UserError(
-            f"{job.name}: adapt(job) of baselines/{settings['method']}.py returned "
+            f"{job.name}: adapt(job) of baselines/{hparams['method']}.py returned "
             f"{type(model).__name__}; it must return an AdaptedModel, as fine_tune does."
         )
     job.finish(model)

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from baselines.registry import Method
-from nada.artifact import AdaptedModel, load_artifact
-from nada.errors import UserError
-from nada.job import Job
+from nada.run.artifact import AdaptedModel, load_artifact
+from nada.run.errors import UserError
+from nada.run.job import Job
 from nada.stylegan2.checkpoints import load_source
 from nada.stylegan2.generator import Generator
 
@@ -22,7 +22,7 @@ METHOD = Method(
 
 
 @dataclass
-class CheckpointSettings:
+class CheckpointHyperparameters:
     """weights: the file (.pt, .pkl, .safetensors), or the folder of a run of this benchmark."""
 
     weights: str = ""
@@ -33,10 +33,10 @@ def adapt(job: Job) -> AdaptedModel:
 
     Raises UserError where no file is named, it cannot be read, or its generator is of another kind.
     """
-    settings = job.read_settings(CheckpointSettings)
-    if not settings.weights:
-        raise UserError(f"{job.label}: settings.weights names no file; name the checkpoint's.")
-    path = Path(settings.weights)
+    hparams = job.read_hyperparameters(CheckpointHyperparameters)
+    if not hparams.weights:
+        raise UserError(f"{job.label}: hyperparameters.weights names no file; name the checkpoint's.")
+    path = Path(hparams.weights)
     if path.is_dir():
         model = load_artifact(path, device=job.device)
         job.add_input("checkpoint", path / "model.safetensors")
@@ -50,7 +50,7 @@ def adapt(job: Job) -> AdaptedModel:
             if found != wanted:
                 raise UserError(
                     f"{job.label}: the generator of {path} has {key} {found}, but the source model "
-                    f"of {job.settings['task']} has {wanted}; name a model adapted from that source."
+                    f"of {job.spec['task']} has {wanted}; name a model adapted from that source."
                 )
     job.plan(iterations=0)
     return AdaptedModel(model.generator, model.latent_map)

@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import torch
 
-from baselines.few_shot import FewShotSettings, fine_tune, plain_trainer
+from baselines.adversarial.few_shot import FewShotHyperparameters, fine_tune, plain_trainer
+from baselines.adversarial.stored_images import StoredImages
+from baselines.adversarial.warm_starts import Start, opponent
 from baselines.registry import Method
-from baselines.stored_images import StoredImages
-from baselines.warm_starts import Start, opponent
-from nada.artifact import AdaptedModel
-from nada.errors import UserError
-from nada.job import Job
-from nada.precision import set_numerics
-from nada.settings import setting
-from nada.streams import stream_seed
+from nada.run.artifact import AdaptedModel
+from nada.run.errors import UserError
+from nada.run.hyperparameters import setting
+from nada.run.job import Job
+from nada.run.precision import set_numerics
+from nada.run.streams import stream_seed
 
 METHOD = Method(
     name="finetune_gd",
@@ -31,8 +31,8 @@ RENDERED_PIXELS = 1 << 21  # at once: 8 images of 512 px, which a card of 8 GiB 
 
 
 @dataclass
-class FineTuneSettings(FewShotSettings):
-    """FewShotSettings, and the images' that the pair is trained on.
+class FineTuneHyperparameters(FewShotHyperparameters):
+    """FewShotHyperparameters, and the images' that the pair is trained on.
 
     images (s): how many the parent's model draws (paper: 25 000).
     truncation_psi: of the codes they are drawn from.
@@ -44,22 +44,22 @@ class FineTuneSettings(FewShotSettings):
 
 def adapt(job: Job) -> AdaptedModel:
     """Train the source pair on images of the parent run's model; keep D beside the generators."""
-    settings = job.read_settings(FineTuneSettings)
+    hparams = job.read_hyperparameters(FineTuneHyperparameters)
     if not job.has_parent:
         raise UserError(
             f"{job.label}: finetune_gd trains on images of another run's model, but the run has no "
             "parent; give the variant a parent."
         )
-    set_numerics(job.device, settings.tf32, settings.deterministic)  # before anything is rendered
+    set_numerics(job.device, hparams.tf32, hparams.deterministic)  # before anything is rendered
     parent, source = job.parent(), job.source()
-    count = settings.length("images")
+    count = hparams.length("images")
     start = Start(source.G, source.G_ema, opponent(source, job))
     side = parent.generator.config["resolution"]
     with StoredImages(job.scratch() / IMAGES, count, side, job.device) as images:
-        paint(images, parent, source.G.config["z_dim"], settings.truncation_psi, job)
+        paint(images, parent, source.G.config["z_dim"], hparams.truncation_psi, job)
         del parent
-        trainer = plain_trainer(start, settings)
-        model = fine_tune(job, settings, trainer, images)
+        trainer = plain_trainer(start, hparams)
+        model = fine_tune(job, hparams, trainer, images)
     return AdaptedModel(model.generator, raw=model.raw, discriminator=trainer.D)
 
 

@@ -4,13 +4,13 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from baselines.few_shot import FewShotSettings, fine_tune, plain_trainer
+from baselines.adversarial.few_shot import FewShotHyperparameters, fine_tune, plain_trainer
+from baselines.adversarial.warm_starts import warm_start
 from baselines.registry import Method
-from baselines.warm_starts import warm_start
-from nada.artifact import AdaptedModel
-from nada.errors import UserError
-from nada.job import Job
-from nada.settings import setting
+from nada.run.artifact import AdaptedModel
+from nada.run.errors import UserError
+from nada.run.hyperparameters import setting
+from nada.run.job import Job
 from nada.stylegan2.discriminator import Discriminator
 
 METHOD = Method(
@@ -25,8 +25,8 @@ LARGEST_TRAINED = 16  # px: input of the largest block that the published code t
 
 
 @dataclass
-class FreezeDSettings(FewShotSettings):
-    """FewShotSettings, and how much of D is frozen.
+class FreezeDHyperparameters(FewShotHyperparameters):
+    """FewShotHyperparameters, and how much of D is frozen.
 
     frozen_blocks: residual blocks from the image's resolution down, fromRGB with them; 0 freezes
     nothing. 'published': those that see more than 16 px, which are the paper's 4 layers at 256 px
@@ -56,8 +56,8 @@ def freeze(D: Discriminator, blocks: int | Literal["published"]) -> None:
 
 def adapt(job: Job) -> AdaptedModel:
     """Fine-tune G and the part of D that judges the whole image."""
-    settings = job.read_settings(FreezeDSettings)
+    hparams = job.read_hyperparameters(FreezeDHyperparameters)
     start = warm_start(job)
-    trainer = plain_trainer(start, settings)
-    freeze(start.D, settings.frozen_blocks)
-    return fine_tune(job, settings, trainer, job.few_shot_images(), catches_up=start.catches_up)
+    trainer = plain_trainer(start, hparams)
+    freeze(start.D, hparams.frozen_blocks)
+    return fine_tune(job, hparams, trainer, job.few_shot_images(), catches_up=start.catches_up)

@@ -10,13 +10,13 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from baselines.few_shot import FewShotSettings, fine_tune, plain_trainer
+from baselines.adversarial.few_shot import FewShotHyperparameters, fine_tune, plain_trainer
+from baselines.adversarial.warm_starts import Start, warm_start
 from baselines.registry import Method
-from baselines.warm_starts import Start, warm_start
-from nada.artifact import AdaptedModel
-from nada.job import Job
 from nada.miner import Miner
-from nada.settings import setting
+from nada.run.artifact import AdaptedModel
+from nada.run.hyperparameters import setting
+from nada.run.job import Job
 from nada.stylegan2.ops import EqualizedConv2d
 
 METHOD = Method(
@@ -28,8 +28,8 @@ METHOD = Method(
 
 
 @dataclass
-class MineGanSettings(FewShotSettings):
-    """FewShotSettings, and the miner's.
+class MineGanHyperparameters(FewShotHyperparameters):
+    """FewShotHyperparameters, and the miner's.
 
     miner_iterations (s): steps of the first stage, in which G is frozen (public code).
     gradients: those of the miners are 'zeroed' at each step (paper: gradient descent), or as in
@@ -141,17 +141,17 @@ def adapt(job: Job) -> AdaptedModel:
 
     While D catches up with NADA's images (Gal et al. 2021, App. C), no miner is in front of the generator.
     """
-    settings = job.read_settings(MineGanSettings)
+    hparams = job.read_hyperparameters(MineGanHyperparameters)
     start = warm_start(job)
     job.seed_everything()  # the miners' initialisation is the run's own
-    mining = Mining(start, settings.semantic, job.device)
+    mining = Mining(start, hparams.semantic, job.device)
     if not start.catches_up:
         mining.join()
     parts = mining.parts()
-    if settings.gradients == "official":
+    if hparams.gradients == "official":
         parts["accumulated"] = AccumulatedGradients(mining.parameters())
-    trainer = plain_trainer(start, settings, latent=mining.latent, g_parameters=mining.trained())
-    alone = settings.length("miner_iterations")
+    trainer = plain_trainer(start, hparams, latent=mining.latent, g_parameters=mining.trained())
+    alone = hparams.length("miner_iterations")
 
     def stage(step: int) -> None:
         mining.join()
@@ -162,6 +162,6 @@ def adapt(job: Job) -> AdaptedModel:
         return {}
 
     return fine_tune(
-        job, settings, trainer, job.few_shot_images(), catches_up=start.catches_up,
+        job, hparams, trainer, job.few_shot_images(), catches_up=start.catches_up,
         latent_map=mining.miner, parts=parts, before_step=stage, after_step=settle,
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""The published settings of StyleGAN-NADA, and where each is from: python -m baselines.nada_presets.
+"""The published hyperparameters of StyleGAN-NADA, and where each is from: python -m baselines.nada_presets.
 
 Gal et al. 2021, Table 3 and App. I; the data lie in nada_presets.yaml.
 """
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from nada.errors import command
+from nada.run.errors import command
 
 FILE = Path(__file__).with_name("nada_presets.yaml")
 ORIGINS = ("paper", "thread", "assumed")
@@ -21,18 +21,18 @@ class Preset:
     """One published adaptation.
 
     domain, resolution: the source model's, pixels per side. texts: (source, target). texts_from,
-    settings_from: one of ORIGINS. where: the place. clips: names of CLIP models, each of weight 1.
-    settings: what config.yaml takes under methods.nada.settings.
+    origin: one of ORIGINS. where: the place. clips: names of CLIP models, each of weight 1.
+    hyperparameters: what config.yaml takes under methods.nada.hyperparameters.
     """
 
     domain: str
     resolution: int
     texts: tuple[str, str]
     texts_from: str
-    settings_from: str
+    origin: str
     where: str
     clips: tuple[str, ...]
-    settings: dict
+    hyperparameters: dict
 
 
 def presets() -> dict[str, Preset]:
@@ -43,31 +43,31 @@ def presets() -> dict[str, Preset]:
 
 
 def _preset(entry: dict, common: dict) -> Preset:
-    settings = {**common, **entry["settings"]}
-    settings["layers"] = {**common["layers"], **entry["settings"]["layers"]}
+    hparams = {**common, **entry["hyperparameters"]}
+    hparams["layers"] = {**common["layers"], **entry["hyperparameters"]["layers"]}
     return Preset(
         domain=entry["source"]["domain"],
         resolution=entry["source"]["resolution"],
         texts=(entry["texts"]["source"], entry["texts"]["target"]),
         texts_from=entry["texts_from"],
-        settings_from=entry["settings_from"],
+        origin=entry["origin"],
         where=entry["where"],
         clips=tuple(entry["clips"]),
-        settings=settings,
+        hyperparameters=hparams,
     )
 
 
 @command
 def main(argv=None) -> None:
-    """Print every preset: its settings, its texts, and where they are from."""
+    """Print every preset: its hyperparameters, its texts, and where they are from."""
     parser = argparse.ArgumentParser(prog="python -m baselines.nada_presets", description=__doc__)
     parser.parse_args(argv)
     for name, preset in presets().items():
-        settings, (source, target) = preset.settings, preset.texts
+        hparams, (source, target) = preset.hyperparameters, preset.texts
         print(
-            f"{name}: {preset.domain} at {preset.resolution} px, {settings['iterations']} "
-            f"iterations, k={settings['layers']['k']}, style mixing {settings['style_mixing']}, "
-            f"{' + '.join(preset.clips)} ({preset.settings_from})"
+            f"{name}: {preset.domain} at {preset.resolution} px, {hparams['iterations']} "
+            f"iterations, k={hparams['layers']['k']}, style mixing {hparams['style_mixing']}, "
+            f"{' + '.join(preset.clips)} ({preset.origin})"
         )
         print(f"    '{source}' -> '{target}' ({preset.texts_from}); {preset.where}")
 

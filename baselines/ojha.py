@@ -12,16 +12,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from baselines.few_shot import FewShotSettings, fine_tune
+from baselines.adversarial.few_shot import FewShotHyperparameters, fine_tune
+from baselines.adversarial.warm_starts import Start, warm_start
 from baselines.registry import Method
-from baselines.warm_starts import Start, warm_start
-from nada.artifact import AdaptedModel
-from nada.job import Job
-from nada.settings import setting
+from nada.run.artifact import AdaptedModel
+from nada.run.hyperparameters import setting
+from nada.run.job import Job
+from nada.stylegan2.adversarial import AdversarialTrainer, r1_penalty
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
 from nada.stylegan2.ops import EqualizedConv2d
-from nada.stylegan2.training import AdversarialTrainer, r1_penalty
 
 METHOD = Method(
     name="ojha",
@@ -34,8 +34,8 @@ CYCLE = 4  # one step in four is an anchor step, the others see patches
 
 
 @dataclass
-class OjhaSettings(FewShotSettings):
-    """FewShotSettings, and the method's; the defaults are those of the public code.
+class OjhaHyperparameters(FewShotHyperparameters):
+    """FewShotHyperparameters, and the method's; the defaults are those of the public code.
 
     batch: 2 images or more, since the method keeps the distances between those of a batch.
     consistency_weight: λ of the distance consistency (1000 to 10000 in the paper).
@@ -91,7 +91,7 @@ def similarity_logits(maps: list[Tensor], layers: Tensor) -> Tensor:
 def distance_consistency(source_logits: Tensor, logits: Tensor, kl: str = "entries") -> Tensor:
     """KL(source || adapted) of the softmax over similarities [N, N-1] (Eq. 2), a scalar.
 
-    kl: the mean over 'entries' or over 'samples'; see OjhaSettings.
+    kl: the mean over 'entries' or over 'samples'; see OjhaHyperparameters.
     """
     adapted, source = logits.log_softmax(dim=1), source_logits.softmax(dim=1)
     total = F.kl_div(adapted, source, reduction="sum")
@@ -142,12 +142,12 @@ class PatchHeads(nn.Module):
 class OjhaTrainer(AdversarialTrainer):
     """The adversarial trainer with anchors, patches and the distance consistency."""
 
-    def __init__(self, start: Start, settings: OjhaSettings, anchors: Tensor, heads: PatchHeads):
+    def __init__(self, start: Start, hparams: OjhaHyperparameters, anchors: Tensor, heads: PatchHeads):
         self.source = copy.deepcopy(start.G).eval().requires_grad_(False)
-        self.own, self.anchors, self.heads = settings, anchors, heads
+        self.own, self.anchors, self.heads = hparams, anchors, heads
         self.at_anchor, self.place = True, 0
         super().__init__(
-            start.G, start.D, start.G_ema, settings.training(),
+            start.G, start.D, start.G_ema, hparams.training(),
             discriminate=self._judge, extra_generator_loss=self._consistency,
             d_parameters=[*start.D.parameters(), *heads.parameters()],
         )  # fmt: skip
@@ -178,7 +178,7 @@ class OjhaTrainer(AdversarialTrainer):
             images = real_images.detach().requires_grad_(True)
             logits = self.heads(self.D, images, self.place).mean(dim=(1, 2, 3))
             penalty = r1_penalty(images, logits)
-            loss = penalty * (self.settings.r1_gamma / 2 * self.settings.r1_interval)
+            loss = penalty * (self.hparams.r1_gamma / 2 * self.hparams.r1_interval)
             self._optimise(self.d_optimizer, loss, "R1 penalty of patches")
             report["patch_r1"] = self.shown(penalty)
         return report
@@ -207,15 +207,15 @@ class OjhaTrainer(AdversarialTrainer):
 
 def adapt(job: Job) -> AdaptedModel:
     """Fine-tune with distance consistency to the networks that training starts from."""
-    settings = job.read_settings(OjhaSettings)
+    hparams = job.read_hyperparameters(OjhaHyperparameters)
     start = warm_start(job)
     job.seed_everything()  # anchors and heads are the run's own
     images = job.few_shot_images()
     # drawn anew from the run's name when it resumes, hence the same
     anchors = torch.randn(len(images), start.G.config["z_dim"], device=job.device)
     heads = PatchHeads(start.D).to(job.device)
-    trainer = OjhaTrainer(start, settings, anchors, heads)
+    trainer = OjhaTrainer(start, hparams, anchors, heads)
     return fine_tune(
-        job, settings, trainer, images, catches_up=start.catches_up,
+        job, hparams, trainer, images, catches_up=start.catches_up,
         parts={"heads": heads},
     )  # fmt: skip

@@ -6,7 +6,7 @@ import importlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from nada.errors import UserError
+from nada.run.errors import UserError
 
 FOLDER = Path(__file__).parent
 SUPERVISION = ("text", "images", "none")

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import torch
 
 from baselines.registry import Method
-from nada.artifact import AdaptedModel
-from nada.image_bank import ImageBank
-from nada.images import to_uint8
-from nada.job import Job
+from nada.images.image_bank import ImageBank
+from nada.images.tensors import to_uint8
+from nada.run.artifact import AdaptedModel
+from nada.run.job import Job
 
 METHOD = Method(
     name="replay",
@@ -23,13 +23,13 @@ METHOD = Method(
 
 
 @dataclass
-class ReplaySettings:
-    """The control has no settings."""
+class ReplayHyperparameters:
+    """The control has no hyperparameters."""
 
 
 def adapt(job: Job) -> AdaptedModel:
     """Return a bank of the run's few-shot images."""
-    job.read_settings(ReplaySettings)
+    job.read_hyperparameters(ReplayHyperparameters)
     images = torch.from_numpy(to_uint8(job.few_shot_images()))
     job.plan(iterations=0)
     bank = ImageBank(len(images), images.shape[1])

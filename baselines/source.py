@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 from baselines.registry import Method
-from nada.artifact import AdaptedModel
-from nada.job import Job
+from nada.run.artifact import AdaptedModel
+from nada.run.job import Job
 
 METHOD = Method(
     name="source",
@@ -15,13 +15,13 @@ METHOD = Method(
 
 
 @dataclass
-class SourceSettings:
-    """The control has no settings."""
+class SourceHyperparameters:
+    """The control has no hyperparameters."""
 
 
 def adapt(job: Job) -> AdaptedModel:
     """Return the source's averaged generator as it is."""
-    job.read_settings(SourceSettings)
+    job.read_hyperparameters(SourceHyperparameters)
     generator = job.source().G_ema
     job.plan(iterations=0)
     return AdaptedModel(generator)

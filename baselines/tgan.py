@@ -1,10 +1,10 @@
 """TGAN (Wang et al. 2018, Transferring GANs): all of G and D, fine-tuned on the target images."""
 
-from baselines.few_shot import FewShotSettings, fine_tune, plain_trainer
+from baselines.adversarial.few_shot import FewShotHyperparameters, fine_tune, plain_trainer
+from baselines.adversarial.warm_starts import warm_start
 from baselines.registry import Method
-from baselines.warm_starts import warm_start
-from nada.artifact import AdaptedModel
-from nada.job import Job
+from nada.run.artifact import AdaptedModel
+from nada.run.job import Job
 
 METHOD = Method(
     name="tgan",
@@ -16,7 +16,7 @@ METHOD = Method(
 
 def adapt(job: Job) -> AdaptedModel:
     """Fine-tune both networks with the losses of StyleGAN2, nothing frozen, nothing augmented."""
-    settings = job.read_settings(FewShotSettings)
+    hparams = job.read_hyperparameters(FewShotHyperparameters)
     start = warm_start(job)
-    trainer = plain_trainer(start, settings)
-    return fine_tune(job, settings, trainer, job.few_shot_images(), catches_up=start.catches_up)
+    trainer = plain_trainer(start, hparams)
+    return fine_tune(job, hparams, trainer, job.few_shot_images(), catches_up=start.catches_up)

@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from baselines.few_shot import FewShotSettings, fine_tune, plain_trainer
+from baselines.adversarial.few_shot import FewShotHyperparameters, fine_tune, plain_trainer
+from baselines.adversarial.warm_starts import warm_start
 from baselines.registry import Method
-from baselines.warm_starts import warm_start
-from nada.artifact import AdaptedModel
-from nada.job import Job
-from nada.settings import setting
-from nada.stylegan2.augment import AdaptiveAugment, PLimit, Warp
+from nada.run.artifact import AdaptedModel
+from nada.run.hyperparameters import setting
+from nada.run.job import Job
+from nada.stylegan2.ada import AdaptiveAugment, PLimit, Warp
 
 METHOD = Method(
     name="tgan_ada",
@@ -19,15 +19,15 @@ METHOD = Method(
 
 
 @dataclass
-class AdaSettings(FewShotSettings):
-    """FewShotSettings, and ADA's.
+class AdaHyperparameters(FewShotHyperparameters):
+    """FewShotHyperparameters, and ADA's.
 
     ada_kimg (s): thousands of images in which p would go from 0 to 1 (100 when fine-tuning).
     ada_target: E[sign D(real)] that p steers to.
     ada_warp: 'centred' moves images to where the transforms say; 'official' is the public code's
     grid, which neglects the wavelet filter's phase.
     ada_p_limit: 'one' keeps p a probability, as the paper does; 'official' lets it rise over 1, as
-    the public code does. Both are described in nada/stylegan2/augment.py.
+    the public code does. Both are described in nada/stylegan2/ada.py.
     """
 
     ada_kimg: float = setting(100.0, 1e-6)
@@ -38,19 +38,19 @@ class AdaSettings(FewShotSettings):
 
 def adapt(job: Job) -> AdaptedModel:
     """Fine-tune both networks; D sees everything through the pipeline `bgc` at probability p."""
-    settings = job.read_settings(AdaSettings)
+    hparams = job.read_hyperparameters(AdaHyperparameters)
     start = warm_start(job)
     pipe = AdaptiveAugment(
-        settings.length("ada_kimg"), settings.ada_target,
-        warp=settings.ada_warp, p_limit=settings.ada_p_limit,
+        hparams.length("ada_kimg"), hparams.ada_target,
+        warp=hparams.ada_warp, p_limit=hparams.ada_p_limit,
     )  # fmt: skip
-    trainer = plain_trainer(start, settings, augment=pipe)
+    trainer = plain_trainer(start, hparams, augment=pipe)
 
     def follow(report: dict) -> dict:
-        pipe.follow(report["real_sign"], settings.batch)
+        pipe.follow(report["real_sign"], hparams.batch)
         return {"ada_p": pipe.p}
 
     return fine_tune(
-        job, settings, trainer, job.few_shot_images(), catches_up=start.catches_up,
+        job, hparams, trainer, job.few_shot_images(), catches_up=start.catches_up,
         parts={"ada": pipe}, after_step=follow,
     )  # fmt: skip

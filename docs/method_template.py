@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from baselines.few_shot import FewShotSettings, fine_tune, plain_trainer
+from baselines.adversarial.few_shot import FewShotHyperparameters, fine_tune, plain_trainer
+from baselines.adversarial.warm_starts import warm_start
 from baselines.registry import Method
-from baselines.warm_starts import warm_start
-from nada.artifact import AdaptedModel
-from nada.job import Job
-from nada.settings import setting
+from nada.run.artifact import AdaptedModel
+from nada.run.hyperparameters import setting
+from nada.run.job import Job
 
 METHOD = Method(
     name="my_method",  # this file's name, and the key in config.yaml
@@ -18,8 +18,8 @@ METHOD = Method(
 
 
 @dataclass
-class MyMethodSettings(FewShotSettings):
-    """FewShotSettings, and the method's own.
+class MyMethodHyperparameters(FewShotHyperparameters):
+    """FewShotHyperparameters, and the method's own.
 
     strength: say here what a setting means, its unit and its source.
     """
@@ -29,13 +29,13 @@ class MyMethodSettings(FewShotSettings):
 
 def adapt(job: Job) -> AdaptedModel:
     """Train from the run's warm start on the run's few images; return what `sample` draws from."""
-    settings = job.read_settings(MyMethodSettings)
+    hparams = job.read_hyperparameters(MyMethodHyperparameters)
     start = warm_start(job)
 
     # job.seed_everything()  # before anything that you draw yourself
 
     def extra_loss(images):  # added to the loss of G: of the images of its step, or of start.G's weights
-        return settings.strength * images.square().mean()
+        return hparams.strength * images.square().mean()
 
-    trainer = plain_trainer(start, settings, extra_generator_loss=extra_loss)
-    return fine_tune(job, settings, trainer, job.few_shot_images(), catches_up=start.catches_up)
+    trainer = plain_trainer(start, hparams, extra_generator_loss=extra_loss)
+    return fine_tune(job, hparams, trainer, job.few_shot_images(), catches_up=start.catches_up)

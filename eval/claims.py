@@ -3,7 +3,7 @@
     python -m eval.claims --claims claims.yaml --scores scores.csv --world mini --out PREFIX
 
 writes PREFIX.csv, .md and .html. claims.yaml says what is tested and how; it is committed before the
-run that it judges. `eval.evidence` turns scores into one number per seed, `eval.statistics.verdicts`
+run that it judges. `eval.analysis.evidence` turns scores into one number per seed, `eval.analysis.statistics.verdicts`
 tests them. A claim that the world cannot test, or has too few seeds for, has no verdict and is not
 counted in Holm's correction; the page gives the reason.
 """
@@ -16,15 +16,15 @@ from pathlib import Path
 import pandas as pd
 import yaml
 
-from eval.evidence import STATISTICS, Claim, Evidence, NotTestable, Scores, evidence
-from eval.metrics import metric
+from eval.analysis.evidence import STATISTICS, Claim, Evidence, NotTestable, Scores, evidence
+from eval.analysis.statistics import LEAST_SEEDS, seeds_needed, verdicts
+from eval.metrics.catalogue import metric
+from eval.metrics.realism import PREFERENCE
 from eval.page import PAGE, heads, items, rows
-from eval.realism import PREFERENCE
 from eval.score import read_scores
-from eval.statistics import LEAST_SEEDS, seeds_needed, verdicts
-from nada.atomic import atomic_path
-from nada.errors import UserError, command
-from nada.outputs import check_outputs
+from nada.run.atomic import atomic_path
+from nada.run.errors import UserError, command
+from nada.run.outputs import check_outputs
 
 DROPPED, NOT_TESTABLE = "dropped", "not testable here"
 UNTESTED = (DROPPED, NOT_TESTABLE)
@@ -170,7 +170,7 @@ def notes_on(table: pd.DataFrame, truncation_psi: float) -> list[str]:
         notes.append(RAW_NOTE)
     if (table.metric == PREFERENCE.name).any():
         notes.append(
-            "Comparisons won: by realism, an automatic judge (eval/realism.py), where the paper asks"
+            "Comparisons won: by realism, an automatic judge (eval/metrics/realism.py), where the paper asks"
             " people."
         )
     if truncation_psi != 1:

@@ -1,4 +1,4 @@
-"""The file that a look leaves: named arrays and what they are, in one .npz; no torch.
+"""The file that an observation leaves: named arrays and what they are, in one .npz; no torch.
 
 Keys of a look at runs, per seed k (n_fid, n_div, n_gal, n_snap: counts of `meta["counts"]`):
 
@@ -32,8 +32,8 @@ from pathlib import Path
 
 import numpy as np
 
-from nada.atomic import atomic_path
-from nada.errors import UserError
+from nada.run.atomic import atomic_path
+from nada.run.errors import UserError
 
 #: Raised when the arrays' meaning changes; an older file is refused.
 FORMAT = 2

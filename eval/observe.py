@@ -1,8 +1,8 @@
-"""Look at adapted models once: features, judgements, distances and pictures into one file.
+"""ObservationSpec at adapted models once: features, judgements, distances and pictures into one file.
 
-    python -m eval.observe --settings LOOK.json --out FILE.npz
+    python -m eval.observe --spec SPEC.json --out FILE.npz
 
-One job looks at all seeds of a setting; the method "real" looks at the reference images in two
+One job looks at all seeds of a condition; the method "real" looks at the reference images in two
 disjoint halves, the real-against-real bound of every metric. Everything is measured on images
 rounded to uint8, as if they had been saved as PNG. Same run, same bytes.
 """
@@ -13,15 +13,15 @@ import hashlib
 import sys
 import time
 
-from eval.looker import Looker, networks
+from eval.networks.observer import Observer, networks
 from eval.observation import Observation, is_observation, save_observation
-from eval.settings import REAL, Look, LookRun, read_look
-from nada.errors import UserError, command
-from nada.outputs import check_output
+from nada.run.errors import UserError, command
+from nada.run.outputs import check_output
+from nada.run.spec import REAL, ObservationSpec, ObservedRun, read_observation_spec
 
 #: Truncation of the galleries that people look at (Gal et al. 2021, Fig. 5, 6, 20-23).
 GALLERY_PSI = 0.7
-#: What is kept of the images of raw weights, beside their average's, where the look yields it.
+#: What is kept of the images of raw weights, beside their average's, where the observation yields it.
 RAW_ARRAYS = ("features", "class_logits", "style_logits")
 #: What is kept of a snapshot's images.
 SNAPSHOT_ARRAYS = (*RAW_ARRAYS, "lpips")
@@ -43,40 +43,40 @@ def latents(seed: int, count: int, z_dim: int):
     return torch.stack([torch.randn(z_dim, generator=generator) for _ in range(count)])
 
 
-def look_at_source(look: Look, looker: Looker, source, run: LookRun) -> dict:
+def observe_source(spec: ObservationSpec, observer: Observer, source, run: ObservedRun) -> dict:
     """The frozen model on the first gallery latents of a run: images, truncated images, factors."""
-    z = latents(run.latent_seed, look.counts.gallery_images, source.generator.config["z_dim"])
-    images = looker.draw(source, z, look.counts.truncation_psi, "source model")
+    z = latents(run.latent_seed, spec.counts.gallery_images, source.generator.config["z_dim"])
+    images = observer.draw(source, z, spec.counts.truncation_psi, "source model")
     return {
         "source_images": images,
-        "source_gallery": looker.draw(source, z, GALLERY_PSI, "source model"),
-        **{f"source_{k}": v for k, v in looker.judgement(images).items() if k == "factors"},
+        "source_gallery": observer.draw(source, z, GALLERY_PSI, "source model"),
+        **{f"source_{k}": v for k, v in observer.judgement(images).items() if k == "factors"},
     }
 
 
-def look_at_run(look: Look, looker: Looker, run: LookRun, z_dim: int, frozen: dict) -> dict:
-    """Everything one artifact yields; `frozen` is what `look_at_source` gave for its latents."""
-    from nada.artifact import load_artifact, read_provenance, snapshot_steps
+def observe_run(spec: ObservationSpec, observer: Observer, run: ObservedRun, z_dim: int, frozen: dict) -> dict:
+    """Everything one artifact yields; `frozen` is what `observe_source` gave for its latents."""
+    from nada.run.artifact import load_artifact, read_provenance, snapshot_steps
 
-    counts = look.counts
-    model = load_artifact(run.folder, device=look.device)
+    counts = spec.counts
+    model = load_artifact(run.folder, device=spec.device)
     z = latents(run.latent_seed, counts.fid_images, z_dim)
     few = z[: counts.gallery_images]
-    measured, images = look_at_latents(look, looker, model, z, run.id)
+    measured, images = observe_latents(spec, observer, model, z, run.id)
     arrays = {
         **frozen,
         **measured,
-        "lpips": looker.distances(images[: counts.diversity_images]),
+        "lpips": observer.distances(images[: counts.diversity_images]),
         "images": images[: len(few)],
-        "gallery": looker.draw(model, few, GALLERY_PSI, run.id),
+        "gallery": observer.draw(model, few, GALLERY_PSI, run.id),
     }
     if has_w_plus(model):  # else no image of the source model belongs to an image of its own
-        arrays["source_lpips"] = looker.distances(images[: len(few)], frozen["source_images"])
+        arrays["source_lpips"] = observer.distances(images[: len(few)], frozen["source_images"])
     about = read_provenance(run.folder)
     if about.get("few_shot"):
-        arrays.update(look_at_training(look, looker, about["few_shot"], images[: len(few)], run.id))
+        arrays.update(observe_training(spec, observer, about["few_shot"], images[: len(few)], run.id))
     if model.raw is not None:
-        arrays.update(look_at_raw(look, looker, model, z, "raw", run.id))
+        arrays.update(observe_raw(spec, observer, model, z, "raw", run.id))
     last = about.get("step")
     for step in snapshot_steps(run.folder):
         if step == last:  # the model itself, which was looked at already
@@ -84,60 +84,60 @@ def look_at_run(look: Look, looker: Looker, run: LookRun, z_dim: int, frozen: di
             found = {name: arrays[name][: counts.snapshot_images] for name in kept}
             found["lpips"] = found["lpips"][:, : counts.snapshot_images]
         else:
-            snapshot = load_artifact(run.folder, step=step, device=look.device)
+            snapshot = load_artifact(run.folder, step=step, device=spec.device)
             first = z[: counts.snapshot_images]
-            found = look_at_snapshot(look, looker, snapshot, first, f"{run.id}, step {step}")
+            found = observe_snapshot(spec, observer, snapshot, first, f"{run.id}, step {step}")
             if snapshot.raw is not None:
                 prefix = f"raw_snapshot{step}"
-                arrays.update(look_at_raw(look, looker, snapshot, first, prefix, run.id))
+                arrays.update(observe_raw(spec, observer, snapshot, first, prefix, run.id))
         arrays.update(
             {f"snapshot{step}/{name}": found[name] for name in SNAPSHOT_ARRAYS if name in found}
         )
     return arrays
 
 
-def look_at_latents(look: Look, looker: Looker, model, z, what: str) -> tuple[dict, object]:
+def observe_latents(spec: ObservationSpec, observer: Observer, model, z, what: str) -> tuple[dict, object]:
     """(features and judgement of all images of z, the first ones for distances and pictures)."""
 
     def images_of(start: int, stop: int):
-        return looker.draw(model, z[start:stop], look.counts.truncation_psi, what)
+        return observer.draw(model, z[start:stop], spec.counts.truncation_psi, what)
 
-    keep = max(look.counts.diversity_images, look.counts.gallery_images)
-    return looker.measure(images_of, len(z), keep)
+    keep = max(spec.counts.diversity_images, spec.counts.gallery_images)
+    return observer.measure(images_of, len(z), keep)
 
 
-def look_at_snapshot(look: Look, looker: Looker, model, z, what: str) -> dict:
+def observe_snapshot(spec: ObservationSpec, observer: Observer, model, z, what: str) -> dict:
     """What the last model's first images yield too, of a model on its way: see SNAPSHOT_ARRAYS."""
-    measured, images = look_at_latents(look, looker, model, z, what)
-    return {**measured, "lpips": looker.distances(images[: look.counts.diversity_images])}
+    measured, images = observe_latents(spec, observer, model, z, what)
+    return {**measured, "lpips": observer.distances(images[: spec.counts.diversity_images])}
 
 
-def look_at_raw(look: Look, looker: Looker, model, z, prefix: str, what: str) -> dict:
+def observe_raw(spec: ObservationSpec, observer: Observer, model, z, prefix: str, what: str) -> dict:
     """RAW_ARRAYS of a model's generator without averaging, keys `<prefix>/…`."""
-    found, _ = look_at_latents(look, looker, model.unaveraged(), z, f"{what}, raw weights")
+    found, _ = observe_latents(spec, observer, model.unaveraged(), z, f"{what}, raw weights")
     return {f"{prefix}/{name}": found[name] for name in RAW_ARRAYS if name in found}
 
 
-def look_at_training(look: Look, looker: Looker, few_shot: dict, images, what: str) -> dict:
+def observe_training(spec: ObservationSpec, observer: Observer, few_shot: dict, images, what: str) -> dict:
     """How near generated images [n,H,W,3] and fresh real ones are to those a run trained on.
 
-    few_shot: which images of the look's references, or of its file `few_shot`, these are, of the
+    few_shot: which images of the observation's references, or of its file `few_shot`, these are, of the
     run's record. Fresh are those references that are no copy and no mirror image of one of these.
     UserError: that file holds other images now.
     """
     import numpy as np
 
-    from nada.image_sets import open_images
+    from nada.images.sets import open_images
 
-    file = look.few_shot or look.references
-    reference, rows = open_images(look.references), np.asarray(few_shot["indices"])
+    file = spec.few_shot or spec.references
+    reference, rows = open_images(spec.references), np.asarray(few_shot["indices"])
     source = open_images(file)
     training = source[rows[rows < len(source)]]
     if hashlib.sha256(training.tobytes()).hexdigest() != few_shot["sha256"]:
         raise UserError(
             f"{what}: {file} does not hold the images that the run trained on; make the run again."
         )
-    known = rows_by_pixels(look.references)
+    known = rows_by_pixels(spec.references)
     same = [known.get(pixels(image), ()) for image in (*training, *training[:, :, ::-1])]
     trained = np.array(sorted({row for found in same for row in found}), int)
     fresh = reference[np.delete(np.arange(len(reference)), trained)[:FRESH]]
@@ -145,15 +145,15 @@ def look_at_training(look: Look, looker: Looker, few_shot: dict, images, what: s
     return {
         "training_rows": rows,
         "trained_references": trained,
-        "training_lpips": looker.distances(images, both),
-        "fresh_lpips": looker.distances(fresh, both),
+        "training_lpips": observer.distances(images, both),
+        "fresh_lpips": observer.distances(fresh, both),
     }
 
 
-@functools.lru_cache(maxsize=1)  # one look has one file of references, and several seeds
+@functools.lru_cache(maxsize=1)  # one observation has one file of references, and several seeds
 def rows_by_pixels(path: str) -> dict[bytes, list[int]]:
     """The rows of an image file by the digest of their pixels; copies share one."""
-    from nada.image_sets import open_images
+    from nada.images.sets import open_images
 
     images, found = open_images(path), {}
     for row in range(len(images)):  # one at a time: the file may hold more than fits in memory
@@ -171,21 +171,21 @@ def has_w_plus(model) -> bool:
     return hasattr(model.generator, "mapping")
 
 
-def look_at_runs(look: Look, looker: Looker) -> dict:
-    """Arrays of all seeds of a setting, keys `seed<k>/…`."""
-    from nada.artifact import AdaptedModel
+def observe_runs(spec: ObservationSpec, observer: Observer) -> dict:
+    """Arrays of all seeds of a condition, keys `seed<k>/…`."""
+    from nada.run.artifact import AdaptedModel
     from nada.stylegan2.checkpoints import load_source
 
-    source = AdaptedModel(load_source(look.source, device=look.device).G_ema)
+    source = AdaptedModel(load_source(spec.source, device=spec.device).G_ema)
     z_dim = source.generator.config["z_dim"]
     arrays = {}
-    for run in look.runs:
+    for run in spec.runs:
         start = time.monotonic()
-        frozen = look_at_source(look, looker, source, run)
-        found = look_at_run(look, looker, run, z_dim, frozen)
+        frozen = observe_source(spec, observer, source, run)
+        found = observe_run(spec, observer, run, z_dim, frozen)
         arrays.update({f"seed{run.seed}/{name}": array for name, array in found.items()})
         seconds = time.monotonic() - start
-        print(f"looked at {run.id}: {look.counts.fid_images} images, {seconds:.1f} s", flush=True)
+        print(f"looked at {run.id}: {spec.counts.fid_images} images, {seconds:.1f} s", flush=True)
     return arrays
 
 
@@ -197,71 +197,71 @@ def halves(count: int) -> list:
     return [np.sort(rows) for rows in np.array_split(order, 2)]
 
 
-def look_at_references(look: Look, looker: Looker) -> dict:
+def observe_references(spec: ObservationSpec, observer: Observer) -> dict:
     """Arrays of two disjoint random halves of the reference images, keys `half<k>/…`."""
 
-    from eval.fid import MIN_IMAGES
-    from nada.image_sets import open_images
+    from eval.metrics.fid import MIN_IMAGES
+    from nada.images.sets import open_images
 
-    images = open_images(look.references)
-    counts = look.counts
+    images = open_images(spec.references)
+    counts = spec.counts
     if len(images) < 2 * MIN_IMAGES:
         raise UserError(
-            f"{look.references}: the reference set has {len(images)} images; FID needs at least"
+            f"{spec.references}: the reference set has {len(images)} images; FID needs at least"
             f" {MIN_IMAGES} in each of its two halves, {2 * MIN_IMAGES} in all."
         )
     arrays = {}
     for half, rows in enumerate(halves(len(images))):
         keep = max(counts.diversity_images, counts.gallery_images)
-        measured, part = looker.measure(lambda a, b, at=rows: images[at[a:b]], len(rows), keep)
+        measured, part = observer.measure(lambda a, b, at=rows: images[at[a:b]], len(rows), keep)
         found = {
             "rows": rows,
             **measured,
-            "lpips": looker.distances(part[: counts.diversity_images]),
+            "lpips": observer.distances(part[: counts.diversity_images]),
             "images": part[: counts.gallery_images],
         }
         arrays.update({f"half{half}/{name}": array for name, array in found.items()})
-    print(f"looked at {look.references}: {len(images)} images in two halves", flush=True)
+    print(f"looked at {spec.references}: {len(images)} images in two halves", flush=True)
     return arrays
 
 
-def provenance(look: Look) -> dict:
-    """Hashes of every file that the look went through."""
+def provenance(spec: ObservationSpec) -> dict:
+    """Hashes of every file that the observation went through."""
     from pathlib import Path
 
-    from nada.artifact import MODEL
-    from nada.atomic import sha256
+    from nada.run.artifact import MODEL
+    from nada.run.atomic import sha256
 
-    files = networks(look)
-    if look.method == REAL:
-        files["references"] = look.references
+    files = networks(spec)
+    if spec.method == REAL:
+        files["references"] = spec.references
     else:
-        files["source"] = look.source
-        files.update({"few_shot": look.few_shot} if look.few_shot else {})
-        files.update({run.id: Path(run.folder) / MODEL for run in look.runs})
+        files["source"] = spec.source
+        files.update({"few_shot": spec.few_shot} if spec.few_shot else {})
+        files.update({run.id: Path(run.folder) / MODEL for run in spec.runs})
     return {name: sha256(path) for name, path in files.items()}
 
 
-def observe(look: Look) -> Observation:
-    """Look as told; see `eval.observation` for the arrays."""
-    looker = Looker(look)
-    real = look.method == REAL
-    arrays = look_at_references(look, looker) if real else look_at_runs(look, looker)
+def observe(spec: ObservationSpec) -> Observation:
+    """ObservationSpec as told; see `eval.observation` for the arrays."""
+    observer = Observer(spec)
+    real = spec.method == REAL
+    arrays = observe_references(spec, observer) if real else observe_runs(spec, observer)
     meta = {
-        "world": look.world,
-        "task": look.task,
-        "method": look.method,
-        "variant": look.variant,
-        "shots": look.shots,
-        "warm_start": look.warm_start,
-        "device": look.device,
-        "target": list(look.target) if look.target else None,
-        "referee": list(networks(look)),
-        **looker.names(),
-        "networks": looker.record(),
-        "runs": [{"id": r.id, "seed": r.seed, "latent_seed": r.latent_seed} for r in look.runs],
+        "world": spec.world,
+        "task": spec.task,
+        "method": spec.method,
+        "variant": spec.variant,
+        "shots": spec.shots,
+        "warm_start": spec.warm_start,
+        "device": spec.device,
+        "target": list(spec.target) if spec.target else None,
+        "referee": list(networks(spec)),
+        **observer.names(),
+        "networks": observer.record(),
+        "runs": [{"id": r.id, "seed": r.seed, "latent_seed": r.latent_seed} for r in spec.runs],
         "counts": {
-            name: getattr(look.counts, name)
+            name: getattr(spec.counts, name)
             for name in (
                 "fid_images",
                 "diversity_images",
@@ -271,7 +271,7 @@ def observe(look: Look) -> Observation:
             )
         },
         "gallery_psi": GALLERY_PSI,
-        "hashes": provenance(look),
+        "hashes": provenance(spec),
     }
     return Observation(meta, arrays)
 
@@ -280,13 +280,13 @@ def observe(look: Look) -> Observation:
 def main(argv=None):
     """Command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m eval.observe", description=__doc__)
-    parser.add_argument("--settings", required=True, help="the look file (JSON)")
+    parser.add_argument("--spec", required=True, help="the observation spec (JSON)")
     parser.add_argument("--out", required=True, help="the observation to write (.npz)")
     arguments = parser.parse_args(argv)
-    check_output(arguments.out, is_observation, [arguments.settings])
-    look = read_look(arguments.settings)
-    print(f"world {look.world}: {look.task}, {look.method} {look.variant} on {look.device}")
-    save_observation(arguments.out, observe(look))
+    check_output(arguments.out, is_observation, [arguments.spec])
+    spec = read_observation_spec(arguments.spec)
+    print(f"world {spec.world}: {spec.task}, {spec.method} {spec.variant} on {spec.device}")
+    save_observation(arguments.out, observe(spec))
     print(f"wrote {arguments.out}")
 
 

@@ -1,6 +1,6 @@
 """Tables 1 and 2 as the paper lays them out, the published numbers beside ours, and what they cost.
 
-    python -m eval.paper_table --settings GROUP.json --scores FILE.csv --out PREFIX
+    python -m eval.paper_table --spec SPEC.json --scores FILE.csv --out PREFIX
 
 writes PREFIX.csv (every cell: ours, the paper's, whether the two may be compared and why),
 PREFIX.md, .html and .tex (for people) and PREFIX_cost.csv. Cells are FID, mean over seeds ± the
@@ -18,15 +18,15 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from eval import costs, lengths
-from eval.fid import FID
+from eval.analysis import costs, lengths
+from eval.analysis.statistics import t_interval
+from eval.metrics.fid import FID
 from eval.page import PAGE, heads, items, rows
 from eval.score import LAST, read_scores
-from eval.settings import SETTING_KEYS, Group, read_group
-from eval.statistics import t_interval
-from nada.atomic import atomic_path
-from nada.errors import UserError, command
-from nada.outputs import check_outputs
+from nada.run.atomic import atomic_path
+from nada.run.errors import UserError, command
+from nada.run.outputs import check_outputs
+from nada.run.spec import CONDITION_KEYS, Group, read_group_spec
 
 FOLDER = Path(__file__).parent / "paper"
 #: Worlds whose numbers may stand beside the paper's, and why the others' may not.
@@ -130,7 +130,7 @@ def is_best(table: pd.DataFrame, keys: list[str]) -> pd.Series:
 
 def own_cells(group: Group) -> list[tuple]:
     """OWN_KEYS of every model that the group shows, its bounds left out."""
-    rows = [dict(zip(SETTING_KEYS, member.setting, strict=True)) for member in group.drawn]
+    rows = [dict(zip(CONDITION_KEYS, member.condition, strict=True)) for member in group.drawn]
     return [tuple(row[key] for key in OWN_KEYS) for row in rows if row["method"] not in BOUNDS]
 
 
@@ -232,7 +232,7 @@ def write(group: Group, scores: pd.DataFrame, prefix: str) -> None:
 
     shown = whole("**{}**")
     body = shown.to_markdown(index=False, disable_numparse=True)
-    shown_cost = pd.concat([cost[list(SETTING_KEYS)], costs.as_text(cost)], axis=1)
+    shown_cost = pd.concat([cost[list(CONDITION_KEYS)], costs.as_text(cost)], axis=1)
     costs_body = shown_cost.to_markdown(index=False, disable_numparse=True)
     title = group.heading
     markdown = f"**{title}**\n\n{body}\n\n" + "".join(f"- {n}\n" for n in beneath)
@@ -274,14 +274,14 @@ def _page(title: str, frame: pd.DataFrame, cost: pd.DataFrame, beneath: list[str
 def main(argv=None):
     """Command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m eval.paper_table", description=__doc__)
-    parser.add_argument("--settings", required=True, help="the group file (JSON)")
+    parser.add_argument("--spec", required=True, help="the group spec (JSON)")
     parser.add_argument("--scores", required=True, help="the table of scores (CSV)")
     parser.add_argument("--out", required=True, help="names to write, without an ending")
     arguments = parser.parse_args(argv)
-    check_outputs(arguments.out, ENDINGS, [arguments.settings, arguments.scores])
-    group = read_group(arguments.settings)
+    check_outputs(arguments.out, ENDINGS, [arguments.spec, arguments.scores])
+    group = read_group_spec(arguments.spec)
     if group.paper is None:
-        raise UserError(f"{arguments.settings}: 'paper' names no table to stand beside.")
+        raise UserError(f"{arguments.spec}: 'paper' names no table to stand beside.")
     published(group.paper)
     write(group, read_scores(arguments.scores), arguments.out)
 

@@ -1,6 +1,6 @@
 """Turn observations into numbers: one tidy row per run and metric.
 
-    python -m eval.score --settings GROUP.json --out FILE.csv
+    python -m eval.score --spec SPEC.json --out FILE.csv
 
 Columns: world, task, method, variant, shots, warm_start, seed, step, weights, metric, value, n.
 `step` is "last" for the model as it ended, else the snapshot's step (on fewer images: see n).
@@ -16,8 +16,7 @@ import sys
 import numpy as np
 import pandas as pd
 
-from eval.fid import OTHER_MODES, FeatureSet
-from eval.metrics import (
+from eval.metrics.catalogue import (
     Value,
     accepted_values,
     copies_values,
@@ -31,12 +30,13 @@ from eval.metrics import (
     precision_recall_values,
     target_values,
 )
+from eval.metrics.fid import OTHER_MODES, FeatureSet
+from eval.metrics.realism import PREFERENCE, REALISM, preference, realism
 from eval.observation import Observation, load_observation
-from eval.realism import PREFERENCE, REALISM, preference, realism
-from eval.settings import REAL, Group, read_group
-from nada.atomic import atomic_path
-from nada.errors import UserError, command
-from nada.outputs import begins_with, check_output
+from nada.run.atomic import atomic_path
+from nada.run.errors import UserError, command
+from nada.run.outputs import begins_with, check_output
+from nada.run.spec import REAL, Group, read_group_spec
 
 COLUMNS = [
     "world", "task", "method", "variant", "shots", "warm_start", "seed", "step", "weights",
@@ -66,7 +66,7 @@ def _row(meta: dict, seed: int, step, value: Value, weights: str = WEIGHTS) -> d
 def reference_sets(real: Observation) -> dict[str, FeatureSet]:
     """Features of all reference images, both halves, by the name of their array in an observation.
 
-    "features", and those of clean-fid's other modes that the look took.
+    "features", and those of clean-fid's other modes that the observation took.
     """
     names = ["features", *(name for name in OTHER_MODES if f"half0/{name}" in real.arrays)]
     halves = {name: [real[f"half{half}/{name}"] for half in (0, 1)] for name in names}
@@ -151,7 +151,7 @@ def preference_rows(
     """
     rows = []
     reference, numbers = reference_sets(real)["features"].features, reference_rows(real)
-    for (*setting, seed), observation in runs.items():
+    for (*condition, seed), observation in runs.items():
         if (*baseline, seed) not in runs:
             continue
         ours = runs[*baseline, seed]
@@ -161,7 +161,7 @@ def preference_rows(
         fair = reference[~np.isin(numbers, trained)]
         theirs = realism(observation[f"seed{seed}/features"], fair)
         values = [Value(REALISM, float(np.median(theirs)), len(theirs))]
-        if tuple(setting) != tuple(baseline):
+        if tuple(condition) != tuple(baseline):
             won = preference(theirs, realism(ours[f"seed{seed}/features"], fair))
             values.append(Value(PREFERENCE, won, len(theirs)))
         rows += [_row(observation.meta, seed, LAST, value) for value in values]
@@ -271,11 +271,11 @@ def one_value_each(table: pd.DataFrame, path) -> pd.DataFrame:
 def main(argv=None):
     """Command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m eval.score", description=__doc__)
-    parser.add_argument("--settings", required=True, help="the group file (JSON)")
+    parser.add_argument("--spec", required=True, help="the group spec (JSON)")
     parser.add_argument("--out", required=True, help="the table of scores to write (CSV)")
     arguments = parser.parse_args(argv)
-    check_output(arguments.out, begins_with(",".join(COLUMNS)), [arguments.settings])
-    group = read_group(arguments.settings)
+    check_output(arguments.out, begins_with(",".join(COLUMNS)), [arguments.spec])
+    group = read_group_spec(arguments.spec)
     print(f"world {group.world}: scores of group {group.name}")
     table = score(group)
     with atomic_path(arguments.out) as temporary:

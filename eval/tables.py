@@ -1,13 +1,13 @@
 """Tables of a group: one row per variant, one column per metric, bounds beneath.
 
-    python -m eval.tables --settings GROUP.json --scores FILE.csv --out PREFIX
+    python -m eval.tables --spec SPEC.json --scores FILE.csv --out PREFIX
 
 writes PREFIX.csv (numbers) and PREFIX.md, .html and .tex (for people). Cells are means over seeds
 with the half-width of a 95 % t interval; arrows, digits and bold come from the metrics themselves.
 Where the group asks for it, a metric has a second column, of the best snapshot by its own value, and
 a second table (.md, .html) shows the differences of variants from a baseline, paired over seeds. The
 last table says how long each row was trained, what share s of the published length that is, and what
-it cost (eval/costs.py).
+it cost (eval/analysis/costs.py).
 """
 
 import argparse
@@ -18,24 +18,25 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from eval import costs, differences, lengths, metrics
-from eval.columns import Column, label, seed_values
-from eval.diversity import CLUSTERS, MEMBERS
-from eval.fid import IMAGES_PER_FEATURE
-from eval.metric import Metric
+from eval.analysis import costs, differences, lengths
+from eval.analysis.columns import Column, label, seed_values
+from eval.analysis.statistics import t_interval
+from eval.metrics import catalogue as metrics
+from eval.metrics.fid import IMAGES_PER_FEATURE
+from eval.metrics.intra_cluster_lpips import CLUSTERS, MEMBERS
+from eval.metrics.metric import Metric
+from eval.metrics.precision_recall import NEIGHBOURS, REFERENCE_COPIES
+from eval.metrics.target import NONE_RATE, TARGET_RATE
 from eval.page import PAGE, heads, items
-from eval.precision_recall import NEIGHBOURS, REFERENCE_COPIES
 from eval.score import LAST, read_scores
-from eval.settings import BOUNDS, REAL, SETTING_KEYS, Group, read_group
-from eval.statistics import t_interval
-from eval.target import NONE_RATE, TARGET_RATE
-from nada.atomic import atomic_path
-from nada.errors import UserError, command
-from nada.outputs import check_outputs
+from nada.run.atomic import atomic_path
+from nada.run.errors import UserError, command
+from nada.run.outputs import check_outputs
+from nada.run.spec import BOUNDS, CONDITION_KEYS, REAL, Group, read_group_spec
 
 #: Columns when the group names none.
 DEFAULT_COLUMNS = (
-    "fid", "kid", "cluster_lpips", "mean_lpips", "target_rate", "none_rate", "factor_correlation",
+    "fid", "kid", "intra_cluster_lpips", "mean_lpips", "target_rate", "none_rate", "factor_correlation",
     "retrieval_top1",
 )  # fmt: skip
 
@@ -60,31 +61,31 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One setting of a task; cells in the order of the columns, None where nothing was scored."""
+    """One condition of a task; cells in the order of the columns, None where nothing was scored."""
 
-    setting: tuple
+    condition: tuple
     label: str
     seeds: int
     cells: tuple[Cell | None, ...]
 
     @property
     def task(self) -> str:
-        return self.setting[0]
+        return self.condition[0]
 
     @property
     def method(self) -> str:
-        return self.setting[1]
+        return self.condition[1]
 
 
 def rows(scores: pd.DataFrame, columns: list[Column]) -> list[Row]:
-    """One row per setting, tasks and settings in the order of the scores, bounds last per task.
+    """One row per condition, tasks and hyperparameters in the order of the scores, bounds last per task.
 
     Best: among a task's rows that are no bounds. Equal means (as printed) are all best, but where all
     the rows are equal, or there is one alone, none is.
     """
     found = []
-    for setting, part in scores.groupby(list(SETTING_KEYS), sort=False):
-        task, method, variant, shots, warm_start = setting
+    for condition, part in scores.groupby(list(CONDITION_KEYS), sort=False):
+        task, method, variant, shots, warm_start = condition
         cells = []
         for column in columns:
             values, metric = seed_values(part, column), column.metric
@@ -119,7 +120,7 @@ def _mark_best(task_rows: list[Row]) -> list[Row]:
         for (row, cell), value in zip(cells, printed, strict=True):
             if value == best:
                 marked[id(row)][column] = Cell(metric, cell.mean, cell.half, cell.n, True)
-    return [Row(r.setting, r.label, r.seeds, tuple(marked[id(r)])) for r in task_rows]
+    return [Row(r.condition, r.label, r.seeds, tuple(marked[id(r)])) for r in task_rows]
 
 
 def footer(group: Group, scores: pd.DataFrame, columns: list[Column]) -> list[str]:
@@ -157,9 +158,9 @@ def footer(group: Group, scores: pd.DataFrame, columns: list[Column]) -> list[st
             f"Best snapshot: the best of a run's snapshots by the very number shown, on"
             f" {counts('target_rate', snapshots)} images: an oracle, optimistic by its choice."
         )
-    if "cluster_lpips" in shown:
+    if "intra_cluster_lpips" in shown:
         lines.append(
-            f"Cluster LPIPS: {counts('cluster_lpips', runs)} images,"
+            f"Intra-cluster LPIPS: {counts('intra_cluster_lpips', runs)} images,"
             f" k={group.k_medoids or CLUSTERS} medoids, at most"
             f" {MEMBERS} members each, mean over clusters that hold a pair."
         )
@@ -167,7 +168,7 @@ def footer(group: Group, scores: pd.DataFrame, columns: list[Column]) -> list[st
         lines.append(
             f"Correspondence: {counts('source_lpips', runs)} latents, frozen against adapted."
         )
-    seeds = sorted(runs.groupby(list(SETTING_KEYS), sort=False).seed.nunique().unique())
+    seeds = sorted(runs.groupby(list(CONDITION_KEYS), sort=False).seed.nunique().unique())
     if len(seeds):
         number = "–".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
         if number == "1":
@@ -219,7 +220,7 @@ def numbers(table: list[Row], columns: list[Column], cost: pd.DataFrame) -> pd.D
             record[f"{column.name}_half_width"] = cell.half if cell else None
             record[f"{column.name}_n"] = cell.n if cell else 0
         if of_setting:
-            values = of_setting.get(row.setting, (None,) * len(costs.COLUMNS))
+            values = of_setting.get(row.condition, (None,) * len(costs.COLUMNS))
             record.update(
                 list(zip(costs.COLUMNS, values, strict=True))[:-1]
             )  # n: in every metric's
@@ -229,7 +230,7 @@ def numbers(table: list[Row], columns: list[Column], cost: pd.DataFrame) -> pd.D
 
 def cost_frame(cost: pd.DataFrame) -> pd.DataFrame:
     """The last table as text: task, model, and the columns of `costs.frame`."""
-    names = [label(*row) for row in cost[list(SETTING_KEYS[1:])].itertuples(index=False, name=None)]
+    names = [label(*row) for row in cost[list(CONDITION_KEYS[1:])].itertuples(index=False, name=None)]
     heads = pd.DataFrame({"task": list(cost.task), "model": names})
     return pd.concat([heads, costs.as_text(cost)], axis=1)
 
@@ -309,13 +310,13 @@ def latex(table: list[Row], columns: list[Column], title: str, notes: list[str])
 
 
 def members(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
-    """The scores of a group's settings and its tasks' real images; other groups' rows are left out.
+    """The scores of a group's hyperparameters and its tasks' real images; other groups' rows are left out.
 
-    UserError names the first setting that has no score in the group's world.
+    UserError names the first condition that has no score in the group's world.
     """
     scores = scores[scores.world == group.world]
-    settings = list(scores[list(SETTING_KEYS)].itertuples(index=False, name=None))
-    found = set(settings)
+    conditions = list(scores[list(CONDITION_KEYS)].itertuples(index=False, name=None))
+    found = set(conditions)
     for member in group.members:
         if member not in found:
             name = ", ".join(str(part) for part in member)
@@ -324,7 +325,7 @@ def members(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
                 f" scores again with python -m eval.score."
             )
     real = (scores.method == REAL) & scores.task.isin(group.real)
-    return scores[np.array([setting in group.members for setting in settings]) | real]
+    return scores[np.array([condition in group.members for condition in conditions]) | real]
 
 
 def columns_of(group: Group) -> list[Column]:
@@ -389,12 +390,12 @@ def plain_latex(frame: pd.DataFrame, note: str) -> str:
 def main(argv=None):
     """Command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m eval.tables", description=__doc__)
-    parser.add_argument("--settings", required=True, help="the group file (JSON)")
+    parser.add_argument("--spec", required=True, help="the group spec (JSON)")
     parser.add_argument("--scores", required=True, help="the table of scores (CSV)")
     parser.add_argument("--out", required=True, help="names to write, without an ending")
     arguments = parser.parse_args(argv)
-    check_outputs(arguments.out, ENDINGS, [arguments.settings, arguments.scores])
-    group = read_group(arguments.settings)
+    check_outputs(arguments.out, ENDINGS, [arguments.spec, arguments.scores])
+    group = read_group_spec(arguments.spec)
     print(f"world {group.world}: table of group {group.name}")
     for ending, text in make(group, read_scores(arguments.scores, raw=True)).items():
         with atomic_path(arguments.out + ending) as temporary:

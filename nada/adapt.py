@@ -12,18 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nada.artifact import AdaptedModel
 from nada.augment import Views, draw_views
-from nada.clip import Clip, text_direction, text_embedding
-from nada.errors import UserError
-from nada.job import Job
-from nada.layers import Layers, LayerSettings
+from nada.clip.encoder import Clip, text_direction, text_embedding
+from nada.layers import LayerHyperparameters, Layers
 from nada.losses import directional_loss, ensemble, global_loss, image_direction
-from nada.mapper import MapperSettings, train_mapper
-from nada.micro_batch import MicroBatches, NoiseRows, Rows, split
-from nada.precision import Precision, set_numerics, set_precision
-from nada.settings import setting
-from nada.streams import stream_seed
+from nada.mapper import MapperHyperparameters, train_mapper
+from nada.run.artifact import AdaptedModel
+from nada.run.errors import UserError
+from nada.run.hyperparameters import setting
+from nada.run.job import Job
+from nada.run.micro_batch import MicroBatches, NoiseRows, Rows, split
+from nada.run.precision import Precision, set_numerics, set_precision
+from nada.run.streams import stream_seed
 from nada.stylegan2.generator import Generator
 
 OFFICIAL_SHIFT = 1e-6  # what the public code adds to every pixel where the whole ΔI is zero
@@ -33,7 +33,7 @@ CHUNK = 16  # images rendered or encoded at once where no graph is kept; bounds 
 
 
 @dataclass
-class NadaSettings:
+class NadaHyperparameters:
     """How a generator is adapted. Each default is the paper's; where it is silent, the public code's.
 
     'official' is what the public code does; what is called "ours" below neither of them does
@@ -50,7 +50,7 @@ class NadaSettings:
     style_mixing: probability that a step's codes mix two w (Table 3: 0 or 0.9).
     snapshots: models kept on the way: how many, evenly spaced, or a list of steps.
     checkpoint_every: steps between training states kept for resume; 0 keeps none.
-    precision, tf32, deterministic: how numbers are computed, see nada/precision.py; the last two
+    precision, tf32, deterministic: how numbers are computed, see nada/run/precision.py; the last two
     have an effect on a GPU alone.
     micro_batch: images rendered at once at most, in a step and in its layer choice, and in a step
     of the mapper; 0 for all. Less memory, the same draws, and the same results but for rounding. A
@@ -79,7 +79,7 @@ class NadaSettings:
     skipped_layer_state: Adam's state of a layer not chosen is left alone ('skip', the paper's), or
     decays as under the old zero gradients of the public code ('decay', official: its next step is
     up to 11x longer).
-    layers: see LayerSettings. mapper: see MapperSettings; given, the run trains only a mapper, on
+    layers: see LayerHyperparameters. mapper: see MapperHyperparameters; given, the run trains only a mapper, on
     its parent's model or on the source's.
     """
 
@@ -108,32 +108,32 @@ class NadaSettings:
     augment_views: int = setting(1, 1)
     global_prompt: Literal["official", "templates"] = "official"
     skipped_layer_state: Literal["skip", "decay"] = "skip"
-    layers: LayerSettings = dataclasses.field(default_factory=LayerSettings)
-    mapper: MapperSettings | None = None
+    layers: LayerHyperparameters = dataclasses.field(default_factory=LayerHyperparameters)
+    mapper: MapperHyperparameters | None = None
 
 
-def adapt_generator(job: Job, settings: NadaSettings) -> AdaptedModel:
+def adapt_generator(job: Job, hparams: NadaHyperparameters) -> AdaptedModel:
     """Move the source generator towards the target and return it (§4.1-4.2, App. C)."""
-    set_numerics(job.device, settings.tf32, settings.deterministic)
+    set_numerics(job.device, hparams.tf32, hparams.deterministic)
     # two generators with one frozen mapping network
     frozen = job.source().G_ema.eval().requires_grad_(False)
     trained = copy.deepcopy(frozen)
     trained.mapping = frozen.mapping
 
     # what steers, and what is trained
-    loss = NadaLoss(job, settings, frozen)
+    loss = NadaLoss(job, hparams, frozen)
     forget_texts(loss.clips)
-    layers = Layers(trained, settings.layers, loss.of_images, job.label)
+    layers = Layers(trained, hparams.layers, loss.of_images, job.label)
     for generator in (frozen, trained):  # not before: the target's direction is full precision
-        set_precision(generator, settings.precision)
+        set_precision(generator, hparams.precision)
     trainable = layers.trainable()
-    optimiser = torch.optim.Adam(trainable.values(), lr=settings.lr, betas=settings.betas)
-    snapshots = snapshot_steps(settings.snapshots, settings.iterations, job.label)
-    micro = micro_batches(job, settings, layers)
+    optimiser = torch.optim.Adam(trainable.values(), lr=hparams.lr, betas=hparams.betas)
+    snapshots = snapshot_steps(hparams.snapshots, hparams.iterations, job.label)
+    micro = micro_batches(job, hparams, layers)
 
     # a fresh start, or where an interrupted run stopped
     job.seed_everything()
-    job.plan(settings.iterations, settings.checkpoint_every)
+    job.plan(hparams.iterations, hparams.checkpoint_every)
     start = 0
     if resumed := job.resume():
         start, state = resumed
@@ -146,13 +146,13 @@ def adapt_generator(job: Job, settings: NadaSettings) -> AdaptedModel:
     with job.running():
         if start == 0 and 0 in snapshots:
             job.snapshot(0, named_as_artifact(trainable))
-        for step in range(start + 1, settings.iterations + 1):
+        for step in range(start + 1, hparams.iterations + 1):
             terms, chosen, images = micro.attempt(
-                lambda size: forward_backward(frozen, trained, layers, loss, settings, size),
+                lambda size: forward_backward(frozen, trained, layers, loss, hparams, size),
                 trainable.values(),
             )
             # one step of Adam
-            if settings.skipped_layer_state == "decay":
+            if hparams.skipped_layer_state == "decay":
                 fill_missing_gradients(trainable.values())
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
@@ -169,23 +169,23 @@ def adapt_generator(job: Job, settings: NadaSettings) -> AdaptedModel:
     return AdaptedModel(trained)
 
 
-def adapt_mapper(job: Job, settings: NadaSettings) -> AdaptedModel:
+def adapt_mapper(job: Job, hparams: NadaHyperparameters) -> AdaptedModel:
     """Train a latent mapper (§4.3) on the parent run's model, or on the source as it is.
 
     The model itself stays as it was. On the source, it is the control of the mapper: how far it
     gets without NADA.
     """
-    set_numerics(job.device, settings.tf32, settings.deterministic)
-    on_source = settings.mapper.base == "source"
+    set_numerics(job.device, hparams.tf32, hparams.deterministic)
+    on_source = hparams.mapper.base == "source"
     model = AdaptedModel(job.source().G_ema) if on_source else job.parent()
-    set_precision(model.generator, settings.precision)
-    steps = snapshot_steps(settings.snapshots, settings.mapper.iterations, job.label)
-    clips = job.clips(settings.clip_resize, settings.clips)
-    targets = target_embeddings(job, clips, settings, "mapper")
+    set_precision(model.generator, hparams.precision)
+    steps = snapshot_steps(hparams.snapshots, hparams.mapper.iterations, job.label)
+    clips = job.clips(hparams.clip_resize, hparams.clips)
+    targets = target_embeddings(job, clips, hparams, "mapper")
     forget_texts(clips)
     return train_mapper(
-        job, settings.mapper, model, clips, targets, steps, settings.checkpoint_every,
-        settings.micro_batch,
+        job, hparams.mapper, model, clips, targets, steps, hparams.checkpoint_every,
+        hparams.micro_batch,
     )  # fmt: skip
 
 
@@ -194,14 +194,14 @@ def forward_backward(
     trained: Generator,
     layers: Layers,
     loss: "NadaLoss",
-    settings: NadaSettings,
+    hparams: NadaHyperparameters,
     size: int = 0,
 ) -> tuple[dict, tuple, int]:
     """One step up to its gradients, which lie in the chosen parameters' `grad` alone.
 
     Returns the loss's terms, the chosen layers and how many images were rendered. Adaptive
     selection needs the gradient of Eq. 1 at W+ codes copied from one w, Eq. 2 the gradient at the
-    weights. Where codes are shared (LayerSettings.selection_codes), one forward pass of generator
+    weights. Where codes are shared (LayerHyperparameters.selection_codes), one forward pass of generator
     and CLIPs serves both, with every candidate layer in its graph. Codes of a step that mixes two w
     choose nothing: codes are then drawn apart, as without sharing.
     size: images rendered at once at most, 0 for all. The choice is known only after the last part:
@@ -209,14 +209,14 @@ def forward_backward(
     The host waits for the device once, to read the choice, and not at all where every layer trains
     (once more where ΔI may be 0 and the guard is 'official').
     """
-    codes = draw_codes(frozen, settings)
+    codes = draw_codes(frozen, hparams)
     sharing = layers.shares and not codes.mixed
     chosen = layers.candidates if sharing else layers.choose(size)
     layers.unfreeze(chosen)
     if sharing:
         codes = codes._replace(trained=codes.trained.clone().requires_grad_())
-    parts = split(settings.batch, size)
-    pictures = Pictures(frozen, trained, codes, loss, settings)
+    parts = split(hparams.batch, size)
+    pictures = Pictures(frozen, trained, codes, loss, hparams)
     sums, gradient = {}, 0
     for rows in parts:
         seen = pictures.see(rows)
@@ -233,8 +233,8 @@ def forward_backward(
     if sharing and len(parts) > 1:
         chosen = layers.choose_by(gradient, size)
         layers.keep_gradients(chosen)
-    images = settings.batch * (2 if settings.loss == "directional" else 1)
-    return sums, chosen, images + layers.images_drawn(settings.batch, sharing)
+    images = hparams.batch * (2 if hparams.loss == "directional" else 1)
+    return sums, chosen, images + layers.images_drawn(hparams.batch, sharing)
 
 
 def choice_gradient(layers: Layers, codes: "Codes", loss: "NadaLoss", seen: "Seen", rows: Rows):
@@ -246,10 +246,10 @@ def choice_gradient(layers: Layers, codes: "Codes", loss: "NadaLoss", seen: "See
     return layers.code_gradient(codes.trained, few, count)
 
 
-def micro_batches(job: Job, settings: NadaSettings, layers: Layers) -> MicroBatches:
+def micro_batches(job: Job, hparams: NadaHyperparameters, layers: Layers) -> MicroBatches:
     """How many images a run renders at once: at first all of a batch, and all codes that choose."""
-    largest = max(settings.batch, settings.layers.n_w if layers.selects else 0)
-    return MicroBatches(largest, settings.micro_batch, job.label, job.log, job.device)
+    largest = max(hparams.batch, hparams.layers.n_w if layers.selects else 0)
+    return MicroBatches(largest, hparams.micro_batch, job.label, job.log, job.device)
 
 
 class Seen(NamedTuple):
@@ -273,19 +273,19 @@ class NadaLoss:
     the layer choice. directions: that of Eq. 2.
     """
 
-    def __init__(self, job: Job, settings: NadaSettings, source: Generator):
-        self.settings = settings
-        self.clips: list[Clip] = job.clips(settings.clip_resize, settings.clips)
+    def __init__(self, job: Job, hparams: NadaHyperparameters, source: Generator):
+        self.hparams = hparams
+        self.clips: list[Clip] = job.clips(hparams.clip_resize, hparams.clips)
         self.weights = [clip.weight for clip in self.clips]
-        self.targets = target_embeddings(job, self.clips, settings, "loss")
+        self.targets = target_embeddings(job, self.clips, hparams, "loss")
         self.choice_targets = self.targets
-        if aims_at_text(settings) and settings.global_prompt == "official":
-            self.choice_targets = target_embeddings(job, self.clips, settings, "choice")
+        if aims_at_text(hparams) and hparams.global_prompt == "official":
+            self.choice_targets = target_embeddings(job, self.clips, hparams, "choice")
         # two draws of a noise that shows make two images: then nothing needs to be asked
         strengths = torch.stack([conv.noise_strength for conv in source.synthesis.convs])
-        differ = settings.noise == "drawn" and bool((strengths != 0).any())
-        self.may_coincide = settings.guard == "official" and not differ
-        self.directions = target_directions(job, self.clips, settings, source)
+        differ = hparams.noise == "drawn" and bool((strengths != 0).any())
+        self.may_coincide = hparams.guard == "official" and not differ
+        self.directions = target_directions(job, self.clips, hparams, source)
 
     def see(self, trained_images: Tensor, frozen_images: Tensor | None, views=None) -> Seen:
         """Unit embeddings of a step's images [B,3,R,R]; only those of the trained have a graph.
@@ -310,9 +310,9 @@ class NadaLoss:
 
     def __call__(self, seen: Seen) -> dict[str, Tensor]:
         """{"loss", "image_change"} of a batch; image_change is the mean ‖ΔI‖ over CLIPs."""
-        if self.settings.loss == "global":
+        if self.hparams.loss == "global":
             return {"loss": self.global_term(seen.trained)}
-        epsilon = self.settings.epsilon if self.settings.guard == "epsilon" else 0.0
+        epsilon = self.hparams.epsilon if self.hparams.guard == "epsilon" else 0.0
         losses, changes = [], []
         for trained, frozen, direction in zip(*seen, self.directions, strict=True):
             losses.append(directional_loss(trained, frozen, direction, epsilon))
@@ -342,9 +342,9 @@ class NadaLoss:
 
     def views(self, images: Tensor, batch: int) -> "Views | AsTheyAre":
         """What CLIP is shown of `batch` images like these: the same of both generators'."""
-        if self.settings.augment == "none":
+        if self.hparams.augment == "none":
             return AsTheyAre()
-        return draw_views(images[:1].expand(batch, -1, -1, -1), self.settings.augment_views)
+        return draw_views(images[:1].expand(batch, -1, -1, -1), self.hparams.augment_views)
 
 
 class AsTheyAre:
@@ -360,54 +360,54 @@ class AsTheyAre:
 class Pictures:
     """A step's images of both generators, part by part, from one draw of noise and of views."""
 
-    def __init__(self, frozen, trained, codes: "Codes", loss: NadaLoss, settings: NadaSettings):
+    def __init__(self, frozen, trained, codes: "Codes", loss: NadaLoss, hparams: NadaHyperparameters):
         self.generators, self.codes = (frozen, trained), codes
-        self.loss, self.settings = loss, settings
+        self.loss, self.hparams = loss, hparams
         self.seeds = noise_seeds()
         self.views = None
 
     def see(self, rows: Rows) -> Seen:
         """Render these codes in both generators and embed what CLIP is shown."""
         frozen_images, trained_images = render_pair(
-            *self.generators, self.codes, self.settings, self.seeds, rows
+            *self.generators, self.codes, self.hparams, self.seeds, rows
         )
         if self.views is None:
             self.views = self.loss.views(trained_images, rows.batch)
         return self.loss.see(trained_images, frozen_images, self.views.rows(rows))
 
 
-def aims_at_text(settings: NadaSettings) -> bool:
+def aims_at_text(hparams: NadaHyperparameters) -> bool:
     """Whether Eq. 1 aims at the target's text, not at target images."""
-    return settings.direction == "text" or settings.global_target == "text"
+    return hparams.direction == "text" or hparams.global_target == "text"
 
 
 def target_embeddings(
-    job: Job, clips: list[Clip], settings: NadaSettings, use: str
+    job: Job, clips: list[Clip], hparams: NadaHyperparameters, use: str
 ) -> list[Tensor]:
     """Each CLIP's unit embedding [E] of the target that Eq. 1 aims at.
 
-    That of the target text, in the prompts the settings ask for, or the mean of the target images.
+    That of the target text, in the prompts the hyperparameters ask for, or the mean of the target images.
     use: who asks, one of OFFICIAL_PROMPTS.
     """
-    if not aims_at_text(settings):
+    if not aims_at_text(hparams):
         images = target_images(job)
         means = [encode_targets(clip, images).mean(dim=0) for clip in clips]
         return [F.normalize(mean, dim=-1) for mean in means]
-    official = settings.global_prompt == "official"
+    official = hparams.global_prompt == "official"
     templates = [OFFICIAL_PROMPTS[use]] if official else job.templates()
     return [text_embedding(clip, job.texts()[1], templates) for clip in clips]
 
 
 def target_directions(
-    job: Job, clips: list[Clip], settings: NadaSettings, source: Generator
+    job: Job, clips: list[Clip], hparams: NadaHyperparameters, source: Generator
 ) -> list[Tensor]:
     """Each CLIP's unit direction [E] from the source to the target: ΔT (§4.1) or ΔI_real (Eq. 3)."""
-    if settings.direction == "text":
+    if hparams.direction == "text":
         source_text, target_text = job.texts()
         templates = job.templates()
         return [text_direction(clip, source_text, target_text, templates) for clip in clips]
     images = target_images(job)
-    drawn = source_images(source, settings.source_images, stream_seed("source images", job.name))
+    drawn = source_images(source, hparams.source_images, stream_seed("source images", job.name))
     return [image_direction(encode_targets(clip, images), encode(clip, drawn)) for clip in clips]
 
 
@@ -421,7 +421,7 @@ def target_images(job: Job) -> Tensor:
     """The run's few-shot images [n,3,R,R]. Raises UserError where it has none."""
     if job.shots < 1:
         raise UserError(
-            f"{job.label}: settings.direction is 'image', but the run has no target images "
+            f"{job.label}: hyperparameters.direction is 'image', but the run has no target images "
             f"(shots is {job.shots}); set shots to 1 or more, or direction to 'text'."
         )
     return job.few_shot_images()
@@ -467,7 +467,7 @@ def render_pair(
     frozen: Generator,
     trained: Generator,
     codes: "Codes",
-    settings: NadaSettings,
+    hparams: NadaHyperparameters,
     seeds: list[int] | None = None,
     rows: Rows | None = None,
 ):
@@ -479,7 +479,7 @@ def render_pair(
     """
     stream = torch.Generator(frozen.w_avg.device)
     seeds = seeds or noise_seeds()
-    second = seeds[0] if settings.noise == "shared" else seeds[1]
+    second = seeds[0] if hparams.noise == "shared" else seeds[1]
 
     def render(generator: Generator, w_plus: Tensor, seed: int) -> Tensor:
         noise = stream.manual_seed(seed)
@@ -488,7 +488,7 @@ def render_pair(
         return generator.synthesis(rows.of(w_plus), "random", NoiseRows(noise, rows))
 
     frozen_images = None
-    if settings.loss == "directional":
+    if hparams.loss == "directional":
         with torch.no_grad():
             frozen_images = render(frozen, codes.frozen, seeds[0])
     return frozen_images, render(trained, codes.trained, second)
@@ -503,7 +503,7 @@ class Codes(NamedTuple):
 
 
 @torch.no_grad()
-def draw_codes(generator: Generator, settings: NadaSettings) -> Codes:
+def draw_codes(generator: Generator, hparams: NadaHyperparameters) -> Codes:
     """A batch of codes for the frozen and the trained generator, mixed or not.
 
     With probability `style_mixing` the batch mixes two w at a crossover in 1..num_ws-1: one
@@ -513,18 +513,18 @@ def draw_codes(generator: Generator, settings: NadaSettings) -> Codes:
         generator.broadcast(
             generator.mapping(
                 torch.randn(
-                    settings.batch, generator.config["z_dim"], device=generator.w_avg.device
+                    hparams.batch, generator.config["z_dim"], device=generator.w_avg.device
                 )
             )
         )
         for _ in range(2)
     )
-    mixes = bool(torch.rand(()) < settings.style_mixing)
+    mixes = bool(torch.rand(()) < hparams.style_mixing)
     crossovers = torch.randint(1, generator.num_ws, (2,)).tolist()
     if not mixes:
         return Codes(first, first, mixed=False)
     codes = [torch.cat([first[:, :c], second[:, c:]], dim=1) for c in crossovers]
-    return Codes(codes[0], codes[0 if settings.codes == "shared" else 1], mixed=True)
+    return Codes(codes[0], codes[0 if hparams.codes == "shared" else 1], mixed=True)
 
 
 def fill_missing_gradients(parameters) -> None:

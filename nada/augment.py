@@ -1,6 +1,6 @@
 """Random views of a batch before CLIP, the same for both generators' images. Not in the paper.
 
-A named switch of the mini world (NadaSettings.augment): a change that CLIP only sees at one place
+A named switch of the mini world (NadaHyperparameters.augment): a change that CLIP only sees at one place
 and angle moves no loss, so that fewer adversarial ways to the target are left.
 """
 
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from nada.micro_batch import Rows
+from nada.run.micro_batch import Rows
 
 SCALE = 0.10  # the side is scaled by 1 ± this
 ROTATION = 0.12  # rad, ±

@@ -11,9 +11,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from nada.errors import UserError
-from nada.micro_batch import Draws, NoiseRows, split
-from nada.settings import setting
+from nada.run.errors import UserError
+from nada.run.hyperparameters import setting
+from nada.run.micro_batch import Draws, NoiseRows, split
 from nada.stylegan2.generator import Generator
 
 # The manual sets of the public code, as convolutions counted from 0; each trains the constant too.
@@ -28,7 +28,7 @@ FIRST_RGB = "to_rgb"  # what the official slot map trains for slot 1, in place o
 
 
 @dataclass
-class LayerSettings:
+class LayerHyperparameters:
     """How layers are chosen (§4.2). Each default is the paper's; where it is silent, the public code's.
 
     policy: 'all' layers; 'manual'ly named ones; 'adaptive', k of them anew at each step.
@@ -71,22 +71,22 @@ class Layers:
 
     generator: G_train. target_loss(images [N,3,R,R]) -> scalar: Eq. 1, a mean over the images,
     by which the adaptive policy judges its codes; for a part of a batch it is called with its
-    nada.micro_batch.Rows as well. run: opens the error messages.
+    nada.run.micro_batch.Rows as well. run: opens the error messages.
     Raises UserError for a k or an index that the generator does not have.
     """
 
     def __init__(
         self,
         generator: Generator,
-        settings: LayerSettings,
+        hparams: LayerHyperparameters,
         target_loss: Callable[..., Tensor],
         run: str,
     ):
         self.generator = generator
-        self.settings = settings
+        self.hparams = hparams
         self.target_loss = target_loss
         self.fixed = self._fixed_choice(run)
-        self.slot_layers = slot_layers(generator, settings.map)
+        self.slot_layers = slot_layers(generator, hparams.map)
         self.named = dict(generator.named_parameters())
 
     @property
@@ -101,9 +101,9 @@ class Layers:
         Only one gradient of Eq. 1 at the codes can be had from that pass: further steps (n_i > 1)
         render moved codes, and the official score is the moved code itself.
         """
-        settings = self.settings
-        wanted = settings.selection_codes == "shared"
-        return self.selects and wanted and settings.n_i == 1 and settings.score == "gradient"
+        hparams = self.hparams
+        wanted = hparams.selection_codes == "shared"
+        return self.selects and wanted and hparams.n_i == 1 and hparams.score == "gradient"
 
     @property
     def candidates(self) -> tuple:
@@ -126,13 +126,13 @@ class Layers:
 
     def shared(self, batch: int) -> int:
         """How many of a step's `batch` codes choose its layers."""
-        return min(self.settings.n_w, batch)
+        return min(self.hparams.n_w, batch)
 
     def images_drawn(self, batch: int, sharing: bool) -> int:
         """Images that one choice renders beside the step's batch."""
         if not self.selects:
             return 0
-        n_w, n_i = self.settings.n_w, self.settings.n_i
+        n_w, n_i = self.hparams.n_w, self.hparams.n_i
         return n_w - self.shared(batch) if sharing else n_w * n_i
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
@@ -159,7 +159,7 @@ class Layers:
 
     def names(self, layers) -> set[str]:
         """Parameter names of the layers, the constant included where it is trained with them."""
-        official_affine = self.settings.affine == "official"
+        official_affine = self.hparams.affine == "official"
         parts = ["weight", "bias", "noise_strength"]
         if official_affine:
             parts += ["affine.weight", "affine.bias"]
@@ -181,12 +181,12 @@ class Layers:
         weights are frozen; the score is mean |w_l − w_l(0)| over codes and features, or for
         n_i = 1 the mean |∂L_global/∂w_l|, which ranks the same and does not round.
         """
-        settings = self.settings
+        hparams = self.hparams
         self.unfreeze(())
-        initial = self._draw(settings.n_w)
-        official = settings.score == "official"
+        initial = self._draw(hparams.n_w)
+        official = hparams.score == "official"
         codes, moved = initial, torch.zeros_like(initial)
-        for _ in range(settings.n_i):
+        for _ in range(hparams.n_i):
             gradient = self._gradient(codes, size)
             if official:
                 codes = codes - SELECTION_LR * gradient
@@ -203,7 +203,7 @@ class Layers:
         requires grad. target_loss: Eq. 1 of the images of `count` of the first `shared(N)` of them,
         a mean.
         """
-        share = target_loss * (count / self.settings.n_w)  # of the mean over all n_w codes
+        share = target_loss * (count / self.hparams.n_w)  # of the mean over all n_w codes
         return torch.autograd.grad(share, codes, retain_graph=True)[0]
 
     def shared_scores(self, gradient: Tensor, size: int = 0) -> Tensor:
@@ -211,7 +211,7 @@ class Layers:
 
         gradient: see `choose_by`.
         """
-        n_w, shared = self.settings.n_w, self.shared(len(gradient))
+        n_w, shared = self.hparams.n_w, self.shared(len(gradient))
         parts = [gradient[:shared]]
         if n_w > shared:
             more = self._gradient(self._draw(n_w - shared), size)
@@ -226,11 +226,11 @@ class Layers:
         return generator.broadcast(generator.mapping(z)).contiguous()
 
     def _top(self, scores: Tensor) -> tuple:
-        return top_layers(scores, self.slot_layers, self.settings.k)
+        return top_layers(scores, self.slot_layers, self.hparams.k)
 
     def _gradient(self, w_plus: Tensor, size: int = 0) -> Tensor:
         """∂L_global/∂w_plus, in parts; exact: the loss is a mean, each part draws for them all."""
-        limits = [limit for limit in (self.settings.micro_batch, size) if limit]
+        limits = [limit for limit in (self.hparams.micro_batch, size) if limit]
         draws = Draws(w_plus.device)
         parts = []
         for rows in split(len(w_plus), min(limits, default=0)):
@@ -247,34 +247,34 @@ class Layers:
 
     def _fixed_choice(self, run: str) -> tuple | None:
         """The layers trained at every step, or None where they are chosen anew."""
-        settings = self.settings
+        hparams = self.hparams
         count = len(self.generator.synthesis.convs)
         size = self.generator.config["resolution"]
         has = f"but the {size}x{size} generator has {count}"
-        if settings.policy == "all":
+        if hparams.policy == "all":
             return tuple(range(count))
-        if settings.policy == "manual":
-            if isinstance(settings.manual, str):
-                return tuple(i for i in PHASES[settings.manual] if i < count)
-            bad = [i for i in settings.manual if not 0 <= i < count]
-            if bad or not settings.manual:
+        if hparams.policy == "manual":
+            if isinstance(hparams.manual, str):
+                return tuple(i for i in PHASES[hparams.manual] if i < count)
+            bad = [i for i in hparams.manual if not 0 <= i < count]
+            if bad or not hparams.manual:
                 asked = f"layer {bad[0]} asked" if bad else "no layer asked"
                 raise UserError(
                     f"{run}: {asked}, {has}; set layers.manual to indices 0..{count - 1}."
                 )
-            return tuple(sorted(set(settings.manual)))
-        if settings.k > self.generator.num_ws:
+            return tuple(sorted(set(hparams.manual)))
+        if hparams.k > self.generator.num_ws:
             raise UserError(
-                f"{run}: k={settings.k} layers asked, {has}; set layers.k to 1..{count}."
+                f"{run}: k={hparams.k} layers asked, {has}; set layers.k to 1..{count}."
             )
-        if settings.k >= count and settings.saturated == "all":
+        if hparams.k >= count and hparams.saturated == "all":
             return tuple(range(count))
         return None
 
     def _trains_constant(self, layers) -> bool:
-        if self.settings.constant == "with_conv_0":
+        if self.hparams.constant == "with_conv_0":
             return 0 in layers
-        named_set = self.settings.policy == "manual" and isinstance(self.settings.manual, str)
+        named_set = self.hparams.policy == "manual" and isinstance(self.hparams.manual, str)
         everything = len(set(layers)) == len(self.generator.synthesis.convs)
         return not self.selects and (named_set or everything)
 

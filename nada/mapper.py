@@ -11,14 +11,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nada.clip import Clip
-from nada.errors import UserError
+from nada.clip.encoder import Clip
+from nada.images.resize import repeat_and_pool
 from nada.losses import embedding_distance_loss, embedding_norm_loss, ensemble, global_loss
-from nada.micro_batch import MicroBatches, split
 from nada.ranger import Ranger
-from nada.resize import repeat_and_pool
-from nada.settings import setting
-from nada.streams import stream_seed
+from nada.run.errors import UserError
+from nada.run.hyperparameters import setting
+from nada.run.micro_batch import MicroBatches, split
+from nada.run.streams import stream_seed
 from nada.stylegan2.generator import Generator
 from nada.stylegan2.ops import EqualizedLinear, lrelu
 
@@ -31,7 +31,7 @@ POOL_UNIT = 32  # StyleCLIP's code repeats a pixel 224/32 = 7 times, then pools 
 
 
 @dataclass
-class MapperSettings:
+class MapperHyperparameters:
     """How the mapper is trained. Each default is the paper's; where it is silent, StyleCLIP's code's.
 
     base: the model it is trained on: the 'parent' run's, or ours, the control of a mapper without
@@ -73,7 +73,7 @@ class MapperSettings:
 class LatentMapper(nn.Module):
     """ŵ = w + 0.1 M(w) on W+ codes [N,num_ws,style_dim], one network per level of slots.
 
-    Each level normalises a code (see MapperSettings), then applies four equalised linear layers.
+    Each level normalises a code (see MapperHyperparameters), then applies four equalised linear layers.
     Levels that the generator's resolution does not reach do not exist.
     """
 
@@ -116,7 +116,7 @@ class MapperLoss:
     generator: Generator
     clips: list[Clip]
     targets: list[Tensor]
-    settings: MapperSettings
+    hparams: MapperHyperparameters
 
     def __call__(self, w_plus: Tensor, mapped: Tensor) -> dict[str, Tensor]:
         with torch.no_grad():
@@ -129,25 +129,25 @@ class MapperLoss:
         clip_loss = ensemble(weights, [global_loss(unit, target) for unit, target in pairs])
         l2 = F.mse_loss(mapped, w_plus)
         norm = self._norm_loss(base, embeddings, weights)
-        loss = clip_loss + self.settings.lambda_l2 * l2 + self.settings.lambda_norm * norm
+        loss = clip_loss + self.hparams.lambda_l2 * l2 + self.hparams.lambda_norm * norm
         return {"loss": loss, "clip_loss": clip_loss, "l2": l2, "norm_loss": norm}
 
     def _embed(self, images: Tensor) -> list[Tensor]:
         """Raw embeddings [B,E] of images [B,3,R,R] under every CLIP."""
-        if self.settings.clip_input == "clip":
+        if self.hparams.clip_input == "clip":
             return [clip.embed_images(images) for clip in self.clips]
         return [clip.embed_images(images, official_input(clip.image_size)) for clip in self.clips]
 
     def _norm_loss(self, base, mapped, weights) -> Tensor:
-        if self.settings.norm_loss == "official":
+        if self.hparams.norm_loss == "official":
             return embedding_norm_loss(base[0], mapped[0])
         pairs = zip(base, mapped, strict=True)
         return ensemble(weights, [embedding_distance_loss(a, b) for a, b in pairs])
 
 
-def check_input(settings: MapperSettings, resolution: int, clips: list[Clip], run: str) -> None:
+def check_input(hparams: MapperHyperparameters, resolution: int, clips: list[Clip], run: str) -> None:
     """Raise UserError where the official input does not fit the generator's or a CLIP's size."""
-    if settings.clip_input != "official":
+    if hparams.clip_input != "official":
         return
     sizes = {"the generator": resolution, **{f"CLIP '{c.name}'": c.image_size for c in clips}}
     for who, size in sizes.items():
@@ -214,7 +214,7 @@ def forward_backward(
 
 def train_mapper(
     job,
-    settings: MapperSettings,
+    hparams: MapperHyperparameters,
     parent,
     clips: list[Clip],
     targets: list[Tensor],
@@ -224,26 +224,26 @@ def train_mapper(
 ):
     """Train a mapper on a model and return both as one adapted model.
 
-    job: nada.job.Job. parent: the nada.artifact.AdaptedModel that it maps the codes of, whose
+    job: nada.run.job.Job. parent: the nada.run.artifact.AdaptedModel that it maps the codes of, whose
     generator stays as it is. clips, targets: the ensemble and its unit embeddings [E] of the
     target. snapshots: the steps kept. micro_batch: codes rendered at once at most, 0 for all.
     """
     if parent.latent_map is not None:
         raise UserError(f"{job.name}: the parent's model has a latent map already; map another.")
     generator = parent.generator.requires_grad_(False)
-    check_input(settings, generator.config["resolution"], clips, job.label)
+    check_input(hparams, generator.config["resolution"], clips, job.label)
     z_dim, pool = generator.config["z_dim"], None
-    if settings.code_pool:
-        pool = CodePool(job.name, settings.code_pool, settings.batch, z_dim)
-    objective = MapperLoss(generator, clips, targets, settings)
+    if hparams.code_pool:
+        pool = CodePool(job.name, hparams.code_pool, hparams.batch, z_dim)
+    objective = MapperLoss(generator, clips, targets, hparams)
 
     job.seed_everything()
-    mapper = LatentMapper(generator.num_ws, generator.config["style_dim"], settings.normalise)
+    mapper = LatentMapper(generator.num_ws, generator.config["style_dim"], hparams.normalise)
     mapper = mapper.to(job.device)
-    make = OPTIMISERS[settings.optimiser]
-    optimiser = make(mapper.parameters(), lr=settings.lr, betas=settings.betas)
-    micro = MicroBatches(settings.batch, micro_batch, job.label, job.log, job.device)
-    job.plan(settings.iterations, checkpoint_every)
+    make = OPTIMISERS[hparams.optimiser]
+    optimiser = make(mapper.parameters(), lr=hparams.lr, betas=hparams.betas)
+    micro = MicroBatches(hparams.batch, micro_batch, job.label, job.log, job.device)
+    job.plan(hparams.iterations, checkpoint_every)
     start = 0
     if resumed := job.resume():
         start, state = resumed
@@ -257,14 +257,14 @@ def train_mapper(
     with job.running():
         if start == 0 and 0 in snapshots:
             job.snapshot(0, as_snapshot())
-        for step in range(start + 1, settings.iterations + 1):
+        for step in range(start + 1, hparams.iterations + 1):
             # codes of the adapted model, and where the mapper moves them
             if pool is None:
-                z = torch.randn(settings.batch, z_dim, device=job.device)
+                z = torch.randn(hparams.batch, z_dim, device=job.device)
             else:
                 z = pool.draw(step).to(job.device, non_blocking=True)
             with torch.no_grad():
-                w_plus = parent.w_plus(z, settings.truncation_psi)
+                w_plus = parent.w_plus(z, hparams.truncation_psi)
             terms = micro.attempt(
                 lambda size, w_plus=w_plus: forward_backward(objective, mapper, w_plus, size),
                 mapper.parameters(),
@@ -273,7 +273,7 @@ def train_mapper(
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
             # what is kept
-            job.count(images=2 * settings.batch)
+            job.count(images=2 * hparams.batch)
             job.progress(step, **terms)
             if step in snapshots:
                 job.snapshot(step, as_snapshot())

@@ -7,7 +7,7 @@ al. 2019. Combined with the constants of the public code.
 import torch
 
 EPS = 1e-5
-SLOW_EVERY = 6  # steps from one look ahead to the next
+SLOW_EVERY = 6  # steps from one observation ahead to the next
 SLOW_SHARE = 0.5  # of the way from the slow weights to the fast ones
 
 

@@ -12,7 +12,7 @@ import time
 from dataclasses import dataclass
 from statistics import median
 
-from nada.errors import UserError, command
+from nada.run.errors import UserError, command
 
 GIB = 2**30
 NOISE = 0.1  # strength of the noise in networks that nobody trained
@@ -50,16 +50,16 @@ def main(argv=None) -> None:
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise UserError("torch finds no GPU here; choose --device cpu, or --device meta to count.")
     device = torch.device(arguments.device)
-    settings = make_settings(arguments)
+    hparams = make_settings(arguments)
     generator = make_generator(arguments.resolution, device)
     clips = [make_clip(name, device) for name in arguments.clips]
     print(title(arguments, device))
     if arguments.device == "meta":
-        kept = graph_bytes(generator, clips, settings)
+        kept = graph_bytes(generator, clips, hparams)
         shown = ", ".join(f"{name} {size / GIB:.2f} GiB" for name, size in kept.items())
         print(f"  kept for the backward pass: {shown}")
         return
-    cost = measure(generator, clips, settings, arguments.steps)
+    cost = measure(generator, clips, hparams, arguments.steps)
     spread = f"{cost.fastest:.1f} to {cost.slowest:.1f}"
     print(f"  {cost.typical:.1f} ms a step, median of {arguments.steps} ({spread})")
     print(
@@ -69,17 +69,17 @@ def main(argv=None) -> None:
 
 
 def make_settings(arguments):
-    """The NadaSettings that the command line asks for."""
-    from nada.adapt import NadaSettings
-    from nada.layers import LayerSettings
+    """The NadaHyperparameters that the command line asks for."""
+    from nada.adapt import NadaHyperparameters
+    from nada.layers import LayerHyperparameters
 
-    layers = LayerSettings()
+    layers = LayerHyperparameters()
     if arguments.k is not None:
         codes = "shared" if arguments.shared_codes else "drawn"
-        layers = LayerSettings(
+        layers = LayerHyperparameters(
             "adaptive", k=arguments.k, n_w=arguments.n_w, selection_codes=codes
         )
-    return NadaSettings(
+    return NadaHyperparameters(
         batch=arguments.batch, layers=layers, precision=arguments.precision, tf32=arguments.tf32,
         deterministic=not arguments.fast, micro_batch=arguments.micro_batch,
     )  # fmt: skip
@@ -104,7 +104,7 @@ def make_clip(name: str, device):
     import open_clip
     import torch
 
-    from nada.clip import OPENAI_MEAN, OPENAI_STD, Clip
+    from nada.clip.encoder import OPENAI_MEAN, OPENAI_STD, Clip
 
     config = open_clip.get_model_config(name)
     if config is None:
@@ -145,29 +145,29 @@ class Run:
         return ["a {}"]
 
 
-def measure(generator, clips, settings, steps: int) -> Cost:
+def measure(generator, clips, hparams, steps: int) -> Cost:
     """Train `steps` steps after a warm-up, each waited for, with optimiser and all."""
     import torch
 
     from nada.adapt import NadaLoss, forward_backward
     from nada.layers import Layers
-    from nada.precision import set_numerics, set_precision
+    from nada.run.precision import set_numerics, set_precision
 
     device = generator.w_avg.device
-    set_numerics(device, settings.tf32, settings.deterministic)
+    set_numerics(device, hparams.tf32, hparams.deterministic)
     trained = copy.deepcopy(generator)
     trained.mapping = generator.mapping
-    loss = NadaLoss(Run(clips), settings, generator)
-    layers = Layers(trained, settings.layers, loss.of_images, Run.label)
+    loss = NadaLoss(Run(clips), hparams, generator)
+    layers = Layers(trained, hparams.layers, loss.of_images, Run.label)
     for network in (generator, trained):
-        set_precision(network, settings.precision)
-    optimiser = torch.optim.Adam(layers.trainable().values(), lr=settings.lr, betas=settings.betas)
+        set_precision(network, hparams.precision)
+    optimiser = torch.optim.Adam(layers.trainable().values(), lr=hparams.lr, betas=hparams.betas)
     on_gpu, times = device.type == "cuda", []
     for turn in range(WARM_UP + steps):
         if on_gpu and turn == WARM_UP:
             torch.cuda.reset_peak_memory_stats()
         start = time.perf_counter()
-        forward_backward(generator, trained, layers, loss, settings, settings.micro_batch)
+        forward_backward(generator, trained, layers, loss, hparams, hparams.micro_batch)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         if on_gpu:
@@ -178,7 +178,7 @@ def measure(generator, clips, settings, steps: int) -> Cost:
     return Cost(median(times), min(times), max(times), peak)
 
 
-def graph_bytes(generator, clips, settings) -> dict[str, int]:
+def graph_bytes(generator, clips, hparams) -> dict[str, int]:
     """Bytes that the graph of one step keeps, on any device: of its batch, of codes drawn apart.
 
     Codes drawn apart are kept beside the batch where its own codes choose as well, else before it,
@@ -186,19 +186,19 @@ def graph_bytes(generator, clips, settings) -> dict[str, int]:
     for a moment only. Parts of micro_batch, where set.
     """
     from nada.layers import Layers
-    from nada.micro_batch import split
-    from nada.precision import set_precision
+    from nada.run.micro_batch import split
+    from nada.run.precision import set_precision
 
-    set_precision(generator, settings.precision)
-    layers = Layers(generator, settings.layers, None, Run.label)
-    batch = split(settings.batch, settings.micro_batch)[0].count
+    set_precision(generator, hparams.precision)
+    layers = Layers(generator, hparams.layers, None, Run.label)
+    batch = split(hparams.batch, hparams.micro_batch)[0].count
     layers.unfreeze(layers.candidates)
     kept = {}
     kept["generator"], kept["CLIPs"] = _kept(generator, clips, batch, layers.shares)
-    apart = layers.images_drawn(settings.batch, layers.shares)
+    apart = layers.images_drawn(hparams.batch, layers.shares)
     if apart:
         layers.unfreeze(())
-        parts = _kept(generator, clips, split(apart, settings.micro_batch)[0].count, True)
+        parts = _kept(generator, clips, split(apart, hparams.micro_batch)[0].count, True)
         when = "beside it" if layers.shares else "before it"
         kept[f"{when}, of codes that choose alone,"] = sum(parts)
     return kept

@@ -1,7 +1,7 @@
 """The `snakemake` entry of this project: Snakemake with four comforts on its command line.
 
 A target may follow an option that takes a list (`--resources gpu=1 all`, `-R adapt ablation`): it goes
-first. `--config methods.nada.settings.lr=0.001` changes one nested key. What Snakemake would answer with
+first. `--config methods.nada.hyperparameters.lr=0.001` changes one nested key. What Snakemake would answer with
 a traceback or with its whole usage is one sentence. Everything else is handed on as it is typed.
 `python -m snakemake` is Snakemake itself.
 """
@@ -22,10 +22,10 @@ from snakemake.cli import main as snakemake
 from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import CliException, WorkflowError
 
-from nada.errors import UserError
-from workflow.checking import merge, read_yaml
-from workflow.plan import TARGETS, load_plan
-from workflow.sources import ROOT
+from nada.run.errors import UserError
+from workflow.plan.checking import merge, read_yaml
+from workflow.plan.code_digest import ROOT
+from workflow.plan.plan import TARGETS, load_plan
 
 CONFIG = ("--config", "-C")
 RESOURCES = ("--resources", "--res")

@@ -1,11 +1,11 @@
 """How long a plan takes on this kind of machine, from the seconds that its world.yaml names."""
 
-from workflow.layout import shown
-from workflow.plan import Plan
+from workflow.plan.layout import shown
+from workflow.plan.plan import Plan
 
 
 def core_seconds(plan: Plan, groups: list[str] | None = None) -> dict[str, float]:
-    """Seconds of one core by stage (train, look, show) when nothing is made yet.
+    """Seconds of one core by stage (train, observe, show) when nothing is made yet.
 
     groups: what is asked for; without, every group of the configuration.
     Empty for a world that names no seconds.
@@ -14,24 +14,24 @@ def core_seconds(plan: Plan, groups: list[str] | None = None) -> dict[str, float
     if known is None:
         return {}
     start, groups = known["start"], list(plan.config["groups"]) if groups is None else groups
-    train = sum(start + training_seconds(plan, run.setting) for run in plan.runs_of(groups))
+    train = sum(start + training_seconds(plan, run.condition) for run in plan.runs_of(groups))
     thousands = plan.config["evaluation"]["fid_images"] / 1000
     seeds = len(plan.config["seeds"])
-    settings = {setting for group in groups for setting in plan.members(group)}
-    looks = len(settings) * (start + seeds * thousands * known["look"])
-    looks += len({setting.task for setting in settings}) * (start + thousands * known["look"])
+    conditions = {condition for group in groups for condition in plan.members(group)}
+    observing = len(conditions) * (start + seeds * thousands * known["observation"])
+    observing += len({condition.task for condition in conditions}) * (start + thousands * known["observation"])
     files = {path.rsplit(".", 1)[0] for path in shown(plan, *groups)}
-    return {"train": train, "look": looks, "show": (len(files) + len(groups)) * start}
+    return {"train": train, "observe": observing, "show": (len(files) + len(groups)) * start}
 
 
-def training_seconds(plan: Plan, setting) -> float:
+def training_seconds(plan: Plan, condition) -> float:
     """Seconds of one run's steps; a mapper's are its own, and controls have none."""
     known = plan.world["seconds"]["step"]
-    settings = plan.method_settings(setting, defaults=True)
-    if mapper := settings.get("mapper"):
+    hparams = plan.hyperparameters(condition, defaults=True)
+    if mapper := hparams.get("mapper"):
         return mapper["iterations"] * known["mapper"]
-    steps = settings.get("iterations", 0)
-    return steps * known.get(setting.method, known["other"])
+    steps = hparams.get("iterations", 0)
+    return steps * known.get(condition.method, known["other"])
 
 
 def sentence(plan: Plan, cores: int, what: str = "all", groups: list[str] | None = None) -> str:

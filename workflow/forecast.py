@@ -1,7 +1,7 @@
 """What a plan costs, forecast from runs of the same methods and sizes that were measured: time, disk, memory.
 
 `snakemake estimate --config world=paper` reads what the rehearsal left: its runs' cost.json and the
-benchmarks of its looks. In a fresh clone, which has no runs yet, it reads the published records. What
+benchmarks of its observations. In a fresh clone, which has no runs yet, it reads the published records. What
 nobody measured is named, not guessed.
 
     python -m workflow.forecast --results results/rehearsal --device cuda --out costs.csv
@@ -18,9 +18,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from nada.atomic import atomic_path
-from nada.errors import UserError, command
-from nada.outputs import begins_with, check_output
+from nada.run.atomic import atomic_path
+from nada.run.errors import UserError, command
+from nada.run.outputs import begins_with, check_output
 
 GIB = 2**30
 
@@ -30,7 +30,7 @@ class Costs:
     """Measured costs by kind of run, (method or 'nada mapper', pixels per side).
 
     step: seconds of an iteration. start: seconds of a run beside its iterations. memory: peak bytes,
-    the card's where there was one. model, snapshot: bytes on disk. look: seconds of an image looked
+    the card's where there was one. model, snapshot: bytes on disk. observation: seconds of an image looked
     at, by pixels. host: what measured. passed_over: records that cannot be read, such as those of a
     run that was interrupted.
     """
@@ -40,7 +40,7 @@ class Costs:
     memory: dict = field(default_factory=dict)
     model: dict = field(default_factory=dict)
     snapshot: dict = field(default_factory=dict)
-    look: dict = field(default_factory=dict)
+    observation: dict = field(default_factory=dict)
     host: str = ""
     passed_over: list = field(default_factory=list)
 
@@ -60,18 +60,18 @@ class Line:
     memory: float | None
 
 
-def kind_of(method: str, settings: dict, resolution: int) -> tuple[str, int]:
+def kind_of(method: str, hparams: dict, resolution: int) -> tuple[str, int]:
     """What runs of equal cost per step share."""
-    return (f"{method} mapper" if settings.get("mapper") else method, resolution)
+    return (f"{method} mapper" if hparams.get("mapper") else method, resolution)
 
 
-def iterations_of(settings: dict) -> int:
+def iterations_of(hparams: dict) -> int:
     """Steps of a run; a mapper's are its own, and controls have none."""
-    return (settings.get("mapper") or settings).get("iterations", 0)
+    return (hparams.get("mapper") or hparams).get("iterations", 0)
 
 
 def measured(results: Path, device: str) -> Costs:
-    """What the runs and looks in a folder of results cost; only those of this device."""
+    """What the runs and observations in a folder of results cost; only those of this device."""
     found, costs = defaultdict(lambda: defaultdict(list)), Costs()
     for record in sorted(results.glob("runs/*/*/seed*/run.json")):
         try:
@@ -82,17 +82,17 @@ def measured(results: Path, device: str) -> Costs:
         costs.host = host or costs.host
         for name, value in values.items():
             found[name][kind].append(value)
-    for look in sorted(results.glob("observations/*/*.json")):
+    for spec in sorted(results.glob("observations/*/*.json")):
         try:
-            pixels, seconds = _cost_of_look(look, results, device)
+            pixels, seconds = _cost_of_observation(spec, results, device)
         except UNREADABLE:
-            costs.passed_over.append(look)
+            costs.passed_over.append(spec)
             continue
         if seconds is not None:
-            found["look"][pixels].append(seconds)
+            found["observation"][pixels].append(seconds)
     for name in ("step", "start"):
         setattr(costs, name, {kind: median(values) for kind, values in found[name].items()})
-    costs.look = {pixels: median(values) for pixels, values in found["look"].items()}
+    costs.observation = {pixels: median(values) for pixels, values in found["observation"].items()}
     for name in ("memory", "model", "snapshot"):
         setattr(costs, name, {kind: max(values) for kind, values in found[name].items()})
     _read_table(results / f"costs_{device}.csv", costs)
@@ -116,8 +116,8 @@ def _read_table(path: Path, costs: Costs) -> None:
     for row in rows:
         kind = row["what"], int(row["pixels"])
         costs.host = costs.host or row["host"]
-        if row["what"] == "look":
-            costs.look.setdefault(kind[1], float(row["seconds_per_image"]))
+        if row["what"] in ("observation", "look"):
+            costs.observation.setdefault(kind[1], float(row["seconds_per_image"]))
             continue
         columns = {"step": ("seconds_per_step", 1), "memory": ("peak_memory_gib", GIB), "model": ("model_mib", 2**20)}
         for name, (column, unit) in columns.items():
@@ -130,24 +130,24 @@ def _cost_of_run(record: Path, device: str) -> tuple[str, tuple[str, int] | None
     run, cost = _read(record), _read(record.with_name("cost.json"))
     if run["device"] != device:
         return "", None, {}
-    settings = run["settings"]
-    kept = settings["settings"].get("snapshots") or 1
+    spec = run["spec"]
+    kept = spec["hyperparameters"].get("snapshots") or 1
     kept = len(kept) if isinstance(kept, list) else kept
     values = {"memory": cost["peak_gpu_memory_bytes"] or cost["peak_memory_bytes"]}
     for name, parts in (("model", 1), ("snapshots", kept)):  # published records have no weights
         if (weights := record.with_name(f"{name}.safetensors")).is_file():
             values[name.removesuffix("s")] = weights.stat().st_size / parts
-    if steps := iterations_of(settings["settings"]):
+    if steps := iterations_of(spec["hyperparameters"]):
         step = cost.get("seconds_per_step") or cost["wall_seconds"] / steps
         values |= {"step": step, "start": max(0.0, cost["wall_seconds"] - steps * step)}
-    kind = kind_of(settings["method"], settings["settings"], settings["resolution"])
+    kind = kind_of(spec["method"], spec["hyperparameters"], spec["resolution"])
     return cost["host"]["gpu"] or cost["host"]["cpu"], kind, values
 
 
-def _cost_of_look(look: Path, results: Path, device: str) -> tuple[int, float | None]:
-    """(pixels, seconds of an image) of a look; None where it was not timed, or on another device."""
-    told = _read(look)
-    timed = results / "benchmarks" / look.relative_to(results).with_suffix(".tsv")
+def _cost_of_observation(spec: Path, results: Path, device: str) -> tuple[int, float | None]:
+    """(pixels, seconds of an image) of an observation; None where it was not timed, or on another device."""
+    told = _read(spec)
+    timed = results / "benchmarks" / spec.relative_to(results).with_suffix(".tsv")
     images = len(told["runs"]) * told["evaluation"]["fid_images"]
     if not (timed.is_file() and images and told["device"] == device):
         return told["resolution"], None
@@ -155,15 +155,15 @@ def _cost_of_look(look: Path, results: Path, device: str) -> tuple[int, float | 
 
 
 def forecast(plan, costs: Costs) -> list[Line]:
-    """A line for each kind of run of a plan's groups, and for the looks at each size of images."""
+    """A line for each kind of run of a plan's groups, and for the observations at each size of images."""
     counts, hours, disk = Counter(), defaultdict(float), defaultdict(float)
     for run in plan.runs_of(list(plan.config["groups"])):
-        settings = plan.method_settings(run.setting, defaults=True)
-        kind = kind_of(run.setting.method, settings, plan.resolution(run.setting.task))
+        hparams = plan.hyperparameters(run.condition, defaults=True)
+        kind = kind_of(run.condition.method, hparams, plan.resolution(run.condition.task))
         counts[kind] += 1
-        kept = settings.get("snapshots", 5)
+        kept = hparams.get("snapshots", 5)
         kept = len(kept) if isinstance(kept, list) else kept
-        seconds = iterations_of(settings) * costs.step.get(kind, 0.0) + costs.start.get(kind, 0.0)
+        seconds = iterations_of(hparams) * costs.step.get(kind, 0.0) + costs.start.get(kind, 0.0)
         hours[kind] += seconds / 3600
         disk[kind] += costs.model.get(kind, 0) + kept * costs.snapshot.get(kind, 0)
     lines = []
@@ -171,12 +171,12 @@ def forecast(plan, costs: Costs) -> list[Line]:
         values = hours[kind], disk[kind] if kind in costs.model else None, costs.memory.get(kind)
         lines.append(Line(kind, counts[kind], *(values if kind in costs.memory else (None,) * 3)))
     shown = {s for group in plan.config["groups"] for s in plan.members(group)}
-    looks = Counter(plan.resolution(setting.task) for setting in shown)
+    observed = Counter(plan.resolution(condition.task) for condition in shown)
     images = len(plan.config["seeds"]) * plan.config["evaluation"]["fid_images"]
-    for pixels, settings in sorted(looks.items()):
-        seconds = costs.look.get(pixels)
-        spent = None if seconds is None else settings * images * seconds / 3600
-        lines.append(Line(("look at", pixels), settings, spent, None, None))
+    for pixels, conditions in sorted(observed.items()):
+        seconds = costs.observation.get(pixels)
+        spent = None if seconds is None else conditions * images * seconds / 3600
+        lines.append(Line(("observe", pixels), conditions, spent, None, None))
     return lines
 
 
@@ -184,15 +184,15 @@ def page(plan, *folders) -> str:
     """The forecast for people: a line for each kind of run, the sum, and what is not known.
 
     folders: of results, which need not exist; the first counts in which runs on the plan's device lie.
-    Where it has no timed looks, the seconds that the world names are taken, and said to be.
+    Where it has no timed observations, the seconds that the world names are taken, and said to be.
     """
     found = {folder: measured(Path(folder), plan.device) for folder in folders}
     results = next((folder for folder, costs in found.items() if costs.host), folders[0])
     costs, known = found[results], plan.world.get("seconds")
-    sizes = {plan.resolution(setting.task) for setting in plan.settings.values()}
-    named = bool(known and costs.host and not costs.look)
+    sizes = {plan.resolution(condition.task) for condition in plan.conditions.values()}
+    named = bool(known and costs.host and not costs.observation)
     if named:
-        costs.look = dict.fromkeys(sizes, known["look"] / 1000)
+        costs.observation = dict.fromkeys(sizes, known["observation"] / 1000)
     lines = forecast(plan, costs)
     text = [plan.summary()]
     if not costs.host:
@@ -213,7 +213,7 @@ def page(plan, *folders) -> str:
     peak = max((line.memory for line in lines if line.memory), default=None)
     text.append(f"{'together':28}{'':6}{hours:10.2f}{_cell(disk, GIB):>12}{_cell(peak, GIB):>13}")
     if named:
-        text.append(f"looks: {known['look']} seconds a thousand images, as the world's world.yaml says")
+        text.append(f"observations: {known['observation']} seconds a thousand images, as the world's world.yaml says")
     if not costs.model:
         text.append(f"disk is not known: no weights lie in {results}")
     text += _passed_over(costs)
@@ -233,7 +233,7 @@ def _passed_over(costs: Costs) -> list[str]:
 
 
 def _name(line: Line) -> str:
-    return f"{line.kind[0]} at {line.kind[1]} px".replace("look at at", "look at")
+    return f"{line.kind[0]} at {line.kind[1]} px"
 
 
 def _measure(plan) -> str:
@@ -244,7 +244,7 @@ def _measure(plan) -> str:
 
 
 def rows_of(costs: Costs) -> list[dict]:
-    """What was measured, one row for each kind of run, and one for the looks at each size."""
+    """What was measured, one row for each kind of run, and one for the observations at each size."""
     rows = [
         {
             "what": method, "pixels": pixels, "host": costs.host,
@@ -255,8 +255,8 @@ def rows_of(costs: Costs) -> list[dict]:
         }
         for (method, pixels), memory in sorted(costs.memory.items())
     ]  # fmt: skip
-    for pixels, seconds in sorted(costs.look.items()):
-        rows.append({"what": "look", "pixels": pixels, "host": costs.host,
+    for pixels, seconds in sorted(costs.observation.items()):
+        rows.append({"what": "observation", "pixels": pixels, "host": costs.host,
                      "seconds_per_image": _rounded(seconds)})  # fmt: skip
     return rows
 

@@ -17,8 +17,8 @@ from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import NamedTuple
 
-from nada.errors import UserError, command
-from workflow.job_files import STAGED
+from nada.run.errors import UserError, command
+from workflow.plan.specs import STAGED
 
 HEADER = """\
 # {what}: {count} jobs, as Snakemake would run them; stops at the first that fails.

@@ -1,7 +1,7 @@
 """Copy what a finished run leaves for readers into a tracked folder, results/published/<world>/.
 
 Tables, grids, figures with the numbers that they draw, scores, and the records of every run: identity
-with its resolved settings, and cost. No weights, no observations; of the curves only what the
+with its resolved hyperparameters, and cost. No weights, no observations; of the curves only what the
 training figures draw, since those of every run would outweigh all the rest. Published files are
 tracked, so they are never outputs of a rule.
 
@@ -23,8 +23,8 @@ import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nada.atomic import write_json
-from nada.errors import UserError, command
+from nada.run.atomic import write_json
+from nada.run.errors import UserError, command
 
 ABOUT = "publication.json"  # what a published folder says of itself
 KEPT = (
@@ -73,7 +73,7 @@ def about_results(results: Path, groups: list[str] | None) -> About:
     told = [file for file in told if groups is None or file.stem in groups]
     contents = [json.loads(file.read_text(encoding="utf-8")) for file in told]
     if not contents:
-        raise UserError(f"{results}: there is no scores/GROUP.json; run the groups first: snakemake all.")
+        raise UserError(f"{results}: there is no scores/SPEC.json; run the groups first: snakemake all.")
     facts = {}
     for key in ("world", "preset", "device"):
         values = sorted({content[key] for content in contents})

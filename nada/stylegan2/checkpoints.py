@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nada.atomic import atomic_path, canonical_json, sha256
-from nada.errors import UserError, command
-from nada.outputs import check_output
+from nada.run.atomic import atomic_path, canonical_json, sha256
+from nada.run.errors import UserError, command
+from nada.run.outputs import check_output
 
 if TYPE_CHECKING:  # the command line reads its arguments before it imports torch
     import torch
@@ -67,8 +67,8 @@ def save_source(
     import torch
     from safetensors.torch import save_file
 
-    from nada.finite import is_finite
-    from nada.manifest import METADATA_KEY
+    from nada.run.finite import is_finite
+    from nada.run.manifest import METADATA_KEY
 
     dtype = torch.float16 if dtype is None else dtype
     if dtype not in (torch.float16, torch.float32):
@@ -97,12 +97,12 @@ def load_source(path: str | os.PathLike, device: str | torch.device = "cpu") -> 
     """Read a source model in float32 on `device`, networks in eval mode; draws no random numbers.
 
     The content says which layout it is: ours, rosinality's, NVlabs' of PyTorch or TensorFlow. A
-    file of another layout is read as plain data (nada/stylegan2/unpickle.py), and what it lacks or
+    file of another layout is read as plain data (nada/stylegan2/readers/unpickle.py), and what it lacks or
     what cannot be converted is in the metadata.
     Raises UserError where the file is missing, truncated, not a source model, or inconsistent, and
     where a tensor has NaN or infinity.
     """
-    from nada.stylegan2.unpickle import tell_format
+    from nada.stylegan2.readers.unpickle import tell_format
 
     if tell_format(path) in ("torch zip", "pickle"):
         source = _load_foreign(path)
@@ -116,11 +116,11 @@ def load_source(path: str | os.PathLike, device: str | torch.device = "cpu") -> 
 def _load_own(path: str | os.PathLike) -> SourceModel:
     from torch import nn
 
-    from nada.manifest import described, read_weights
+    from nada.run.manifest import described, read_weights
     from nada.stylegan2.discriminator import Discriminator
     from nada.stylegan2.generator import Generator
-    from nada.stylegan2.layouts import Layout, empty
-    from nada.stylegan2.unpickle_limits import quoted, shown
+    from nada.stylegan2.readers.layouts import Layout, empty
+    from nada.stylegan2.readers.unpickle_limits import quoted, shown
 
     tensors, metadata = read_weights(path)
     about = described(metadata)
@@ -156,9 +156,9 @@ def _load_own(path: str | os.PathLike) -> SourceModel:
 
 def _load_foreign(path: str | os.PathLike) -> SourceModel:
     """A checkpoint of other people, by the layout that its tree is in."""
-    from nada.stylegan2 import nvlabs, nvlabs_tf, rosinality
-    from nada.stylegan2.unpickle import UNEXPECTED, read_checkpoint
-    from nada.stylegan2.unpickle_limits import shown
+    from nada.stylegan2.readers import nvlabs, nvlabs_tf, rosinality
+    from nada.stylegan2.readers.unpickle import UNEXPECTED, read_checkpoint
+    from nada.stylegan2.readers.unpickle_limits import shown
 
     tree = read_checkpoint(path)
     layouts = (
@@ -203,7 +203,7 @@ def main(argv=None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m nada.stylegan2.checkpoints",
-        description="Look into, check and convert StyleGAN2 checkpoints; no code in them is run.",
+        description="ObservationSpec into, check and convert StyleGAN2 checkpoints; no code in them is run.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     listing = commands.add_parser("show", help="say what a file holds")
@@ -238,7 +238,7 @@ def _show(options) -> int:
 
 def describe(source: SourceModel) -> list[str]:
     """What a source model is, in lines for people: layout, networks, widths, notes."""
-    from nada.stylegan2.unpickle_limits import shown
+    from nada.stylegan2.readers.unpickle_limits import shown
 
     config = source.G_ema.config
     notes = source.metadata.get("imported")
@@ -285,7 +285,7 @@ def _check(options) -> int:
 
 
 def _check_hash(path: Path, expected: str) -> None:
-    from nada.manifest import existing
+    from nada.run.manifest import existing
 
     found = sha256(existing(path))
     if found != expected.strip().lower():
@@ -301,7 +301,7 @@ def check_source(source: SourceModel) -> tuple[float, float]:
     """
     import torch
 
-    from nada.finite import check_finite
+    from nada.run.finite import check_finite
 
     where = source.file or "the source model"
     for name, network in _networks(source).items():
@@ -348,7 +348,7 @@ def _convert(options) -> int:
 
 
 def _write_rosinality(path: Path, source: SourceModel) -> None:
-    from nada.stylegan2 import rosinality
+    from nada.stylegan2.readers import rosinality
 
     networks = {name: getattr(source, name) for name in NETWORKS}
     rosinality.write(path, networks)

@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from nada.errors import UserError
+from nada.run.errors import UserError
 from nada.stylegan2.ops import (
     EqualizedConv2d,
     EqualizedLinear,

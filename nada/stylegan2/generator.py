@@ -6,8 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nada.errors import UserError
-from nada.micro_batch import NoiseRows
+from nada.run.errors import UserError
+from nada.run.micro_batch import NoiseRows
 from nada.stylegan2.ops import (
     HALF_CLAMP,
     LRELU_GAIN,
@@ -119,7 +119,7 @@ class Synthesis(nn.Module):
 
     `convs[i]` reads slot i; `to_rgbs[k]` reads slot 2k+1, so it shares its slot with the first
     convolution of the next block, and the last slot feeds the last toRGB alone.
-    `half`: the data type of the NUM_HALF_RES highest resolutions (`nada.precision.set_precision`),
+    `half`: the data type of the NUM_HALF_RES highest resolutions (`nada.run.precision.set_precision`),
     None: all are in full precision. The image is summed in full precision, as it comes.
     """
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nada.errors import UserError
+from nada.run.errors import UserError
 
 MIN_RESOLUTION = 16  # smallest power of two for which every block kind occurs
 DEMODULATION_EPS = 1e-8  # Karras et al. 2020, Eq. 3
@@ -109,7 +109,7 @@ def fast_layout(x: Tensor) -> Tensor:
 
 # Half precision -----------------------------------------------------------------------------------
 # A generator's highest resolutions may be computed in it (Karras et al. 2020, "Training GANs with
-# Limited Data"); nada/precision.py says when.
+# Limited Data"); nada/run/precision.py says when.
 
 HALF = (torch.float16, torch.bfloat16)
 HALF_CLAMP = 256.0  # features stay within ±, far from float16's 65504; fires in no sound network

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from baselines import adapt
-from nada.images import save_images
+from nada.images.tensors import save_images
 from nada.stylegan2.checkpoints import SourceModel, save_source
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
@@ -59,8 +59,8 @@ class World:
 
     folder: Path
 
-    def run_file(self, variant="all_layers", method="nada", seed=0, **changes) -> dict:
-        """A run file; keyword arguments replace its keys, `settings` those of the method."""
+    def run_spec(self, variant="all_layers", method="nada", seed=0, **changes) -> dict:
+        """A run spec; keyword arguments replace its keys, `hyperparameters` those of the method."""
         clips = [
             {
                 "name": name,
@@ -71,7 +71,7 @@ class World:
             for name, weight in (("a", 1.0), ("b", 0.5))
         ]
         quick = {"iterations": 6, "batch": 2, "snapshots": 3, "checkpoint_every": 2}
-        settings = quick if method == "nada" else {}
+        hparams = quick if method == "nada" else {}
         content = {
             "world": "tiny",
             "task": "dog2cat",
@@ -88,22 +88,22 @@ class World:
             "templates": "templates.txt",
             "clips": clips,
             "references": {"domain": "cat", "images": "cat.npz"},
-            "settings": settings,
+            "hyperparameters": hparams,
         }
-        settings.update(changes.pop("settings", {}))
+        hparams.update(changes.pop("hyperparameters", {}))
         return {**content, **changes}
 
-    def arguments(self, out: str, run_file: dict, parent: str | None = None) -> list[str]:
-        """The command line of a run, its run file written."""
-        path = self.folder / out / "settings.json"
+    def arguments(self, out: str, run_spec: dict, parent: str | None = None) -> list[str]:
+        """The command line of a run, its run spec written."""
+        path = self.folder / out / "spec.json"
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(run_file))
-        line = ["--settings", f"{out}/settings.json", "--out", out, "--state", "state"]
+        path.write_text(json.dumps(run_spec))
+        line = ["--spec", f"{out}/spec.json", "--out", out, "--state", "state"]
         return [*line, "--code", "c0de", *(["--parent", parent] if parent else [])]
 
-    def adapt(self, out: str, run_file: dict, parent: str | None = None) -> int:
+    def adapt(self, out: str, run_spec: dict, parent: str | None = None) -> int:
         """Run `python -m baselines.adapt` in this process; returns its exit code."""
-        return adapt.main(self.arguments(out, run_file, parent))
+        return adapt.main(self.arguments(out, run_spec, parent))
 
     def bytes_of(self, out: str) -> dict[str, bytes]:
         """Every file of a run that its identity fixes: all but the cost record."""
@@ -132,5 +132,5 @@ def world(world_template, tmp_path, monkeypatch):
 @pytest.fixture
 def nada_parent(world):
     """A NADA run in the folder "nada", for those that go on with it; its id."""
-    assert world.adapt("nada", world.run_file("adaptive", settings={"lr": 0.1})) == 0
+    assert world.adapt("nada", world.run_spec("adaptive", hyperparameters={"lr": 0.1})) == 0
     return {"out": "nada", "id": "dog2cat/nada-adaptive/seed0"}

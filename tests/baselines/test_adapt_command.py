@@ -18,15 +18,15 @@ import numpy as np
 import pytest
 import torch
 
-from nada import job as job_module
-from nada.adapt import NadaSettings
-from nada.artifact import load_artifact, snapshot_steps
-from nada.atomic import sha256
-from nada.errors import UserError
-from nada.images import load_images, save_images, to_tensor
-from nada.job import Job
-from nada.layers import LayerSettings
-from nada.mapper import MapperSettings
+from nada.adapt import NadaHyperparameters
+from nada.images.tensors import load_images, save_images, to_tensor
+from nada.layers import LayerHyperparameters
+from nada.mapper import MapperHyperparameters
+from nada.run import job as job_module
+from nada.run.artifact import load_artifact, snapshot_steps
+from nada.run.atomic import sha256
+from nada.run.errors import UserError
+from nada.run.job import Job
 from nada.stylegan2.checkpoints import load_source
 from nada.stylegan2.generator import Synthesis
 
@@ -55,8 +55,8 @@ def conv_names(*layers):
 
 
 def test_a_run_leaves_its_artifact_curves_identity_and_cost(world):
-    assert world.adapt("run", world.run_file()) == 0
-    files = {"settings.json", "model.safetensors", "snapshots.safetensors", "curves.csv"}
+    assert world.adapt("run", world.run_spec()) == 0
+    files = {"spec.json", "model.safetensors", "snapshots.safetensors", "curves.csv"}
     assert {p.name for p in (world.folder / "run").iterdir()} == files | {"run.json", "cost.json"}
     assert [row["step"] for row in rows(world, "run")] == list("123456")
     cost = json.loads((world.folder / "run/cost.json").read_text())
@@ -68,10 +68,10 @@ def test_a_run_leaves_its_artifact_curves_identity_and_cost(world):
 
 
 def test_the_record_holds_resolved_settings_and_hashes_of_what_went_in_and_out(world):
-    world.adapt("run", world.run_file(seed=3))
+    world.adapt("run", world.run_spec(seed=3))
     record = json.loads((world.folder / "run/run.json").read_text())
     assert record["run"] == "dog2cat/nada-all_layers/seed3"
-    assert record["settings"]["settings"]["lr"] == 0.002  # a default that the run file left out
+    assert record["spec"]["hyperparameters"]["lr"] == 0.002  # a default that the run spec left out
     assert record["code"] == "c0de" and record["device"] == "cpu"
     assert record["torch"] == torch.__version__ and record["parent"] is None
     assert record["inputs"]["source"]["sha256"] == sha256("weights/dog.safetensors")
@@ -81,11 +81,11 @@ def test_the_record_holds_resolved_settings_and_hashes_of_what_went_in_and_out(w
 
 
 def test_no_file_of_a_run_holds_an_absolute_path_or_the_host_s_name(world):
-    run_file = world.run_file()
-    run_file["source"]["weights"] = str(world.folder / "weights/dog.safetensors")
-    run_file["templates"] = str(world.folder / "templates.txt")
-    world.adapt(str(world.folder / "run"), run_file)
-    (world.folder / "run/settings.json").unlink()  # the one file the user wrote
+    run_spec = world.run_spec()
+    run_spec["source"]["weights"] = str(world.folder / "weights/dog.safetensors")
+    run_spec["templates"] = str(world.folder / "templates.txt")
+    world.adapt(str(world.folder / "run"), run_spec)
+    (world.folder / "run/spec.json").unlink()  # the one file the user wrote
     host = os.uname().nodename.encode()
     for path in (world.folder / "run").iterdir():
         content = path.read_bytes()
@@ -94,17 +94,17 @@ def test_no_file_of_a_run_holds_an_absolute_path_or_the_host_s_name(world):
         assert len(host) < 4 or host not in content
 
 
-@pytest.mark.parametrize("settings", [{}, ADAPTIVE], ids=["all", "adaptive"])
-def test_the_same_run_twice_gives_the_same_bytes_and_another_seed_others(world, settings):
+@pytest.mark.parametrize("hparams", [{}, ADAPTIVE], ids=["all", "adaptive"])
+def test_the_same_run_twice_gives_the_same_bytes_and_another_seed_others(world, hparams):
     for out, seed in (("a", 0), ("b", 0), ("c", 1)):
-        assert world.adapt(out, world.run_file(settings=settings, seed=seed)) == 0
+        assert world.adapt(out, world.run_spec(hyperparameters=hparams, seed=seed)) == 0
     assert world.bytes_of("a") == world.bytes_of("b")
     assert world.bytes_of("a")["model.safetensors"] != world.bytes_of("c")["model.safetensors"]
 
 
 def test_a_snapshot_is_the_model_of_the_shorter_run(world):
-    world.adapt("long", world.run_file(settings={"snapshots": [0, 2, 4]}))
-    world.adapt("short", world.run_file(settings={"iterations": 4, "snapshots": 0}))
+    world.adapt("long", world.run_spec(hyperparameters={"snapshots": [0, 2, 4]}))
+    world.adapt("short", world.run_spec(hyperparameters={"iterations": 4, "snapshots": 0}))
     assert snapshot_steps(world.folder / "long") == [0, 2, 4, 6]
     at_4 = load_artifact(world.folder / "long", step=4).tensors()
     short = load_artifact(world.folder / "short").tensors()
@@ -115,7 +115,7 @@ def test_a_snapshot_is_the_model_of_the_shorter_run(world):
 
 
 def test_the_source_control_draws_the_source_model_s_own_images(world):
-    assert world.adapt("run", world.run_file("unchanged", method="source")) == 0
+    assert world.adapt("run", world.run_spec("unchanged", method="source")) == 0
     assert changed_tensors(world, "run") == set()
     z = torch.randn(2, 8)
     source = load_source("weights/dog.safetensors").G_ema
@@ -128,18 +128,18 @@ def test_the_source_control_draws_the_source_model_s_own_images(world):
 
 
 def test_all_layers_train_convolutions_and_constant_and_nothing_else(world):
-    world.adapt("run", world.run_file())
+    world.adapt("run", world.run_spec())
     assert changed_tensors(world, "run") == conv_names(*range(5)) | {"synthesis.const"}
 
 
 def test_manual_layers_leave_every_other_parameter_bit_identical(world):
-    settings = {"layers": {"policy": "manual", "manual": [1, 3]}, "iterations": 12}
-    world.adapt("run", world.run_file(settings=settings))
+    hparams = {"layers": {"policy": "manual", "manual": [1, 3]}, "iterations": 12}
+    world.adapt("run", world.run_spec(hyperparameters=hparams))
     assert changed_tensors(world, "run") == conv_names(1, 3)
 
 
 def test_adaptive_runs_train_exactly_the_layers_that_the_curves_list(world):
-    world.adapt("run", world.run_file(settings=ADAPTIVE))
+    world.adapt("run", world.run_spec(hyperparameters=ADAPTIVE))
     chosen = {int(layer) for row in rows(world, "run") for layer in row["layers"].split()}
     assert all(len(row["layers"].split()) == 2 for row in rows(world, "run"))
     constant = {"synthesis.const"} if 0 in chosen else set()
@@ -158,7 +158,7 @@ def adaptive(**changes):
     return {**ADAPTIVE, "layers": {**ADAPTIVE["layers"], **changes}}
 
 
-# a switch and its other value: the settings it is tried in, and the change
+# a switch and its other value: the hyperparameters it is tried in, and the change
 SWITCHES = {
     "loss global": ({}, {"loss": "global"}),
     "direction image": ({}, IMAGE),
@@ -215,7 +215,7 @@ NUMBERS = {
 
 def test_every_named_switch_is_on_the_list_of_those_tested():
     names = set()
-    for cls in (NadaSettings, LayerSettings, MapperSettings):
+    for cls in (NadaHyperparameters, LayerHyperparameters, MapperHyperparameters):
         for name, hint in get_type_hints(cls).items():
             if get_origin(hint) is Literal:
                 default = {f.name: f.default for f in fields(cls)}[name]
@@ -230,24 +230,24 @@ def test_every_named_switch_is_on_the_list_of_those_tested():
 )
 def test_every_switch_changes_the_training(world, baseline, switch):
     models = []
-    for settings in (baseline, {**baseline, **switch}):
-        run_file = world.run_file(settings=settings, shots=3)
-        assert world.adapt("run", run_file) == 0
+    for hparams in (baseline, {**baseline, **switch}):
+        run_spec = world.run_spec(hyperparameters=hparams, shots=3)
+        assert world.adapt("run", run_spec) == 0
         models.append(load_artifact(world.folder / "run").tensors())
     assert not all(torch.equal(a, b) for a, b in zip(*(m.values() for m in models), strict=True))
 
 
 def test_directional_training_turns_images_towards_the_text_direction(world):
-    settings = {"iterations": 40, "noise": "shared", "guard": "epsilon"}  # noise is large here
-    world.adapt("run", world.run_file(settings=settings))
+    hparams = {"iterations": 40, "noise": "shared", "guard": "epsilon"}  # noise is large here
+    world.adapt("run", world.run_spec(hyperparameters=hparams))
     losses = [float(row["loss"]) for row in rows(world, "run")]
     assert sum(losses[-5:]) / 5 < sum(losses[:5]) / 5 - 0.1
 
 
 def test_a_mapper_is_trained_on_its_parent_s_model_which_stays_as_it_is(world):
-    world.adapt("parent", world.run_file("adaptive", settings=ADAPTIVE))
-    run_file = world.run_file("mapper", settings=MAPPER, parent="dog2cat/nada-adaptive/seed0")
-    assert world.adapt("child", run_file, parent="parent") == 0
+    world.adapt("parent", world.run_spec("adaptive", hyperparameters=ADAPTIVE))
+    run_spec = world.run_spec("mapper", hyperparameters=MAPPER, parent="dog2cat/nada-adaptive/seed0")
+    assert world.adapt("child", run_spec, parent="parent") == 0
     parent, child = (load_artifact(world.folder / out) for out in ("parent", "child"))
     mine = child.generator.state_dict()
     assert all(torch.equal(mine[n], t) for n, t in parent.generator.state_dict().items())
@@ -264,21 +264,21 @@ def test_a_mapper_is_trained_on_its_parent_s_model_which_stays_as_it_is(world):
 
 def test_a_mapper_keeps_its_start_where_step_0_is_asked_for(world):
     asked = {**MAP, "mapper": {**MAP["mapper"], "iterations": 1}, "snapshots": [0]}
-    world.adapt("run", world.run_file("source_mapper", settings=asked))
+    world.adapt("run", world.run_spec("source_mapper", hyperparameters=asked))
     assert snapshot_steps(world.folder / "run") == [0, 1]
     start, end = (load_artifact(world.folder / "run", step=step) for step in (0, 1))
     z = torch.randn(2, 8)
     assert not torch.equal(start.sample(z), end.sample(z))
     # before any step, whatever the run's learning rate: at 1e-30 none moves that shows
     still = {**asked, "mapper": {**asked["mapper"], "lr": 1e-30}}
-    world.adapt("still", world.run_file("source_mapper", settings=still))
+    world.adapt("still", world.run_spec("source_mapper", hyperparameters=still))
     unmoved = load_artifact(world.folder / "still").tensors()
     for name, tensor in start.tensors().items():
         torch.testing.assert_close(unmoved[name], tensor, rtol=0, atol=1e-20)
 
 
 def test_a_mapper_on_the_source_is_trained_without_a_parent_and_leaves_the_source_as_it_is(world):
-    assert world.adapt("run", world.run_file("source_mapper", settings=MAP)) == 0
+    assert world.adapt("run", world.run_spec("source_mapper", hyperparameters=MAP)) == 0
     assert changed_tensors(world, "run") == set()
     z = torch.randn(2, 8)
     source = load_source("weights/dog.safetensors").G_ema
@@ -289,8 +289,8 @@ def test_a_mapper_on_the_source_is_trained_without_a_parent_and_leaves_the_sourc
 
 
 def test_a_mapper_with_image_targets_aims_at_the_images(world):
-    for out, settings in (("text", MAP), ("image", {**MAP, **IMAGE})):
-        assert world.adapt(out, world.run_file("m", settings=settings, shots=4)) == 0
+    for out, hparams in (("text", MAP), ("image", {**MAP, **IMAGE})):
+        assert world.adapt(out, world.run_spec("m", hyperparameters=hparams, shots=4)) == 0
     assert rows(world, "text")[0]["clip_loss"] != rows(world, "image")[0]["clip_loss"]
 
 
@@ -300,8 +300,8 @@ def test_a_mapper_with_image_targets_aims_at_the_images(world):
 def test_a_run_in_micro_batches_ends_where_the_whole_one_does_and_its_cost_says_so(world):
     plain = {"policy": "adaptive", "k": 2, "n_w": 3}
     for out, size in (("whole", 0), ("parts", 1)):
-        settings = {"layers": plain, "micro_batch": size}
-        assert world.adapt(out, world.run_file(settings=settings)) == 0
+        hparams = {"layers": plain, "micro_batch": size}
+        assert world.adapt(out, world.run_spec(hyperparameters=hparams)) == 0
     assert [row["layers"] for row in rows(world, "parts")] == [
         row["layers"] for row in rows(world, "whole")
     ]
@@ -321,21 +321,21 @@ def test_a_run_that_ran_out_of_memory_resumes_with_the_smaller_parts(world, monk
             raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
         return original(self, w_plus, *rest)
 
-    run_file = world.run_file()
+    run_spec = world.run_spec()
     monkeypatch.setattr(Synthesis, "forward", limited)
-    assert world.adapt("whole", run_file) == 0
+    assert world.adapt("whole", run_spec) == 0
     interrupt_at(monkeypatch, 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    assert world.adapt("run", run_file) == 143
+    assert world.adapt("run", run_spec) == 143
     assert failures == [2, 2]  # once in each of the two
-    assert world.adapt("run", run_file) == 0
+    assert world.adapt("run", run_spec) == 0
     assert failures == [2, 2] and capsys.readouterr().out.count("out of memory") == 2
     assert world.bytes_of("run") == world.bytes_of("whole")
     assert json.loads((world.folder / "run/cost.json").read_text())["micro_batch"] == 1
 
 
 def test_a_run_in_half_precision_that_breaks_is_told_of_the_full_one(world, capsys):
-    settings = {"precision": "mixed", "lr": 1e30}
-    assert world.adapt("run", world.run_file(settings=settings)) == 2
+    hparams = {"precision": "mixed", "lr": 1e30}
+    assert world.adapt("run", world.run_spec(hyperparameters=hparams)) == 2
     message = capsys.readouterr().err
     assert " at step " in message and "try precision fp32, a lower lr, a larger epsilon" in message
 
@@ -344,8 +344,8 @@ def test_a_run_in_half_precision_that_breaks_is_told_of_the_full_one(world, caps
 
 
 def few_shot(world, shots, seed=0, task="dog2cat"):
-    run_file = world.run_file(method="source", shots=shots, seed=seed, task=task)
-    return Job(run_file, "run", "state").few_shot_images()
+    run_spec = world.run_spec(method="source", shots=shots, seed=seed, task=task)
+    return Job(run_spec, "run", "state").few_shot_images()
 
 
 def test_few_shot_subsets_are_nested_shared_by_methods_and_drawn_from_task_and_seed(world):
@@ -354,7 +354,7 @@ def test_few_shot_subsets_are_nested_shared_by_methods_and_drawn_from_task_and_s
 
     small, large = keys(few_shot(world, 2)), keys(few_shot(world, 6))
     assert len(small) == 2 and len(large) == 6 and small < large
-    nada_file = world.run_file(method="nada", variant="other", shots=2)
+    nada_file = world.run_spec(method="nada", variant="other", shots=2)
     assert keys(Job(nada_file, "run", "state").few_shot_images()) == small
     assert keys(few_shot(world, 6, seed=1)) != large
     assert keys(few_shot(world, 6, task="dog2bear")) != large
@@ -363,14 +363,14 @@ def test_few_shot_subsets_are_nested_shared_by_methods_and_drawn_from_task_and_s
 def test_a_task_s_own_few_shot_images_come_before_its_references(world):
     own = np.random.default_rng(5).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
     save_images("own.npz", own)
-    run_file = world.run_file("plain", "tgan", shots=4)
-    run_file["few_shot"] = {"domain": "mine", "images": "own.npz"}
-    job = Job(run_file, "run", "state")
+    run_spec = world.run_spec("plain", "tgan", shots=4)
+    run_spec["few_shot"] = {"domain": "mine", "images": "own.npz"}
+    job = Job(run_spec, "run", "state")
     assert torch.equal(job.few_shot_images(), to_tensor(own))
     assert job.inputs["references"]["file"] == "own.npz"
     assert job.identity()["few_shot"]["indices"] == [0, 1, 2, 3]
     with pytest.raises(UserError, match=r"shots is 5, but own\.npz holds 4 images"):
-        Job({**run_file, "shots": 5}, "run", "state").few_shot_images()
+        Job({**run_spec, "shots": 5}, "run", "state").few_shot_images()
 
 
 def test_too_few_reference_images_are_an_error_with_the_count(world):
@@ -379,9 +379,9 @@ def test_too_few_reference_images_are_an_error_with_the_count(world):
 
 
 def test_the_record_says_which_reference_images_a_run_was_shown(world):
-    world.adapt("text", world.run_file(shots=3))
+    world.adapt("text", world.run_spec(shots=3))
     assert json.loads((world.folder / "text/run.json").read_text())["few_shot"] is None
-    world.adapt("run", world.run_file(settings=IMAGE, shots=3))
+    world.adapt("run", world.run_spec(hyperparameters=IMAGE, shots=3))
     shown = json.loads((world.folder / "run/run.json").read_text())["few_shot"]
     images = load_images("cat.npz")[shown["indices"]]
     assert len(images) == 3 and shown["indices"] == sorted(set(shown["indices"]))
@@ -390,14 +390,14 @@ def test_the_record_says_which_reference_images_a_run_was_shown(world):
 
 
 def test_image_targets_turn_images_towards_the_direction_of_the_images(world):
-    settings = {**IMAGE, "iterations": 40}
-    world.adapt("run", world.run_file(settings=settings, shots=5))
+    hparams = {**IMAGE, "iterations": 40}
+    world.adapt("run", world.run_spec(hyperparameters=hparams, shots=5))
     losses = [float(row["loss"]) for row in rows(world, "run")]
     assert sum(losses[-5:]) / 5 < sum(losses[:5]) / 5 - 0.1
 
 
 def test_replay_draws_the_few_shot_images_mirrored_or_not_and_nothing_else(world):
-    assert world.adapt("run", world.run_file("images", method="replay", shots=4)) == 0
+    assert world.adapt("run", world.run_spec("images", method="replay", shots=4)) == 0
     model = load_artifact(world.folder / "run")
     drawn = model.sample(torch.randn(300, 8))
     shown = few_shot(world, 4)
@@ -411,7 +411,7 @@ def test_replay_draws_the_few_shot_images_mirrored_or_not_and_nothing_else(world
 
 def test_the_same_replay_twice_gives_the_same_bytes(world):
     for out in ("a", "b"):
-        world.adapt(out, world.run_file("images", method="replay", shots=4))
+        world.adapt(out, world.run_spec("images", method="replay", shots=4))
     assert world.bytes_of("a") == world.bytes_of("b")
 
 
@@ -446,17 +446,17 @@ def interrupt_at(monkeypatch, step, action):
 def test_an_interrupted_run_says_where_its_state_lies_and_resumes_to_the_same_bytes(
     world, heeds_ctrl_c, monkeypatch, capsys, number, code, word
 ):
-    run_file = world.run_file(settings=ADAPTIVE)
-    world.adapt("whole", run_file)
+    run_spec = world.run_spec(hyperparameters=ADAPTIVE)
+    world.adapt("whole", run_spec)
     interrupt_at(monkeypatch, 5, lambda: os.kill(os.getpid(), number))
-    assert world.adapt("run", run_file) == code
+    assert world.adapt("run", run_spec) == code
     message = capsys.readouterr().err
     (state,) = (world.folder / "state").iterdir()
     assert message.startswith(f"{word}: ") and message.count("\n") == 1
     assert f"state/{state.name}; the same command resumes after step 4" in message
-    assert [p.name for p in (world.folder / "run").iterdir()] == ["settings.json"]
+    assert [p.name for p in (world.folder / "run").iterdir()] == ["spec.json"]
 
-    assert world.adapt("run", run_file) == 0
+    assert world.adapt("run", run_spec) == 0
     assert "going on after step 4" in capsys.readouterr().out
     assert world.bytes_of("run") == world.bytes_of("whole")
 
@@ -466,30 +466,30 @@ def test_an_interrupted_run_says_where_its_state_lies_and_resumes_to_the_same_by
 def test_an_interrupted_mapper_run_resumes_to_the_same_bytes(
     world, monkeypatch, optimiser, code_pool
 ):
-    world.adapt("parent", world.run_file("adaptive", settings=ADAPTIVE))
+    world.adapt("parent", world.run_spec("adaptive", hyperparameters=ADAPTIVE))
     changes = {"optimiser": optimiser, "code_pool": code_pool, "iterations": 7}
-    settings = {**MAPPER, "mapper": {**MAPPER["mapper"], **changes}}
-    run_file = world.run_file("mapper", settings=settings, parent="dog2cat/nada-adaptive/seed0")
-    world.adapt("whole", run_file, parent="parent")
+    hparams = {**MAPPER, "mapper": {**MAPPER["mapper"], **changes}}
+    run_spec = world.run_spec("mapper", hyperparameters=hparams, parent="dog2cat/nada-adaptive/seed0")
+    world.adapt("whole", run_spec, parent="parent")
     interrupt_at(monkeypatch, 3, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    assert world.adapt("run", run_file, parent="parent") == 143
-    assert world.adapt("run", run_file, parent="parent") == 0
+    assert world.adapt("run", run_spec, parent="parent") == 143
+    assert world.adapt("run", run_spec, parent="parent") == 0
     assert world.bytes_of("run") == world.bytes_of("whole")
 
 
 def test_state_of_a_run_with_other_settings_is_not_resumed(world, monkeypatch, capsys):
     interrupt_at(monkeypatch, 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
-    assert world.adapt("run", world.run_file()) == 143
+    assert world.adapt("run", world.run_spec()) == 143
     capsys.readouterr()
-    assert world.adapt("run", world.run_file(settings={"lr": 0.001})) == 0
+    assert world.adapt("run", world.run_spec(hyperparameters={"lr": 0.001})) == 0
     assert "going on" not in capsys.readouterr().out
 
 
 def test_a_run_killed_at_a_random_step_ends_bit_equal_after_resume(world):
-    settings = {**ADAPTIVE, "iterations": 30, "checkpoint_every": 2, "snapshots": 6}
-    run_file = world.run_file(settings=settings)
+    hparams = {**ADAPTIVE, "iterations": 30, "checkpoint_every": 2, "snapshots": 6}
+    run_spec = world.run_spec(hyperparameters=hparams)
     stop = random.SystemRandom().randrange(2, 10)  # tenths of the run
-    line = [sys.executable, "-m", "baselines.adapt", *world.arguments("run", run_file)]
+    line = [sys.executable, "-m", "baselines.adapt", *world.arguments("run", run_spec)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(line, stdout=subprocess.PIPE, text=True, env=environment) as process:
         for text in process.stdout:
@@ -497,25 +497,25 @@ def test_a_run_killed_at_a_random_step_ends_bit_equal_after_resume(world):
                 process.kill()
                 break
     assert process.returncode == -signal.SIGKILL, f"was to die at step {3 * stop}"
-    assert [p.name for p in (world.folder / "run").iterdir()] == ["settings.json"]
+    assert [p.name for p in (world.folder / "run").iterdir()] == ["spec.json"]
     (state,) = (world.folder / "state").iterdir()
     assert (state / "state.pt").exists()
 
-    assert world.adapt("run", run_file) == 0
-    assert world.adapt("whole", run_file) == 0
+    assert world.adapt("run", run_spec) == 0
+    assert world.adapt("whole", run_spec) == 0
     assert world.bytes_of("run") == world.bytes_of("whole"), f"killed at step {3 * stop}"
 
 
 # --- mistakes: one sentence, exit code 2, earlier results untouched
 
 
-def fails(world, capsys, run_file, out="run", parent=None) -> str:
+def fails(world, capsys, run_spec, out="run", parent=None) -> str:
     """The one line that a failing run prints; the run's folder stays as it was."""
     capsys.readouterr()
     (world.folder / out).mkdir(exist_ok=True)
-    before = {k: v for k, v in world.bytes_of(out).items() if k != "settings.json"}
-    assert world.adapt(out, run_file, parent) == 2
-    after = {k: v for k, v in world.bytes_of(out).items() if k != "settings.json"}
+    before = {k: v for k, v in world.bytes_of(out).items() if k != "spec.json"}
+    assert world.adapt(out, run_spec, parent) == 2
+    after = {k: v for k, v in world.bytes_of(out).items() if k != "spec.json"}
     assert after == before
     message = capsys.readouterr().err
     assert message.startswith("error: ") and message.count("\n") == 1, message
@@ -524,7 +524,7 @@ def fails(world, capsys, run_file, out="run", parent=None) -> str:
 
 @pytest.mark.parametrize("name", [job_module.SNAPSHOTS, job_module.RUN])
 def test_a_full_disk_at_the_end_leaves_the_earlier_results(world, monkeypatch, capsys, name):
-    assert world.adapt("run", world.run_file()) == 0
+    assert world.adapt("run", world.run_spec()) == 0
     writer = {job_module.SNAPSHOTS: "write_snapshots", job_module.RUN: "_write_record"}[name]
 
     def full(path, *_):
@@ -532,7 +532,7 @@ def test_a_full_disk_at_the_end_leaves_the_earlier_results(world, monkeypatch, c
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(job_module, writer, full)
-    message = fails(world, capsys, world.run_file(seed=1))
+    message = fails(world, capsys, world.run_spec(seed=1))
     assert "disk is full" in message and "same command resumes after step 4" in message
 
 
@@ -540,13 +540,13 @@ def test_a_full_disk_at_a_checkpoint_says_so(world, monkeypatch, capsys):
     def full(*_):
         raise RuntimeError("PytorchStreamWriter failed writing file: No space left on device")
 
-    monkeypatch.setattr("nada.training_state.torch.save", full)
-    message = fails(world, capsys, world.run_file())
+    monkeypatch.setattr("nada.run.training_state.torch.save", full)
+    message = fails(world, capsys, world.run_spec())
     assert "disk is full while writing state/" in message
 
 
 def test_a_loss_that_is_no_number_names_run_step_and_what_to_try(world, capsys):
-    message = fails(world, capsys, world.run_file(settings={"lr": 1e30}))
+    message = fails(world, capsys, world.run_spec(hyperparameters={"lr": 1e30}))
     assert "dog2cat/nada-all_layers/seed0: loss is nan at step 2; try a lower lr" in message
 
 
@@ -560,28 +560,28 @@ def test_a_loss_that_is_no_number_names_run_step_and_what_to_try(world, capsys):
 )
 def test_missing_or_truncated_weights_name_the_file(world, capsys, damage, words):
     damage(Path("weights/dog.safetensors"))
-    assert words in fails(world, capsys, world.run_file())
+    assert words in fails(world, capsys, world.run_spec())
 
 
 def test_weights_with_a_wrong_hash_name_the_file_and_the_manifest(world, capsys):
     files = {"clip_b.safetensors": {"sha256": "0" * 64}}
     Path("weights/manifest.json").write_text(json.dumps({"files": files}))
-    message = fails(world, capsys, world.run_file())
+    message = fails(world, capsys, world.run_spec())
     assert "clip_b.safetensors has SHA-256" in message and "manifest.json" in message
 
 
 def test_a_truncated_clip_names_the_file(world, capsys):
     path = Path("weights/clip_a.safetensors")
     path.write_bytes(path.read_bytes()[:-100])
-    assert "clip_a.safetensors is truncated" in fails(world, capsys, world.run_file())
+    assert "clip_a.safetensors is truncated" in fails(world, capsys, world.run_spec())
 
 
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"settings": {"iterationss": 3}}, "has no key 'iterationss'; did you mean 'iterations'?"),
+        ({"hyperparameters": {"iterationss": 3}}, "has no key 'iterationss'; did you mean 'iterations'?"),
         (
-            {"variant": "adaptive", "settings": {"layers": {"policy": "adaptive", "k": 20}}},
+            {"variant": "adaptive", "hyperparameters": {"layers": {"policy": "adaptive", "k": 20}}},
             "variant 'adaptive': k=20 layers asked, but the 16x16 generator has 5",
         ),
         ({"text": {"source": "dog", "target": "cta"}}, "'cta' of the text 'cta'"),
@@ -591,31 +591,31 @@ def test_a_truncated_clip_names_the_file(world, capsys):
         ({"clips": []}, "names no CLIP"),
         ({"templates": "none.txt"}, "templates none.txt are missing"),
         ({"parent": "dog2cat/nada-adaptive/seed0"}, "--parent is not given"),
-        ({"settings": {"mapper": {}}}, "the run has no parent"),
-        ({"settings": {"direction": "image"}}, "the run has no target images (shots is 0)"),
-        ({"settings": {"direction": "image"}, "shots": 13}, "cat.npz holds 12 images"),
-        ({"method": "replay", "settings": {}}, "shots is 0; this method needs 1 image or more"),
+        ({"hyperparameters": {"mapper": {}}}, "the run has no parent"),
+        ({"hyperparameters": {"direction": "image"}}, "the run has no target images (shots is 0)"),
+        ({"hyperparameters": {"direction": "image"}, "shots": 13}, "cat.npz holds 12 images"),
+        ({"method": "replay", "hyperparameters": {}}, "shots is 0; this method needs 1 image or more"),
         ({"method": "nadda"}, "no method 'nadda'; did you mean 'nada'?"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_mistake_in_the_run_file_is_one_sentence(world, capsys, changes, words):
-    assert words in fails(world, capsys, world.run_file(**changes))
+    assert words in fails(world, capsys, world.run_spec(**changes))
 
 
 def test_a_mapper_on_the_source_with_a_parent_is_an_error(world, capsys):
-    world.adapt("parent", world.run_file("adaptive", settings=ADAPTIVE))
-    run_file = world.run_file("m", settings=MAP, parent="dog2cat/nada-adaptive/seed0")
-    message = fails(world, capsys, run_file, parent="parent")
-    assert "settings.mapper.base is 'source', but the run has a parent" in message
+    world.adapt("parent", world.run_spec("adaptive", hyperparameters=ADAPTIVE))
+    run_spec = world.run_spec("m", hyperparameters=MAP, parent="dog2cat/nada-adaptive/seed0")
+    message = fails(world, capsys, run_spec, parent="parent")
+    assert "hyperparameters.mapper.base is 'source', but the run has a parent" in message
 
 
 def test_a_missing_or_broken_run_file_is_one_sentence(world, capsys):
     from baselines.adapt import main
 
-    line = ["--settings", "none.json", "--out", "run", "--state", "state"]
+    line = ["--spec", "none.json", "--out", "run", "--state", "state"]
     assert main(line) == 2
-    assert "run file none.json is missing" in capsys.readouterr().err
+    assert "run spec none.json is missing" in capsys.readouterr().err
     Path("none.json").write_text("{")
     assert main(line) == 2
     assert "no valid JSON" in capsys.readouterr().err
@@ -624,9 +624,9 @@ def test_a_missing_or_broken_run_file_is_one_sentence(world, capsys):
 def test_a_checkpoint_made_elsewhere_is_taken_as_it_is(world):
     from nada.stylegan2.checkpoints import load_source
 
-    settings = {"weights": "weights/dog.safetensors"}
-    assert world.adapt("run", world.run_file("theirs", method="checkpoint", settings=settings)) == 0
-    model, theirs = load_artifact(world.folder / "run"), load_source(settings["weights"]).G_ema
+    hparams = {"weights": "weights/dog.safetensors"}
+    assert world.adapt("run", world.run_spec("theirs", method="checkpoint", hyperparameters=hparams)) == 0
+    model, theirs = load_artifact(world.folder / "run"), load_source(hparams["weights"]).G_ema
     for name, tensor in theirs.state_dict().items():
         assert torch.equal(model.generator.state_dict()[name], tensor)
     record = json.loads((world.folder / "run/run.json").read_text())
@@ -641,11 +641,11 @@ def test_a_checkpoint_of_another_size_is_refused_in_one_sentence(world, capsys):
     widths = {"resolution": 32, "channel_base": 128, "channel_max": 8}
     generator = Generator(**widths, z_dim=8, style_dim=8, mapping_layers=2)
     save_source("big.safetensors", SourceModel(generator, generator, Discriminator(**widths), {}))
-    file = world.run_file("theirs", method="checkpoint", settings={"weights": "big.safetensors"})
+    file = world.run_spec("theirs", method="checkpoint", hyperparameters={"weights": "big.safetensors"})
     assert world.adapt("run", file) == 2
     assert "has resolution 32, but the source model of dog2cat has 16" in capsys.readouterr().err
 
 
 def test_a_checkpoint_without_a_file_is_asked_for(world, capsys):
-    assert world.adapt("run", world.run_file("theirs", method="checkpoint")) == 2
-    assert "settings.weights names no file" in capsys.readouterr().err
+    assert world.adapt("run", world.run_spec("theirs", method="checkpoint")) == 2
+    assert "hyperparameters.weights names no file" in capsys.readouterr().err

@@ -1,6 +1,6 @@
 """What every registered method keeps to, whoever wrote it: one test for all of them.
 
-A method takes a run file and leaves one folder that `sample` draws from; the same run gives the
+A method takes a run spec and leaves one folder that `sample` draws from; the same run gives the
 same bytes, interrupted or not; the source's file stays as it was; costs are counted.
 """
 
@@ -11,19 +11,19 @@ import pytest
 import torch
 
 from baselines import registry
-from nada.artifact import load_artifact, snapshot_steps
-from nada.atomic import sha256
-from nada.job import Job
-from workflow.config import method_schema
+from nada.run.artifact import load_artifact, snapshot_steps
+from nada.run.atomic import sha256
+from nada.run.job import Job
+from workflow.plan.config import method_schema
 
 SOURCE = "weights/dog.safetensors"
 ITERATIONS = 6
 
 
 def quick(method: str) -> dict:
-    """Settings that end in seconds; what a method does not know is left out.
+    """Hyperparameters that end in seconds; what a method does not know is left out.
 
-    What it knows stands in its schema, or in its settings' dataclass where it brings no schema.
+    What it knows stands in its schema, or in its hyperparameters' dataclass where it brings no schema.
     """
     schema = method_schema(method)
     known = (schema or {}).get("properties", {})
@@ -36,12 +36,12 @@ def quick(method: str) -> dict:
     return {key: value for key, value in wanted.items() if key in known}
 
 
-def run_file(world, name: str, **changes) -> dict:
+def run_spec(world, name: str, **changes) -> dict:
     declared = registry.methods()[name]
     shots = 4 if declared.supervision == "images" else 0
-    settings = {"weights": SOURCE} if name == "checkpoint" else quick(name)
-    own = {"method": name, "shots": shots, "settings": settings, "variant": "contract"}
-    return world.run_file(**{**own, **changes})
+    hparams = {"weights": SOURCE} if name == "checkpoint" else quick(name)
+    own = {"method": name, "shots": shots, "hyperparameters": hparams, "variant": "contract"}
+    return world.run_spec(**{**own, **changes})
 
 
 def adapt(world, out, name, **changes) -> None:
@@ -50,8 +50,8 @@ def adapt(world, out, name, **changes) -> None:
     parent = None
     if name == "finetune_gd":
         parent, changes["parent"] = "parent", "dog2cat/source-unchanged/seed0"
-        assert world.adapt(parent, world.run_file("unchanged", method="source")) == 0
-    assert world.adapt(out, run_file(world, name, **changes), parent) == 0
+        assert world.adapt(parent, world.run_spec("unchanged", method="source")) == 0
+    assert world.adapt(out, run_spec(world, name, **changes), parent) == 0
 
 
 @pytest.fixture(params=sorted(registry.methods()))
@@ -97,7 +97,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(world, name, monkeypatch)
     monkeypatch.setattr(Job, "checkpoint", stop)
     parent = "parent" if name == "finetune_gd" else None
     changes = {"parent": "dog2cat/source-unchanged/seed0"} if parent else {}
-    arguments = run_file(world, name, **changes)
+    arguments = run_spec(world, name, **changes)
     assert world.adapt("halves", arguments, parent) == 130
     assert not (world.folder / "halves/model.safetensors").exists()
     monkeypatch.setattr(Job, "checkpoint", kept)
@@ -109,7 +109,7 @@ def test_records_and_costs_are_complete(world, name):
     adapt(world, "run", name)
     record = json.loads((world.folder / "run/run.json").read_text())
     cost = json.loads((world.folder / "run/cost.json").read_text())
-    assert record["settings"]["method"] == name
+    assert record["spec"]["method"] == name
     assert record["inputs"]["source"]["sha256"] == sha256(SOURCE)
     assert cost["wall_seconds"] > 0 and cost["peak_memory_bytes"] > 0
     assert (cost["images_seen"] > 0) == bool(quick(name))
@@ -121,5 +121,5 @@ def test_records_and_costs_are_complete(world, name):
 
 
 def test_a_setting_that_a_method_does_not_know_is_named(world, name, capsys):
-    assert world.adapt("run", run_file(world, name, settings={"iteratoins": 3})) != 0
+    assert world.adapt("run", run_spec(world, name, hyperparameters={"iteratoins": 3})) != 0
     assert "iteratoins" in capsys.readouterr().err

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from baselines import registry
-from nada.settings import read_settings
+from nada.run.hyperparameters import read_hyperparameters
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs/departures.md").read_text(encoding="utf-8")
@@ -39,7 +39,7 @@ OF_METHODS = {
 def settings_class(method: str):
     """The dataclass of a method's hyperparameters."""
     classes = [c for c in vars(registry.load(method)).values() if dataclasses.is_dataclass(c)]
-    classes = [c for c in classes if isinstance(c, type) and c.__name__.endswith("Settings")]
+    classes = [c for c in classes if isinstance(c, type) and c.__name__.endswith("Hyperparameters")]
     return max(classes, key=lambda c: len(c.__mro__))
 
 
@@ -75,7 +75,7 @@ def test_every_departure_has_a_switch_that_exists_or_a_reason_for_none(heading):
         match = re.match(r"`([\w.]+): ([^`]+)`", switch)
         assert match, f"{row[0]}: neither a switch nor a reason: {switch}"
         values = nested(match[1], yaml.safe_load(match[2]))
-        read_settings(settings_class(method), values, heading)  # UserError for one that is not
+        read_hyperparameters(settings_class(method), values, heading)  # UserError for one that is not
 
 
 def test_the_switches_of_few_shot_training_are_not_the_defaults():

@@ -3,16 +3,16 @@
 import pytest
 import torch
 
-from baselines.minegan import AccumulatedGradients, MineGanSettings, Mining, SemanticMiner
-from baselines.warm_starts import Start
-from nada.artifact import load_artifact
-from nada.job import Job
+from baselines.adversarial.warm_starts import Start
+from baselines.minegan import AccumulatedGradients, MineGanHyperparameters, Mining, SemanticMiner
 from nada.miner import Miner
+from nada.run.artifact import load_artifact
+from nada.run.job import Job
+from nada.stylegan2.adversarial import AdversarialTrainer, TrainingHyperparameters
 from nada.stylegan2.checkpoints import load_source
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
-from nada.stylegan2.training import AdversarialTrainer, TrainingSettings
-from tests.baselines.test_few_shot import few_shot
+from tests.baselines.adversarial.test_few_shot import few_shot
 
 
 def generator() -> Generator:
@@ -21,7 +21,7 @@ def generator() -> Generator:
 
 
 def five_alone(snapshots) -> dict:
-    """Settings of a first stage of five steps."""
+    """Hyperparameters of a first stage of five steps."""
     return {"snapshots": snapshots, "miner_iterations": round(5 * 5000 / 24)}
 
 
@@ -33,7 +33,7 @@ def parts_of(tensors) -> tuple[list, list]:
 
 
 def test_the_first_stage_trains_the_miners_alone(world):
-    assert few_shot(world, "run", "minegan", settings=five_alone([0, 5, 6])) == 0
+    assert few_shot(world, "run", "minegan", hyperparameters=five_alone([0, 5, 6])) == 0
     first, fifth, sixth = (load_artifact("run", step=s).tensors() for s in (0, 5, 6))
     miner, trained = parts_of(first)
     assert len(miner) == 5 and all(not torch.equal(first[n], fifth[n]) for n in miner)
@@ -43,9 +43,9 @@ def test_the_first_stage_trains_the_miners_alone(world):
 
 
 def test_the_first_stage_begins_when_d_has_caught_up(world, nada_parent):
-    settings = five_alone([0, 10, 15, 16])
+    hparams = five_alone([0, 10, 15, 16])
     code = few_shot(
-        world, "run", "minegan", parent="nada", settings=settings, warm_start="nada_catchup"
+        world, "run", "minegan", parent="nada", hyperparameters=hparams, warm_start="nada_catchup"
     )
     assert code == 0
     s0, s10, s15, s16 = (load_artifact("run", step=s).tensors() for s in (0, 10, 15, 16))
@@ -79,7 +79,7 @@ def test_d_catches_up_with_the_images_that_nada_left(world, nada_parent, monkeyp
 
 @pytest.mark.parametrize("stop", [4, 12])
 def test_an_interrupted_catch_up_ends_as_if_it_had_not_been(world, nada_parent, monkeypatch, stop):
-    start = {"parent": "nada", "warm_start": "nada_catchup", "settings": {"checkpoint_every": 2}}
+    start = {"parent": "nada", "warm_start": "nada_catchup", "hyperparameters": {"checkpoint_every": 2}}
     assert few_shot(world, "whole", "minegan", **start) == 0
     kept = Job.checkpoint
 
@@ -113,10 +113,10 @@ def test_official_gradients_add_up_and_paper_ones_start_at_zero():
 
 
 def test_the_defaults_of_minegan_are_the_public_code_s_but_for_its_gradients():
-    settings = MineGanSettings()
-    assert settings.semantic is True
-    assert settings.gradients == "zeroed"
-    assert settings.miner_iterations == 1000
+    hparams = MineGanHyperparameters()
+    assert hparams.semantic is True
+    assert hparams.gradients == "zeroed"
+    assert hparams.miner_iterations == 1000
 
 
 @pytest.mark.parametrize("channels", [8, 32, 128, 512])
@@ -169,16 +169,16 @@ def test_the_constant_of_a_run_is_the_miners_and_the_same_in_both_generators(wor
     model, source = load_artifact(world.folder / "run"), load_source("weights/dog.safetensors")
     assert torch.equal(model.generator.synthesis.const, model.raw.synthesis.const)
     assert not torch.equal(model.generator.synthesis.const, source.G_ema.synthesis.const)
-    assert few_shot(world, "z", "minegan", settings={"semantic": False}) == 0
+    assert few_shot(world, "z", "minegan", hyperparameters={"semantic": False}) == 0
     first = load_artifact(world.folder / "z").tensors()
     assert not torch.equal(first["raw.synthesis.const"], first["generator.synthesis.const"])
 
 
 def test_path_length_trains_the_miners_while_g_is_frozen():
     start, mining = mined_start()
-    settings = TrainingSettings(path_length_interval=1)
+    hparams = TrainingHyperparameters(path_length_interval=1)
     trainer = AdversarialTrainer(
-        start.G, start.D, start.G_ema, settings,
+        start.G, start.D, start.G_ema, hparams,
         latent=mining.latent, g_parameters=mining.trained(),
     )  # fmt: skip
     start.G.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""The published settings: Table 3 to the letter, every preset loadable, every origin named."""
+"""The published hyperparameters: Table 3 to the letter, every preset loadable, every origin named."""
 
 import subprocess
 import sys
@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from baselines.nada_presets import ORIGINS, presets
-from nada.adapt import NadaSettings
-from nada.settings import read_settings
+from nada.adapt import NadaHyperparameters
+from nada.run.hyperparameters import read_hyperparameters
 
 # Gal et al. 2021, Table 3: iterations, ViT-B/32, ViT-B/16, style mixing, adaptive k
 TABLE_3 = {
@@ -31,32 +31,32 @@ TABLE_3 = {
 @pytest.mark.parametrize("name", TABLE_3)
 def test_every_row_of_table_3_loads_into_the_settings_that_it_prints(name):
     preset = presets()[name]
-    settings = read_settings(NadaSettings, preset.settings, name)
+    hparams = read_hyperparameters(NadaHyperparameters, preset.hyperparameters, name)
     clips = ("ViT-B/32" in preset.clips, "ViT-B/16" in preset.clips)
-    found = (settings.iterations, *clips, settings.style_mixing, settings.layers.k)
+    found = (hparams.iterations, *clips, hparams.style_mixing, hparams.layers.k)
     assert found == TABLE_3[name]
-    assert preset.settings_from == "paper" and preset.where.startswith("Table 3")
+    assert preset.origin == "paper" and preset.where.startswith("Table 3")
 
 
 def test_every_preset_keeps_the_paper_s_common_settings_and_names_its_origins():
     found = presets()
     assert list(found)[: len(TABLE_3)] == list(TABLE_3) and len(found) > len(TABLE_3)
     for name, preset in found.items():
-        settings = read_settings(NadaSettings, preset.settings, name)
-        assert (settings.batch, settings.lr, settings.loss) == (2, 0.002, "directional")
-        assert (settings.layers.policy, settings.layers.n_w, settings.layers.n_i) == (
+        hparams = read_hyperparameters(NadaHyperparameters, preset.hyperparameters, name)
+        assert (hparams.batch, hparams.lr, hparams.loss) == (2, 0.002, "directional")
+        assert (hparams.layers.policy, hparams.layers.n_w, hparams.layers.n_i) == (
             "adaptive",
             8,
             1,
         )
-        assert preset.texts_from in ORIGINS and preset.settings_from in ORIGINS and preset.where
+        assert preset.texts_from in ORIGINS and preset.origin in ORIGINS and preset.where
         assert all(preset.texts) and preset.texts[0] != preset.texts[1]
 
 
 def test_no_preset_asks_for_more_layers_than_its_generator_has_slots():
     for preset in presets().values():
         slots = 2 * (preset.resolution.bit_length() - 1) - 2
-        assert preset.settings["layers"]["k"] <= slots
+        assert preset.hyperparameters["layers"]["k"] <= slots
 
 
 def test_the_command_lists_every_preset_without_importing_torch():

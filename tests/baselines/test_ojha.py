@@ -6,19 +6,19 @@ import math
 import pytest
 import torch
 
+from baselines.adversarial.warm_starts import Start
 from baselines.ojha import (
-    OjhaSettings,
+    OjhaHyperparameters,
     OjhaTrainer,
     PatchHeads,
     distance_consistency,
     features,
     similarity_logits,
 )
-from baselines.warm_starts import Start
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
+from tests.baselines.adversarial.test_few_shot import curves, few_shot
 from tests.baselines.ojha_by_hand import OjhaByHand
-from tests.baselines.test_few_shot import curves, few_shot
 
 
 def generator() -> Generator:
@@ -71,8 +71,8 @@ def test_patch_logits_do_not_see_the_far_side():
 def test_one_step_in_four_judges_whole_images_at_the_anchors():
     G, D = generator(), Discriminator(16, channel_base=128, channel_max=8)
     anchors = torch.randn(2, 8)
-    settings = OjhaSettings(anchor_std=0.0, batch=2)
-    trainer = OjhaTrainer(Start(G, generator(), D), settings, anchors, PatchHeads(D))
+    hparams = OjhaHyperparameters(anchor_std=0.0, batch=2)
+    trainer = OjhaTrainer(Start(G, generator(), D), hparams, anchors, PatchHeads(D))
     seen = []
     for _ in range(5):
         trainer.step(torch.rand(2, 3, 16, 16) * 2 - 1)
@@ -92,8 +92,8 @@ def test_one_step_in_four_judges_whole_images_at_the_anchors():
 def test_path_length_is_never_measured_around_anchors():
     G, D = generator(), Discriminator(16, channel_base=128, channel_max=8)
     anchors = torch.zeros(1, 8)
-    settings = OjhaSettings(anchor_std=0.0, batch=4, style_mixing=1.0, consistency_weight=0.0)
-    trainer = OjhaTrainer(Start(G, generator(), D), settings, anchors, PatchHeads(D))
+    hparams = OjhaHyperparameters(anchor_std=0.0, batch=4, style_mixing=1.0, consistency_weight=0.0)
+    trainer = OjhaTrainer(Start(G, generator(), D), hparams, anchors, PatchHeads(D))
     rendered = []
     G.synthesis.register_forward_pre_hook(lambda _, inputs: rendered.append(inputs[0]))
     for _ in range(5):
@@ -107,12 +107,12 @@ def test_path_length_is_never_measured_around_anchors():
 
 
 def test_the_defaults_of_ojha_are_the_public_codes():
-    settings = OjhaSettings()
-    assert settings.kl == "entries" and settings.anchor_std == 0.1
-    assert settings.patch_features == "first" and settings.patch_r1 is False
-    assert settings.consistency_weight == 1000 and settings.batch == 4
-    assert settings.g_lr == settings.d_lr == 0.002 and settings.style_mixing == 0.9
-    assert settings.r1_gamma == 10 and settings.path_length_weight == 2
+    hparams = OjhaHyperparameters()
+    assert hparams.kl == "entries" and hparams.anchor_std == 0.1
+    assert hparams.patch_features == "first" and hparams.patch_r1 is False
+    assert hparams.consistency_weight == 1000 and hparams.batch == 4
+    assert hparams.g_lr == hparams.d_lr == 0.002 and hparams.style_mixing == 0.9
+    assert hparams.r1_gamma == 10 and hparams.path_length_weight == 2
 
 
 @pytest.mark.parametrize("side", [64, 128, 256, 512])
@@ -132,9 +132,9 @@ def test_the_first_candidate_alone_trains_unless_all_are_asked_for():
         D = Discriminator(16, channel_base=128, channel_max=8)
         heads = PatchHeads(D)
         before = [head.weight.detach().clone() for head in heads.heads]
-        settings = OjhaSettings(patch_features=which, batch=2)
+        hparams = OjhaHyperparameters(patch_features=which, batch=2)
         trainer = OjhaTrainer(
-            Start(generator(), generator(), D), settings, torch.randn(2, 8), heads
+            Start(generator(), generator(), D), hparams, torch.randn(2, 8), heads
         )
         for _ in range(16):
             trainer.step(torch.rand(2, 3, 16, 16) * 2 - 1)
@@ -146,9 +146,9 @@ def test_the_first_candidate_alone_trains_unless_all_are_asked_for():
 def test_the_first_update_of_a_patch_head_has_the_length_of_the_rate():
     torch.manual_seed(0)
     G, D = generator().double(), Discriminator(16, channel_base=128, channel_max=8).double()
-    heads, settings = PatchHeads(D).double(), OjhaSettings(batch=2)
+    heads, hparams = PatchHeads(D).double(), OjhaHyperparameters(batch=2)
     anchors = torch.randn(2, 8).double()
-    trainer = OjhaTrainer(Start(G, generator().double(), D), settings, anchors, heads)
+    trainer = OjhaTrainer(Start(G, generator().double(), D), hparams, anchors, heads)
     weight, seen = heads.heads[0].weight, []
     trainer.d_optimizer.register_step_pre_hook(lambda *_: seen.append(weight.grad))
     before = weight.detach().clone()
@@ -181,7 +181,7 @@ def test_whole_steps_equal_a_plain_second_writing_of_the_method():
     anchors = torch.randn(3, 8).double()
     states = [copy.deepcopy(network.state_dict()) for network in (G, D, heads)]
     plain = OjhaByHand(*states, anchors, group=4)
-    trainer = OjhaTrainer(Start(G, copy.deepcopy(G), D), OjhaSettings(), anchors, heads)
+    trainer = OjhaTrainer(Start(G, copy.deepcopy(G), D), OjhaHyperparameters(), anchors, heads)
     images = torch.rand(6, 4, 3, 16, 16).double() * 2 - 1
     for step, real in enumerate(images):
         torch.manual_seed(100 + step)
@@ -204,13 +204,13 @@ def test_whole_steps_equal_a_plain_second_writing_of_the_method():
 
 
 def test_a_batch_of_one_image_has_no_distances_to_keep(world, capsys):
-    assert few_shot(world, "run", "ojha", settings={"batch": 1}) == 2
-    assert "settings.batch is 1; set it to 2 or more." in capsys.readouterr().err
+    assert few_shot(world, "run", "ojha", hyperparameters={"batch": 1}) == 2
+    assert "hyperparameters.batch is 1; set it to 2 or more." in capsys.readouterr().err
 
 
 def test_every_switch_of_ojha_runs(world):
-    assert few_shot(world, "run", "ojha", settings={"iterations": 8}) == 0
+    assert few_shot(world, "run", "ojha", hyperparameters={"iterations": 8}) == 0
     assert "patch_r1" not in curves(world, "run")[0]
     ours = {"kl": "samples", "patch_features": "all", "patch_r1": True, "anchor_std": 0.05}
-    assert few_shot(world, "ours", "ojha", settings={"iterations": 8, **ours}) == 0
+    assert few_shot(world, "ours", "ojha", hyperparameters={"iterations": 8, **ours}) == 0
     assert curves(world, "ours")[0]["patch_r1"]

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from baselines import registry
-from nada.artifact import load_artifact
-from nada.job import Job
-from tests.baselines.test_contract import adapt, quick, run_file
+from nada.run.artifact import load_artifact
+from nada.run.job import Job
+from tests.baselines.test_contract import adapt, quick, run_spec
 
 CLOSE = 1e-3  # of a loss: Adam's first steps make much of a gradient that is rounding alone
 ADAPTIVE = {"policy": "adaptive", "k": 2, "n_w": 3}
@@ -61,20 +61,20 @@ def test_a_method_gives_on_a_card_what_it_gives_on_the_cpu(world, card, name):
     assert record["device"] == "cuda"
 
 
-@pytest.mark.parametrize("settings", VARIANTS.values(), ids=VARIANTS)
-def test_a_variant_of_nada_gives_on_a_card_what_it_gives_on_the_cpu(world, card, settings):
-    shots = 4 if settings.get("direction") == "image" else 0
-    adapt(world, "host", "nada", shots=shots, settings=dict(settings))
+@pytest.mark.parametrize("hparams", VARIANTS.values(), ids=VARIANTS)
+def test_a_variant_of_nada_gives_on_a_card_what_it_gives_on_the_cpu(world, card, hparams):
+    shots = 4 if hparams.get("direction") == "image" else 0
+    adapt(world, "host", "nada", shots=shots, hyperparameters=dict(hparams))
     with card:
-        adapt(world, "card", "nada", shots=shots, settings=dict(settings), device="cuda")
+        adapt(world, "card", "nada", shots=shots, hyperparameters=dict(hparams), device="cuda")
     assert_same_training(world)
 
 
 def test_half_precision_runs_on_a_card(world, card):
     with card:
         for name in ("nada", "tgan_ada"):
-            settings = {**quick(name), "precision": "mixed"}
-            adapt(world, name, name, settings=settings, device="cuda")
+            hparams = {**quick(name), "precision": "mixed"}
+            adapt(world, name, name, hyperparameters=hparams, device="cuda")
 
 
 @pytest.mark.parametrize("name", ["nada", "tgan_ada", "minegan", "ojha"])
@@ -89,7 +89,7 @@ def test_an_interrupted_run_goes_on_upon_the_card(world, card, name, monkeypatch
     with card:
         adapt(world, "whole", name, device="cuda")
         monkeypatch.setattr(Job, "checkpoint", stop)
-        arguments = run_file(world, name, device="cuda")
+        arguments = run_spec(world, name, device="cuda")
         assert world.adapt("halves", arguments) == 130
         monkeypatch.setattr(Job, "checkpoint", kept)
         assert world.adapt("halves", arguments) == 0

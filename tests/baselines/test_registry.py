@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from baselines import registry
-from nada.errors import UserError
+from nada.run.errors import UserError
 
 DECLARATION = (
     'METHOD = Method(name="{name}", paper="p", licence="MIT", supervision="{supervision}")\n'
@@ -42,7 +42,7 @@ def test_methods_are_read_without_importing_torch_or_their_files():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    assert "--settings" in done.stdout and "--parent" in done.stdout
+    assert "--spec" in done.stdout and "--parent" in done.stdout
 
 
 def test_a_new_method_is_one_file(tmp_path):

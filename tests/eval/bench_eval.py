@@ -8,12 +8,12 @@ import pytest
 import torch
 from cleanfid.fid import frechet_distance
 
-from eval.diversity import cluster_lpips
-from eval.features import CleanFidModel, batches, stream_features
-from eval.fid import fid, gaussian_statistic
-from eval.lpips_matrix import lpips_matrix, lpips_model
-from eval.referee import PerceptualNet
-from nada.images import to_tensor
+from eval.metrics.fid import fid, gaussian_statistic
+from eval.metrics.intra_cluster_lpips import intra_cluster_lpips
+from eval.metrics.lpips_matrix import lpips_matrix, lpips_model
+from eval.networks.features import CleanFidModel, batches, stream_features
+from eval.networks.referee import PerceptualNet
+from nada.images.tensors import to_tensor
 
 IMAGES, TIMED_PAIRS = 300, 500
 #: What the matrix product must save at least over the loop over pairs.
@@ -72,7 +72,7 @@ def test_features_of_1000_images(benchmark, perceptual, images):
 def test_cluster_diversity_of_1000_images(benchmark, scikit_learn_extra):
     points = np.random.default_rng(0).normal(size=(1000, 20))
     distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
-    result = benchmark.pedantic(cluster_lpips, (distances,), rounds=3)
+    result = benchmark.pedantic(intra_cluster_lpips, (distances,), rounds=3)
     assert sum(result.sizes) == 1000
 
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from eval import observe, score
-from eval.referee import JudgeNet, PerceptualNet, save_network
-from nada.artifact import AdaptedModel, save_artifact, write_snapshots
-from nada.image_bank import ImageBank
-from nada.images import save_images
+from eval.networks.referee import JudgeNet, PerceptualNet, save_network
+from nada.images.image_bank import ImageBank
+from nada.images.tensors import save_images
+from nada.run.artifact import AdaptedModel, save_artifact, write_snapshots
 from nada.stylegan2.checkpoints import SourceModel, save_source
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
@@ -40,7 +40,7 @@ class TinyWorld:
         path.write_text(json.dumps(content))
         return path
 
-    def look(self, variant="global", method="nada", seeds=(0,), **changes) -> dict:
+    def spec(self, variant="global", method="nada", seeds=(0,), **changes) -> dict:
         run = "dog2cat/{}-{}/seed{}"
         runs = [
             {"id": run.format(method, variant, seed), "seed": seed, "latent_seed": 100 + seed,
@@ -91,7 +91,7 @@ def calibrated(net: torch.nn.Module, size: int = 16) -> torch.nn.Module:
 
 
 def build(folder: Path) -> TinyWorld:
-    """Referee, source, references, and runs of three settings (two seeds each for `global`)."""
+    """Referee, source, references, and runs of three hyperparameters (two seeds each for `global`)."""
     torch.manual_seed(0)
     perceptual = calibrated(PerceptualNet(*NAMES, widths=(6, 8, 10, 12)))
     save_network(folder / "perceptual.safetensors", perceptual)
@@ -125,20 +125,20 @@ def build(folder: Path) -> TinyWorld:
 def tiny_world(tmp_path_factory):
     """The world with its observations real.npz and <method>-<variant>.npz."""
     world = build(tmp_path_factory.mktemp("tiny_world"))
-    looks = {"real": world.look(method="real", variant="", seeds=())}
+    looks = {"real": world.spec(method="real", variant="", seeds=())}
     for name, seeds in RUNS.items():
         method, variant = name.split("-")
-        looks[name] = world.look(variant, method, seeds)
-    for name, look in looks.items():
-        settings, out = world.write(f"look_{name}.json", look), world.folder / f"{name}.npz"
-        assert observe.main(["--settings", str(settings), "--out", str(out)]) == 0
+        looks[name] = world.spec(variant, method, seeds)
+    for name, spec in looks.items():
+        spec, out = world.write(f"look_{name}.json", spec), world.folder / f"{name}.npz"
+        assert observe.main(["--spec", str(spec), "--out", str(out)]) == 0
     return world
 
 
 @pytest.fixture(scope="session")
 def scored_world(tiny_world, scikit_learn_extra):
     """The tiny world with the scores of its runs as well: group.json and scores.csv."""
-    settings = tiny_world.write("group.json", tiny_world.group(list(RUNS)))
+    spec = tiny_world.write("group.json", tiny_world.group(list(RUNS)))
     scores = tiny_world.folder / "scores.csv"
-    assert score.main(["--settings", str(settings), "--out", str(scores)]) == 0
+    assert score.main(["--spec", str(spec), "--out", str(scores)]) == 0
     return tiny_world

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from nada.artifact import load_artifact
-from nada.images import to_uint8
+from nada.images.tensors import to_uint8
+from nada.run.artifact import load_artifact
 from tests.eval.agreement import (
     assert_numbers_agree,
     assert_observations_agree,

@@ -7,15 +7,15 @@ import pandas as pd
 import pytest
 import yaml
 
+from eval.analysis.evidence import BASELINE, FEW_SHOT, NotTestable, Scores, evidence, models
+from eval.analysis.evidence import rivals as rivals_of
 from eval.claims import decide, main, read_claims, write
-from eval.evidence import BASELINE, FEW_SHOT, NotTestable, Scores, evidence, models
-from eval.evidence import rivals as rivals_of
-from eval.metrics import needs_judge
+from eval.metrics.catalogue import needs_judge
 from eval.paper_table import KEYS, published
 from eval.score import COLUMNS, read_scores
-from nada.errors import UserError
-from workflow.plan import load_plan
-from workflow.runs import Setting
+from nada.run.errors import UserError
+from workflow.plan.plan import load_plan
+from workflow.plan.runs import Condition
 
 ENTRY = {"sentence": "s", "where": "w", "metric": "fid", "direction": "lower", "margin": 0}
 OURS = {"method": "nada", "variant": "adaptive"}
@@ -69,7 +69,7 @@ def test_a_claim_is_tested_on_those_of_its_tasks_that_a_world_can_test(tmp_path)
         for seed in SEEDS
     ]
     rows += [("b", "nada", "adaptive", 0, "source", seed, "fid", 10.0) for seed in SEEDS]
-    rows += [("c", "nada", "adaptive", 0, "source", seed, "cluster_lpips", 1.0) for seed in SEEDS]
+    rows += [("c", "nada", "adaptive", 0, "source", seed, "intra_cluster_lpips", 1.0) for seed in SEEDS]
     told = {"statistic": "better", "ours": OURS, "theirs": [{**OURS, "variant": "global"}]}
     found = evidence(claim(tmp_path, **told, tasks=["a", "b", "c", "d"]), scores(rows))
     assert found.tasks == ("a",) and found.values.tolist() == [2.0] * 5
@@ -129,11 +129,11 @@ def test_the_steadiest_lowers_fid_in_more_methods_and_a_tie_is_no_win(tmp_path):
 
 def rivals(values: dict, seeds=SEEDS):
     """{(method, shots): (comparisons won, diversity)} of few-shot models; ours has 1.5."""
-    rows = [("a", "nada", "adaptive", 0, "source", s, "cluster_lpips", 1.5) for s in seeds]
+    rows = [("a", "nada", "adaptive", 0, "source", s, "intra_cluster_lpips", 1.5) for s in seeds]
     for (method, shots), (won, diversity) in values.items():
         for seed in seeds:
             head = ("a", method, "plain", shots, "source", seed)
-            rows += [(*head, "preference", won), (*head, "cluster_lpips", diversity)]
+            rows += [(*head, "preference", won), (*head, "intra_cluster_lpips", diversity)]
     return rows
 
 
@@ -154,7 +154,7 @@ def test_most_counts_the_share_of_rivals_that_lose_the_comparison(tmp_path):
 )
 def test_a_model_is_on_the_front_unless_a_rival_beats_it_in_both(tmp_path, won, diversity, number):
     one = claim(
-        tmp_path, **BY_PREFERENCE, statistic="front", second="cluster_lpips", ours=OURS,
+        tmp_path, **BY_PREFERENCE, statistic="front", second="intra_cluster_lpips", ours=OURS,
         theirs=[{**TGAN, "shots": [5, 10]}],
     )  # fmt: skip
     found = scores(rivals({("tgan", 5): (0.1, 0.1), ("tgan", 10): (won, diversity)}))
@@ -261,7 +261,7 @@ def plan_of(root, world):
 @pytest.mark.parametrize("world", ["mini", "paper"])
 def test_every_committed_claim_names_runs_that_the_world_makes(root, world):
     plan = plan_of(root, world)
-    made = set(plan.settings)
+    made = set(plan.conditions)
     for one in read_claims(root / "claims.yaml"):
         if needs_judge(one.metric) and "judge" not in plan.world:
             continue
@@ -269,7 +269,7 @@ def test_every_committed_claim_names_runs_that_the_world_makes(root, world):
             starts = [one.rest.get("ours"), *one.rest.get("theirs", [])]
             entries = one.rest.get("cells", [{**one.rest, "warm_starts": starts}])
             wanted = [
-                Setting(task, method, "plain", shots, start)
+                Condition(task, method, "plain", shots, start)
                 for entry in entries
                 for task in entry["tasks"]
                 for shots in entry["shots"]
@@ -280,9 +280,9 @@ def test_every_committed_claim_names_runs_that_the_world_makes(root, world):
             ours = models(one.rest["ours"]) if "ours" in one.rest else []
             theirs = rivals_of(one) if "theirs" in one.rest else []
             task = one.rest["tasks"][0]  # a world may lack the others
-            wanted = [Setting(task, **model) for model in (*ours, *theirs)]
-        for setting in wanted:
-            assert (setting.task, setting.name) in made, (one.name, setting)
+            wanted = [Condition(task, **model) for model in (*ours, *theirs)]
+        for condition in wanted:
+            assert (condition.task, condition.name) in made, (one.name, condition)
 
 
 def as_the_paper_says(plan, measured) -> pd.DataFrame:
@@ -291,23 +291,23 @@ def as_the_paper_says(plan, measured) -> pd.DataFrame:
     measured: metric -> tasks on which the world can measure it.
     """
     rows = []
-    for (task, _), setting in plan.settings.items():
-        ours = setting.method == "nada"
-        helped = setting.warm_start != BASELINE
-        adaptive = setting.variant in ("adaptive", "mapper")
-        caught_up = setting.warm_start == "nada_catchup" or setting.method == "ojha"
+    for (task, _), condition in plan.conditions.items():
+        ours = condition.method == "nada"
+        helped = condition.warm_start != BASELINE
+        adaptive = condition.variant in ("adaptive", "mapper")
+        caught_up = condition.warm_start == "nada_catchup" or condition.method == "ojha"
         values = {
             "fid": 20.0 - 5 * adaptive - 2 * (helped and caught_up),
-            "cluster_lpips": 1.0 + ours - (setting.variant == "global"),
+            "intra_cluster_lpips": 1.0 + ours - (condition.variant == "global"),
             "preference": 0.3,
-            "memorised": 0.9 if setting.method == "minegan" else 0.0,
+            "memorised": 0.9 if condition.method == "minegan" else 0.0,
             "retrieval_top1": 0.9 if ours else 0.4,
             "target_rate": 0.99,
         }
-        head = (plan.world["name"], task, setting.method, setting.variant, setting.shots)
+        head = (plan.world["name"], task, condition.method, condition.variant, condition.shots)
         for seed, (name, value) in itertools.product(plan.config["seeds"], values.items()):
             if task in measured.get(name, ()):
-                more = (setting.warm_start, seed, "last", "final", name, value + seed / 1000, 9)
+                more = (condition.warm_start, seed, "last", "final", name, value + seed / 1000, 9)
                 rows.append((*head, *more))
     return pd.DataFrame(rows, columns=COLUMNS)
 
@@ -318,7 +318,7 @@ def test_the_papers_world_decides_every_claim_that_needs_no_judge(root):
     everywhere = set(plan.config["tasks"])
     measured = {
         "fid": with_images, "preference": {"dog2cat"}, "memorised": with_images,
-        "cluster_lpips": everywhere, "retrieval_top1": everywhere,
+        "intra_cluster_lpips": everywhere, "retrieval_top1": everywhere,
     }  # fmt: skip
     assert "judge" not in plan.world and with_images == {"dog2cat", "face2sketch"}
     table = as_the_paper_says(plan, measured)

@@ -8,12 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eval import neighbours, observe, pareto, score, training
+from eval import observe, score
+from eval.figures import neighbours, pareto
+from eval.figures import training_curves as training
 from eval.observation import Observation, load_observation
 from eval.score import preference_rows, read_scores
-from eval.settings import read_group
-from nada.artifact import AdaptedModel, load_artifact, save_artifact, write_snapshots
-from nada.images import load_images, save_images
+from nada.images.tensors import load_images, save_images
+from nada.run.artifact import AdaptedModel, load_artifact, save_artifact, write_snapshots
+from nada.run.spec import read_group_spec
 from nada.stylegan2.checkpoints import load_source
 from tests.eval.conftest import SHOTS, shifted
 
@@ -34,9 +36,9 @@ def looked(tiny_world):
     save_artifact(run, model, {"step": 20, "few_shot": few_shot})
     middle = AdaptedModel(shifted(source, 5, 0.1), raw=shifted(source, 6, 0.1)).tensors()
     write_snapshots(run / "snapshots.safetensors", {10: middle}, model.tensors())
-    look = tiny_world.write("look_tgan.json", tiny_world.look("plain", "tgan", shots=SHOTS))
+    spec = tiny_world.write("look_tgan.json", tiny_world.spec("plain", "tgan", shots=SHOTS))
     out = tiny_world.folder / "tgan-plain.npz"
-    assert observe.main(["--settings", str(look), "--out", str(out)]) == 0
+    assert observe.main(["--spec", str(spec), "--out", str(out)]) == 0
     content = tiny_world.group(MODELS)
     content["observations"][1]["shots"] = SHOTS
     content["tasks"]["dog2cat"]["references"] = str(tiny_world.folder / "cat.npz")
@@ -44,14 +46,14 @@ def looked(tiny_world):
         "method": "nada", "variant": "adaptive", "shots": 0, "warm_start": "source"
     }  # fmt: skip
     group = tiny_world.write("few_group.json", content)
-    return {"look": look, "observation": out, "group": group}
+    return {"look": spec, "observation": out, "group": group}
 
 
 @pytest.fixture(scope="module")
 def files(looked, scikit_learn_extra):
     """Those paths and that of the group's scores."""
     scores = looked["group"].with_name("few_scores.csv")
-    assert score.main(["--settings", str(looked["group"]), "--out", str(scores)]) == 0
+    assert score.main(["--spec", str(looked["group"]), "--out", str(scores)]) == 0
     return looked | {"scores": scores}
 
 
@@ -85,17 +87,17 @@ def test_a_replayed_training_set_is_memorised(tiny_world, tmp_path):
     run = tiny_world.folder / "dog2cat/replay-images/seed0"
     pixels = load_images(tiny_world.folder / "cat.npz")
     digest = hashlib.sha256(pixels[:SHOTS].tobytes()).hexdigest()
-    from nada.artifact import load_artifact
+    from nada.run.artifact import load_artifact
 
     bank = load_artifact(run).generator
     other = tmp_path / "replay"
     record = {"step": 0, "few_shot": {"indices": list(range(SHOTS)), "sha256": digest}}
     save_artifact(other, AdaptedModel(bank), record)
-    look = tiny_world.look("images", "replay", shots=SHOTS)
-    look["runs"][0]["folder"] = str(other)
+    spec = tiny_world.spec("images", "replay", shots=SHOTS)
+    spec["runs"][0]["folder"] = str(other)
     path = tmp_path / "look.json"
-    path.write_text(json.dumps(look))
-    assert observe.main(["--settings", str(path), "--out", str(tmp_path / "r.npz")]) == 0
+    path.write_text(json.dumps(spec))
+    assert observe.main(["--spec", str(path), "--out", str(tmp_path / "r.npz")]) == 0
     seen = load_observation(tmp_path / "r.npz")
     assert seen["seed0/training_lpips"].min(axis=1).max() < 1e-5
 
@@ -110,18 +112,18 @@ def test_images_of_another_file_are_found_there_and_counted_where_the_references
     few_shot = {"indices": list(range(5)), "sha256": hashlib.sha256(own.tobytes()).hexdigest()}
     model = load_artifact(tiny_world.folder / "dog2cat/nada-adaptive/seed0")
     save_artifact(run, model, {"step": 0, "few_shot": few_shot})
-    look = tiny_world.look("plain", "tgan", shots=5)
-    look["runs"][0]["folder"] = str(run)
-    look["few_shot"] = {"domain": "mine", "images": str(tmp_path / "own.npz")}
-    path = tiny_world.write("own_look.json", look)
-    assert observe.main(["--settings", str(path), "--out", str(tmp_path / "o.npz")]) == 0
+    spec = tiny_world.spec("plain", "tgan", shots=5)
+    spec["runs"][0]["folder"] = str(run)
+    spec["few_shot"] = {"domain": "mine", "images": str(tmp_path / "own.npz")}
+    path = tiny_world.write("own_look.json", spec)
+    assert observe.main(["--spec", str(path), "--out", str(tmp_path / "o.npz")]) == 0
     seen = load_observation(tmp_path / "o.npz")
     assert seen["seed0/training_rows"].tolist() == list(range(5))
     assert seen["seed0/trained_references"].tolist() == [0, 1]
     assert seen["seed0/fresh_lpips"].shape == (118, 10)
     assert "few_shot" in seen.meta["hashes"]
 
-    group = read_group(looked["group"])
+    group = read_group_spec(looked["group"])
     group = replace(
         group,
         observations=(str(tmp_path / "o.npz"),),
@@ -151,11 +153,11 @@ def test_copies_and_mirror_images_of_training_images_are_not_fresh(tiny_world, t
     few_shot = {"indices": list(range(SHOTS)), "sha256": digest}
     model = load_artifact(tiny_world.folder / "dog2cat/nada-adaptive/seed0")
     save_artifact(run, model, {"step": 0, "few_shot": few_shot})
-    look = tiny_world.look("plain", "tgan", shots=SHOTS)
-    look["runs"][0]["folder"] = str(run)
-    look["references"]["images"] = str(tmp_path / "both.npz")
-    path = tiny_world.write("copies_look.json", look)
-    assert observe.main(["--settings", str(path), "--out", str(tmp_path / "o.npz")]) == 0
+    spec = tiny_world.spec("plain", "tgan", shots=SHOTS)
+    spec["runs"][0]["folder"] = str(run)
+    spec["references"]["images"] = str(tmp_path / "both.npz")
+    path = tiny_world.write("copies_look.json", spec)
+    assert observe.main(["--spec", str(path), "--out", str(tmp_path / "o.npz")]) == 0
     seen = load_observation(tmp_path / "o.npz")
     copies = list(range(len(found), len(found) + 5))
     assert seen["seed0/trained_references"].tolist() == [*range(SHOTS), *copies]
@@ -163,14 +165,14 @@ def test_copies_and_mirror_images_of_training_images_are_not_fresh(tiny_world, t
 
 
 def test_another_reference_file_is_noticed(looked, tiny_world, tmp_path, capsys):
-    from nada.images import save_images
+    from nada.images.tensors import save_images
 
     save_images(tmp_path / "other.npz", load_images(tiny_world.folder / "cat.npz")[::-1])
-    look = json.loads(looked["look"].read_text())
-    look["references"]["images"] = str(tmp_path / "other.npz")
+    spec = json.loads(looked["look"].read_text())
+    spec["references"]["images"] = str(tmp_path / "other.npz")
     path = tmp_path / "look.json"
-    path.write_text(json.dumps(look))
-    assert observe.main(["--settings", str(path), "--out", str(tmp_path / "o.npz")]) == 2
+    path.write_text(json.dumps(spec))
+    assert observe.main(["--spec", str(path), "--out", str(tmp_path / "o.npz")]) == 2
     assert "does not hold the images that the run trained on" in capsys.readouterr().err
 
 
@@ -181,11 +183,11 @@ def test_comparisons_are_won_or_lost_latent_by_latent(files):
 
 
 def test_the_pareto_plot_has_a_point_for_each_model(files, tmp_path):
-    arguments = ["--settings", str(files["group"]), "--scores", str(files["scores"])]
+    arguments = ["--spec", str(files["group"]), "--scores", str(files["scores"])]
     assert pareto.main([*arguments, "--out", str(tmp_path / "p")]) == 0
     table = pd.read_csv(tmp_path / "p.csv")
     assert table.method.tolist() == ["nada", "nada", "tgan", "tgan"]
-    assert table.metric.tolist() == ["cluster_lpips", "accepted_lpips"] * 2
+    assert table.metric.tolist() == ["intra_cluster_lpips", "accepted_lpips"] * 2
     assert table.quality[0] == table.quality[1] == 0.5 and table.front.any()
     for method, of_method in table.set_index("metric").groupby("method"):
         scored = values(files, method)
@@ -195,7 +197,7 @@ def test_the_pareto_plot_has_a_point_for_each_model(files, tmp_path):
 
 
 def test_raw_weights_are_drawn_over_training_up_to_the_last_step(files):
-    group, scores = read_group(files["group"]), read_scores(files["scores"], raw=True)
+    group, scores = read_group_spec(files["group"]), read_scores(files["scores"], raw=True)
     rows = training.from_snapshots(group, scores)
     rows = rows[(rows.method == "tgan") & (rows.quantity == "kid")]
     by_weights = {w: part.set_index("step").value for w, part in rows.groupby("weights")}
@@ -205,7 +207,7 @@ def test_raw_weights_are_drawn_over_training_up_to_the_last_step(files):
 
 
 def test_neighbours_are_drawn_for_models_that_trained_on_images(files, tmp_path):
-    arguments = ["--settings", str(files["group"]), "--scores", str(files["scores"])]
+    arguments = ["--spec", str(files["group"]), "--scores", str(files["scores"])]
     assert neighbours.main([*arguments, "--out", str(tmp_path / "n")]) == 0
     table = pd.read_csv(tmp_path / "n.csv")
     assert set(table.method) == {"tgan"} and table.reference.between(0, SHOTS - 1).all()

@@ -7,11 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eval import figures, layers, palette, sweep, training
+from eval.analysis.statistics import t_interval
+from eval.figures import chosen_layers as layers
+from eval.figures import drawing as figures
+from eval.figures import palette, sweep
+from eval.figures import training_curves as training
 from eval.score import COLUMNS
-from eval.settings import read_group
-from eval.statistics import t_interval
-from nada.errors import UserError
+from nada.run.errors import UserError
+from nada.run.spec import read_group_spec
 
 STEPS = 40
 VARIANTS = {"k_1": 1, "adaptive": 2, "all_layers": 3}
@@ -31,7 +34,7 @@ def curves(folder, variant, seed, k):
 
 @pytest.fixture
 def made(tmp_path):
-    """(group file, scores file) of a sweep with two seeds and the bounds."""
+    """(group spec, scores file) of a sweep with two seeds and the bounds."""
     entries, rows = [], []
 
     def scored(method, variant, step, name, values):
@@ -65,7 +68,7 @@ def made(tmp_path):
 
 def drawn(module, made, prefix):
     """Run a figure's command; returns its numbers."""
-    assert module.main(["--settings", made[0], "--scores", made[1], "--out", str(prefix)]) == 0
+    assert module.main(["--spec", made[0], "--scores", made[1], "--out", str(prefix)]) == 0
     return pd.read_csv(f"{prefix}.csv", dtype={"quarter": str, "layer": str})
 
 
@@ -96,7 +99,7 @@ def test_shares_of_each_quarter_sum_to_k_and_odd_lengths_lose_no_step():
 
 
 def test_what_only_the_official_slot_map_chooses_has_a_bar_of_its_own(made):
-    group = read_group(made[0])
+    group = read_group_spec(made[0])
     path = Path(group.drawn[0].curves[0])
     path.write_text(path.read_text().replace(",0\n", ",0 to_rgb\n"))
     table = layers.data(group)
@@ -178,17 +181,17 @@ def test_a_figure_is_a_vector_file_a_picture_and_repeats_itself(made, tmp_path, 
 
 
 def test_what_cannot_be_drawn_is_one_sentence(made, tmp_path, capsys):
-    group = read_group(made[0])
+    group = read_group_spec(made[0])
     with pytest.raises(UserError, match="no such curves"):
         figures.read_curves(tmp_path / "nowhere.csv")
     lonely = group.__class__(**{**group.__dict__, "drawn": group.drawn[:1]})
     with pytest.raises(UserError, match="two or more values of k"):
         sweep.data(lonely, pd.read_csv(made[1]))
     still = group.__class__(**{**group.__dict__, "drawn": group.drawn[2:]})
-    with pytest.raises(UserError, match="none of its settings chooses layers"):
+    with pytest.raises(UserError, match="none of its hyperparameters chooses layers"):
         layers.data(still)
     Path(group.drawn[0].curves[0]).write_text("step,loss\n1,0.5\n")
-    assert layers.main(["--settings", made[0], "--scores", made[1], "--out", str(tmp_path / "x")])
+    assert layers.main(["--spec", made[0], "--scores", made[1], "--out", str(tmp_path / "x")])
     said = capsys.readouterr().err
     assert "its curves name none" in said and said.count("\n") == 1
     assert not list(tmp_path.glob("x*"))
@@ -199,13 +202,13 @@ def test_what_cannot_be_drawn_is_one_sentence(made, tmp_path, capsys):
 
 @pytest.fixture(scope="module")
 def groups():
-    from workflow.config import load
+    from workflow.plan.config import load
 
     return load(Path(__file__).parents[2])[0]["groups"]
 
 
 def lines_of(group) -> list[tuple[str, str]]:
-    from workflow.config import rows_of
+    from workflow.plan.config import rows_of
 
     pairs = [(row["method"], variant) for row in rows_of(group) for variant in row["variants"]]
     return list(dict.fromkeys(pairs))
@@ -216,7 +219,7 @@ def test_no_two_lines_of_a_shipped_figure_look_alike(groups):
         lines = lines_of(group)
         lines += [(c if isinstance(c, str) else c["method"], "x") for c in group["controls"]]
         looks = palette.styles([*lines, ("real", "")])
-        assert len({str(look) for look in looks.values()}) == len(lines) + 1, name
+        assert len({str(spec) for spec in looks.values()}) == len(lines) + 1, name
 
 
 def test_no_two_models_share_a_colour_where_dashes_tell_shots_and_warm_starts_apart(groups):
@@ -226,7 +229,7 @@ def test_no_two_models_share_a_colour_where_dashes_tell_shots_and_warm_starts_ap
         )
         if several:
             looks = palette.styles(lines_of(group))
-            assert len({look["color"] for look in looks.values()}) == len(looks), name
+            assert len({spec["color"] for spec in looks.values()}) == len(looks), name
 
 
 def test_a_known_model_looks_the_same_in_every_figure(groups):
@@ -246,5 +249,5 @@ def test_an_unknown_method_has_a_colour_that_no_known_one_has():
 def test_unknown_variants_of_one_figure_get_places_of_their_own():
     names = [("nada", f"mapper_lr_{i}") for i in range(12)] + [("nada", "global")]
     looks = palette.styles(names)
-    assert len({str(look) for look in looks.values()}) == 13
+    assert len({str(spec) for spec in looks.values()}) == 13
     assert looks["nada", "global"] == palette.styles([("nada", "global")])["nada", "global"]

@@ -7,15 +7,15 @@ import pytest
 import torch
 
 from eval import observe
-from eval.features import CleanFidModel, batches, stream_features
-from eval.lpips_matrix import lpips_matrix
+from eval.metrics.lpips_matrix import lpips_matrix
+from eval.networks.features import CleanFidModel, batches, stream_features
+from eval.networks.referee import load_judge, load_perceptual
 from eval.observation import Observation, load_observation, save_observation
 from eval.observe import latents
-from eval.referee import load_judge, load_perceptual
-from eval.settings import read_look
-from nada.artifact import AdaptedModel, load_artifact, save_artifact
-from nada.errors import UserError
-from nada.images import load_images, save_images, to_tensor, to_uint8
+from nada.images.tensors import load_images, save_images, to_tensor, to_uint8
+from nada.run.artifact import AdaptedModel, load_artifact, save_artifact
+from nada.run.errors import UserError
+from nada.run.spec import read_observation_spec
 from tests.eval.agreement import (
     assert_numbers_agree,
     assert_observations_agree,
@@ -23,11 +23,11 @@ from tests.eval.agreement import (
 )
 
 
-def look(world, tmp_path, capsys, name="out.npz", **changes):
-    """Run the command on a changed look file; return (exit code, file, stderr)."""
-    settings = tmp_path / "look.json"
-    settings.write_text(json.dumps(world.look(**changes)))
-    code = observe.main(["--settings", str(settings), "--out", str(tmp_path / name)])
+def spec(world, tmp_path, capsys, name="out.npz", **changes):
+    """Run the command on a changed observation spec; return (exit code, file, stderr)."""
+    spec = tmp_path / "look.json"
+    spec.write_text(json.dumps(world.spec(**changes)))
+    code = observe.main(["--spec", str(spec), "--out", str(tmp_path / name)])
     return code, tmp_path / name, capsys.readouterr().err
 
 
@@ -67,7 +67,7 @@ def test_the_source_control_shows_the_frozen_images(tiny_world):
 def test_a_model_without_w_plus_is_measured_but_belongs_to_no_source_image(
     tiny_world, tmp_path, capsys
 ):
-    code, path, _ = look(tiny_world, tmp_path, capsys, method="replay", variant="images", shots=5)
+    code, path, _ = spec(tiny_world, tmp_path, capsys, method="replay", variant="images", shots=5)
     assert code == 0
     seen = load_observation(path)
     assert "seed0/source_lpips" not in seen.arrays
@@ -105,22 +105,22 @@ def test_the_same_look_gives_the_same_bytes(tiny_world, tmp_path, capsys):
     for name, changes in (("nada-global", {"seeds": (0, 1)}), ("real", {"method": "real"})):
         if name == "real":
             changes |= {"seeds": (), "variant": ""}
-        code, path, _ = look(tiny_world, tmp_path, capsys, **changes)
+        code, path, _ = spec(tiny_world, tmp_path, capsys, **changes)
         assert code == 0
         assert path.read_bytes() == (tiny_world.folder / f"{name}.npz").read_bytes()
 
 
 def test_batch_size_changes_no_number(tiny_world, tmp_path, capsys):
-    counts = tiny_world.look()["evaluation"] | {"batch": 7}
-    code, path, _ = look(tiny_world, tmp_path, capsys, variant="adaptive", evaluation=counts)
+    counts = tiny_world.spec()["evaluation"] | {"batch": 7}
+    code, path, _ = spec(tiny_world, tmp_path, capsys, variant="adaptive", evaluation=counts)
     assert code == 0
     expected = load_observation(tiny_world.folder / "nada-adaptive.npz")
     assert_observations_agree(load_observation(path).arrays, expected.arrays)
 
 
 def test_the_halves_of_the_references_share_no_image_and_lose_none(tiny_world, tmp_path, capsys):
-    counts = tiny_world.look()["evaluation"] | {"gallery_images": 60}
-    code, path, _ = look(tiny_world, tmp_path, capsys, method="real", seeds=(), evaluation=counts)
+    counts = tiny_world.spec()["evaluation"] | {"gallery_images": 60}
+    code, path, _ = spec(tiny_world, tmp_path, capsys, method="real", seeds=(), evaluation=counts)
     assert code == 0
     halves = [load_observation(path)[f"half{half}/images"] for half in (0, 1)]
     found = sorted(image.tobytes() for half in halves for image in half)
@@ -131,7 +131,7 @@ def test_the_halves_of_the_references_share_no_image_and_lose_none(tiny_world, t
 def test_too_few_reference_images_are_an_error_that_says_how_many(tiny_world, tmp_path, capsys):
     save_images(tmp_path / "few.npz", load_images(tiny_world.folder / "cat.npz")[:12])
     references = {"domain": "cat", "images": str(tmp_path / "few.npz")}
-    code, path, said = look(
+    code, path, said = spec(
         tiny_world, tmp_path, capsys, method="real", seeds=(), references=references
     )
     assert code == 2 and "the reference set has 12 images; FID needs at least 50" in said
@@ -149,13 +149,13 @@ def test_a_diverged_model_is_an_error_that_names_the_run_and_keeps_the_earlier_f
     runs = [{"id": "broken", "seed": 0, "latent_seed": 1, "folder": str(tmp_path / "run")}]
     save_observation(tmp_path / "out.npz", Observation({"of": "an earlier run"}, {}))
     earlier = (tmp_path / "out.npz").read_bytes()
-    code, path, said = look(tiny_world, tmp_path, capsys, runs=runs)
+    code, path, said = spec(tiny_world, tmp_path, capsys, runs=runs)
     assert code == 2 and "broken: image 0 holds NaN" in said
     assert path.read_bytes() == earlier
     with torch.no_grad():
         model.generator.synthesis.to_rgbs[0].bias.fill_(torch.nan)
     save_artifact(tmp_path / "run", AdaptedModel(model.generator), {})
-    code, path, said = look(tiny_world, tmp_path, capsys, runs=runs)
+    code, path, said = spec(tiny_world, tmp_path, capsys, runs=runs)
     assert code == 2 and "the tensor generator.synthesis.to_rgbs.0.bias has values that are" in said
     assert path.read_bytes() == earlier
 
@@ -177,7 +177,7 @@ def test_a_diverged_model_is_an_error_that_names_the_run_and_keeps_the_earlier_f
 def test_a_mistake_in_the_look_file_is_one_sentence(
     tiny_world, tmp_path, capsys, changes, sentence
 ):
-    code, _, said = look(tiny_world, tmp_path, capsys, **changes)
+    code, _, said = spec(tiny_world, tmp_path, capsys, **changes)
     assert code == 2 and sentence in said and said.count("\n") == 1
 
 
@@ -217,11 +217,11 @@ def test_the_bytes_of_an_observation_do_not_depend_on_the_clock(tmp_path, monkey
 def test_a_look_on_a_card_sees_what_the_cpu_sees(
     tiny_world, tmp_path, card, method, variant, seeds
 ):
-    settings, out = tmp_path / "look.json", tmp_path / "card.npz"
-    content = tiny_world.look(variant, method, seeds, device="cuda")
-    settings.write_text(json.dumps(content))
+    spec, out = tmp_path / "look.json", tmp_path / "card.npz"
+    content = tiny_world.spec(variant, method, seeds, device="cuda")
+    spec.write_text(json.dumps(content))
     with card:
-        assert observe.main(["--settings", str(settings), "--out", str(out)]) == 0
+        assert observe.main(["--spec", str(spec), "--out", str(out)]) == 0
     name = f"{method}-{variant}".strip("-")
     seen, expected = load_observation(out), load_observation(tiny_world.folder / f"{name}.npz")
     assert seen.meta["device"] == "cuda"
@@ -240,10 +240,10 @@ def test_a_look_that_runs_out_of_memory_goes_on_with_smaller_batches(
         return sample(model, z, *rest)
 
     monkeypatch.setattr(AdaptedModel, "sample", limited)
-    settings, out = tmp_path / "look.json", tmp_path / "card.npz"
-    settings.write_text(json.dumps(tiny_world.look("global", "nada", (0,), device="cuda")))
+    spec, out = tmp_path / "look.json", tmp_path / "card.npz"
+    spec.write_text(json.dumps(tiny_world.spec("global", "nada", (0,), device="cuda")))
     with card:
-        assert observe.main(["--settings", str(settings), "--out", str(out)]) == 0
+        assert observe.main(["--spec", str(spec), "--out", str(out)]) == 0
     assert rendered[:4] == [8, 8, 4, 4]  # eight of the gallery, in parts of 16, 8 and 4
     assert capsys.readouterr().out.count("out of memory") == 2
     seen, expected = (load_observation(f) for f in (out, tiny_world.folder / "nada-global.npz"))
@@ -256,7 +256,7 @@ def test_a_card_too_small_for_one_image_is_one_sentence(tiny_world, tmp_path, ca
         raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
     monkeypatch.setattr(AdaptedModel, "sample", fail)
-    look_file = read_look(tiny_world.write("small.json", tiny_world.look(device="cuda")))
+    observation_spec = read_observation_spec(tiny_world.write("small.json", tiny_world.spec(device="cuda")))
     message = r"^dog2cat, nada: one image at a time does not fit .*; use a device with more memory"
     with card, pytest.raises(UserError, match=message):
-        observe.observe(look_file)
+        observe.observe(observation_spec)

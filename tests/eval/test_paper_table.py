@@ -19,8 +19,8 @@ from eval.paper_table import (
     write,
 )
 from eval.score import COLUMNS
-from eval.settings import Group, Member
-from nada.errors import UserError
+from nada.run.errors import UserError
+from nada.run.spec import Group, Member
 
 
 def group(paper="table1", members=()):
@@ -166,10 +166,10 @@ def test_every_file_is_written_with_what_the_cells_cost_and_the_truncation(tmp_p
     record = {"iterations": 240, "images_seen": 20, "clip_calls": 0, "wall_seconds": 10.0}
     (tmp_path / "cost.json").write_text(json.dumps(record))
     own = {"iterations": 240, "published_iterations": 5000, "ema_kimg": 1.25, "catchup_steps": 50}
-    run = {"method": "tgan", "task": "dog2cat", "settings": own}
-    (tmp_path / "run.json").write_text(json.dumps({"settings": run}))
-    setting = ("dog2cat", "tgan", "plain", 10, "source")
-    drawn = (Member(setting, None, False, {}, {0: (str(tmp_path / "cost.json"),)}),)
+    run = {"method": "tgan", "task": "dog2cat", "hyperparameters": own}
+    (tmp_path / "run.json").write_text(json.dumps({"spec": run}))
+    condition = ("dog2cat", "tgan", "plain", 10, "source")
+    drawn = (Member(condition, None, False, {}, {0: (str(tmp_path / "cost.json"),)}),)
     one = replace(group(members=drawn), truncation_psi=0.7)
     write(one, scores(full("table1")), str(tmp_path / "t"))
     assert {p.suffix for p in tmp_path.glob("t*")} == {".csv", ".md", ".html", ".tex"}

@@ -11,10 +11,11 @@ import pytest
 from cleanfid.fid import fid_from_feats
 from PIL import Image
 
-from eval import galleries, observe, score
-from eval.metrics import METRICS
+from eval import observe, score
+from eval.figures import grid as galleries
+from eval.metrics.catalogue import METRICS
+from eval.metrics.precision_recall import precision_recall
 from eval.observation import Observation, load_observation, save_observation
-from eval.precision_recall import precision_recall
 from eval.score import COLUMNS, read_scores
 
 MEMBERS = ["source-unchanged", "nada-global", "nada-adaptive"]
@@ -69,20 +70,20 @@ def test_precision_and_recall_are_those_of_the_fid_features(tiny_world, scores):
 
 
 def test_a_model_without_w_plus_has_every_score_but_correspondence(tiny_world, tmp_path, scores):
-    look = tiny_world.look(method="replay", variant="images")
-    (tmp_path / "look.json").write_text(json.dumps(look))
+    spec = tiny_world.spec(method="replay", variant="images")
+    (tmp_path / "look.json").write_text(json.dumps(spec))
     (tmp_path / "replay.json").write_text(json.dumps(tiny_world.group(["replay-images"])))
     group = json.loads((tmp_path / "replay.json").read_text())
     group["observations"][0]["file"] = str(tmp_path / "replay-images.npz")
     (tmp_path / "replay.json").write_text(json.dumps(group))
     paths = [
-        "--settings",
+        "--spec",
         str(tmp_path / "look.json"),
         "--out",
         str(tmp_path / "replay-images.npz"),
     ]
     assert observe.main(paths) == 0
-    arguments = ["--settings", str(tmp_path / "replay.json"), "--out", str(tmp_path / "s.csv")]
+    arguments = ["--spec", str(tmp_path / "replay.json"), "--out", str(tmp_path / "s.csv")]
     assert score.main(arguments) == 0
     found = read_scores(tmp_path / "s.csv")
     found = set(found[found.method == "replay"].metric)
@@ -113,8 +114,8 @@ def test_snapshots_have_rows_of_their_own(scores):
 
 
 def test_scores_repeat_themselves_byte_by_byte(scored_world, tmp_path):
-    settings = str(scored_world.folder / "group.json")
-    assert score.main(["--settings", settings, "--out", str(tmp_path / "again.csv")]) == 0
+    spec = str(scored_world.folder / "group.json")
+    assert score.main(["--spec", spec, "--out", str(tmp_path / "again.csv")]) == 0
     wanted = (scored_world.folder / "scores.csv").read_bytes()
     assert (tmp_path / "again.csv").read_bytes() == wanted
 
@@ -131,7 +132,7 @@ def test_another_referee_is_refused(tiny_world, scikit_learn_extra, tmp_path, ca
     group = tiny_world.group(["nada-adaptive"])
     group["observations"][0]["file"] = str(tmp_path / "other.npz")
     (tmp_path / "group.json").write_text(json.dumps(group))
-    arguments = ["--settings", str(tmp_path / "group.json"), "--out", str(tmp_path / "s.csv")]
+    arguments = ["--spec", str(tmp_path / "group.json"), "--out", str(tmp_path / "s.csv")]
     assert score.main(arguments) == 2
     assert "seen by another judge network" in capsys.readouterr().err
 
@@ -144,14 +145,14 @@ def test_more_clusters_than_images_are_refused(tiny_world, tmp_path, capsys):
         "k_medoids": 30,
         "snapshot_images": 8,
     }
-    settings = group_of(tiny_world, tmp_path, evaluation=counts)
-    assert score.main(["--settings", str(settings), "--out", str(tmp_path / "s.csv")]) == 2
+    spec = group_of(tiny_world, tmp_path, evaluation=counts)
+    assert score.main(["--spec", str(spec), "--out", str(tmp_path / "s.csv")]) == 2
     assert "k=30 clusters asked of 24 images" in capsys.readouterr().err
 
 
 def test_a_missing_observation_is_one_sentence(tiny_world, scikit_learn_extra, tmp_path, capsys):
-    settings = group_of(tiny_world, tmp_path, ["nada-nowhere"])
-    assert score.main(["--settings", str(settings), "--out", str(tmp_path / "s.csv")]) == 2
+    spec = group_of(tiny_world, tmp_path, ["nada-nowhere"])
+    assert score.main(["--spec", str(spec), "--out", str(tmp_path / "s.csv")]) == 2
     said = capsys.readouterr().err
     assert "no such observation" in said and said.count("\n") == 1
 
@@ -159,7 +160,8 @@ def test_a_missing_observation_is_one_sentence(tiny_world, scikit_learn_extra, t
 def test_every_command_parses_its_arguments_before_it_imports_torch():
     code = (
         "import sys\n"
-        "from eval import galleries, observe, score, tables\n"
+        "from eval import observe, score, tables\n"
+        "from eval.figures import grid\n"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
@@ -169,9 +171,9 @@ def test_every_command_parses_its_arguments_before_it_imports_torch():
 
 
 def test_a_grid_shows_the_source_first_then_every_variant_on_the_same_latents(tiny_world, tmp_path):
-    settings = group_of(tiny_world, tmp_path)
+    spec = group_of(tiny_world, tmp_path)
     prefix = str(tmp_path / "ablation_grid")
-    assert galleries.main(["grid", "--settings", str(settings), "--out", prefix]) == 0
+    assert galleries.main(["--spec", str(spec), "--out", prefix]) == 0
     frame = pd.read_csv(prefix + ".csv")
     assert list(frame[frame.row == 0].run) == [
         "source", "dog2cat/nada-global/seed0", "dog2cat/nada-adaptive/seed0",
@@ -221,7 +223,7 @@ def test_a_columns_title_says_from_where_its_training_started():
 def test_a_grid_of_images_that_were_not_kept_is_refused(
     tiny_world, tmp_path, capsys, grid, sentence
 ):
-    settings = group_of(tiny_world, tmp_path, grid=grid)
-    assert galleries.main(["grid", "--settings", str(settings), "--out", str(tmp_path / "g")]) == 2
+    spec = group_of(tiny_world, tmp_path, grid=grid)
+    assert galleries.main(["--spec", str(spec), "--out", str(tmp_path / "g")]) == 2
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.glob("g.*"))

@@ -7,14 +7,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eval import differences, score, tables
-from eval.columns import Column
-from eval.metrics import metric
+from eval import score, tables
+from eval.analysis import differences
+from eval.analysis.columns import Column
+from eval.analysis.statistics import t_interval
+from eval.metrics.catalogue import metric
 from eval.observation import Observation, load_observation
 from eval.score import COLUMNS
-from eval.settings import read_group
-from eval.statistics import t_interval
-from nada.errors import UserError
+from nada.run.errors import UserError
+from nada.run.spec import read_group_spec
 
 MEMBERS = ["source-unchanged", "nada-global", "nada-adaptive"]
 
@@ -48,7 +49,7 @@ PLANTED = {
 @pytest.fixture
 def planted(tiny_world, tmp_path):
     columns = ["fid", "target_rate", "source_lpips"]
-    group = read_group(group_of(tiny_world, tmp_path, table=columns))
+    group = read_group_spec(group_of(tiny_world, tmp_path, table=columns))
     return tables.make(group, table_scores(PLANTED))
 
 
@@ -108,7 +109,7 @@ def test_the_numbers_beside_the_table_equal_the_scores(planted, tmp_path):
 
 
 def test_few_images_per_feature_are_said_in_the_footer(tiny_world, tmp_path):
-    group = read_group(group_of(tiny_world, tmp_path, table=["fid"]))
+    group = read_group_spec(group_of(tiny_world, tmp_path, table=["fid"]))
     few = {key: values | {"fid_images_per_feature": [1.4]} for key, values in PLANTED.items()}
     assert "Fewer than 2 images per feature" in tables.make(group, table_scores(few))[".md"]
 
@@ -129,15 +130,15 @@ def test_an_oracle_column_holds_each_seeds_best_snapshot(tiny_world, tmp_path):
         "global": {10: [0.9, 0.1, 0.2], 20: [0.1, 0.4, 0.3]},
         "adaptive": {20: [0.7, 0.9, 0.8]},  # one snapshot: nothing to choose from
     }
-    settings = group_of(tiny_world, tmp_path, table=["target_rate"], oracle=["target_rate"])
-    made = tables.make(read_group(settings), with_snapshots(PLANTED, steps))
+    spec = group_of(tiny_world, tmp_path, table=["target_rate"], oracle=["target_rate"])
+    made = tables.make(read_group_spec(spec), with_snapshots(PLANTED, steps))
     (tmp_path / "t.csv").write_text(made[".csv"])
     frame = pd.read_csv(tmp_path / "t.csv").set_index("row")
     best = frame["target_rate_oracle"]
     assert best["nada global"] == pytest.approx(np.mean([0.9, 0.4, 0.3]))
     assert best.drop("nada global").isna().all()
     assert "target rate, best snapshot ↑" in made[".md"] and "on 8 images: an oracle" in made[".md"]
-    described = read_group(
+    described = read_group_spec(
         group_of(tiny_world, tmp_path, table=["source_lpips"], oracle=["source_lpips"])
     )
     with pytest.raises(UserError, match="source_lpips has no best value"):
@@ -148,7 +149,7 @@ def test_differences_are_paired_over_seeds_and_tested_only_from_five_on(tiny_wor
     def made(ours, theirs):
         cells = PLANTED | {("nada", "global"): {"fid": theirs}, ("nada", "adaptive"): {"fid": ours}}
         against = [{"baseline": "global", "variants": ["adaptive"]}]
-        group = read_group(group_of(tiny_world, tmp_path, table=["fid"], against=against))
+        group = read_group_spec(group_of(tiny_world, tmp_path, table=["fid"], against=against))
         texts = tables.make(group, table_scores(cells))
         assert "Holm-corrected" in texts[".md"] and "Holm-corrected" in texts[".html"]
         return [line for line in texts[".md"].splitlines() if "| global" in line][-1]
@@ -174,14 +175,14 @@ def test_the_replayed_images_are_a_bound_with_empty_cells(tiny_world, tmp_path):
     (tmp_path / "group.json").write_text(json.dumps(group))
     scores = table_scores(cells)
     scores.loc[scores.method == "replay", "shots"] = 10
-    made = tables.make(read_group(tmp_path / "group.json"), scores)
+    made = tables.make(read_group_spec(tmp_path / "group.json"), scores)
     line = next(line for line in made[".md"].splitlines() if "replayed" in line)
     assert "the 10 target images, replayed" in line and "–" in line and "**" not in line
 
 
 def test_rows_of_other_groups_are_left_out_and_missing_ones_are_named(tiny_world, tmp_path):
     more = PLANTED | {("nada", "elsewhere"): {"fid": [1.0]}}
-    group = read_group(group_of(tiny_world, tmp_path, table=["fid"]))
+    group = read_group_spec(group_of(tiny_world, tmp_path, table=["fid"]))
     assert "elsewhere" not in tables.make(group, table_scores(more))[".md"]
     fewer = {key: values for key, values in PLANTED.items() if key[1] != "global"}
     with pytest.raises(UserError, match="no score of world 'tiny' for dog2cat, nada, global"):
@@ -194,8 +195,8 @@ def test_an_unknown_column_is_an_error_that_lists_the_metrics():
 
 
 def test_the_tables_command_writes_four_files(scored_world, tmp_path, capsys):
-    settings = str(scored_world.folder / "group.json")
-    arguments = ["--settings", settings, "--out", str(tmp_path / "t"), "--scores"]
+    spec = str(scored_world.folder / "group.json")
+    arguments = ["--spec", spec, "--out", str(tmp_path / "t"), "--scores"]
     assert tables.main([*arguments, str(scored_world.folder / "scores.csv")]) == 0
     assert {p.name for p in tmp_path.glob("t.*")} == {"t.csv", "t.md", "t.html", "t.tex"}
     assert tables.main([*arguments, str(tmp_path / "nowhere.csv")]) == 2
@@ -206,7 +207,7 @@ def test_the_tables_command_writes_four_files(scored_world, tmp_path, capsys):
 
 
 def made_of(world, folder, cells, **changes) -> dict:
-    return tables.make(read_group(group_of(world, folder, **changes)), table_scores(cells))
+    return tables.make(read_group_spec(group_of(world, folder, **changes)), table_scores(cells))
 
 
 def two(**metrics) -> dict:
@@ -247,9 +248,9 @@ def test_two_questions_to_the_judge_are_told_apart_where_the_target_is_a_style(
 
 
 def test_columns_that_a_world_cannot_measure_are_named_with_the_reason(tiny_world, tmp_path):
-    cells = {("nada", name): {"cluster_lpips": [1.0]} for name in ("global", "adaptive")}
-    cells |= {key: {"cluster_lpips": [1.0]} for key in (("source", "unchanged"), ("real", ""))}
-    text = made_of(tiny_world, tmp_path, cells, table=["fid", "cluster_lpips", "target_rate"])[
+    cells = {("nada", name): {"intra_cluster_lpips": [1.0]} for name in ("global", "adaptive")}
+    cells |= {key: {"intra_cluster_lpips": [1.0]} for key in (("source", "unchanged"), ("real", ""))}
+    text = made_of(tiny_world, tmp_path, cells, table=["fid", "intra_cluster_lpips", "target_rate"])[
         ".md"
     ]
     assert "Not measured: target rate; this world has no judge of classes." in text
@@ -287,11 +288,11 @@ def test_a_row_says_how_long_it_was_trained_and_what_it_cost(tiny_world, tmp_pat
         steps = 0 if entry["method"] == "source" else 240
         cost = {"iterations": steps, "images_seen": 960, "clip_calls": 9, "wall_seconds": 17.3}
         (folder / "cost.json").write_text(json.dumps(cost))
-        told = {"method": entry["method"], "task": "dog2cat", "settings": {"iterations": steps}}
-        (folder / "run.json").write_text(json.dumps({"settings": told}))
+        told = {"method": entry["method"], "task": "dog2cat", "hyperparameters": {"iterations": steps}}
+        (folder / "run.json").write_text(json.dumps({"spec": told}))
         entry["runs"] = [{"seed": 0, "curves": "-", "costs": [str(folder / "cost.json")]}]
     (tmp_path / "group.json").write_text(json.dumps(group))
-    texts = tables.make(read_group(tmp_path / "group.json"), table_scores(PLANTED))
+    texts = tables.make(read_group_spec(tmp_path / "group.json"), table_scores(PLANTED))
     for ending in (".md", ".html", ".tex"):
         assert "240 of the 2,000 published iterations (Table 3), s = 0.12" in texts[ending]
         assert texts[ending].count("17.3") == 3 and "seconds" in texts[ending]
@@ -349,13 +350,13 @@ def test_the_method_of_a_difference_is_the_groups_only_one_or_must_be_named(tiny
     told = {"baseline": "global", "variants": ["adaptive"]}
     group = tiny_world.group(MEMBERS, against=[told])
     (tmp_path / "g.json").write_text(json.dumps(group))
-    assert read_group(tmp_path / "g.json").against == (("nada", "global", ("adaptive",)),)
+    assert read_group_spec(tmp_path / "g.json").against == (("nada", "global", ("adaptive",)),)
     group["observations"][1]["method"] = "tgan"
     (tmp_path / "g.json").write_text(json.dumps(group))
     with pytest.raises(
         UserError, match=r"names no 'method', and the group shows several \(tgan, nada\)"
     ):
-        read_group(tmp_path / "g.json")
+        read_group_spec(tmp_path / "g.json")
     group["against"] = [{**told, "method": "nada"}]
     (tmp_path / "g.json").write_text(json.dumps(group))
-    assert read_group(tmp_path / "g.json").against[0][0] == "nada"
+    assert read_group_spec(tmp_path / "g.json").against[0][0] == "nada"

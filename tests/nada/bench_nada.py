@@ -13,10 +13,10 @@ import pytest
 import torch
 import yaml
 
-from nada.adapt import NadaLoss, NadaSettings, forward_backward
-from nada.job import Job
+from nada.adapt import NadaHyperparameters, NadaLoss, forward_backward
 from nada.layers import Layers
-from nada.settings import read_settings
+from nada.run.hyperparameters import read_hyperparameters
+from nada.run.job import Job
 
 ROOT = Path(__file__).parents[2]
 WORLD = ROOT / "workflow/worlds/mini"
@@ -42,7 +42,7 @@ def job(tmp_path_factory):
         {**clip, "config": str(WORLD / clip["config"]), "weights": str(WORLD / clip["weights"])}
         for clip in world["clips"]
     ]
-    run_file = {
+    run_spec = {
         "world": "mini",
         "task": "dog2cat",
         "method": "nada",
@@ -55,21 +55,21 @@ def job(tmp_path_factory):
         "templates": str(WORLD / world["templates"]),
         "clips": clips,
     }
-    return Job(run_file, folder / "run", folder / "state")
+    return Job(run_spec, folder / "run", folder / "state")
 
 
 def make_step(job, layers: dict):
     """A function that trains one step with the given layer policy."""
-    settings = read_settings(NadaSettings, {**BASE, "layers": layers}, "bench")
+    hparams = read_hyperparameters(NadaHyperparameters, {**BASE, "layers": layers}, "bench")
     frozen = job.source().G_ema.eval().requires_grad_(False)
     trained = copy.deepcopy(frozen)
     trained.mapping = frozen.mapping
-    loss = NadaLoss(job, settings, frozen)
-    policy = Layers(trained, settings.layers, loss.of_images, "bench")
-    optimiser = torch.optim.Adam(policy.trainable().values(), lr=settings.lr, betas=settings.betas)
+    loss = NadaLoss(job, hparams, frozen)
+    policy = Layers(trained, hparams.layers, loss.of_images, "bench")
+    optimiser = torch.optim.Adam(policy.trainable().values(), lr=hparams.lr, betas=hparams.betas)
 
     def step():
-        forward_backward(frozen, trained, policy, loss, settings)
+        forward_backward(frozen, trained, policy, loss, hparams)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
 

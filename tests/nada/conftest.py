@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nada.clip import load_clip
+from nada.clip.encoder import load_clip
 from nada.stylegan2.generator import Generator
 
 WORDS = ["a", "photo", "of", "dog", "cat", "the"]
@@ -36,7 +36,7 @@ def generator():
 
 @pytest.fixture(scope="session")
 def clip_spec(tmp_path_factory):
-    """A run file's entry for a random CLIP, half precision on disk."""
+    """A run spec's entry for a random CLIP, half precision on disk."""
     folder = tmp_path_factory.mktemp("clip")
     torch.manual_seed(1)
     towers = {key: CLIP_CONFIG[key] for key in ("embed_dim", "vision_cfg", "text_cfg")}

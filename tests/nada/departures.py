@@ -19,7 +19,7 @@ class Switch(NamedTuple):
 
 
 TABLE = {
-    # NadaSettings
+    # NadaHyperparameters
     "lr": Switch(0.002, 0.0016),
     "betas": Switch((0.0, 0.99), (0.0, 0.992)),  # 0.99 ** 0.8 = 0.991992
     "global_target": Switch("direction", "text"),
@@ -30,14 +30,14 @@ TABLE = {
     "augment": Switch("none", None, "shared"),
     "global_prompt": Switch(None, "official", "templates"),
     "skipped_layer_state": Switch("skip", "decay"),
-    # LayerSettings
+    # LayerHyperparameters
     "layers.selection_codes": Switch("drawn", None, "shared"),
     "layers.map": Switch("aligned", "official"),
     "layers.score": Switch("gradient", "official"),
     "layers.affine": Switch("frozen", "official"),
     "layers.constant": Switch("with_conv_0", "official"),
     "layers.saturated": Switch("all", "select"),
-    # MapperSettings
+    # MapperHyperparameters
     "mapper.optimiser": Switch(None, "ranger", "radam"),
     "mapper.lambda_l2": Switch(0.5, 0.8),
     "mapper.lambda_norm": Switch(0.2, 0.5),
@@ -51,10 +51,10 @@ TABLE = {
 CHOICES = {"loss", "direction", "precision", "layers.policy", "layers.manual", "mapper.base"}
 
 
-def leaves(settings, path=""):
-    """{dotted key: value} of nested settings."""
+def leaves(hparams, path=""):
+    """{dotted key: value} of nested hyperparameters."""
     found = {}
-    for key, value in settings.items():
+    for key, value in hparams.items():
         if isinstance(value, dict):
             found |= leaves(value, f"{path}{key}.")
         else:

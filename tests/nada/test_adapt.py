@@ -7,45 +7,45 @@ import pytest
 import torch
 
 from nada.adapt import (
+    NadaHyperparameters,
     NadaLoss,
-    NadaSettings,
     draw_codes,
     forward_backward,
     render_pair,
     source_images,
     target_embeddings,
 )
-from nada.errors import UserError
-from nada.layers import Layers, LayerSettings
-from nada.precision import set_precision
-from nada.streams import stream_seed
+from nada.layers import LayerHyperparameters, Layers
+from nada.run.errors import UserError
+from nada.run.precision import set_precision
+from nada.run.streams import stream_seed
 
 
-def render(generator, settings):
+def render(generator, hparams):
     """The images of one batch, before any step."""
-    codes = draw_codes(generator, settings)
-    return render_pair(generator, copy.deepcopy(generator), codes, settings)
+    codes = draw_codes(generator, hparams)
+    return render_pair(generator, copy.deepcopy(generator), codes, hparams)
 
 
 @pytest.mark.parametrize("style_mixing", [0.0, 1.0])
 def test_shared_codes_and_noise_give_equal_images_before_the_first_step(generator, style_mixing):
-    settings = NadaSettings(batch=3, style_mixing=style_mixing, noise="shared")
-    frozen_images, trained_images = render(generator, settings)
+    hparams = NadaHyperparameters(batch=3, style_mixing=style_mixing, noise="shared")
+    frozen_images, trained_images = render(generator, hparams)
     assert torch.equal(frozen_images, trained_images.detach())
     assert trained_images.requires_grad and not frozen_images.requires_grad
 
 
 def test_by_default_each_generator_draws_its_own_noise_and_nothing_else(generator):
-    frozen_images, trained_images = render(generator, NadaSettings(batch=3))
+    frozen_images, trained_images = render(generator, NadaHyperparameters(batch=3))
     assert not torch.equal(frozen_images, trained_images)
     for conv in generator.synthesis.convs:
         conv.noise_strength.data.zero_()
-    frozen_images, trained_images = render(generator, NadaSettings(batch=3))
+    frozen_images, trained_images = render(generator, NadaHyperparameters(batch=3))
     assert torch.equal(frozen_images, trained_images)
 
 
 def test_without_mixing_one_w_fills_every_slot(generator):
-    codes, _, mixed = draw_codes(generator, NadaSettings(batch=2, style_mixing=0.0))
+    codes, _, mixed = draw_codes(generator, NadaHyperparameters(batch=2, style_mixing=0.0))
     assert not mixed
     assert torch.equal(codes, codes[:, :1].expand_as(codes))
 
@@ -54,7 +54,7 @@ def test_mixing_switches_once_from_one_w_to_another_within_the_slots(generator):
     crossovers = set()
     for seed in range(60):
         torch.manual_seed(seed)
-        codes, again, mixed = draw_codes(generator, NadaSettings(batch=2, style_mixing=1.0))
+        codes, again, mixed = draw_codes(generator, NadaHyperparameters(batch=2, style_mixing=1.0))
         assert mixed
         assert torch.equal(codes, again)
         changes = (codes[0, 1:] != codes[0, :-1]).any(dim=-1).nonzero().flatten()
@@ -65,8 +65,8 @@ def test_mixing_switches_once_from_one_w_to_another_within_the_slots(generator):
 
 def test_mixing_happens_with_the_given_probability(generator):
     torch.manual_seed(0)
-    settings = NadaSettings(batch=1, style_mixing=0.3)
-    drawn = [draw_codes(generator, settings).frozen for _ in range(500)]
+    hparams = NadaHyperparameters(batch=1, style_mixing=0.3)
+    drawn = [draw_codes(generator, hparams).frozen for _ in range(500)]
     mixed = sum(bool((frozen[0] != frozen[0, :1]).any()) for frozen in drawn)
     assert abs(mixed / 500 - 0.3) < 4 * (0.3 * 0.7 / 500) ** 0.5
 
@@ -75,8 +75,8 @@ def test_official_mixing_crosses_over_at_different_slots(generator):
     differ = 0
     for seed in range(20):
         torch.manual_seed(seed)
-        settings = NadaSettings(batch=1, style_mixing=1.0, codes="official")
-        frozen, trained, _ = draw_codes(generator, settings)
+        hparams = NadaHyperparameters(batch=1, style_mixing=1.0, codes="official")
+        frozen, trained, _ = draw_codes(generator, hparams)
         assert torch.equal(frozen[:, 0], trained[:, 0])
         assert torch.equal(frozen[:, -1], trained[:, -1])
         differ += not torch.equal(frozen, trained)
@@ -129,14 +129,14 @@ def twin(generator):
     return trained
 
 
-def step(generator, job, seed=3, **settings):
+def step(generator, job, seed=3, **hparams):
     """(trained generator, chosen layers, images rendered) after one step's gradients."""
-    settings = NadaSettings(**settings)
+    hparams = NadaHyperparameters(**hparams)
     frozen, trained = generator.requires_grad_(False), twin(generator)
-    loss = NadaLoss(job, settings, frozen)
-    layers = Layers(trained, settings.layers, loss.of_images, "v")
+    loss = NadaLoss(job, hparams, frozen)
+    layers = Layers(trained, hparams.layers, loss.of_images, "v")
     torch.manual_seed(seed)
-    _, chosen, images = forward_backward(frozen, trained, layers, loss, settings)
+    _, chosen, images = forward_backward(frozen, trained, layers, loss, hparams)
     return trained, chosen, images
 
 
@@ -144,16 +144,16 @@ def step(generator, job, seed=3, **settings):
 @pytest.mark.parametrize("n_w", [2, 4])
 def test_a_shared_forward_gives_the_gradient_of_one_made_for_the_choice_alone(double, n_w, loss):
     generator, job = double
-    settings = NadaSettings(batch=4, loss=loss)
-    objective = NadaLoss(job, settings, generator)
+    hparams = NadaHyperparameters(batch=4, loss=loss)
+    objective = NadaLoss(job, hparams, generator)
     trained = twin(generator)
-    layers = Layers(trained, LayerSettings("adaptive", n_w=n_w), objective.of_images, "v")
-    codes = draw_codes(generator, settings)
+    layers = Layers(trained, LayerHyperparameters("adaptive", n_w=n_w), objective.of_images, "v")
+    codes = draw_codes(generator, hparams)
     leaf = codes.trained.clone().requires_grad_()
 
     layers.unfreeze(layers.candidates)
     torch.manual_seed(8)
-    images = render_pair(generator, trained, codes._replace(trained=leaf), settings)
+    images = render_pair(generator, trained, codes._replace(trained=leaf), hparams)
     seen = objective.see(images[1], images[0])
     few = seen.of_first(n_w, 4)
     gradient = layers.code_gradient(leaf, objective.choice_term(few), layers.shared(len(leaf)))
@@ -162,7 +162,7 @@ def test_a_shared_forward_gives_the_gradient_of_one_made_for_the_choice_alone(do
     layers.unfreeze(())
     again = codes.trained.clone().requires_grad_()
     torch.manual_seed(8)  # the same noise
-    images = render_pair(generator, trained, codes._replace(trained=again), settings)
+    images = render_pair(generator, trained, codes._replace(trained=again), hparams)
     objective.of_images(images[1][:n_w]).backward()
     expected = 0.01 * again.grad[:n_w].abs().mean(dim=(0, 2))
     torch.testing.assert_close(shared, expected, rtol=1e-10, atol=0)
@@ -173,11 +173,11 @@ def test_codes_beyond_the_batch_are_drawn_apart_and_weigh_the_same(double, monke
     generator, job = double
     for conv in generator.synthesis.convs:  # noise differs by rendering: take it out
         conv.noise_strength.data.zero_()
-    settings = NadaSettings(batch=2)
-    objective = NadaLoss(job, settings, generator)
+    hparams = NadaHyperparameters(batch=2)
+    objective = NadaLoss(job, hparams, generator)
     trained = twin(generator)
-    layers = Layers(trained, LayerSettings("adaptive", n_w=5), objective.of_images, "v")
-    codes = draw_codes(generator, NadaSettings(batch=5)).trained.contiguous()
+    layers = Layers(trained, LayerHyperparameters("adaptive", n_w=5), objective.of_images, "v")
+    codes = draw_codes(generator, NadaHyperparameters(batch=5)).trained.contiguous()
     monkeypatch.setattr(layers, "_draw", lambda count: codes[5 - count :])
     leaf = codes[:2].clone().requires_grad_()
     loss = objective.of_images(trained.synthesis(leaf))
@@ -189,9 +189,9 @@ def test_codes_beyond_the_batch_are_drawn_apart_and_weigh_the_same(double, monke
 @pytest.mark.parametrize("n_w", [3, 4, 6])
 def test_a_shared_step_trains_the_chosen_layers_as_if_they_had_been_named(double, n_w):
     generator, job = double
-    adaptive = LayerSettings("adaptive", k=2, n_w=n_w, selection_codes="shared")
+    adaptive = LayerHyperparameters("adaptive", k=2, n_w=n_w, selection_codes="shared")
     trained, chosen, _ = step(generator, job, batch=4, layers=adaptive)
-    named, _, _ = step(generator, job, batch=4, layers=LayerSettings("manual", list(chosen)))
+    named, _, _ = step(generator, job, batch=4, layers=LayerHyperparameters("manual", list(chosen)))
     reached = Layers(trained, adaptive, None, "v").names(chosen)
     for (name, mine), other in zip(trained.named_parameters(), named.parameters(), strict=True):
         assert (mine.grad is not None) == (name in reached)
@@ -200,7 +200,7 @@ def test_a_shared_step_trains_the_chosen_layers_as_if_they_had_been_named(double
 
 
 @pytest.mark.parametrize(
-    "settings, images",
+    "hparams, images",
     [
         ({"n_w": 3, "selection_codes": "shared"}, 8),
         ({"n_w": 6, "selection_codes": "shared"}, 8 + 2),
@@ -211,9 +211,9 @@ def test_a_shared_step_trains_the_chosen_layers_as_if_they_had_been_named(double
     ids=str,
 )
 def test_work_is_shared_only_where_one_gradient_of_the_step_s_codes_is_all_it_takes(
-    generator, clip, settings, images
+    generator, clip, hparams, images
 ):
-    layers = LayerSettings("adaptive", k=2, **settings)
+    layers = LayerHyperparameters("adaptive", k=2, **hparams)
     assert step(generator, FakeJob(clip), batch=4, layers=layers)[2] == images
 
 
@@ -224,7 +224,7 @@ def test_a_step_that_mixes_two_w_chooses_by_codes_drawn_apart(generator, clip):
             FakeJob(clip),
             batch=4,
             style_mixing=1.0,
-            layers=LayerSettings("adaptive", k=2, n_w=3, selection_codes=codes),
+            layers=LayerHyperparameters("adaptive", k=2, n_w=3, selection_codes=codes),
         )
         for codes in ("shared", "drawn")
     ]
@@ -250,20 +250,20 @@ def test_eq_1_reads_the_public_code_s_texts_as_a_loss_in_the_layer_choice_and_in
 ):
     expected = {use: clip.encode_texts([text])[0] for use, text in
                 {"loss": "a cat", "choice": "cat", "mapper": "cat"}.items()}  # fmt: skip
-    loss = NadaLoss(FakeJob(clip), NadaSettings(), generator)
+    loss = NadaLoss(FakeJob(clip), NadaHyperparameters(), generator)
     assert torch.equal(loss.targets[0], expected["loss"])
     assert torch.equal(loss.choice_targets[0], expected["choice"])
-    (found,) = target_embeddings(FakeJob(clip), [clip], NadaSettings(), "mapper")
+    (found,) = target_embeddings(FakeJob(clip), [clip], NadaHyperparameters(), "mapper")
     assert torch.equal(found, expected["mapper"])
 
 
 def test_in_the_prompt_templates_eq_1_reads_one_text_everywhere(generator, clip):
-    settings = NadaSettings(global_prompt="templates")
-    loss = NadaLoss(FakeJob(clip), settings, generator)
+    hparams = NadaHyperparameters(global_prompt="templates")
+    loss = NadaLoss(FakeJob(clip), hparams, generator)
     mean = clip.encode_texts(["a cat", "photo of the cat"]).mean(dim=0)
     torch.testing.assert_close(loss.targets[0], torch.nn.functional.normalize(mean, dim=0))
     assert torch.equal(loss.targets[0], loss.choice_targets[0])
-    (mapper,) = target_embeddings(FakeJob(clip), [clip], settings, "mapper")
+    (mapper,) = target_embeddings(FakeJob(clip), [clip], hparams, "mapper")
     assert torch.equal(mapper, loss.targets[0])
 
 
@@ -272,15 +272,15 @@ def test_layers_are_chosen_by_the_bare_text_while_the_global_loss_reads_a_target
     double, monkeypatch, codes
 ):
     generator, job = double
-    adaptive = LayerSettings("adaptive", k=2, n_w=4, selection_codes=codes)
-    settings = NadaSettings(batch=4, loss="global", layers=adaptive)
-    loss = NadaLoss(job, settings, generator)
+    adaptive = LayerHyperparameters("adaptive", k=2, n_w=4, selection_codes=codes)
+    hparams = NadaHyperparameters(batch=4, loss="global", layers=adaptive)
+    loss = NadaLoss(job, hparams, generator)
     trained = twin(generator)
     layers = Layers(trained, adaptive, loss.of_images, "v")
     asked = []
     whole = loss._global_term
     monkeypatch.setattr(loss, "_global_term", lambda e, t: asked.append(t) or whole(e, t))
-    forward_backward(generator.requires_grad_(False), trained, layers, loss, settings)
+    forward_backward(generator.requires_grad_(False), trained, layers, loss, hparams)
     assert [t is loss.targets for t in asked] == [False, True]
     assert asked[0] is loss.choice_targets
 
@@ -288,20 +288,20 @@ def test_layers_are_chosen_by_the_bare_text_while_the_global_loss_reads_a_target
 # --- the start: ΔI = 0
 
 
-def start(generator, job, steps=3, **settings):
+def start(generator, job, steps=3, **hparams):
     """(trained generator, loss of each step) of a run's first steps."""
-    settings = NadaSettings(batch=3, **settings)
+    hparams = NadaHyperparameters(batch=3, **hparams)
     frozen = generator.requires_grad_(False)
     trained = copy.deepcopy(frozen)
-    loss = NadaLoss(job, settings, frozen)
+    loss = NadaLoss(job, hparams, frozen)
     for network in (frozen, trained):
-        set_precision(network, settings.precision)
-    layers = Layers(trained, settings.layers, loss.of_images, "v")
-    optimiser = torch.optim.Adam(layers.trainable().values(), lr=settings.lr, betas=settings.betas)
+        set_precision(network, hparams.precision)
+    layers = Layers(trained, hparams.layers, loss.of_images, "v")
+    optimiser = torch.optim.Adam(layers.trainable().values(), lr=hparams.lr, betas=hparams.betas)
     torch.manual_seed(4)
     losses = []
     for _ in range(steps):
-        terms, _, _ = forward_backward(frozen, trained, layers, loss, settings)
+        terms, _, _ = forward_backward(frozen, trained, layers, loss, hparams)
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         losses.append(terms["loss"].item())
@@ -314,7 +314,7 @@ def start(generator, job, steps=3, **settings):
 def test_a_run_with_the_public_guard_starts_with_numbers_and_moves(
     generator, clip, precision, noise, policy
 ):
-    layers = LayerSettings(policy, k=2, n_w=3)
+    layers = LayerHyperparameters(policy, k=2, n_w=3)
     trained, losses = start(
         generator, FakeJob(clip), precision=precision, noise=noise, layers=layers
     )
@@ -325,8 +325,8 @@ def test_a_run_with_the_public_guard_starts_with_numbers_and_moves(
 
 
 def test_the_public_guard_looks_again_at_images_shifted_by_a_millionth(generator, clip):
-    loss = NadaLoss(FakeJob(clip), NadaSettings(noise="shared"), generator)
-    images = render(generator, NadaSettings(batch=2, noise="shared"))[0]
+    loss = NadaLoss(FakeJob(clip), NadaHyperparameters(noise="shared"), generator)
+    images = render(generator, NadaHyperparameters(batch=2, noise="shared"))[0]
     seen = loss.see(images, images)
     expected = clip.encode_images(images + 1e-6)
     assert torch.equal(seen.trained[0], expected) and not torch.equal(expected, seen.frozen[0])
@@ -338,8 +338,8 @@ def test_the_public_guard_looks_again_at_images_shifted_by_a_millionth(generator
 
 
 def test_noise_drawn_twice_makes_two_images_so_that_the_guard_asks_nothing(generator, clip):
-    def may_coincide(**settings):
-        return NadaLoss(FakeJob(clip), NadaSettings(**settings), generator).may_coincide
+    def may_coincide(**hparams):
+        return NadaLoss(FakeJob(clip), NadaHyperparameters(**hparams), generator).may_coincide
 
     assert not may_coincide()
     assert may_coincide(noise="shared")
@@ -369,8 +369,8 @@ def units(clip, images):
 def test_an_image_direction_goes_from_n_s_source_images_to_the_few_shot_images(
     generator, clip, images
 ):
-    settings = NadaSettings(direction="image", source_images=20)
-    loss = NadaLoss(FakeJob(clip, images), settings, generator)
+    hparams = NadaHyperparameters(direction="image", source_images=20)
+    loss = NadaLoss(FakeJob(clip, images), hparams, generator)
     drawn = source_images(generator, 20, stream_seed("source images", FakeJob.name))
     assert len({image.sum().item() for image in drawn}) == 20
     expected = units(clip, images).mean(axis=0) - units(clip, drawn).mean(axis=0)
@@ -381,8 +381,8 @@ def test_an_image_direction_goes_from_n_s_source_images_to_the_few_shot_images(
 def test_eq_1_and_the_layer_choice_aim_at_the_target_images_or_officially_at_the_text(
     generator, clip, images
 ):
-    def targets(job, **settings):
-        loss = NadaLoss(job, NadaSettings(**settings), generator)
+    def targets(job, **hparams):
+        loss = NadaLoss(job, NadaHyperparameters(**hparams), generator)
         return loss.targets[0].numpy(), loss.choice_targets[0].numpy()
 
     mean = units(clip, images).mean(axis=0)
@@ -396,9 +396,9 @@ def test_eq_1_and_the_layer_choice_aim_at_the_target_images_or_officially_at_the
 def test_target_images_are_antialiased_also_where_the_official_resize_is_not(generator, clip):
     large = torch.rand(2, 3, 48, 48) * 2 - 1
     expected = units(clip, large).mean(axis=0)
-    settings = NadaSettings(direction="image", clip_resize="official")
+    hparams = NadaHyperparameters(direction="image", clip_resize="official")
     before = clip.calls
-    loss = NadaLoss(FakeJob(clip, large), settings, generator)
+    loss = NadaLoss(FakeJob(clip, large), hparams, generator)
     assert clip.calls - before == 2 + 1  # target and direction, source images: all are counted
     assert loss.clips[0].resize == "official"
     found = loss.targets[0].numpy()
@@ -413,6 +413,6 @@ def test_source_images_depend_on_their_seed_alone_and_move_no_random_stream(gene
 
 
 def test_an_image_direction_without_target_images_is_an_error(generator, clip):
-    message = r"variant 'v': settings.direction is 'image', but .*shots is 0\); set shots to 1"
+    message = r"variant 'v': hyperparameters.direction is 'image', but .*shots is 0\); set shots to 1"
     with pytest.raises(UserError, match=message):
-        NadaLoss(FakeJob(clip), NadaSettings(direction="image"), generator)
+        NadaLoss(FakeJob(clip), NadaHyperparameters(direction="image"), generator)

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from nada.errors import UserError, command
+from nada.run.errors import UserError, command
 
 
 def run(failure, note=None):

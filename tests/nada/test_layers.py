@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from nada.adapt import fill_missing_gradients
-from nada.errors import UserError
-from nada.layers import FIRST_RGB, Layers, LayerSettings, slot_layers, top_layers
+from nada.layers import FIRST_RGB, LayerHyperparameters, Layers, slot_layers, top_layers
+from nada.run.errors import UserError
 
 CONVS, SLOTS = 5, 6  # of the 16 px generator
 
 
-def make(generator, loss=None, **settings):
-    return Layers(generator, LayerSettings(**settings), loss or mean_pixel, "variant 'v'")
+def make(generator, loss=None, **hparams):
+    return Layers(generator, LayerHyperparameters(**hparams), loss or mean_pixel, "variant 'v'")
 
 
 def mean_pixel(images, rows=None):
@@ -122,8 +122,8 @@ def test_the_constant_is_trained_with_convolution_0(generator):
 
 
 def test_the_official_constant_is_trained_only_with_all_layers_or_a_named_set(generator):
-    def trains_constant(**settings):
-        return "synthesis.const" in make(generator, constant="official", **settings).trainable()
+    def trains_constant(**hparams):
+        return "synthesis.const" in make(generator, constant="official", **hparams).trainable()
 
     assert trains_constant(policy="all")
     assert trains_constant(policy="manual", manual="shape")

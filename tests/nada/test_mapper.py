@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from nada.errors import UserError
-from nada.mapper import CodePool, LatentMapper, MapperLoss, MapperSettings, check_input
+from nada.mapper import CodePool, LatentMapper, MapperHyperparameters, MapperLoss, check_input
+from nada.run.errors import UserError
 from nada.stylegan2.generator import Generator
 
 
@@ -48,8 +48,8 @@ def objective(generator, clip):
     clip.weight = 0.5
     text = clip.encode_texts(["cat"])[0]
 
-    def make(**settings):
-        return MapperLoss(generator, [clip], [text], MapperSettings(**settings))
+    def make(**hparams):
+        return MapperLoss(generator, [clip], [text], MapperHyperparameters(**hparams))
 
     return make
 
@@ -118,8 +118,8 @@ def test_the_public_mapper_shows_clip_repeated_and_pooled_pixels_in_minus_1_to_1
     large, clip, monkeypatch, size
 ):
     seen = as_seen(monkeypatch, clip, size)
-    settings = MapperSettings(clip_input="official")
-    objective = MapperLoss(large, [clip], [torch.tensor([1.0, 0.0, 0.0])], settings)
+    hparams = MapperHyperparameters(clip_input="official")
+    objective = MapperLoss(large, [clip], [torch.tensor([1.0, 0.0, 0.0])], hparams)
     w_plus = codes(large)
     objective(w_plus, w_plus)
     image = large.synthesis(w_plus, "const").detach()
@@ -136,14 +136,14 @@ def test_by_default_the_mapper_shows_clip_what_clip_s_own_preprocessing_makes(
     large, clip, monkeypatch
 ):
     seen = as_seen(monkeypatch, clip, 32)
-    objective = MapperLoss(large, [clip], [torch.tensor([1.0, 0.0, 0.0])], MapperSettings())
+    objective = MapperLoss(large, [clip], [torch.tensor([1.0, 0.0, 0.0])], MapperHyperparameters())
     w_plus = codes(large)
     objective(w_plus, w_plus)
     torch.testing.assert_close(seen[0], clip.preprocess(large.synthesis(w_plus, "const").detach()))
 
 
 def test_a_size_that_the_public_input_cannot_pool_is_one_sentence(clip):
-    official = MapperSettings(clip_input="official")
+    official = MapperHyperparameters(clip_input="official")
     message = (
         r"^variant 'v': mapper.clip_input is 'official', which pools squares of a 32th of the side, "
         r"but the generator has 16 pixels a side; set it to 'clip'\.$"
@@ -152,7 +152,7 @@ def test_a_size_that_the_public_input_cannot_pool_is_one_sentence(clip):
         check_input(official, 16, [], "variant 'v'")
     with pytest.raises(UserError, match="but CLIP 'a' has 16 pixels a side"):
         check_input(official, 64, [clip], "variant 'v'")
-    check_input(MapperSettings(), 16, [clip], "variant 'v'")
+    check_input(MapperHyperparameters(), 16, [clip], "variant 'v'")
 
 
 # --- the public code's pool of codes

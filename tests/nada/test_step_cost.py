@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from nada import step_cost
-from nada.adapt import NadaSettings
-from nada.layers import LayerSettings
+from nada.adapt import NadaHyperparameters
+from nada.layers import LayerHyperparameters
 from nada.step_cost import GIB, VITS, graph_bytes, make_clip, make_generator, measure
 from nada.stylegan2.generator import Generator
 
-ADAPTIVE = LayerSettings("adaptive", k=4, n_w=5)
+ADAPTIVE = LayerHyperparameters("adaptive", k=4, n_w=5)
 
 
 def small(device="cpu"):
@@ -20,11 +20,11 @@ def small(device="cpu"):
         return Generator(64, 16, 16, channel_base=512, channel_max=16, mapping_layers=2)
 
 
-@pytest.mark.parametrize("settings", [{}, {"layers": ADAPTIVE, "micro_batch": 1}], ids=str)
-def test_a_step_is_timed_on_a_cpu_whose_peak_memory_is_not_known(clip, settings):
+@pytest.mark.parametrize("hparams", [{}, {"layers": ADAPTIVE, "micro_batch": 1}], ids=str)
+def test_a_step_is_timed_on_a_cpu_whose_peak_memory_is_not_known(clip, hparams):
     generator = small().eval().requires_grad_(False)
     before = {name: tensor.clone() for name, tensor in generator.state_dict().items()}
-    cost = measure(generator, [clip], NadaSettings(batch=2, **settings), steps=3)
+    cost = measure(generator, [clip], NadaHyperparameters(batch=2, **hparams), steps=3)
     assert 0 < cost.fastest <= cost.typical <= cost.slowest
     assert cost.peak is None
     assert all(torch.equal(t, before[name]) for name, t in generator.state_dict().items())
@@ -47,18 +47,18 @@ def test_a_graph_s_bytes_are_what_autograd_keeps():
 
 
 def test_counting_needs_no_device(clip):
-    settings = NadaSettings(batch=2, layers=ADAPTIVE)
+    hparams = NadaHyperparameters(batch=2, layers=ADAPTIVE)
     there, here = small("meta"), small()
     for network in (there, here):
         network.requires_grad_(False)
-    assert graph_bytes(there, [], settings) == graph_bytes(here, [], settings)
+    assert graph_bytes(there, [], hparams) == graph_bytes(here, [], hparams)
 
 
 def test_half_precision_and_micro_batches_keep_less_and_images_add_up():
     generator = small("meta").requires_grad_(False)
 
-    def kept(**settings):
-        found = graph_bytes(generator, [], NadaSettings(layers=ADAPTIVE, **settings))
+    def kept(**hparams):
+        found = graph_bytes(generator, [], NadaHyperparameters(layers=ADAPTIVE, **hparams))
         return found["generator"], sum(found.values())
 
     two, four = kept(batch=2)[0], kept(batch=4)[0]
@@ -67,9 +67,9 @@ def test_half_precision_and_micro_batches_keep_less_and_images_add_up():
     assert kept(batch=2, micro_batch=1)[1] < 0.6 * kept(batch=2)[1]
     for codes, key in (("drawn", "before it"), ("shared", "beside it")):
         layers = dataclasses.replace(ADAPTIVE, selection_codes=codes)
-        found = graph_bytes(generator, [], NadaSettings(batch=2, layers=layers))
+        found = graph_bytes(generator, [], NadaHyperparameters(batch=2, layers=layers))
         assert f"{key}, of codes that choose alone," in found
-    assert graph_bytes(generator, [], NadaSettings(batch=2)).keys() == {"generator", "CLIPs"}
+    assert graph_bytes(generator, [], NadaHyperparameters(batch=2)).keys() == {"generator", "CLIPs"}
 
 
 def test_the_command_counts_a_step_at_1024_px_on_any_machine(capsys):
@@ -100,10 +100,10 @@ def test_on_a_gpu_a_step_at_1024_px_keeps_to_its_bars():
     card = torch.device("cuda")
     clips = [make_clip(name, card) for name in VITS]
     fast = {"batch": 2, "precision": "mixed", "tf32": True, "deterministic": False}
-    every = measure(make_generator(1024, card), clips, NadaSettings(**fast), 20)
-    layers = LayerSettings("adaptive", k=12, n_w=8, selection_codes="shared")
-    settings = NadaSettings(layers=layers, micro_batch=2, **fast)
-    chosen = measure(make_generator(1024, card), clips, settings, 20)
+    every = measure(make_generator(1024, card), clips, NadaHyperparameters(**fast), 20)
+    layers = LayerHyperparameters("adaptive", k=12, n_w=8, selection_codes="shared")
+    hparams = NadaHyperparameters(layers=layers, micro_batch=2, **fast)
+    chosen = measure(make_generator(1024, card), clips, hparams, 20)
     print(every, chosen)
     assert every.typical <= 30 and chosen.typical <= 4 * every.typical
     assert max(every.peak, chosen.peak) <= 16e9 and max(every.peak, chosen.peak) > GIB

@@ -16,18 +16,18 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
-from baselines.batches import Batches
-from baselines.ojha import OjhaSettings, OjhaTrainer, PatchHeads
-from baselines.warm_starts import Start
-from nada.adapt import NadaLoss, NadaSettings, forward_backward
-from nada.errors import UserError
-from nada.layers import Layers, LayerSettings
-from nada.mapper import OPTIMISERS, LatentMapper, MapperLoss, MapperSettings
-from nada.stylegan2 import training
-from nada.stylegan2.augment import AdaptiveAugment
+from baselines.adversarial.batches import Batches
+from baselines.adversarial.warm_starts import Start
+from baselines.ojha import OjhaHyperparameters, OjhaTrainer, PatchHeads
+from nada.adapt import NadaHyperparameters, NadaLoss, forward_backward
+from nada.layers import LayerHyperparameters, Layers
+from nada.mapper import OPTIMISERS, LatentMapper, MapperHyperparameters, MapperLoss
+from nada.run.errors import UserError
+from nada.stylegan2 import adversarial as training
+from nada.stylegan2.ada import AdaptiveAugment
+from nada.stylegan2.adversarial import AdversarialTrainer
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
-from nada.stylegan2.training import AdversarialTrainer
 
 READS = {torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.cpu}
 COPIES = {torch.tensor, torch.as_tensor, torch.from_numpy}
@@ -164,20 +164,20 @@ class FakeJob:
         return ["a {}"]
 
 
-def nada_waits(generator, clip, steps=4, size=0, **settings):
+def nada_waits(generator, clip, steps=4, size=0, **hparams):
     """What lets the host wait in steps 2, 3, … of a run, one list for each."""
-    settings = NadaSettings(batch=3, **settings)
+    hparams = NadaHyperparameters(batch=3, **hparams)
     frozen = generator.requires_grad_(False)
     trained = copy.deepcopy(frozen)
-    loss = NadaLoss(FakeJob(clip), settings, frozen)
-    layers = Layers(trained, settings.layers, loss.of_images, "v")
-    optimiser = torch.optim.Adam(layers.trainable().values(), lr=settings.lr, betas=settings.betas)
+    loss = NadaLoss(FakeJob(clip), hparams, frozen)
+    layers = Layers(trained, hparams.layers, loss.of_images, "v")
+    optimiser = torch.optim.Adam(layers.trainable().values(), lr=hparams.lr, betas=hparams.betas)
     seen = []
     for _ in range(steps):
         waits = Waits(frozen, trained, clip.model)
         waits.mark([clip.mean, clip.std, loss.targets, loss.directions])
         with waits:
-            forward_backward(frozen, trained, layers, loss, settings, size)
+            forward_backward(frozen, trained, layers, loss, hparams, size)
             optimiser.step()
             optimiser.zero_grad(set_to_none=True)
         seen.append(waits.seen)
@@ -188,10 +188,10 @@ ADAPTIVE = {"policy": "adaptive", "k": 2}
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "hparams",
     [
         {},
-        {"layers": LayerSettings("adaptive", k=5)},  # all five
+        {"layers": LayerHyperparameters("adaptive", k=5)},  # all five
         {"augment": "shared", "augment_views": 2, "style_mixing": 0.5, "codes": "official"},
         {"noise": "shared", "guard": "epsilon"},
         {"loss": "global"},
@@ -199,25 +199,25 @@ ADAPTIVE = {"policy": "adaptive", "k": 2}
     ],
     ids=str,
 )
-def test_a_step_of_all_layers_never_waits(generator, clip, settings):
-    assert nada_waits(generator, clip, **settings) == [[], [], []]
+def test_a_step_of_all_layers_never_waits(generator, clip, hparams):
+    assert nada_waits(generator, clip, **hparams) == [[], [], []]
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "hparams",
     [
-        {"layers": LayerSettings(**ADAPTIVE, n_w=3)},
-        {"layers": LayerSettings(**ADAPTIVE, n_w=5)},
-        {"layers": LayerSettings(**ADAPTIVE, n_w=3, selection_codes="shared")},
-        {"layers": LayerSettings(**ADAPTIVE, n_w=5, selection_codes="shared")},
-        {"layers": LayerSettings(**ADAPTIVE, n_w=3, n_i=2)},
-        {"layers": LayerSettings(**ADAPTIVE, n_w=5, selection_codes="shared"), "size": 2},
-        {"layers": LayerSettings(**ADAPTIVE, n_w=3), "style_mixing": 0.5},
+        {"layers": LayerHyperparameters(**ADAPTIVE, n_w=3)},
+        {"layers": LayerHyperparameters(**ADAPTIVE, n_w=5)},
+        {"layers": LayerHyperparameters(**ADAPTIVE, n_w=3, selection_codes="shared")},
+        {"layers": LayerHyperparameters(**ADAPTIVE, n_w=5, selection_codes="shared")},
+        {"layers": LayerHyperparameters(**ADAPTIVE, n_w=3, n_i=2)},
+        {"layers": LayerHyperparameters(**ADAPTIVE, n_w=5, selection_codes="shared"), "size": 2},
+        {"layers": LayerHyperparameters(**ADAPTIVE, n_w=3), "style_mixing": 0.5},
     ],
     ids=str,
 )
-def test_an_adaptive_step_waits_once_to_read_its_layers(generator, clip, settings):
-    assert nada_waits(generator, clip, **settings) == [["reads: tolist"]] * 3
+def test_an_adaptive_step_waits_once_to_read_its_layers(generator, clip, hparams):
+    assert nada_waits(generator, clip, **hparams) == [["reads: tolist"]] * 3
 
 
 def test_the_public_guard_asks_once_more_where_both_images_may_be_one(generator, clip):
@@ -230,7 +230,7 @@ def test_a_step_of_the_mapper_never_waits(generator, clip, kind):
     generator.requires_grad_(False)
     mapper = LatentMapper(generator.num_ws, 8)
     target = torch.nn.functional.normalize(torch.randn(16), dim=-1)
-    objective = MapperLoss(generator, [clip], [target], MapperSettings())
+    objective = MapperLoss(generator, [clip], [target], MapperHyperparameters())
     optimiser = OPTIMISERS[kind](mapper.parameters(), lr=0.1, betas=(0.95, 0.999))
     for _ in range(7):  # Ranger looks ahead after the sixth
         waits = Waits(generator, mapper, clip.model)
@@ -262,7 +262,7 @@ def on_a_gpu(trainer):
 def ojha():
     networks = start()
     heads = PatchHeads(networks.D)
-    return OjhaTrainer(networks, OjhaSettings(batch=4), torch.randn(3, 8), heads), heads
+    return OjhaTrainer(networks, OjhaHyperparameters(batch=4), torch.randn(3, 8), heads), heads
 
 
 def plain():
@@ -283,7 +283,7 @@ def test_a_few_shot_step_never_waits(method):
     trainer, judge = method()
     on_a_gpu(trainer)
     lazy = {"r1_interval": 2, "path_length_interval": 2}
-    trainer.settings = dataclasses.replace(trainer.settings, **lazy)
+    trainer.hparams = dataclasses.replace(trainer.hparams, **lazy)
     images = torch.rand(3, 3, 16, 16) * 2 - 1
     batches = Batches(images, 4, 0.5)
     seen = []

@@ -18,20 +18,20 @@ import yaml
 
 from baselines import registry
 from tests.workflow.toy_assets import Site
-from workflow.config import load
-from workflow.plan import Plan
+from workflow.plan.config import load
+from workflow.plan.plan import Plan
 
 JOBS = (
     "baselines/adapt.py",
     "eval/observe.py",
     "eval/score.py",
     "eval/tables.py",
-    "eval/galleries.py",
-    "eval/training.py",
-    "eval/layers.py",
-    "eval/sweep.py",
-    "eval/pareto.py",
-    "eval/neighbours.py",
+    "eval/figures/grid.py",
+    "eval/figures/training_curves.py",
+    "eval/figures/chosen_layers.py",
+    "eval/figures/sweep.py",
+    "eval/figures/pareto.py",
+    "eval/figures/neighbours.py",
     "eval/paper_table.py",
     "eval/claims.py",
     "workflow/worlds/mini/references.py",
@@ -53,11 +53,11 @@ def run():
     names = {
         "adapt": ["/model.safetensors", "/snapshots.safetensors", "/curves.csv", "/run.json", "/cost.json"],
         "tables": [".csv", ".md", ".html", ".tex"],
-        "galleries": [".png", ".csv"],
+        "grid": [".png", ".csv"],
         "paper_table": [".csv", ".md", ".html", ".tex", "_cost.csv"],
         "claims": [".csv", ".md", ".html"],
         **dict.fromkeys(
-            ("training", "layers", "sweep", "pareto", "neighbours"), [".svg", ".png", ".csv"]
+            ("training_curves", "chosen_layers", "sweep", "pareto", "neighbours"), [".svg", ".png", ".csv"]
         ),
     }.get(module, [""])
     for name in names:

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from nada.errors import UserError
+from nada.run.errors import UserError
 from tests.workflow.conftest import copy_project
 from workflow import cli
-from workflow.plan import load_plan
-from workflow.targets import check_targets, groups_asked
+from workflow.plan.plan import load_plan
+from workflow.plan.targets import check_targets, groups_asked
 
 TYPED = {
     "--cores 8 --resources gpu=1 all": "all --cores 8 --resources gpu=1",
@@ -73,8 +73,8 @@ def test_the_targets_are_those_of_the_plan_that_the_command_line_configures():
 
 
 DOTTED = {
-    "--config methods.nada.settings.lr=0.1": [
-        "--config", 'methods={"nada": {"settings": {"lr": "0.1"}}}'
+    "--config methods.nada.hyperparameters.lr=0.1": [
+        "--config", 'methods={"nada": {"hyperparameters": {"lr": "0.1"}}}'
     ],
     "--config evaluation.batch=5 seeds=[0] evaluation.k_medoids=3 -n": [
         "--config", 'evaluation={"batch": "5", "k_medoids": "3"}', "seeds=[0]", "-n"
@@ -97,10 +97,10 @@ def test_a_dotted_key_changes_one_value_of_a_mapping(typed):
 
 
 def test_a_dotted_key_reaches_the_plan_as_the_number_that_the_schema_wants(root):
-    _, told = cli.nested(["--config", "methods.nada.settings.lr=0.1"])
+    _, told = cli.nested(["--config", "methods.nada.hyperparameters.lr=0.1"])
     changed = load_plan(root, cli.parse_config([told]))
-    before = load_plan(root).config["methods"]["nada"]["settings"]
-    assert changed.config["methods"]["nada"]["settings"] == {**before, "lr": 0.1}
+    before = load_plan(root).config["methods"]["nada"]["hyperparameters"]
+    assert changed.config["methods"]["nada"]["hyperparameters"] == {**before, "lr": 0.1}
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ MISTAKES = {
     ("--config", "preset=", "smoke"): "write preset=smoke without blanks",
     ("--config", "preset", "=smoke"): "write preset=smoke without blanks",
     ("--config", "methods..lr=1"): "'methods..lr' is no key",
-    ("--config", "methods.nada.settings.betas=[0.9", "-n"): "'[0.9' of methods.nada.settings.betas is no value",
+    ("--config", "methods.nada.hyperparameters.betas=[0.9", "-n"): "'[0.9' of methods.nada.hyperparameters.betas is no value",
     ("--config", "tasks={a: [", "tasks.dog2cat.role=test"): "'{a: [' of tasks is no value in YAML",
     ("--config", "results=#x"): "'#x' of results is no value in YAML; close its brackets, or quote it",
     ("--configfile", "README.md", "-n"): "README.md is no mapping of keys to values in YAML or JSON",
@@ -150,7 +150,7 @@ def test_a_mistake_on_the_command_line_is_one_sentence_and_exit_code_two(monkeyp
         ("ablaton", "error: there is no target 'ablaton'; did you mean 'ablation'?"),
         ("--cores 8 --resources gpu=1 ablation_adaptve", "did you mean 'ablation_adaptive'?"),
         ("--cores 0 all", "error: --cores is 0, so that no job could start; give 1 or more, or all."),
-        ("--config methods.nada.lr=0.1", "unknown key 'lr' in 'methods.nada'; known: settings, variants."),
+        ("--config methods.nada.lr=0.1", "unknown key 'lr' in 'methods.nada'; known: hyperparameters, variants."),
         ("--config preset=smok", "did you mean 'smoke'?"),
     ],
 )

@@ -5,9 +5,9 @@ import re
 import string
 import subprocess
 
-from workflow.job_files import STAGED, as_json, group_file, run_file, staged
 from workflow.lines import read_jobs, script
-from workflow.plan import load_plan
+from workflow.plan.plan import load_plan
+from workflow.plan.specs import STAGED, as_json, group_spec, run_spec, staged
 
 LIMIT = 128 * 1024  # bytes of one argument on Linux (MAX_ARG_STRLEN); Snakemake gives bash one
 ODD = "a b's $x"  # a folder of results with what a shell would take apart
@@ -21,7 +21,7 @@ def test_with_forty_seeds_every_command_fits_into_an_argument(bare_project):
     jobs = read_jobs(planned)
     assert sum(job.rule == "adapt" for job in jobs) == 40 * 9
     assert max(len(job.shell.encode()) for job in jobs) < LIMIT // 8
-    told = group_file(load_plan(bare_project.folder, {"seeds": list(range(40))}), "ablation")
+    told = group_spec(load_plan(bare_project.folder, {"seeds": list(range(40))}), "ablation")
     assert len(as_json(told)) > LIMIT // 8  # which an argument would soon not hold
 
 
@@ -48,8 +48,8 @@ def test_a_dry_run_writes_nothing_outside_of_snakemakes_own_folder(bare_project)
 def test_jobs_read_the_settings_that_the_plan_tells(finished_project):
     plan = load_plan(finished_project.folder)
     run = plan.runs["dog2cat/nada-mapper/seed1"]
-    found = finished_project.folder / f"{plan.results}/runs/{run.id}/settings.json"
-    assert found.read_text() == as_json(run_file(plan, run)) + "\n"
+    found = finished_project.folder / f"{plan.results}/runs/{run.id}/spec.json"
+    assert found.read_text() == as_json(run_spec(plan, run)) + "\n"
 
 
 def test_results_may_lie_in_a_folder_with_blanks_and_quotes(finished_project):
@@ -73,7 +73,7 @@ def test_every_word_of_a_shell_command_is_quoted(root):
 
 
 def test_plain_lines_hold_the_settings_and_work_where_nobody_has_planned(root, tmp_path):
-    file = tmp_path / ODD / "runs/dog2cat/source-unchanged/seed0/settings.json"
+    file = tmp_path / ODD / "runs/dog2cat/source-unchanged/seed0/spec.json"
     text = script([str(file)], ["preset=smoke", f"results={tmp_path / ODD}"])
     assert STAGED not in text
     subprocess.run(["bash", "-c", text], cwd=tmp_path, check=True)
@@ -81,7 +81,7 @@ def test_plain_lines_hold_the_settings_and_work_where_nobody_has_planned(root, t
 
 
 def test_an_edited_setting_reruns_only_the_jobs_that_are_told_it(finished_project):
-    change = "methods={nada: {variants: {global: {settings: {lr: 0.001}}}}}"
+    change = "methods={nada: {variants: {global: {hyperparameters: {lr: 0.001}}}}}"
     planned = finished_project.planned("all", "--config", change)
-    assert (planned["settings"], planned["adapt"], planned["observe"]) == (2, 2, 1)
-    assert "look" not in planned and "group" not in planned
+    assert (planned["run_spec"], planned["adapt"], planned["observe"]) == (2, 2, 1)
+    assert "observation_spec" not in planned and "group_spec" not in planned

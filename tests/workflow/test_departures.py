@@ -2,11 +2,11 @@
 
 import pytest
 
-from nada.adapt import NadaSettings
-from nada.settings import read_settings, resolved
+from nada.adapt import NadaHyperparameters
+from nada.run.hyperparameters import read_hyperparameters, resolved
 from tests.nada.departures import TABLE, leaves
-from workflow.plan import load_plan
-from workflow.runs import Setting
+from workflow.plan.plan import load_plan
+from workflow.plan.runs import Condition
 
 
 def departures(plan):
@@ -25,9 +25,9 @@ def departures(plan):
 
 
 def values(plan, task, variant):
-    """{dotted name: value} of every setting that a variant of NADA runs with, defaults included."""
-    told = plan.method_settings(Setting(task, "nada", variant))
-    return leaves(resolved(read_settings(NadaSettings, told, variant)))
+    """{dotted name: value} of every condition that a variant of NADA runs with, defaults included."""
+    told = plan.hyperparameters(Condition(task, "nada", variant))
+    return leaves(resolved(read_hyperparameters(NadaHyperparameters, told, variant)))
 
 
 @pytest.fixture(scope="module", params=["mini", "paper", "rehearsal"])
@@ -78,7 +78,7 @@ def test_in_the_paper_s_world_every_switch_is_the_paper_s_or_where_it_is_silent_
     for world in ("paper", "rehearsal"):
         plan = load_plan(root, {"world": world})
         turned = departures(plan)
-        shown = {(s.task, s.variant) for s in plan.settings.values() if s.method == "nada"}
+        shown = {(s.task, s.variant) for s in plan.conditions.values() if s.method == "nada"}
         assert len(shown) >= 20
         for task, variant in shown:
             found = values(plan, task, variant)

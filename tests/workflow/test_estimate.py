@@ -3,11 +3,11 @@
 import pytest
 
 from baselines import registry
-from workflow.config import load
 from workflow.estimate import core_seconds, minutes, sentence
-from workflow.plan import Plan
+from workflow.plan.config import load
+from workflow.plan.plan import Plan
 
-SECONDS = {"start": 2.0, "look": 10.0, "step": {"nada": 0.5, "mapper": 0.1, "other": 0.25}}
+SECONDS = {"start": 2.0, "observation": 10.0, "step": {"nada": 0.5, "mapper": 0.1, "other": 0.25}}
 
 
 def plan(root, seconds=SECONDS, **overrides):
@@ -35,21 +35,21 @@ def test_every_job_of_the_plan_is_counted_once(root, one_group):
     stages = core_seconds(plan(root, **one_group))
     # source, NADA without a mapper as its parent, the mapper, TGAN; 240, 200 and 600 steps
     assert stages["train"] == 4 * 2 + 240 * 0.5 + 200 * 0.1 + 600 * 0.25
-    # three settings and the reference images, a thousand images each
-    assert stages["look"] == 4 * (2 + 10)
+    # three hyperparameters and the reference images, a thousand images each
+    assert stages["observe"] == 4 * (2 + 10)
     # scores, table (two endings, one job), grid, training, neighbours
     assert stages["show"] == 5 * 2
     five = core_seconds(plan(root, seeds=[0, 1, 2, 3, 4], **one_group))
     assert five["train"] == 5 * stages["train"]
-    assert five["look"] == 4 * 2 + (3 * 5 + 1) * 10
+    assert five["observe"] == 4 * 2 + (3 * 5 + 1) * 10
     assert five["show"] == stages["show"]
 
 
 def test_lengths_that_are_left_out_are_counted_as_the_methods_have_them(root, one_group):
     made = plan(root, **one_group)
-    for setting in made.settings.values():
-        made.config["methods"][setting.method]["settings"].pop("iterations", None)
-    made.config["methods"]["nada"]["variants"]["mapper"]["settings"]["mapper"].pop("iterations")
+    for condition in made.conditions.values():
+        made.config["methods"][condition.method]["hyperparameters"].pop("iterations", None)
+    made.config["methods"]["nada"]["variants"]["mapper"]["hyperparameters"]["mapper"].pop("iterations")
     # NADA's 300 steps, StyleCLIP's 50,000 of a mapper, TGAN's 5000
     assert core_seconds(made)["train"] == 4 * 2 + 300 * 0.5 + 50_000 * 0.1 + 5000 * 0.25
 
@@ -57,7 +57,7 @@ def test_lengths_that_are_left_out_are_counted_as_the_methods_have_them(root, on
 def test_only_what_is_asked_for_is_estimated(root):
     made = plan(root)
     part, whole = core_seconds(made, ["ablation_global"]), core_seconds(made)
-    assert 0 < part["train"] < whole["train"] and part["look"] < whole["look"]
+    assert 0 < part["train"] < whole["train"] and part["observe"] < whole["observe"]
     assert core_seconds(made, list(made.config["groups"])) == whole
     said = sentence(made, 2, "ablation_global", ["ablation_global"])
     assert said.startswith(f"estimate of ablation_global, made anew: {minutes(sum(part.values()))}")

@@ -7,7 +7,7 @@ import pytest
 
 from workflow.estimate import core_seconds
 from workflow.forecast import forecast, main, measured, page, places
-from workflow.plan import load_plan
+from workflow.plan.plan import load_plan
 
 METHOD = {"nada": {"iterations": 4, "snapshots": 2}, "tgan": {"iterations": 4, "snapshots": [2, 4]}}
 
@@ -18,8 +18,8 @@ def results(tmp_path):
     for method, seconds in (("nada", 2.0), ("tgan", 6.0)):
         folder = tmp_path / f"runs/dog2cat/{method}-plain/seed0"
         folder.mkdir(parents=True)
-        settings = {"method": method, "resolution": 32, "settings": METHOD[method]}
-        (folder / "run.json").write_text(json.dumps({"device": "cpu", "settings": settings}))
+        spec = {"method": method, "resolution": 32, "hyperparameters": METHOD[method]}
+        (folder / "run.json").write_text(json.dumps({"device": "cpu", "spec": spec}))
         cost = {
             "wall_seconds": seconds, "peak_gpu_memory_bytes": None, "peak_memory_bytes": 2**30,
             "host": {"gpu": None, "cpu": "a CPU"},
@@ -27,10 +27,10 @@ def results(tmp_path):
         (folder / "cost.json").write_text(json.dumps(cost))
         (folder / "model.safetensors").write_bytes(bytes(1000))
         (folder / "snapshots.safetensors").write_bytes(bytes(400))
-    look = tmp_path / "observations/dog2cat/nada-plain.json"
-    look.parent.mkdir(parents=True)
+    spec = tmp_path / "observations/dog2cat/nada-plain.json"
+    spec.parent.mkdir(parents=True)
     told = {"device": "cpu", "resolution": 32, "runs": [{}], "evaluation": {"fid_images": 100}}
-    look.write_text(json.dumps(told))
+    spec.write_text(json.dumps(told))
     timed = tmp_path / "benchmarks/observations/dog2cat/nada-plain.tsv"
     timed.parent.mkdir(parents=True)
     timed.write_text("s\tmax_rss\n5.0\t1\n")
@@ -45,7 +45,7 @@ def plan(root):
 def test_steps_looks_disk_and_memory_are_read_from_records(results):
     costs = measured(results, "cpu")
     assert costs.step == {("nada", 32): 0.5, ("tgan", 32): 1.5}
-    assert costs.look == {32: 0.05}
+    assert costs.observation == {32: 0.05}
     assert costs.model[("nada", 32)] == 1000 and costs.snapshot[("tgan", 32)] == 200
     assert costs.memory[("nada", 32)] == 2**30
     assert measured(results, "cuda").step == {}
@@ -53,11 +53,11 @@ def test_steps_looks_disk_and_memory_are_read_from_records(results):
 
 def test_a_forecast_multiplies_measured_steps_by_those_of_the_plan(results, plan):
     lines = {line.kind: line for line in forecast(plan, measured(results, "cpu"))}
-    runs = [run for run in plan.runs.values() if run.setting.method == "tgan"]
+    runs = [run for run in plan.runs.values() if run.condition.method == "tgan"]
     assert lines["tgan", 32].runs == len(runs)
     assert lines["tgan", 32].hours == pytest.approx(len(runs) * 600 * 1.5 / 3600)
     assert lines["tgan", 32].disk == len(runs) * (1000 + 5 * 200)
-    looked = lines["look at", 32]
+    looked = lines["observe", 32]
     assert looked.hours == pytest.approx(looked.runs * 2 * 1000 * 0.05 / 3600)
 
 
@@ -88,7 +88,7 @@ def test_a_fresh_clone_forecasts_from_the_published_records(root, plan, monkeypa
     seconds = sum(core_seconds(fresh).values())  # those that world.yaml names
     assert seconds / 4 < 3600 * float(total[1]) < 4 * seconds
     assert total[2] == "–" and "disk is not known: no weights lie in" in text
-    assert "looks: 8 seconds a thousand images, as the world's world.yaml says" in text
+    assert "observations: 8 seconds a thousand images, as the world's world.yaml says" in text
 
 
 def test_own_results_come_before_the_published_ones(results, plan):
@@ -109,7 +109,7 @@ def test_a_table_of_costs_serves_where_only_that_was_published(results, plan, tm
     table = tmp_path / "published/costs_cpu.csv"
     assert main(["--results", str(results), "--device", "cpu", "--out", str(table)]) == 0
     found, costs = measured(tmp_path / "published", "cpu"), measured(results, "cpu")
-    assert (found.step, found.look, found.memory) == (costs.step, costs.look, costs.memory)
+    assert (found.step, found.observation, found.memory) == (costs.step, costs.observation, costs.memory)
     assert found.model == pytest.approx(costs.model, rel=1e-3) and found.host == "a CPU"
 
 
@@ -123,11 +123,11 @@ def test_records_of_interrupted_runs_are_passed_over_and_counted(results, plan):
     (empty / "run.json").write_text("")
     (empty / "cost.json").write_text("{}")
     for name, timed in (("a", "s\n"), ("b", "s\tmax_rss\n-\t-\n")):
-        look = results / "observations/dog2cat/nada-plain.json"
-        look.with_name(f"{name}.json").write_text(look.read_text())
+        spec = results / "observations/dog2cat/nada-plain.json"
+        spec.with_name(f"{name}.json").write_text(spec.read_text())
         (results / f"benchmarks/observations/dog2cat/{name}.tsv").write_text(timed)
     after = measured(results, "cpu")
-    assert (after.step, after.model, after.look) == (before.step, before.model, before.look)
+    assert (after.step, after.model, after.observation) == (before.step, before.model, before.observation)
     said = f"records that cannot be read, the first {cut / 'run.json'}"
     assert f"passed over: 4 {said}" in page(plan, results)
     shutil.rmtree(cut.parents[1] / "nada-plain")
@@ -140,7 +140,7 @@ def test_the_table_of_measurements_has_a_row_for_each_kind_and_for_looks(results
     out = tmp_path / "costs.csv"
     assert main(["--results", str(results), "--device", "cpu", "--out", str(out)]) == 0
     assert out.read_text().splitlines()[1:] == [
-        "nada,32,a CPU,0.5,,1.0,0.0009537", "tgan,32,a CPU,1.5,,1.0,0.0009537", "look,32,a CPU,,0.05,,"
+        "nada,32,a CPU,0.5,,1.0,0.0009537", "tgan,32,a CPU,1.5,,1.0,0.0009537", "observation,32,a CPU,,0.05,,"
     ]  # fmt: skip
     assert main(["--results", str(results), "--device", "cuda", "--out", str(out)]) == 2
     assert "no run on cuda lies there" in capsys.readouterr().err

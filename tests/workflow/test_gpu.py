@@ -187,5 +187,5 @@ def test_a_run_here_that_needs_a_card_stops_before_its_first_job(
     # a plan for a cluster is made anywhere, and jobs without a card run anywhere
     planned = asked("ablation_global", "-n")
     assert planned.returncode == 0 and sentence not in planned.stdout
-    assert asked("results/card/runs/dog2cat/nada-global/seed0/settings.json").returncode == 0
+    assert asked("results/card/runs/dog2cat/nada-global/seed0/spec.json").returncode == 0
     assert sentence in asked("ablation_global").stdout  # and no lock was left

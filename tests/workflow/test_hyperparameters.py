@@ -8,32 +8,32 @@ from typing import Literal, Union, get_args, get_origin, get_type_hints
 import pytest
 
 from baselines import registry
-from baselines.checkpoint import CheckpointSettings
-from baselines.few_shot import FewShotSettings
-from baselines.finetune_gd import FineTuneSettings
-from baselines.freezed import FreezeDSettings
-from baselines.minegan import MineGanSettings
-from baselines.ojha import OjhaSettings
-from baselines.replay import ReplaySettings
-from baselines.source import SourceSettings
-from baselines.tgan_ada import AdaSettings
-from baselines.warm_starts import WARM_STARTS
-from nada.adapt import NadaSettings
-from nada.stylegan2.training import RANGES
-from workflow.checking import schema
-from workflow.config import method_schema
+from baselines.adversarial.few_shot import FewShotHyperparameters
+from baselines.adversarial.warm_starts import WARM_STARTS
+from baselines.checkpoint import CheckpointHyperparameters
+from baselines.finetune_gd import FineTuneHyperparameters
+from baselines.freezed import FreezeDHyperparameters
+from baselines.minegan import MineGanHyperparameters
+from baselines.ojha import OjhaHyperparameters
+from baselines.replay import ReplayHyperparameters
+from baselines.source import SourceHyperparameters
+from baselines.tgan_ada import AdaHyperparameters
+from nada.adapt import NadaHyperparameters
+from nada.stylegan2.adversarial import RANGES
+from workflow.plan.checking import schema
+from workflow.plan.config import method_schema
 
 DECLARED = {
-    "checkpoint": CheckpointSettings,
-    "finetune_gd": FineTuneSettings,
-    "freezed": FreezeDSettings,
-    "minegan": MineGanSettings,
-    "nada": NadaSettings,
-    "ojha": OjhaSettings,
-    "replay": ReplaySettings,
-    "source": SourceSettings,
-    "tgan": FewShotSettings,
-    "tgan_ada": AdaSettings,
+    "checkpoint": CheckpointHyperparameters,
+    "finetune_gd": FineTuneHyperparameters,
+    "freezed": FreezeDHyperparameters,
+    "minegan": MineGanHyperparameters,
+    "nada": NadaHyperparameters,
+    "ojha": OjhaHyperparameters,
+    "replay": ReplayHyperparameters,
+    "source": SourceHyperparameters,
+    "tgan": FewShotHyperparameters,
+    "tgan_ada": AdaHyperparameters,
 }
 ENDS = {
     "minimum": "minimum",
@@ -46,7 +46,7 @@ NUMBERS = {"integer", "number"}
 
 
 def declared(cls, path=""):
-    """{dotted key: (types, choices, ends of the range)} of a dataclass of settings."""
+    """{dotted key: (types, choices, ends of the range)} of a dataclass of hyperparameters."""
     found = {}
     for field in dataclasses.fields(cls):
         hint = get_type_hints(cls)[field.name]
@@ -106,11 +106,11 @@ def test_schema_and_dataclass_have_the_same_keys_types_choices_and_ranges(method
 
 @pytest.mark.parametrize("method", sorted(DECLARED))
 def test_a_default_in_a_schema_is_that_of_the_dataclass(method):
-    def compare(rules, settings):
+    def compare(rules, hparams):
         for name, rule in rules["properties"].items():
             if "default" in rule:
-                assert rule["default"] == getattr(settings, name), name
-            field = next(f for f in dataclasses.fields(settings) if f.name == name)
+                assert rule["default"] == getattr(hparams, name), name
+            field = next(f for f in dataclasses.fields(hparams) if f.name == name)
             for part in get_args(field.type) or [field.type]:
                 if dataclasses.is_dataclass(part):
                     compare(rule, part())
@@ -119,7 +119,7 @@ def test_a_default_in_a_schema_is_that_of_the_dataclass(method):
 
 
 def test_the_range_of_a_few_shot_setting_lies_in_that_of_the_adversarial_loop():
-    for name, (_, _, ends) in declared(FewShotSettings).items():
+    for name, (_, _, ends) in declared(FewShotHyperparameters).items():
         if name in RANGES:
             low, high = RANGES[name]
             assert ends.get("exclusiveMinimum", ends.get("minimum")) >= low

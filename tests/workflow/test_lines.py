@@ -16,22 +16,22 @@ Building DAG of jobs...
 
 [Wed Nov 25 22:29:01 2026]
 rule adapt:
-    input: r/seed0/settings.json
+    input: r/seed0/spec.json
     output: r/seed0/model.safetensors, r/seed0/run.json (touched)
     log: logs/seed0.log
     jobid: 5
 Shell command: python -m baselines.adapt > logs/seed0.log 2>&1
 
 [Wed Nov 25 22:29:01 2026]
-localrule settings:
-    output: r/seed0/settings.json
+localrule hyperparameters:
+    output: r/seed0/spec.json
     jobid: 16
-    wildcards: task=a, setting=b, seed=0
+    wildcards: task=a, condition=b, seed=0
 Shell command: printf '%s\\n' '{
   "world": "mini",
 
   "output: no": 1
-}' > r/seed0/settings.json
+}' > r/seed0/spec.json
 
 [Wed Nov 25 22:29:01 2026]
 localrule all:
@@ -44,13 +44,13 @@ job           count
 
 
 def test_jobs_are_read_with_their_files_and_commands_of_several_lines():
-    settings, adapt = read_jobs(DRY_RUN)
-    assert settings[:3] == ("settings", [], ["r/seed0/settings.json"])
-    assert settings.shell.startswith("printf") and settings.shell.endswith("seed0/settings.json")
-    assert json.loads(settings.shell.split("'")[3])["world"] == "mini"
+    hparams, adapt = read_jobs(DRY_RUN)
+    assert hparams[:3] == ("hyperparameters", [], ["r/seed0/spec.json"])
+    assert hparams.shell.startswith("printf") and hparams.shell.endswith("seed0/spec.json")
+    assert json.loads(hparams.shell.split("'")[3])["world"] == "mini"
     assert adapt == (
         "adapt",
-        ["r/seed0/settings.json"],
+        ["r/seed0/spec.json"],
         ["r/seed0/model.safetensors", "r/seed0/run.json", "logs/seed0.log"],
         "python -m baselines.adapt > logs/seed0.log 2>&1",
     )
@@ -61,7 +61,7 @@ def test_the_script_of_a_run_makes_it_without_snakemake(root, tmp_path):
     results = tmp_path / "a b's"
     run = results / "runs/dog2cat/source-unchanged/seed0"
     text = script([f"{run}/model.safetensors"], ["preset=smoke", f"results={results}"])
-    assert "snakemake" not in text and text.count("\n# ") == 2  # settings and adapt
+    assert "snakemake" not in text and text.count("\n# ") == 2  # hyperparameters and adapt
     (tmp_path / "run.sh").write_text(text)
     environ = {**os.environ, "PYTHON": sys.executable}
     subprocess.run(["bash", tmp_path / "run.sh"], cwd=root, env=environ, check=True)

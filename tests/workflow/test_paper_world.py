@@ -1,24 +1,24 @@
-"""The paper's world and its rehearsal as plans: official files waited for, published settings, sizes."""
+"""The paper's world and its rehearsal as plans: official files waited for, published hyperparameters, sizes."""
 
 import pytest
 import yaml
 
+from baselines.adversarial.scaling import CATCH_UP_FLOOR
 from baselines.nada_presets import presets
-from baselines.scaling import CATCH_UP_FLOOR
-from nada.adapt import NadaSettings
-from nada.settings import read_settings
-from workflow.checking import ConfigError
-from workflow.config import load
-from workflow.inputs import (
+from nada.adapt import NadaHyperparameters
+from nada.run.hyperparameters import read_hyperparameters
+from workflow.plan.checking import ConfigError
+from workflow.plan.config import load
+from workflow.plan.inputs import (
     adapt_inputs,
     group_inputs,
-    look_inputs,
+    observation_inputs,
     reference_arguments,
     reference_inputs,
 )
-from workflow.job_files import group_file, look_file, run_file
-from workflow.layout import reference_file
-from workflow.plan import load_plan
+from workflow.plan.layout import reference_file
+from workflow.plan.plan import load_plan
+from workflow.plan.specs import group_spec, observation_spec, run_spec
 
 DOMAINS = {"FFHQ": "face", "LSUN Church": "church", "AFHQ-Dog": "dog", "LSUN Car": "car"}
 NAMES = {"Cat": ("dog2cat", "adaptive"), "Bear": ("dog2bear", "adaptive")}
@@ -47,9 +47,9 @@ def test_every_published_adaptation_is_a_task_with_its_texts_and_settings(paper,
     assert tuple(entry["text"].values()) == preset.texts
     assert paper.resolution(task) == preset.resolution
     assert entry["source"].removesuffix("256") == DOMAINS[preset.domain]
-    setting = paper.settings[task, f"nada-{variant}"]  # which a group shows
-    found = read_settings(NadaSettings, paper.method_settings(setting), name)
-    wanted = preset.settings
+    condition = paper.conditions[task, f"nada-{variant}"]  # which a group shows
+    found = read_hyperparameters(NadaHyperparameters, paper.hyperparameters(condition), name)
+    wanted = preset.hyperparameters
     assert (found.iterations, found.batch, found.lr) == (wanted["iterations"], 2, 0.002)
     assert found.style_mixing == wanted["style_mixing"]
     assert (found.layers.policy, found.layers.k) == ("adaptive", wanted["layers"]["k"])
@@ -69,7 +69,7 @@ def test_the_fourteen_rows_of_table_3_are_all_planned(paper):
 
 def test_every_sketch_is_made_with_the_settings_of_sketches(paper):
     """Table 2's pre-training and Fig. 26 too: not with 2,000 iterations of three layers, as animals."""
-    used = {s.variant for s in paper.settings.values() if (s.task, s.method) == ("face2sketch", "nada")}
+    used = {s.variant for s in paper.conditions.values() if (s.task, s.method) == ("face2sketch", "nada")}
     assert used == {"pencil_sketch", "pencil_images"}
     for method in ("ojha", "minegan", "tgan", "tgan_ada"):
         run = paper.run("face2sketch", f"{method}-plain-10shot-nada_catchup", 0)
@@ -91,29 +91,29 @@ def test_jobs_wait_for_the_marks_of_the_files_that_they_open(paper):
     assert reference_inputs(paper, "cat") == ["assets/.fetched/afhq"]
     nada = adapt_inputs(paper, paper.run("dog2cat", "nada-adaptive", 0))
     assert nada["clips"] == ["assets/.fetched/clip_vit_b_32", "assets/.fetched/clip_vit_b_16"]
-    look = look_file(paper, "dog2cat", "nada-adaptive")
+    look = observation_spec(paper, "dog2cat", "nada-adaptive")
     assert set(look["inception"]) == {"clean", "legacy_pytorch"} and "judge" not in look
-    assert run_file(paper, run)["resolution"] == 512
+    assert run_spec(paper, run)["resolution"] == 512
 
 
 def test_sketches_are_trained_on_the_ten_of_ojha_et_al_and_measured_against_theirs_for_fid(paper):
     run = paper.run("face2sketch", "ojha-plain-10shot", 0)
     ten = "results/paper/references/ten_sketches.json"
     assert adapt_inputs(paper, run)["references"] == [ten]
-    assert run_file(paper, run)["few_shot"] == {"domain": "ten_sketches", "images": ten}
-    look = look_file(paper, "face2sketch", run.setting.name)
+    assert run_spec(paper, run)["few_shot"] == {"domain": "ten_sketches", "images": ten}
+    look = observation_spec(paper, "face2sketch", run.condition.name)
     assert look["few_shot"]["images"] == ten
     assert look["references"]["images"] == "results/paper/references/sketch.json"
-    files = look_inputs(paper, "face2sketch", run.setting.name)["references"]
+    files = observation_inputs(paper, "face2sketch", run.condition.name)["references"]
     assert files == [look["references"]["images"], ten]
     assert reference_inputs(paper, "ten_sketches") == ["assets/.fetched/sketches_10_shot"]
     assert "--limit 10" in reference_arguments(paper, "ten_sketches")
-    assert group_file(paper, "table2")["tasks"]["face2sketch"]["few_shot"] == ten
+    assert group_spec(paper, "table2")["tasks"]["face2sketch"]["few_shot"] == ten
     shots = {s.shots for s in paper.members("table2") if s.method == "replay"}
     of_sketches = {s.shots for s in paper.members("table2") if s.task == "face2sketch"}
     assert shots == {10, 100} and of_sketches == {0, 10}
     cats = paper.run("dog2cat", "ojha-plain-10shot", 0)
-    assert "few_shot" not in run_file(paper, cats)
+    assert "few_shot" not in run_spec(paper, cats)
 
 
 def test_images_to_train_on_need_references_to_be_measured_against(root):
@@ -124,7 +124,7 @@ def test_images_to_train_on_need_references_to_be_measured_against(root):
 
 def test_few_shot_methods_run_as_long_as_published_on_five_thousand_images(paper):
     for method in ("tgan", "tgan_ada", "minegan", "ojha", "freezed"):
-        assert paper.config["methods"][method]["settings"]["iterations"] == 5000
+        assert paper.config["methods"][method]["hyperparameters"]["iterations"] == 5000
     assert paper.config["evaluation"]["fid_images"] == 5000
     cats = {s for s in paper.members("pareto") if s.method == "ojha"}
     assert {s.shots for s in cats} == {5, 10, 100}
@@ -133,8 +133,8 @@ def test_few_shot_methods_run_as_long_as_published_on_five_thousand_images(paper
 def test_the_departures_of_few_shot_methods_are_planned_at_their_published_length(paper):
     runs = [s for s in paper.members("few_shot_departures") if s.method not in ("source", "replay")]
     assert {s.task for s in runs} == {"dog2cat"} and {s.shots for s in runs} == {10}
-    assert {paper.method_settings(s)["iterations"] for s in runs} == {5000}
-    assert group_file(paper, "few_shot_departures")["paper"] is None
+    assert {paper.hyperparameters(s)["iterations"] for s in runs} == {5000}
+    assert group_spec(paper, "few_shot_departures")["paper"] is None
 
 
 def test_every_asset_of_the_world_is_in_the_registry_and_asked_for_by_its_mark(root, paper):
@@ -148,12 +148,12 @@ def test_the_rehearsal_is_the_papers_world_in_a_folder_of_its_own(paper, rehears
         assert str(rehearsal.world[key]) == theirs
     assert rehearsal.world["assets"]["command"] == "workflow.worlds.rehearsal.make"
     trained = {
-        (s.method, rehearsal.resolution(s.task)) for s in rehearsal.settings.values()
-        if rehearsal.method_settings(s).get("iterations")
+        (s.method, rehearsal.resolution(s.task)) for s in rehearsal.conditions.values()
+        if rehearsal.hyperparameters(s).get("iterations")
     }  # fmt: skip
     assert trained >= {(m, size) for m in ("nada", "ojha", "minegan", "tgan", "tgan_ada", "freezed")
                        for size in (256, 512)} | {("nada", 1024)}  # fmt: skip
-    steps = {s.method: rehearsal.method_settings(s).get("iterations", 0) for s in rehearsal.settings.values()}
+    steps = {s.method: rehearsal.hyperparameters(s).get("iterations", 0) for s in rehearsal.conditions.values()}
     # a few of each, but for D's catch-up, whose ten steps no length shortens
     assert steps["nada"] == 4 and steps["tgan"] == CATCH_UP_FLOOR + 2 == max(steps.values())
 
@@ -168,5 +168,5 @@ def test_snakemake_plans_the_whole_world_without_any_of_its_files(world, snakema
 
 def test_a_task_without_images_has_no_reference_look(paper):
     assert reference_file(paper, "white_walker") is None
-    assert group_file(paper, "table3")["tasks"]["white_walker"]["real"] is None
+    assert group_spec(paper, "table3")["tasks"]["white_walker"]["real"] is None
     assert not any("white_walker/real" in path for path in group_inputs(paper, "table3"))

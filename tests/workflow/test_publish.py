@@ -9,7 +9,7 @@ import shutil
 
 import pytest
 
-from nada.errors import UserError
+from nada.run.errors import UserError
 from workflow import publish as module
 from workflow.publish import ABOUT, changes, main, publish
 
@@ -58,7 +58,7 @@ def published(tmp_path):
 def test_tables_pictures_scores_and_records_are_kept_and_weights_and_curves_are_not(tmp_path):
     results, out = finished(tmp_path / "full"), tmp_path / "published"
     make(results, "claims.md", "figures/a_training.svg", "figures/a_training.csv")
-    make(results, f"{RUN}/curves.csv", f"{RUN}/settings.json", "observations/dog2cat/x.npz")
+    make(results, f"{RUN}/curves.csv", f"{RUN}/spec.json", "observations/dog2cat/x.npz")
     make(results, "figures/a_training.png")  # the vector file says the same
     publish(results, out)
     records = {f"runs/dog2cat/ablation/seed{k}/{name}.json" for k in (0, 1) for name in ("run", "cost")}
@@ -174,18 +174,18 @@ def test_files_that_no_run_leaves_stay(tmp_path, published):
 
 def test_a_folder_of_something_else_is_never_replaced(tmp_path):
     results, code = finished(tmp_path / "full"), tmp_path / "code"
-    make(code, "nada/job.py")
+    make(code, "nada/run/job.py")
     with pytest.raises(UserError, match="no folder of published results"):
         publish(results, code, replace=True)
     make(code, "scores.csv")
     with pytest.raises(UserError, match="publication.json is missing"):
         publish(results, code, replace=True)
     with pytest.raises(UserError, match="no folder of published results"):
-        publish(results, code / "nada/job.py", replace=True)
+        publish(results, code / "nada/run/job.py", replace=True)
     for out in (results, results / "published", tmp_path):
         with pytest.raises(UserError, match="may not hold each other"):
             publish(results, out, replace=True)
-    assert (code / "nada/job.py").is_file() and (results / "scores.csv").is_file()
+    assert (code / "nada/run/job.py").is_file() and (results / "scores.csv").is_file()
 
 
 def test_without_out_the_world_of_the_run_names_the_folder(tmp_path, monkeypatch):

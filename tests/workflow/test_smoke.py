@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workflow.plan import load_plan
+from workflow.plan.plan import load_plan
 
 pytestmark = pytest.mark.slow
 
@@ -22,12 +22,12 @@ def plan(root):
 
 @pytest.fixture(scope="module")
 def expected(plan):
-    """The settings that the smoke preset's tables must show."""
+    """The hyperparameters that the smoke preset's tables must show."""
     groups = plan.config["groups"]
-    shown = {setting for group in groups for setting in plan.members(group)}
+    shown = {condition for group in groups for condition in plan.members(group)}
     return {
-        "tasks": {setting.task for setting in shown},
-        "settings": {
+        "tasks": {condition.task for condition in shown},
+        "hyperparameters": {
             (s.method, s.variant, s.shots, s.warm_start) for s in shown if s.task == "dog2cat"
         },
         "columns": groups["ablation"]["table"],
@@ -40,16 +40,16 @@ def test_every_setting_has_a_finite_score_in_every_column_of_the_table(smoke_res
     adapted = scores[scores["method"] != "real"]
     keys = ["method", "variant", "shots", "warm_start"]
     found = set(adapted[keys].itertuples(index=False, name=None))
-    assert found == expected["settings"]
+    assert found == expected["hyperparameters"]
     last = adapted[(adapted["step"].astype(str) == "last") & (adapted["weights"] == "final")]
-    for setting in expected["settings"]:
-        own = last[(last[keys] == list(setting)).all(axis=1)]
+    for condition in expected["hyperparameters"]:
+        own = last[(last[keys] == list(condition)).all(axis=1)]
         values = own.set_index("metric")["value"].astype(float)
         for column in expected["columns"]:
-            if setting[0] == "replay" and column in CORRESPONDENCE:
+            if condition[0] == "replay" and column in CORRESPONDENCE:
                 assert column not in values  # its latents are not the source model's
             else:
-                assert np.isfinite(values[[column]]).all(), (setting, column)
+                assert np.isfinite(values[[column]]).all(), (condition, column)
 
 
 def test_the_unchanged_source_is_at_no_distance_from_itself(smoke_results):

@@ -6,8 +6,8 @@ import re
 import zipfile
 from dataclasses import replace
 
-from workflow.assets import Asset, Fetch, Licence, Registry
-from workflow.download import Downloader, Limits
+from workflow.assets.download import Downloader, Limits
+from workflow.assets.registry import Asset, Fetch, Licence, Registry
 
 CONTENT = bytes(range(256)) * 400
 OTHER = CONTENT[::-1]

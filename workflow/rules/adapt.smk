@@ -1,22 +1,22 @@
 # From the world's weights to one adapted model per run. Planning keeps the text of a settings file under its
-# hash (workflow/job_files.py) and the rule copies it, since starting Python costs more than the file.
+# hash (workflow/plan/specs.py) and the rule copies it, since starting Python costs more than the file.
 
-from workflow.inputs import adapt_inputs, parent_argument, reference_arguments, reference_inputs
-from workflow.job_files import as_json, run_file, staged
-from workflow.layout import run_folder
-from workflow.sources import digest
+from workflow.plan.inputs import adapt_inputs, parent_argument, reference_arguments, reference_inputs
+from workflow.plan.specs import as_json, run_spec, staged
+from workflow.plan.layout import run_folder
+from workflow.plan.code_digest import digest
 
-RUN = f"{RESULTS}/runs/{{task}}/{{setting}}/seed{{seed}}"
+RUN = f"{RESULTS}/runs/{{task}}/{{condition}}/seed{{seed}}"
 ADAPT_CODE = {
     name: digest("baselines.adapt", f"baselines.{name}") for name in PLAN.config["methods"]
 }
 
 
-rule settings:
+rule run_spec:
     output:
-        f"{RUN}/settings.json",
+        f"{RUN}/spec.json",
     params:
-        content=lambda w: staged(as_json(run_file(PLAN, PLAN.run(w.task, w.setting, w.seed)))),
+        content=lambda w: staged(as_json(run_spec(PLAN, PLAN.run(w.task, w.condition, w.seed)))),
     threads: 1
     shell:
         "cp {params.content:q} {output:q}"
@@ -45,8 +45,8 @@ rule references:
 
 rule adapt:
     input:
-        unpack(lambda w: adapt_inputs(PLAN, PLAN.run(w.task, w.setting, w.seed))),
-        settings=f"{RUN}/settings.json",
+        unpack(lambda w: adapt_inputs(PLAN, PLAN.run(w.task, w.condition, w.seed))),
+        spec=f"{RUN}/spec.json",
     output:
         model=f"{RUN}/model.safetensors",
         snapshots=f"{RUN}/snapshots.safetensors",
@@ -54,16 +54,16 @@ rule adapt:
         run=f"{RUN}/run.json",
         cost=f"{RUN}/cost.json",
     log:
-        f"{RESULTS}/logs/runs/{{task}}/{{setting}}/seed{{seed}}.log",
+        f"{RESULTS}/logs/runs/{{task}}/{{condition}}/seed{{seed}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/runs/{{task}}/{{setting}}/seed{{seed}}.tsv"
+        f"{RESULTS}/benchmarks/runs/{{task}}/{{condition}}/seed{{seed}}.tsv"
     params:
-        code=lambda w: ADAPT_CODE[PLAN.settings[w.task, w.setting].method],
-        out=lambda w: run_folder(PLAN, f"{w.task}/{w.setting}/seed{w.seed}"),
-        parent=lambda w: parent_argument(PLAN, PLAN.run(w.task, w.setting, w.seed)),
+        code=lambda w: ADAPT_CODE[PLAN.conditions[w.task, w.condition].method],
+        out=lambda w: run_folder(PLAN, f"{w.task}/{w.condition}/seed{w.seed}"),
+        parent=lambda w: parent_argument(PLAN, PLAN.run(w.task, w.condition, w.seed)),
     threads: 1
     resources:
         **GPU,
     shell:
-        "{LEASE} {PYTHON:q} -m baselines.adapt --settings {input.settings:q} --out {params.out:q}"
+        "{LEASE} {PYTHON:q} -m baselines.adapt --spec {input.spec:q} --out {params.out:q}"
         " --state {RESULTS:q}/state --code {params.code:q} {params.parent} > {log:q} 2>&1"

@@ -1,8 +1,8 @@
 # Weights and data that a world does not embed: fetched (the rehearsal: made), checked, unpacked. Terms that
 # ask for consent: BENCHMARK_ACCEPT_LICENCES=LICENCE,...; `python -m workflow.assets list` shows them.
 
-from workflow.layout import fetched_mark
-from workflow.sources import digest
+from workflow.plan.layout import fetched_mark
+from workflow.plan.code_digest import digest
 
 ASSETS, FETCH = PLAN.world["assets"]["folder"], PLAN.world["assets"]["command"]
 

@@ -1,16 +1,16 @@
 # One look at the artifacts of a setting, all seeds in one job: importing torch and open_clip costs
 # more than looking. `real` looks at the reference images in the same way.
 
-from workflow.inputs import look_inputs
-from workflow.job_files import as_json, look_file, staged
-from workflow.sources import digest
+from workflow.plan.inputs import observation_inputs
+from workflow.plan.specs import as_json, observation_spec, staged
+from workflow.plan.code_digest import digest
 
 
-rule look:
+rule observation_spec:
     output:
-        f"{RESULTS}/observations/{{task}}/{{setting}}.json",
+        f"{RESULTS}/observations/{{task}}/{{condition}}.json",
     params:
-        content=lambda w: staged(as_json(look_file(PLAN, w.task, w.setting))),
+        content=lambda w: staged(as_json(observation_spec(PLAN, w.task, w.condition))),
     threads: 1
     shell:
         "cp {params.content:q} {output:q}"
@@ -18,18 +18,18 @@ rule look:
 
 rule observe:
     input:
-        unpack(lambda w: look_inputs(PLAN, w.task, w.setting)),
-        settings=f"{RESULTS}/observations/{{task}}/{{setting}}.json",
+        unpack(lambda w: observation_inputs(PLAN, w.task, w.condition)),
+        spec=f"{RESULTS}/observations/{{task}}/{{condition}}.json",
     output:
-        f"{RESULTS}/observations/{{task}}/{{setting}}.npz",
+        f"{RESULTS}/observations/{{task}}/{{condition}}.npz",
     log:
-        f"{RESULTS}/logs/observations/{{task}}/{{setting}}.log",
+        f"{RESULTS}/logs/observations/{{task}}/{{condition}}.log",
     benchmark:
-        f"{RESULTS}/benchmarks/observations/{{task}}/{{setting}}.tsv"
+        f"{RESULTS}/benchmarks/observations/{{task}}/{{condition}}.tsv"
     params:
         code=digest("eval.observe"),
     threads: 1
     resources:
         **GPU,
     shell:
-        "{LEASE} {PYTHON:q} -m eval.observe --settings {input.settings:q} --out {output:q} > {log:q} 2>&1"
+        "{LEASE} {PYTHON:q} -m eval.observe --spec {input.spec:q} --out {output:q} > {log:q} 2>&1"

@@ -2,7 +2,7 @@
 # results/world_build and stops there; nothing else depends on it. What passes the bars is copied over
 # the shipped weights by hand: python -m workflow.worlds.mini.promote
 
-from workflow.sources import digest
+from workflow.plan.code_digest import digest
 
 BUILD = "results/world_build"
 MINI = "workflow.worlds.mini"

@@ -2,25 +2,25 @@
 
 from pathlib import Path
 
-from workflow.inputs import (
+from workflow.plan.inputs import (
     figure_arguments,
     figure_inputs,
     group_inputs,
     published_inputs,
     record_inputs,
 )
-from workflow.job_files import as_json, staged
-from workflow.layout import FIGURES, shown
-from workflow.sources import digest
+from workflow.plan.specs import as_json, staged
+from workflow.plan.layout import FIGURES, shown
+from workflow.plan.code_digest import digest
 
-FIGURE_CODE = {kind: digest(f"eval.{kind}") for kind in FIGURES}
+FIGURE_CODE = {kind: digest(f"eval.figures.{kind}") for kind in FIGURES}
 
 
 rule table:
     input:
         lambda w: record_inputs(PLAN, w.group),
         published_inputs(),
-        settings=f"{RESULTS}/scores/{{group}}.json",
+        spec=f"{RESULTS}/scores/{{group}}.json",
         scores=f"{RESULTS}/scores/{{group}}.csv",
     output:
         html=report(
@@ -41,7 +41,7 @@ rule table:
         prefix=f"{RESULTS}/tables/{{group}}",
     threads: 1
     shell:
-        "{PYTHON:q} -m eval.tables --settings {input.settings:q} --scores {input.scores:q}"
+        "{PYTHON:q} -m eval.tables --spec {input.spec:q} --scores {input.scores:q}"
         " --out {params.prefix:q} > {log:q} 2>&1"
 
 
@@ -49,7 +49,7 @@ rule paper_table:
     input:
         lambda w: record_inputs(PLAN, w.group),
         lambda w: published_inputs(PLAN.groups[w.group].get("paper")),
-        settings=f"{RESULTS}/scores/{{group}}.json",
+        spec=f"{RESULTS}/scores/{{group}}.json",
         scores=f"{RESULTS}/scores/{{group}}.csv",
     output:
         html=report(
@@ -71,14 +71,14 @@ rule paper_table:
         prefix=f"{RESULTS}/tables/{{group}}_paper",
     threads: 1
     shell:
-        "{PYTHON:q} -m eval.paper_table --settings {input.settings:q} --scores {input.scores:q}"
+        "{PYTHON:q} -m eval.paper_table --spec {input.spec:q} --scores {input.scores:q}"
         " --out {params.prefix:q} > {log:q} 2>&1"
 
 
 rule grid:
     input:
         lambda w: group_inputs(PLAN, w.group),
-        settings=f"{RESULTS}/scores/{{group}}.json",
+        spec=f"{RESULTS}/scores/{{group}}.json",
     output:
         png=report(
             f"{RESULTS}/figures/{{group}}_grid.png",
@@ -92,18 +92,18 @@ rule grid:
     benchmark:
         f"{RESULTS}/benchmarks/figures/{{group}}_grid.tsv"
     params:
-        code=digest("eval.galleries"),
+        code=digest("eval.figures.grid"),
         prefix=f"{RESULTS}/figures/{{group}}_grid",
     threads: 1
     shell:
-        "{PYTHON:q} -m eval.galleries grid --settings {input.settings:q} --out {params.prefix:q}"
+        "{PYTHON:q} -m eval.figures.grid --spec {input.spec:q} --out {params.prefix:q}"
         " > {log:q} 2>&1"
 
 
 rule figure:
     input:
         unpack(lambda w: figure_inputs(PLAN, w.group, w.kind)),
-        settings=f"{RESULTS}/scores/{{group}}.json",
+        spec=f"{RESULTS}/scores/{{group}}.json",
     output:
         svg=report(
             f"{RESULTS}/figures/{{group}}_{{kind}}.svg",
@@ -123,7 +123,7 @@ rule figure:
         more=lambda w: figure_arguments(PLAN, w.group, w.kind),
     threads: 1
     shell:
-        "{PYTHON:q} -m eval.{wildcards.kind:q} --settings {input.settings:q} --scores {input.scores:q}"
+        "{PYTHON:q} -m eval.figures.{wildcards.kind:q} --spec {input.spec:q} --scores {input.scores:q}"
         " --out {params.prefix:q} {params.more} > {log:q} 2>&1"
 
 

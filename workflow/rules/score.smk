@@ -1,15 +1,15 @@
 # From observations to numbers: one job per group, no device; then all groups in one tidy file.
 
-from workflow.inputs import group_inputs
-from workflow.job_files import as_json, group_file, staged
-from workflow.sources import digest
+from workflow.plan.inputs import group_inputs
+from workflow.plan.specs import as_json, group_spec, staged
+from workflow.plan.code_digest import digest
 
 
-rule group:
+rule group_spec:
     output:
         f"{RESULTS}/scores/{{group}}.json",
     params:
-        content=lambda w: staged(as_json(group_file(PLAN, w.group))),
+        content=lambda w: staged(as_json(group_spec(PLAN, w.group))),
     threads: 1
     shell:
         "cp {params.content:q} {output:q}"
@@ -18,7 +18,7 @@ rule group:
 rule score:
     input:
         lambda w: group_inputs(PLAN, w.group),
-        settings=f"{RESULTS}/scores/{{group}}.json",
+        spec=f"{RESULTS}/scores/{{group}}.json",
     output:
         f"{RESULTS}/scores/{{group}}.csv",
     log:
@@ -29,7 +29,7 @@ rule score:
         code=digest("eval.score"),
     threads: 1
     shell:
-        "{PYTHON:q} -m eval.score --settings {input.settings:q} --out {output:q} > {log:q} 2>&1"
+        "{PYTHON:q} -m eval.score --spec {input.spec:q} --out {output:q} > {log:q} 2>&1"
 
 
 rule scores:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nada.errors import UserError, command
+from nada.run.errors import UserError, command
 
 HERE = Path(__file__).parent
 JUNK_SET = HERE / "junk.npz"
@@ -43,7 +43,7 @@ def corrupted(count: int, resolution: int, seed: int = SEED) -> dict:
 def adversarial(count: int, resolution: int, clips, seed: int = SEED):
     """Noise and blobs moved in pixel space until every CLIP calls them an animal; [N, 3, R, R] in [-1, 1].
 
-    clips: nada.clip.Clip models. What a pixel optimiser finds is junk to the eye whatever CLIP says.
+    clips: nada.clip.encoder.Clip models. What a pixel optimiser finds is junk to the eye whatever CLIP says.
     """
     import torch
     from torch.nn import functional as F
@@ -74,7 +74,7 @@ def of_runs(folders: list[Path], count: int, seed: int = SEED):
     """`count` pictures drawn in equal parts from finished runs, [N, 3, R, R] in [-1, 1]."""
     import torch
 
-    from nada.artifact import load_artifact
+    from nada.run.artifact import load_artifact
 
     images = []
     for i, folder in enumerate(folders):
@@ -88,11 +88,11 @@ def of_runs(folders: list[Path], count: int, seed: int = SEED):
 
 
 def world_clips() -> list:
-    """The CLIPs that steer adaptations in the mini world, as nada.clip.Clip models on the CPU."""
+    """The CLIPs that steer adaptations in the mini world, as nada.clip.encoder.Clip models on the CPU."""
     import torch
     import yaml
 
-    from nada.clip import load_clip
+    from nada.clip.encoder import load_clip
 
     world = yaml.safe_load((HERE / "world.yaml").read_text())
     files = ("config", "weights")
@@ -110,8 +110,8 @@ def main(argv=None) -> None:
     import torch
     import yaml
 
-    from nada.images import save_images, to_uint8
-    from nada.outputs import check_output
+    from nada.images.tensors import save_images, to_uint8
+    from nada.run.outputs import check_output
 
     for folder in arguments.global_runs:
         if not (folder / "model.safetensors").is_file():

@@ -11,7 +11,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from nada.errors import UserError, command
+from nada.run.errors import UserError, command
 
 # task, variant, metric -> the least mean over seeds
 BARS = {
@@ -40,10 +40,10 @@ def junk_rows(results: Path) -> list[dict]:
     import numpy as np
     import torch
 
-    from eval.fid import fid, gaussian_statistic
+    from eval.metrics.fid import fid, gaussian_statistic
+    from eval.networks.referee import load_perceptual
     from eval.observation import load_observation
-    from eval.referee import load_perceptual
-    from nada.images import load_images, to_tensor, to_uint8
+    from nada.images.tensors import load_images, to_tensor, to_uint8
     from workflow.worlds.mini.junk_set import adversarial, corrupted, of_runs, world_clips
     from workflow.worlds.mini.promote import WEIGHTS
 
@@ -84,8 +84,8 @@ def main(argv=None) -> None:
     arguments = parser.parse_args(argv)
     import pandas as pd
 
-    from nada.atomic import atomic_path
-    from nada.outputs import check_output
+    from nada.run.atomic import atomic_path
+    from nada.run.outputs import check_output
 
     if not (arguments.results / "scores.csv").is_file():
         raise UserError(f"{arguments.results}/scores.csv is missing; run `snakemake all` first.")

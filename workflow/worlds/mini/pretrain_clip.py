@@ -19,7 +19,7 @@ import math
 import random
 from pathlib import Path
 
-from nada.errors import command
+from nada.run.errors import command
 from workflow.worlds.mini.clock import Clock
 
 # Sizes and recipe of each model: two transformers, whose patch sizes differ so that they do not
@@ -199,9 +199,9 @@ def train(name: str, out: Path, resolution: int) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from nada.atomic import atomic_path
-    from nada.clip import WordTokenizer
-    from nada.training_state import TrainingState
+    from nada.clip.encoder import WordTokenizer
+    from nada.run.atomic import atomic_path
+    from nada.run.training_state import TrainingState
     from workflow.worlds.mini.captions import caption, part_words
     from workflow.worlds.mini.scenes import augment, cosine, from_uint8
     from workflow.worlds.mini.shifted_camera import erase, recolour, shifted_scenes

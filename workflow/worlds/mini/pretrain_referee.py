@@ -14,7 +14,7 @@ import argparse
 import json
 from pathlib import Path
 
-from nada.errors import command
+from nada.run.errors import command
 from workflow.worlds.mini.clock import Clock
 
 RECIPES = {
@@ -71,9 +71,9 @@ def train(name: str, out: Path, resolution: int) -> None:
     import torch
     from torch.nn import functional as F
 
-    from eval.referee import JudgeNet, PerceptualNet, save_network
-    from nada.atomic import atomic_path
-    from nada.training_state import TrainingState
+    from eval.networks.referee import JudgeNet, PerceptualNet, save_network
+    from nada.run.atomic import atomic_path
+    from nada.run.training_state import TrainingState
     from workflow.worlds.mini.junk import half_way, junk
     from workflow.worlds.mini.renderer import FACTORS, SPECIES, STYLES, factors
     from workflow.worlds.mini.scenes import cosine, from_uint8, render_uint8, sample_scenes

@@ -18,7 +18,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from nada.errors import command
+from nada.run.errors import command
 from workflow.worlds.mini.clock import Clock
 
 CHECKPOINT_EVERY = 250  # steps
@@ -152,7 +152,7 @@ class _Regression:
     def learn_drawing(self, G, G_ema, resolution: int, steps: int, state, tag: str) -> None:
         import torch
 
-        from nada.stylegan2.training import update_ema
+        from nada.stylegan2.adversarial import update_ema
         from workflow.worlds.mini.scenes import from_uint8
 
         r = self.recipe
@@ -245,8 +245,8 @@ def learn_adversarially(regression: _Regression, G, G_ema, state, out: Path):
     """
     import torch
 
+    from nada.stylegan2.adversarial import AdversarialTrainer, TrainingHyperparameters
     from nada.stylegan2.discriminator import Discriminator
-    from nada.stylegan2.training import AdversarialTrainer, TrainingSettings
     from workflow.worlds.mini.scenes import from_uint8
 
     r, generator, name = regression.recipe, regression.generator, regression.domain
@@ -262,12 +262,12 @@ def learn_adversarially(regression: _Regression, G, G_ema, state, out: Path):
         return images + r.instance_noise * noise
 
     D = Discriminator(r.resolution, r.channel_base, r.channel_max, mbstd_group_size=4)
-    settings = TrainingSettings(
+    hparams = TrainingHyperparameters(
         g_lr=r.g_lr, d_lr=r.d_lr, r1_gamma=r.r1_gamma, r1_interval=r.r1_interval,
         path_length_weight=0.0, style_mixing=0.0, ema_kimg=r.ema_kimg,
     )  # fmt: skip
     trainer = AdversarialTrainer(
-        G, D, G_ema, settings,
+        G, D, G_ema, hparams,
         latent=lambda n: regression.z[rows[:n]], extra_generator_loss=pixel_loss, augment=noisy,
     )  # fmt: skip
     if (saved := state.load()) is not None and saved[1]["stage"] == "adversarial":
@@ -307,9 +307,9 @@ def train(domain: str, out: Path, recipe: Recipe) -> None:
     """Train one source model, resuming where an earlier attempt stopped; write weights and record."""
     import torch
 
-    from nada.atomic import atomic_path
+    from nada.run.atomic import atomic_path
+    from nada.run.training_state import TrainingState
     from nada.stylegan2.checkpoints import SourceModel, save_source
-    from nada.training_state import TrainingState
 
     torch.manual_seed(recipe.seed)
     regression = _Regression(domain, recipe)

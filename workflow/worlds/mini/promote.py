@@ -15,7 +15,7 @@ import json
 import shutil
 from pathlib import Path
 
-from nada.errors import UserError, command
+from nada.run.errors import UserError, command
 
 WEIGHTS = Path(__file__).parent / "weights"
 SIZE_LIMIT = 22 * 2**20  # bytes of all shipped weights
@@ -56,9 +56,9 @@ def source_figures(build: Path, domain: str, judge, perceptual) -> dict:
     """How the new referee sees a new source against fresh renders; dogs against cats give the scale."""
     import torch
 
-    from eval.fid import fid, gaussian_statistic
-    from eval.precision_recall import precision_recall
-    from nada.images import to_tensor, to_uint8
+    from eval.metrics.fid import fid, gaussian_statistic
+    from eval.metrics.precision_recall import precision_recall
+    from nada.images.tensors import to_tensor, to_uint8
     from nada.stylegan2.checkpoints import load_source
     from workflow.worlds.mini.pretrain_source import DOMAINS
     from workflow.worlds.mini.references import reference_images
@@ -110,9 +110,9 @@ def failures(figures: dict[str, float]) -> list[str]:
 
 def promote(build: Path) -> None:
     """Check the bars, copy the files and write the manifest."""
-    from eval.referee import load_judge, load_perceptual
-    from nada.atomic import sha256, write_json
-    from nada.images import load_images, to_tensor
+    from eval.networks.referee import load_judge, load_perceptual
+    from nada.images.tensors import load_images, to_tensor
+    from nada.run.atomic import sha256, write_json
     from workflow.worlds.mini.junk_set import JUNK_SET
 
     records = {}

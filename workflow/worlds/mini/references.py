@@ -11,7 +11,7 @@ import argparse
 import zlib
 from pathlib import Path
 
-from nada.errors import UserError, command
+from nada.run.errors import UserError, command
 
 WORLD = Path(__file__).parent / "world.yaml"
 LARGEST = 20_000  # scenes are drawn for this many at once, so that a smaller set is a prefix of a larger one
@@ -58,8 +58,8 @@ def main(argv=None) -> None:
             raise UserError(f"{key} '{drawn[key]}': choose one of {', '.join(known)}.")
     if not 1 <= arguments.count <= LARGEST:
         raise UserError(f"count {arguments.count}: must be 1..{LARGEST}.")
-    from nada.images import save_images
-    from nada.outputs import check_output
+    from nada.images.tensors import save_images
+    from nada.run.outputs import check_output
 
     check_output(arguments.out)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from nada.streams import stream_seed
+from nada.run.streams import stream_seed
 
 LR_MUL = 0.01  # of StyleGAN2's mapping network; its weights are stored divided by it
 SMALL = 0.1  # standard deviation of biases, noise strengths and what lies around 1

@@ -10,7 +10,7 @@ import argparse
 import time
 from pathlib import Path
 
-from nada.errors import UserError, command
+from nada.run.errors import UserError, command
 from workflow.worlds.rehearsal.make import place, read_manifest, recipe_of
 
 

@@ -102,7 +102,7 @@ def clip(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
     """Unit embeddings of images and texts, against the archive's own code in float32."""
     import open_clip
 
-    from nada.clip import load_clip
+    from nada.clip.encoder import load_clip
 
     size = recipe.size
     with tempfile.TemporaryDirectory() as folder:
@@ -153,7 +153,7 @@ def _resized(images: np.ndarray, mode: str) -> Tensor:
 @torch.no_grad()
 def inception(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
     """Features of images of another size than the network's, resizing included."""
-    from eval.inception import Resizer, inception_features, load_inception
+    from eval.networks.inception import Resizer, inception_features, load_inception
 
     mode = "clean" if recipe.form == "inception_script" else "legacy_pytorch"
     images = pictures(2, 160)
@@ -170,8 +170,8 @@ def vgg(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
     import lpips
     from torchvision.models.vgg import cfgs, make_layers
 
-    from eval.lpips_matrix import lpips_matrix
-    from eval.lpips_vgg import SIZE, load_lpips_vgg
+    from eval.metrics.lpips_matrix import lpips_matrix
+    from eval.networks.lpips_vgg import SIZE, load_lpips_vgg
 
     published = recipe.size == type(recipe.size)()
     side = SIZE if published else 48
@@ -201,7 +201,7 @@ def vgg(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
 
 def image_set(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
     """Pixels through an index, against Pillow file by file."""
-    from nada.image_sets import open_images, scan, write_index
+    from nada.images.sets import open_images, scan, write_index
 
     inside = "train/cat" if name == "afhq" else ""
     with tempfile.TemporaryDirectory() as folder:

@@ -14,11 +14,11 @@ import json
 import time
 from pathlib import Path
 
-from nada.atomic import write_json
-from nada.errors import UserError, command
-from nada.manifest import MANIFEST
-from workflow.assets import load_registry
-from workflow.checking import nearest
+from nada.run.atomic import write_json
+from nada.run.errors import UserError, command
+from nada.run.manifest import MANIFEST
+from workflow.assets.registry import load_registry
+from workflow.plan.checking import nearest
 
 MODEL_OF = "paper"  # the world whose registry says what there is, and how its files are called
 FULL, NARROW = "full", "narrow"

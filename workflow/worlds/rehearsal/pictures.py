@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from nada.streams import stream_seed
+from nada.run.streams import stream_seed
 
 KINDS = ("cat", "dog", "wild")
 BLOBS = 6

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from nada.atomic import atomic_path, sha256
+from nada.run.atomic import atomic_path, sha256
 from workflow.worlds.rehearsal import formats
 from workflow.worlds.rehearsal.architectures import (
     ClipSize,

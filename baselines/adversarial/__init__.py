@@ -1,0 +1,1 @@
+"""What the adversarial few-shot methods share: the loop, batches, lengths, warm starts."""

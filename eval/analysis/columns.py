@@ -1,0 +1,65 @@
+"""What the columns and rows of a group's tables are: a metric and which of its values, a model's name."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from eval.metrics.metric import Metric
+from eval.score import LAST, RAW, WEIGHTS
+from nada.run.spec import REAL, REPLAY, SOURCE
+
+
+@dataclass(frozen=True)
+class Column:
+    """A metric of the model as its run left it; with oracle, of the best of its snapshots; with
+    raw, of the weights behind its average."""
+
+    metric: Metric
+    oracle: bool = False
+    raw: bool = False
+
+    @property
+    def name(self) -> str:
+        """Its name in the .csv file."""
+        return self.metric.name + "_oracle" * self.oracle + "_raw" * self.raw
+
+    @property
+    def heading(self) -> str:
+        """Its title in a table for people."""
+        if self.raw:
+            return f"{self.metric.label}, raw weights {self.metric.arrow}"
+        if not self.oracle:
+            return self.metric.heading
+        return f"{self.metric.label}, best snapshot {self.metric.arrow}"
+
+
+def label(method: str, variant: str, shots: int, warm_start: str) -> str:
+    """How a table calls a model."""
+    if method == REAL:
+        return "real images (two halves)"
+    if method == SOURCE:
+        return "source model, unchanged"
+    if method == REPLAY:
+        return f"the {shots} target images, replayed"
+    parts = [method, variant.replace("_", " ")]
+    if shots:
+        parts.append(f"{shots}-shot")
+    if warm_start != "source":
+        parts.append(f"from {warm_start}")
+    return " ".join(part for part in parts if part)
+
+
+def seed_values(part: pd.DataFrame, column: Column) -> pd.Series:
+    """One value per seed [seed -> float] of one condition's scores; empty where nothing was scored.
+
+    Oracle: the best over a seed's snapshots, where there are two or more of them.
+    """
+    part = part[part.weights == (RAW if column.raw else WEIGHTS)]
+    part = part[part.metric == column.metric.name].astype({"value": float})
+    if not column.oracle:
+        return part[part.step == LAST].set_index("seed").value
+    part = part[part.step != LAST]
+    if part.step.nunique() < 2:
+        return part.set_index("seed").value.iloc[:0]
+    by_seed = part.groupby("seed").value
+    return by_seed.max() if column.metric.maximize else by_seed.min()

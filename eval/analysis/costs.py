@@ -1,0 +1,151 @@
+"""What a group's runs cost, and how long they are beside the published ones.
+
+Reads the records of runs, `cost.json` and the `run.json` beside it. A run that goes on from another
+(a warm start, a mapper) needs that one's steps, images and seconds, too: they are counted with its own.
+"""
+
+import csv
+import functools
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from nada.run.errors import UserError
+from nada.run.spec import CONDITION_KEYS, Group
+
+#: Published lengths of StyleGAN-NADA's trainings, by stage and task, with the place in the paper.
+LENGTHS = Path(__file__).parents[1] / "paper" / "lengths.csv"
+ADAPTATION, MAPPER = "adaptation", "mapper"
+#: Columns of `frame` after CONDITION_KEYS, and what they are called.
+COLUMNS = {
+    "iterations": "iterations",
+    "published_iterations": "published",
+    "s": "s",
+    "iterations_before": "iterations before",
+    "images_seen": "images seen",
+    "clip_calls": "CLIP calls",
+    "wall_seconds": "seconds",
+    "n": "runs",
+}
+#: What adds up over a run and those that it goes on from.
+SUMS = ("images_seen", "clip_calls", "wall_seconds")
+
+
+@dataclass(frozen=True)
+class Length:
+    """A training's iterations and the published number of them; None: none is published.
+
+    name: whose training it is, as a sentence calls it. task: where the number depends on it, else
+    None. where: the place of the published number, empty where the method's own hyperparameters state it.
+    hyperparameters: the method's hyperparameters, defaults included.
+    """
+
+    name: str
+    task: str | None
+    iterations: int
+    published: int | None
+    where: str
+    hyperparameters: dict
+
+    @property
+    def s(self) -> float | None:
+        """The share of the published length."""
+        return None if self.published is None else self.iterations / self.published
+
+
+def record(path) -> dict:
+    """A cost record. UserError: no such file, or not a record."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: no cost record ({error}); make the run again.") from None
+
+
+def length(cost_record: str, group: Group) -> Length:
+    """The length of the run that a cost record belongs to. UserError: no run record beside it."""
+    path = Path(cost_record).with_name("run.json")
+    try:
+        run = json.loads(path.read_text(encoding="utf-8"))["spec"]
+        hparams, method, task = run["hyperparameters"], run["method"], run["task"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: no run record ({error}); make the run again.") from None
+    if hparams.get("mapper"):
+        stage, name, own = MAPPER, f"mapper of {method}", hparams["mapper"]
+    else:
+        stage, name, own = ADAPTATION, method, hparams
+    ours = own.get("iterations", 0)
+    if stated := own.get("published_iterations"):
+        return Length(name, None, ours, stated, "", hparams)
+    if method != "nada" or not ours:
+        return Length(name, None, ours, None, "", hparams)
+    if stage == MAPPER:
+        return Length(name, None, ours, *known_length(MAPPER, ""), hparams)
+    kind, _ = group.targets.get(task, ("", ""))
+    found = known_length(ADAPTATION, task)
+    if found == UNKNOWN and kind:
+        found = known_length(ADAPTATION, f"a target {kind}")
+    return Length(name, task, ours, *found, hparams)
+
+
+UNKNOWN = (None, "")
+
+
+@functools.cache
+def _known_lengths() -> dict[tuple[str, str], tuple[int, str]]:
+    with LENGTHS.open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    return {(row["stage"], row["task"]): (int(row["iterations"]), row["where"]) for row in rows}
+
+
+def known_length(stage: str, task: str) -> tuple[int | None, str]:
+    """(iterations, where) that the paper gives for a stage on a task, or UNKNOWN."""
+    return _known_lengths().get((stage, task), UNKNOWN)
+
+
+def frame(group: Group) -> pd.DataFrame:
+    """One row per condition of the group: CONDITION_KEYS and COLUMNS, means over its runs.
+
+    iterations, published_iterations, s: of its own training. iterations_before: of the runs that it
+    goes on from. images_seen, clip_calls, wall_seconds: of both. n: runs.
+    """
+    rows = []
+    for member in group.drawn:
+        lineages = [[record(path) for path in paths] for paths in member.costs.values()]
+        if not lineages:
+            continue
+        own = length(next(iter(member.costs.values()))[0], group)
+        sums = [{key: sum(one[key] for one in records) for key in SUMS} for records in lineages]
+        before = [sum(one["iterations"] for one in records[1:]) for records in lineages]
+        rows.append(
+            {
+                **dict(zip(CONDITION_KEYS, member.condition, strict=True)),
+                "iterations": sum(records[0]["iterations"] for records in lineages) / len(lineages),
+                "published_iterations": own.published,
+                "s": own.s,
+                "iterations_before": sum(before) / len(before),
+                **pd.DataFrame(sums).mean().round(1).to_dict(),
+                "n": len(lineages),
+            }
+        )
+    return pd.DataFrame(rows, columns=[*CONDITION_KEYS, *COLUMNS])
+
+
+def as_text(table: pd.DataFrame) -> pd.DataFrame:
+    """The columns of `frame` beside CONDITION_KEYS, as text under their headings."""
+
+    def number(value, key: str) -> str:
+        if pd.isna(value):
+            return "–"
+        return {"s": f"{value:.3g}", "wall_seconds": f"{value:,.1f}"}.get(key, f"{value:,.0f}")
+
+    return pd.DataFrame(
+        {heading: [number(value, key) for value in table[key]] for key, heading in COLUMNS.items()}
+    )
+
+
+NOTE = (
+    "Costs: means over seeds, of a run together with the runs that it goes on from (iterations"
+    " before); s: its own iterations / the published ones; seconds: wall clock of training."
+)

@@ -1,0 +1,240 @@
+"""What the scores say of one claim: one number per seed, or why there is none.
+
+A claim (an entry of claims.yaml) names a statistic of STATISTICS. Each becomes one difference per
+seed, positive where it speaks for the claim. A claim that needs what a world does not have (a task,
+a judge, reference images, a model) is not testable there, and `NotTestable` says why.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from eval.figures.drawing import name_of
+from eval.metrics.catalogue import COMPARED, metric, needs_judge
+from eval.score import LAST, RAW
+
+BASELINE = "source"
+#: The methods of Tables 1 and 2; a method that somebody adds changes no claim.
+FEW_SHOT = ("ojha", "minegan", "tgan", "tgan_ada")
+HALF = 0.5
+
+
+class NotTestable(Exception):
+    """The reason why the scores of a world cannot test a claim."""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One entry of claims.yaml; see its head for the keys. rest: the keys of its statistic."""
+
+    name: str
+    sentence: str
+    where: str
+    statistic: str
+    metric: str
+    direction: str
+    margin: float
+    rest: dict
+
+    def dropped(self, world: str) -> str | None:
+        """Why the claim is not tested in a world; None where it is."""
+        return self.rest.get("dropped", {}).get(world)
+
+    @property
+    def sign(self) -> float:
+        """1 where more of the metric is better, else -1."""
+        return 1.0 if self.direction == "higher" else -1.0
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """values: seed -> difference, positive for the claim. tasks: those that it was tested on."""
+
+    values: pd.Series
+    tasks: tuple[str, ...]
+
+
+class Scores:
+    """Last scores of one world, one metric at a time: values by seed.
+
+    raw: of the weights behind an average, where a model has them; else of what `sample` draws from.
+    """
+
+    def __init__(self, table: pd.DataFrame, world: str, raw: bool = False):
+        self.world = world
+        part = table[(table.world == world) & (table.step == LAST)]
+        part = part.astype({"value": float, "shots": int})
+        kept = part[part.weights != RAW]
+        if raw:
+            keys = ["task", "method", "variant", "shots", "warm_start", "seed", "metric"]
+            behind = part[part.weights == RAW]
+            kept = pd.concat([behind, kept]).drop_duplicates(keys)  # the first of each is kept
+        self.table = kept
+
+    def of(self, task, name, method, variant, shots=0, warm_start=BASELINE) -> pd.Series:
+        """Values [seed -> float] of a metric. NotTestable: nothing was scored, and why."""
+        on_task = self.table[self.table.task == task]
+        if on_task.empty:
+            raise NotTestable(f"there is no task {task}")
+        measured = on_task[on_task.metric == name]
+        if measured.empty:
+            needed = _lacking(name, set(on_task.metric))
+            because = f" (it needs {needed})" if needed else ""
+            raise NotTestable(f"{metric(name).label} is not measured on {task}{because}")
+        rows = measured[
+            (measured.method == method) & (measured.variant == variant)
+            & (measured.shots == shots) & (measured.warm_start == warm_start)
+        ]  # fmt: skip
+        if rows.empty:
+            model = name_of(method, variant, shots, warm_start)
+            raise NotTestable(f"{metric(name).label} of {model} is missing on {task}")
+        return rows.set_index("seed").value
+
+
+def _lacking(name: str, measured: set[str]) -> str:
+    """What a metric needs and a task does not have, as nothing else that needs it was measured."""
+    if name in COMPARED and not measured & COMPARED:
+        return "reference images"
+    return "a judge of classes" if needs_judge(name) and not any(map(needs_judge, measured)) else ""
+
+
+# ---- statistics on one task -----------------------------------------------------------------------
+
+
+def better(claim: Claim, scores: Scores, task: str) -> pd.Series:
+    """The least advantage of `ours` over all `theirs`: every comparison must hold."""
+    found = [
+        (scores.of(task, claim.metric, **ours) - scores.of(task, claim.metric, **theirs))
+        for ours in models(claim.rest["ours"])
+        for theirs in rivals(claim)
+    ]
+    return paired(found).mul(claim.sign).min(axis=1)
+
+
+def above(claim: Claim, scores: Scores, task: str) -> pd.Series:
+    """The metric of `ours` minus `threshold`."""
+    (ours,) = models(claim.rest["ours"])
+    return (scores.of(task, claim.metric, **ours) - claim.rest["threshold"]) * claim.sign
+
+
+def most(claim: Claim, scores: Scores, task: str) -> pd.Series:
+    """The share of `theirs` whose metric lies beyond `threshold`, minus one half."""
+    found = [scores.of(task, claim.metric, **model) for model in rivals(claim)]
+    beaten = paired(found).sub(claim.rest["threshold"]).mul(claim.sign) > 0
+    return beaten.mean(axis=1) - HALF
+
+
+def front(claim: Claim, scores: Scores, task: str) -> pd.Series:
+    """One half in a seed in which none of `theirs` beats `ours` in both metrics, else minus one half.
+
+    In the first metric (comparisons won against ours) a model beats ours on the other side of
+    `threshold` than the claim's direction, in the metric `second` with a larger value than ours.
+    """
+    (ours,) = models(claim.rest["ours"])
+    level = scores.of(task, claim.rest["second"], **ours)
+    found = []
+    for model in rivals(claim):
+        first = claim.rest["threshold"] - scores.of(task, claim.metric, **model)
+        second = scores.of(task, claim.rest["second"], **model) - level
+        both = paired([first * claim.sign, second])
+        found.append((both > 0).all(axis=1).astype(float))
+    return HALF - paired(found).max(axis=1)
+
+
+def steadiest(claim: Claim, scores: Scores, task: str) -> pd.Series:
+    """In how many methods FID is better from `ours`, minus the most from any of `theirs`; 0 is a tie."""
+
+    def won(start: str) -> pd.Series:
+        gains = [
+            gain for n in claim.rest["shots"] for gain in gains_of(claim, scores, task, n, start)
+        ]
+        return (paired(gains) > 0).sum(axis=1)
+
+    others = paired([won(start) for start in claim.rest["theirs"]]).max(axis=1)
+    return (won(claim.rest["ours"]) - others).dropna()
+
+
+def cells(claim: Claim, scores: Scores) -> pd.Series:
+    """How many of `cells` have the better FID from the warm start, minus (`at_least` - 1/2).
+
+    The half makes `at_least` cells count for the claim and one less against it: no tie is possible.
+    Without `at_least`: more than half of the cells.
+    """
+    gains = [
+        gain
+        for entry in claim.rest["cells"]
+        for task in entry["tasks"]
+        for shots in entry["shots"]
+        for start in entry["warm_starts"]
+        for gain in gains_of(claim, scores, task, shots, start)
+    ]
+    wanted = claim.rest.get("at_least", len(gains) // 2 + 1)
+    return (paired(gains) > 0).sum(axis=1) - (wanted - HALF)
+
+
+#: Statistics of one task, by name. `cells` alone speaks about several tasks at once.
+ON_A_TASK: dict[str, Callable] = {
+    "better": better, "above": above, "most": most, "front": front, "steadiest": steadiest,
+}  # fmt: skip
+#: Every statistic, and the keys of an entry that it needs.
+STATISTICS = {
+    "better": ("tasks", "ours", "theirs"),
+    "above": ("tasks", "ours", "threshold"),
+    "most": ("tasks", "theirs", "threshold"),
+    "front": ("tasks", "ours", "theirs", "threshold", "second"),
+    "steadiest": ("tasks", "shots", "ours", "theirs"),
+    "cells": ("cells",),
+}
+
+
+def evidence(claim: Claim, scores: Scores) -> Evidence:
+    """One number per seed that has everything the claim compares; more speaks for the claim.
+
+    Tasks on which the world cannot test the claim are left out; of the others the least number
+    counts. NotTestable: no task is left, or no seed has all that is compared.
+    """
+    if claim.statistic == "cells":
+        tasks = dict.fromkeys(task for entry in claim.rest["cells"] for task in entry["tasks"])
+        found = Evidence(cells(claim, scores), tuple(tasks))
+    else:
+        on, reasons = {}, []
+        for task in claim.rest["tasks"]:
+            try:
+                on[task] = ON_A_TASK[claim.statistic](claim, scores, task)
+            except NotTestable as reason:
+                reasons.append(str(reason))
+        if not on:
+            raise NotTestable("; ".join(dict.fromkeys(reasons)))
+        found = Evidence(paired(list(on.values())).min(axis=1), tuple(on))
+    if found.values.empty:
+        raise NotTestable("no seed has all the models that it compares")
+    return found
+
+
+def models(entry: dict) -> Iterator[dict]:
+    """The models of an entry {method, variant, shots}: one for each number of shots."""
+    for shots in entry.get("shots", [0]):
+        yield {"method": entry["method"], "variant": entry["variant"], "shots": shots}
+
+
+def rivals(claim: Claim) -> list[dict]:
+    """All the models of `theirs`."""
+    return [model for entry in claim.rest["theirs"] for model in models(entry)]
+
+
+def gains_of(claim: Claim, scores: Scores, task: str, shots: int, start: str) -> list[pd.Series]:
+    """Warm start against baseline by seed, for each few-shot method; positive is better."""
+    return [
+        claim.sign
+        * (
+            scores.of(task, claim.metric, method, "plain", shots, start)
+            - scores.of(task, claim.metric, method, "plain", shots)
+        )
+        for method in FEW_SHOT
+    ]
+
+
+def paired(columns: list[pd.Series]) -> pd.DataFrame:
+    """The seeds that all the columns have."""
+    return pd.concat(columns, axis=1).dropna()

@@ -1,0 +1,1 @@
+"""The figures: one file each; `drawing` and `palette` are what they share."""

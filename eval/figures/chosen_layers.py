@@ -1,0 +1,118 @@
+"""Which convolutions adaptive selection trained, and when (Gal et al. 2021, §4.2, Fig. 4).
+
+    python -m eval.figures.chosen_layers --spec SPEC.json --scores FILE.csv --out PREFIX
+
+writes PREFIX.svg, .png and .csv from the column `layers` of the runs' curves: one panel per task and
+adaptive variant.
+"""
+
+import sys
+
+import numpy as np
+import pandas as pd
+
+from eval.figures import drawing as figures
+from nada.run.errors import UserError, command
+from nada.run.spec import CONDITION_KEYS, Group
+
+#: Parts of a training that are told apart, and the name of the whole.
+QUARTERS, WHOLE = 4, "all"
+#: Panels side by side.
+ACROSS = 3
+
+KEYS = [*CONDITION_KEYS, "quarter", "layer"]
+
+
+def shares(chosen: pd.Series, layers: list[str]) -> dict[tuple[str, str], float]:
+    """{(quarter, layer): share of the quarter's steps that trained the layer}, quarter "all" too.
+
+    chosen: per step the layers, separated by blanks; layers: those that are counted. Quarters are
+    equal in length to one step; one without a step is left out.
+    """
+    steps = [set(text.split()) for text in chosen]
+    cuts = np.array_split(np.arange(len(steps)), QUARTERS)
+    parts = {str(number): list(cut) for number, cut in enumerate(cuts, start=1)}
+    parts[WHOLE] = list(range(len(steps)))
+    return {
+        (quarter, layer): sum(layer in steps[i] for i in indices) / len(indices)
+        for quarter, indices in parts.items()
+        if indices
+        for layer in layers
+    }
+
+
+def data(group: Group) -> pd.DataFrame:
+    """Everything that is drawn: KEYS, mean over seeds, half_width, n.
+
+    The convolutions come first, then what only official's slot map can choose (to_rgb). UserError:
+    a run that should have chosen layers recorded none.
+    """
+    rows = []
+    for member in group.drawn:
+        if not member.chooses:
+            continue
+        for seed, path in member.curves.items():
+            curves = figures.read_curves(path)
+            if "layers" not in curves or curves.layers.isna().any():
+                raise UserError(f"{path}: the run chose layers, but its curves name none.")
+            seen = {layer for text in curves.layers for layer in text.split()}
+            layers = [str(index) for index in range(group.convolutions)]
+            layers += sorted(seen - set(layers))
+            counted = shares(curves.layers, layers)
+            rows += [(*member.condition, *key, seed, share) for key, share in counted.items()]
+    if not rows:
+        raise UserError(f"group {group.name}: none of its hyperparameters chooses layers.")
+    return figures.over_seeds(pd.DataFrame(rows, columns=[*KEYS, "seed", "value"]), KEYS)
+
+
+def _name(layer: str) -> str:
+    """`3` -> its number and the side of its maps: convolution 0 at 4x4, then two at each size."""
+    return (
+        f"{layer}\n{4 << (int(layer) + 1) // 2}²" if layer.isdigit() else layer.replace("_", "\n")
+    )
+
+
+def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
+    """Write the figure and its numbers; scores are not needed."""
+    import seaborn
+
+    table = data(group)
+    panels = list(table.groupby(list(CONDITION_KEYS), sort=False))
+    across = min(ACROSS, len(panels))
+    rows = -(-len(panels) // across)
+    figure, grid = figures.axes(rows, across, sharey=True)
+    shades = seaborn.color_palette("Blues", QUARTERS + 1)[1:]
+    drawn = {}
+    for index, ((task, method, variant, shots, _), part) in enumerate(panels):
+        axis = grid[index // across][index % across]
+        layers = list(dict.fromkeys(part.layer))
+        for number in range(1, QUARTERS + 1):
+            quarter = part[part.quarter == str(number)].set_index("layer")["mean"]
+            places = np.arange(len(layers)) + (number - 2.5) * 0.2
+            bars = axis.bar(places, quarter.reindex(layers), 0.2, color=shades[number - 1], lw=0)
+            drawn.setdefault(f"quarter {number}", bars)
+        whole = part[part.quarter == WHOLE].set_index("layer")["mean"].reindex(layers)
+        ends = np.arange(len(layers))
+        drawn.setdefault("all steps", axis.hlines(whole, ends - 0.4, ends + 0.4, color="black"))
+        even = axis.axhline(whole.sum() / len(layers), color="grey", ls=":", lw=1)
+        drawn.setdefault("even choice", even)
+        axis.set_xticks(ends, [_name(layer) for layer in layers])
+        axis.set(title=f"{task}: {figures.name_of(method, variant, shots)}", ylim=(0, 1))
+        axis.grid(axis="x", visible=False)
+    for axis in grid.flat[len(panels) :]:
+        axis.set_visible(False)
+    for row in grid:
+        row[0].set_ylabel("share of steps")
+    figures.legend(figure, drawn)
+    figures.title(figure, f"{group.heading}, layers chosen")
+    figures.save(figure, table, prefix)
+
+
+@command
+def main(argv=None):
+    """Command line of this module."""
+    figures.command_line(argv, "layers", __doc__, draw)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

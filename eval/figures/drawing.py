@@ -1,0 +1,140 @@
+"""What the figures share: one observation, a vector file, a picture and the drawn numbers beside them.
+
+Same data, same bytes: no clock and no random ids go into the files.
+"""
+
+import argparse
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from eval.analysis.statistics import t_interval
+from eval.score import read_scores
+from nada.run.atomic import atomic_path
+from nada.run.outputs import check_outputs
+from nada.run.spec import read_group_spec
+
+#: Pixels per inch of the PNG.
+DPI = 110
+#: Height and width of one panel, and the least width of a figure, in inches.
+PANEL, LEAST_WIDTH = (2.1, 2.9), 7
+#: Variants that a method's name stands for alone.
+PLAIN = ("", "plain", "unchanged", "images")
+#: Widths of a letter in a legend and in a title, in inches.
+LETTER, TITLE_LETTER = 0.063, 0.078
+#: Decimal digits of the numbers beside a figure.
+DIGITS = 6
+
+
+def axes(rows: int, columns: int, **options):
+    """(figure, axes [rows, columns]) in the house style: seaborn's whitegrid, small type."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import seaborn
+    from matplotlib import pyplot as plt
+
+    seaborn.set_theme(context="paper", style="whitegrid", font_scale=0.9)
+    matplotlib.rcParams["svg.hashsalt"] = "figures"  # else ids are random
+    size = (max(LEAST_WIDTH, PANEL[1] * columns), PANEL[0] * rows + 0.7)
+    return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
+
+
+def save(figure, data: pd.DataFrame, prefix: str) -> None:
+    """Write PREFIX.svg, PREFIX.png and PREFIX.csv, each whole or not at all."""
+    from matplotlib import pyplot as plt
+
+    for ending, about in ((".svg", {"Date": None, "Creator": None}), (".png", {"Software": None})):
+        with atomic_path(prefix + ending) as temporary:
+            figure.savefig(temporary, format=ending[1:], dpi=DPI, metadata=about)
+    plt.close(figure)
+    with atomic_path(prefix + ".csv") as temporary:
+        data.round(DIGITS).to_csv(temporary, index=False, lineterminator="\n")
+    print(f"wrote {prefix}.svg, .png and .csv: {len(data)} rows")
+
+
+def over_seeds(rows: pd.DataFrame, keys: list[str], value: str = "value") -> pd.DataFrame:
+    """One row per value of `keys`: mean over the rows, half_width of the 95 % t interval, n.
+
+    half_width is empty for one seed. Order of appearance is kept.
+    """
+    found = []
+    for key, part in rows.groupby(keys, sort=False):
+        mean, half = t_interval(part[value])
+        found.append((*key, mean, half, len(part)))
+    return pd.DataFrame(found, columns=[*keys, "mean", "half_width", "n"])
+
+
+def name_of(method: str, variant: str, shots: int, warm_start: str = "source") -> str:
+    """How a condition is called in a legend."""
+    label = variant.replace("_", " ") if method == "nada" else method
+    label += f" {variant.replace('_', ' ')}" if method != "nada" and variant not in PLAIN else ""
+    label += f", {shots}-shot" if shots else ""
+    return label if warm_start == "source" else f"{label}, from {warm_start}"
+
+
+def name_axes(panels, tasks: list[str], below: str) -> None:
+    """Tasks at the left of their rows of panels, the name of x below the last row."""
+    for row, task in zip(panels, tasks, strict=True):
+        row[0].set_ylabel(task)
+    for axis in panels[-1]:
+        axis.set_xlabel(below)
+
+
+def legend(figure, lines: dict) -> None:
+    """One legend for all panels, below them, in as many columns as fit: {label: line}."""
+    width = 0.6 + LETTER * max(len(label) for label in lines)
+    columns = max(1, min(len(lines), int(figure.get_figwidth() / width)))
+    figure.legend(
+        lines.values(), lines.keys(), loc="outside lower center", ncols=columns,
+        frameon=False, fontsize=8,
+    )  # fmt: skip
+
+
+def title(figure, text: str) -> None:
+    """What stands above all panels, in lines that fit."""
+    width = int(figure.get_figwidth() / TITLE_LETTER)
+    lines = [part for line in text.split("\n") for part in textwrap.wrap(line, width)]
+    figure.suptitle("\n".join(lines), fontsize=10)
+
+
+def command_line(argv, module: str, doc: str, draw: Callable, raw: bool = False, **options: str):
+    """Run a figure's command: read group and scores (raw weights' too?), draw(group, scores, prefix).
+
+    options: names of further files that may be given, with a word of help each; they reach draw by
+    name, None where they are not given.
+    """
+    parser = argparse.ArgumentParser(prog=f"python -m eval.{module}", description=doc)
+    parser.add_argument("--spec", required=True, help="the group spec (JSON)")
+    parser.add_argument("--scores", required=True, help="the table of scores (CSV)")
+    parser.add_argument("--out", required=True, help="names to write, without an ending")
+    for name, text in options.items():
+        parser.add_argument(f"--{name}", help=text)
+    arguments = parser.parse_args(argv)
+    given = {name: getattr(arguments, name) for name in options}
+    reads = [arguments.spec, arguments.scores, *given.values()]
+    check_outputs(arguments.out, (".svg", ".png", ".csv"), reads)
+    group = read_group_spec(arguments.spec)
+    print(f"world {group.world}: figure '{module}' of group {group.name}")
+    Path(arguments.out).parent.mkdir(parents=True, exist_ok=True)
+    draw(group, read_scores(arguments.scores, raw), arguments.out, **given)
+
+
+def read_curves(path) -> pd.DataFrame:
+    """The curves of one run, indexed by step; empty for a run that trained nothing.
+
+    `layers` stays text. UserError: no such file, or one without a column `step`.
+    """
+    from nada.run.errors import UserError
+
+    try:
+        curves = pd.read_csv(path, dtype={"layers": str})
+    except FileNotFoundError:
+        raise UserError(f"{path}: no such curves; make the run again.") from None
+    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not a run's curves ({error}).") from None
+    if "step" not in curves.columns:
+        raise UserError(f"{path}: not a run's curves, column 'step' is missing.")
+    return curves.set_index("step")

@@ -1,0 +1,90 @@
+"""Samples and the training images nearest to them: who learnt by heart (Gal et al. 2021, Figs. 13, 26)?
+
+    python -m eval.figures.neighbours --spec SPEC.json --scores FILE.csv --out PREFIX
+
+writes PREFIX.png, .svg and .csv: for each few-shot model of the group two rows, images of the shared
+latents above and beneath each the training image with the least LPIPS to it, mirrored if that is
+nearer. Without scores, straight from the observations and the images that were trained on.
+"""
+
+import sys
+
+import numpy as np
+import pandas as pd
+
+from eval.figures import drawing as figures
+from eval.observation import load_observation
+from nada.images.sets import open_images
+from nada.run.errors import UserError, command
+from nada.run.spec import CONDITION_KEYS, Group
+
+#: Latents shown.
+SHOWN = 10
+#: Inches of one picture.
+SIDE = 0.62
+
+
+def data(group: Group) -> tuple[pd.DataFrame, dict]:
+    """(one row per sample, {(condition, latent): (sample, nearest)}) of models with training images.
+
+    UserError: no member of the group trained on images.
+    """
+    rows, pictures = [], {}
+    for path in group.observations:
+        observation = load_observation(path)
+        prefix = f"seed{observation.meta['runs'][0]['seed']}" if observation.meta["runs"] else ""
+        replayed = observation.meta["method"] == "replay"  # its images are the nearest themselves
+        if replayed or f"{prefix}/training_lpips" not in observation.arrays:
+            continue
+        condition = tuple(observation.meta[key] for key in CONDITION_KEYS)
+        trained = open_images(group.training[condition[0]])[observation[f"{prefix}/training_rows"]]
+        distances = observation[f"{prefix}/training_lpips"][:SHOWN]
+        nearest = distances.argmin(axis=1)
+        for latent, index in enumerate(nearest):
+            number, mirrored = index % len(trained), bool(index >= len(trained))
+            image = trained[number]
+            pictures[condition, latent] = (
+                observation[f"{prefix}/images"][latent], image[:, ::-1] if mirrored else image
+            )  # fmt: skip
+            file_row = int(observation[f"{prefix}/training_rows"][number])
+            rows.append((*condition, latent, file_row, mirrored, float(distances[latent, index])))
+    if not rows:
+        raise UserError(f"group {group.name}: none of its models trained on images.")
+    return pd.DataFrame(
+        rows, columns=[*CONDITION_KEYS, "latent", "reference", "mirrored", "lpips"]
+    ), pictures
+
+
+def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
+    """Write the figure and its numbers."""
+    table, pictures = data(group)
+    conditions = list(dict.fromkeys(condition for condition, _ in pictures))
+    shown = 1 + max(latent for _, latent in pictures)
+    figure, panels = figures.axes(2 * len(conditions), shown)
+    figure.set_size_inches(1.9 + SIDE * shown, SIDE * 2 * len(conditions) + 0.6)
+    for axis in panels.flat:
+        axis.set(xticks=[], yticks=[])
+        for spine in axis.spines.values():
+            spine.set_visible(False)
+    for place, condition in enumerate(conditions):
+        for latent in range(shown):
+            for half, image in enumerate(pictures[condition, latent]):
+                panels[2 * place + half][latent].imshow(np.asarray(image), interpolation="nearest")
+        task, method, variant, shots, start = condition
+        name = figures.name_of(method, variant, shots, start)
+        for half, text in enumerate((f"{task}\n{name}", "nearest")):
+            panels[2 * place + half][0].set_ylabel(
+                text, rotation=0, ha="right", va="center", fontsize=6
+            )
+    figures.title(figure, f"{group.heading}, nearest training images")
+    figures.save(figure, table, prefix)
+
+
+@command
+def main(argv=None):
+    """Command line of this module."""
+    figures.command_line(argv, "neighbours", __doc__, draw)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,195 @@
+"""Diversity against quality: the Pareto plot of Fig. 12 (Gal et al. 2021, §5.3).
+
+    python -m eval.figures.pareto --spec SPEC.json --scores FILE.csv --out PREFIX [--answers RESULT.csv]
+
+writes PREFIX.svg, .png and .csv. Quality (x) is the share of comparisons that a model's images win
+against those of the group's preferred model, latent by latent, so a model equal to it stands at 0.5.
+The paper asks people: --answers takes theirs (eval/study/comparison.py); without them an automatic judge
+decides by realism (eval/metrics/realism.py), and the axis says so. Diversity (y) is intra-cluster LPIPS; a second
+panel counts accepted images alone, those that the judge calls the target, since diversity rewards
+noise; in a world without a judge it is left out, and the title says so. A model that memorised its
+training images is drawn hollow, and is no part of the front: it would win every comparison.
+"""
+
+import sys
+
+import numpy as np
+import pandas as pd
+
+from eval.figures import drawing as figures
+from eval.figures.palette import BOUNDS, DASHES, MARKERS, styles
+from eval.metrics.intra_cluster_lpips import ACCEPTED_LPIPS, INTRA_CLUSTER_LPIPS
+from eval.metrics.memorisation import FLOOR, MEMORISED
+from eval.metrics.realism import PREFERENCE
+from eval.score import LAST
+from eval.study.comparison import read_result
+from nada.run.errors import UserError, command
+from nada.run.spec import CONDITION_KEYS, REAL, Group
+
+KEYS = ["task", "method", "variant", "shots"]
+#: What the panels show upwards.
+DIVERSITIES = (INTRA_CLUSTER_LPIPS, ACCEPTED_LPIPS)
+#: Metrics that points are made of.
+METRICS = (PREFERENCE.name, MEMORISED.name, *(metric.name for metric in DIVERSITIES))
+#: A model that is compared with itself neither wins nor loses.
+ITSELF = 0.5
+#: Where a point's name may stand: points to the right and up, and its alignment.
+PLACES = (
+    (7, 0, "left"), (-7, 0, "right"), (6, 7, "left"), (6, -7, "left"), (-6, 7, "right"),
+    (-6, -7, "right"), (0, 11, "center"), (0, -11, "center"), (9, 15, "left"), (9, -15, "left"),
+    (-9, 15, "right"), (-9, -15, "right"), (8, 1, "left"),
+)  # fmt: skip
+#: Fewer seeds with a value (a model with accepted images, say) give an interval as wide as the figure.
+LEAST_DRAWN = 3
+SIZES = {0: 60, 5: 22, 10: 40, 100: 75}
+
+
+def data(group: Group, scores: pd.DataFrame, answers: pd.DataFrame | None = None) -> pd.DataFrame:
+    """One row per condition and diversity: quality and diversity with half_width, memorised, front.
+
+    answers: people's, as `eval.study.comparison.score` counts them; models that nobody was shown have no
+    quality then. UserError: the group prefers no model, or its scores hold no comparison.
+    """
+    if group.against_model is None:
+        raise UserError(f"group {group.name}: 'preference' names no model to compare with.")
+    part = scores[(scores.world == group.world) & (scores.step == LAST) & (scores.method != REAL)]
+    part = part[part.metric.isin(METRICS) & (part.warm_start == "source")]
+    if group.members:  # a file of all groups holds others' models, too
+        conditions = part[list(CONDITION_KEYS)].itertuples(index=False, name=None)
+        part = part[[condition in group.members for condition in conditions]]
+    found = figures.over_seeds(part.astype({"value": float}), [*KEYS, "metric"])
+    if not (found.metric == PREFERENCE.name).any():
+        raise UserError(f"group {group.name}: no comparison was scored; make the scores again.")
+    found.loc[found.n < LEAST_DRAWN, "half_width"] = None
+    values = {tuple(row[:5]): row[5:7] for row in found.itertuples(index=False, name=None)}
+    if answers is not None:
+        values = {key: value for key, value in values.items() if key[4] != PREFERENCE.name}
+        for row in answers[answers.warm_start == "source"].itertuples():
+            key = (row.task, row.method, row.variant, row.shots, PREFERENCE.name)
+            values[key] = (row.won, (row.high - row.low) / 2)
+    nothing = (np.nan, None)
+    rows = []
+    shown = [metric for metric in DIVERSITIES if (part.metric == metric.name).any()]
+    for key in found[KEYS].drop_duplicates().itertuples(index=False, name=None):
+        ours = key[1:] == group.against_model[:3]
+        quality = (ITSELF, None) if ours else values.get((*key, PREFERENCE.name), nothing)
+        memorised, _ = values.get((*key, MEMORISED.name), nothing)
+        for metric in shown:  # no accepted image, no diversity among them
+            spread = values.get((*key, metric.name), nothing)
+            rows.append((*key, metric.name, *quality, *spread, memorised))
+    columns = ["quality", "quality_half_width", "diversity", "diversity_half_width", "memorised"]
+    table = pd.DataFrame(rows, columns=[*KEYS, "metric", *columns])
+    table["by_heart"] = table.memorised > FLOOR
+    rivals = ~table.by_heart & ~table.method.isin(BOUNDS)
+    rivals &= table.quality.notna() & table.diversity.notna()
+    table["front"] = False
+    for _, panel in table[rivals].groupby(["task", "metric"]):
+        table.loc[panel.index, "front"] = pareto_front(panel.quality, panel.diversity)
+    return table
+
+
+def pareto_front(x, y) -> np.ndarray:
+    """Which points [N] no other one beats in both x and y (and truly in one); more is better."""
+    x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
+    no_worse = (x[None] >= x[:, None]) & (y[None] >= y[:, None])
+    better = (x[None] > x[:, None]) | (y[None] > y[:, None])
+    return ~(no_worse & better).any(axis=1)
+
+
+def label(row) -> str:
+    """What stands beside a point."""
+    if row.method == "nada":
+        return "NADA" if row.variant == "adaptive" else f"NADA, {row.variant.replace('_', ' ')}"
+    name = row.method if row.variant in figures.PLAIN else f"{row.method}, {row.variant}"
+    return f"{name} {row.shots}" if row.shots else name
+
+
+def draw(group: Group, scores: pd.DataFrame, prefix: str, answers: str | None = None) -> None:
+    """Write the figure and its numbers; answers: the file of people's comparisons."""
+    people = read_result(answers) if answers else None
+    table = data(group, scores, people)
+    judge = "realism, automatic judge" if people is None else f"{people.people.max()} people"
+    tasks = list(dict.fromkeys(table.task))
+    shown = [metric for metric in DIVERSITIES if metric.name in set(table.metric)]
+    names = [metric.name for metric in shown]
+    figure, panels = figures.axes(len(tasks), len(shown))
+    figure.set_size_inches(7.2 * len(shown), 5 * len(tasks))
+    looks = styles(zip(table.method, table.variant, strict=True))
+    for (task, metric), part in table.groupby(["task", "metric"], sort=False):
+        column = names.index(metric)
+        axis = panels[tasks.index(task)][column]
+        front = part[part.front].sort_values("quality")
+        axis.plot(front.quality, front.diversity, color="#BBBBBB", lw=1, zorder=1)
+        points = part[np.isfinite(part.quality) & np.isfinite(part.diversity)]
+        for row in points.itertuples():
+            colour = looks[row.method, row.variant]["color"]
+            spread = {
+                "xerr": _half(row.quality_half_width), "yerr": _half(row.diversity_half_width)
+            }  # fmt: skip
+            axis.errorbar(row.quality, row.diversity, **spread, color=colour, lw=0.8, zorder=2)
+            face = "white" if row.by_heart else colour
+            size = SIZES.get(row.shots, 40)
+            marker = MARKERS[DASHES.index(looks[row.method, row.variant]["linestyle"])]
+            axis.scatter(
+                row.quality, row.diversity, s=size, color=face, edgecolor=colour, marker=marker,
+                zorder=3,
+            )  # fmt: skip
+        axis.axvline(ITSELF, color="#DDDDDD", lw=0.8, zorder=0)
+        axis.margins(0.12)
+        axis.set(title=task, xlabel=f"quality: comparisons won ({judge}) →")
+        axis.set_ylabel(f"diversity: {shown[column].label} →")
+    note = f"hollow: more than {FLOOR:.0%} of its images memorised; grey line: Pareto front"
+    if ACCEPTED_LPIPS not in shown:
+        note += "; diversity of accepted images: not measured, this world has no judge of classes"
+    figures.title(figure, f"{group.heading}\n{note}")
+    figure.canvas.draw()  # now every point is where it stays
+    for (task, metric), part in table.groupby(["task", "metric"], sort=False):
+        column = names.index(metric)
+        name_points(panels[tasks.index(task)][column], part, looks)
+    figures.save(figure, table, prefix)
+
+
+def name_points(axis, part: pd.DataFrame, looks: dict) -> None:
+    """Write each point's name beside it, at the first of PLACES where no name, point or bar is."""
+    from matplotlib.patheffects import withStroke
+    from matplotlib.transforms import Bbox
+
+    points = part[np.isfinite(part.quality) & np.isfinite(part.diversity)]
+    renderer = axis.figure.canvas.get_renderer()
+    at = axis.transData.transform(points[["quality", "diversity"]].to_numpy(dtype=float))
+    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in at]
+    for row, (x, y) in zip(points.itertuples(), at, strict=True):
+        wide, high = _half(row.quality_half_width) or 0.0, _half(row.diversity_half_width) or 0.0
+        ends = axis.transData.transform((row.quality + wide, row.diversity + high)) - (x, y)
+        taken.append(Bbox.from_bounds(x - ends[0], y - 1, 2 * ends[0], 2))
+        taken.append(Bbox.from_bounds(x - 1, y - ends[1], 2, 2 * ends[1]))
+    for row in points.itertuples():
+        for place in PLACES:
+            x, y, side = place
+            text = axis.annotate(
+                label(row), (row.quality, row.diversity), xytext=(x, y), fontsize=7, ha=side,
+                va="center", textcoords="offset points",
+                color=looks[row.method, row.variant]["color"], zorder=4,
+                path_effects=[withStroke(linewidth=2, foreground="white")],
+            )  # fmt: skip
+            box = text.get_window_extent(renderer)
+            if place is PLACES[-1] or not any(box.overlaps(other) for other in taken):
+                taken.append(box)
+                break
+            text.remove()
+
+
+def _half(value) -> float | None:
+    return float(value) if value is not None and np.isfinite(float(value)) else None
+
+
+@command
+def main(argv=None):
+    """Command line of this module."""
+    figures.command_line(
+        argv, "pareto", __doc__, draw, answers="people's comparisons: result.csv of eval.study.comparison"
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,86 @@
+"""Metrics against k, the convolutions that adaptive selection trains at a step (Gal et al. 2021, §4.2).
+
+    python -m eval.figures.sweep --spec SPEC.json --scores FILE.csv --out PREFIX
+
+writes PREFIX.svg, .png and .csv: one row of panels per task, one panel per metric of the group's
+`sweep`. The condition that trains all layers without choosing is the last point. Hyperparameters of other
+shots or warm starts have a line of their own.
+"""
+
+import sys
+
+import pandas as pd
+
+from eval.figures import drawing as figures
+from eval.figures.palette import COLOURS, styles
+from eval.metrics.catalogue import metric
+from eval.score import LAST
+from nada.run.errors import UserError, command
+from nada.run.spec import CONDITION_KEYS, REAL, Group
+
+KEYS = ["task", "k", *CONDITION_KEYS[1:], "metric"]
+#: Controls drawn as lines across.
+BOUNDS = ("source", REAL)
+
+
+def data(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
+    """Everything that is drawn: KEYS (k 0: a bound), mean over seeds, half_width, n.
+
+    UserError: fewer than two values of k in the group, or a condition without scores.
+    """
+    layers = {member.condition: member.layers for member in group.drawn if member.layers}
+    if len(set(layers.values())) < 2:
+        raise UserError(f"group {group.name}: a sweep needs variants of two or more values of k.")
+    part = scores[(scores.world == group.world) & (scores.step == LAST)]
+    part = part[part.metric.isin(group.sweep) & part.task.isin(group.real)].copy()
+    conditions = list(part[list(CONDITION_KEYS)].itertuples(index=False, name=None))
+    missing = next((condition for condition in layers if condition not in conditions), None)
+    if missing is not None:
+        name = ", ".join(str(part) for part in missing)
+        raise UserError(f"group {group.name}: no score for {name}; make the scores again.")
+    part["k"] = [layers.get(condition, 0) for condition in conditions]
+    part = part[(part.k > 0) | part.method.isin(BOUNDS)].astype({"value": float})
+    found = figures.over_seeds(part, KEYS)
+    found.loc[found.method == REAL, "half_width"] = None  # two halves of one set are no seeds
+    return found.sort_values(["task", "metric", "k"], kind="stable", ignore_index=True)
+
+
+def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
+    """Write the figure and its numbers."""
+    table = data(group, scores)
+    tasks = list(dict.fromkeys(table.task))
+    figure, panels = figures.axes(len(tasks), len(group.sweep), sharex=True)
+    swept = table[table.k > 0]
+    ways = list(dict.fromkeys(zip(swept.shots, swept.warm_start, strict=True)))
+    lines = {}
+    for (task, name), part in table.groupby(["task", "metric"], sort=False):
+        axis = panels[tasks.index(task)][group.sweep.index(name)]
+        swept = part[part.k > 0]
+        for (shots, start), line in swept.groupby(["shots", "warm_start"], sort=False):
+            half = line.half_width.astype(float).fillna(0)
+            label = figures.name_of("nada", "adaptive, k layers at a step", shots, start)
+            colour = COLOURS[ways.index((shots, start)) % len(COLOURS)]
+            look = {"color": colour, "marker": "o", "ms": 4}
+            drawn = axis.errorbar(line.k, line["mean"], half, **look, lw=1.2, capsize=2)
+            lines.setdefault(label, drawn)
+        for bound in part[part.k == 0].itertuples():
+            label = {"source": "source model", REAL: "real images"}[bound.method]
+            look = styles([(bound.method, bound.variant)])[bound.method, bound.variant]
+            line = axis.axhline(bound.mean, **look, lw=1)
+            lines.setdefault(label, line)
+        axis.set_xticks(sorted(set(swept.k)))
+        axis.set(title=metric(name).heading if task == tasks[0] else "")
+    figures.name_axes(panels, tasks, "k")
+    figures.legend(figure, lines)
+    figures.title(figure, group.heading)
+    figures.save(figure, table, prefix)
+
+
+@command
+def main(argv=None):
+    """Command line of this module."""
+    figures.command_line(argv, "sweep", __doc__, draw)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Studies with people: blind naming, and pairwise comparison (Fig. 12)."""

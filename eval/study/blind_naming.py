@@ -1,0 +1,129 @@
+"""A blind naming study: does a person who was not told see the target in adapted pictures?
+
+    python -m eval.study.blind_naming sheet --observation OBS.npz --real REFERENCES.npz --out FOLDER
+    python -m eval.study.blind_naming score --folder FOLDER --target NAME
+
+`sheet` writes FOLDER/sheet.png, eight adapted, eight real and eight source pictures in a random
+order, numbered and without labels, and FOLDER/key.csv. Someone who has seen neither the key nor the
+task writes FOLDER/answers.csv (number, name). `score` writes FOLDER/result.csv: how often each
+group was named as the target.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from eval.observation import load_observation
+from eval.study.comparison import no_answers_yet
+from nada.images.sets import open_images
+from nada.run.atomic import atomic_path
+from nada.run.errors import UserError, command
+from nada.run.outputs import check_outputs
+from nada.run.streams import stream_seed
+
+EACH = 8  # pictures of each group
+COLUMNS = 6
+GROUPS = ("adapted", "real", "source")
+
+
+def pick(observation_path: Path, real_path: Path, seed: int) -> tuple[np.ndarray, pd.DataFrame]:
+    """(images uint8 [24,H,W,3] in shown order, key: number, group, of, index).
+
+    Adapted and source pictures are the observation's gallery of its first seed, at the gallery's
+    truncation, with different latents for the two; all picks are drawn by `seed`.
+    """
+    observation = load_observation(observation_path)
+    run = observation.meta["runs"][0]["seed"]
+    adapted, source = observation[f"seed{run}/gallery"], observation[f"seed{run}/source_gallery"]
+    pools = {"adapted": adapted, "real": open_images(real_path), "source": source}
+    draw = np.random.default_rng(stream_seed("blind naming", seed))
+    latents = draw.permutation(len(adapted))
+    indices = {
+        "adapted": latents[:EACH],
+        "source": latents[EACH : 2 * EACH],
+        "real": draw.permutation(len(pools["real"]))[:EACH],
+    }
+    if min(map(len, indices.values())) < EACH:
+        raise UserError(
+            f"{observation_path}: {len(adapted)} gallery images, {2 * EACH} are needed; raise "
+            "evaluation.gallery_images."
+        )
+    rows = [(group, int(i)) for group in GROUPS for i in indices[group]]
+    rows = [rows[i] for i in draw.permutation(len(rows))]
+    images = np.concatenate([pools[group][i : i + 1] for group, i in rows])
+    key = pd.DataFrame(rows, columns=["group", "index"])
+    key.insert(0, "number", np.arange(1, len(rows) + 1))
+    return images, key
+
+
+def draw_sheet(images: np.ndarray, path: Path) -> None:
+    """The numbered sheet: [N,H,W,3] on COLUMNS columns, enlarged without smoothing."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    rows = -(-len(images) // COLUMNS)
+    figure, axes = plt.subplots(rows, COLUMNS, figsize=(1.5 * COLUMNS, 1.7 * rows), dpi=100)
+    for number, axis in enumerate(axes.flat, start=1):
+        axis.axis("off")
+        if number <= len(images):
+            axis.imshow(images[number - 1], interpolation="nearest")
+            axis.set_title(str(number), fontsize=11)
+    figure.tight_layout()
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, format="png")
+    plt.close(figure)
+
+
+def score(key: pd.DataFrame, answers: pd.DataFrame, target: str) -> pd.DataFrame:
+    """Per group: pictures, and how many of them were named `target` (case and blanks aside)."""
+    merged = key.merge(answers, on="number", how="left")
+    if missing := merged.loc[merged["name"].isna(), "number"].tolist():
+        raise UserError(f"answers.csv: no name for picture {missing[0]}; name every picture.")
+    merged["named"] = merged["name"].str.strip().str.lower() == target.lower()
+    counts = merged.groupby("group", sort=False)["named"].agg(["size", "sum"]).loc[list(GROUPS)]
+    counts = counts.set_axis(["pictures", "named_target"], axis=1).astype(int)
+    return counts.assign(target=target).reset_index()
+
+
+@command
+def main(argv=None) -> None:
+    about = __doc__.split("\n")[0]
+    parser = argparse.ArgumentParser(prog="python -m eval.study.blind_naming", description=about)
+    commands = parser.add_subparsers(dest="what", required=True)
+    sheet = commands.add_parser("sheet", help="draw the pictures")
+    sheet.add_argument("--observation", type=Path, required=True, help="the adapted runs' .npz")
+    sheet.add_argument("--real", type=Path, required=True, help=".npz of the target's images")
+    sheet.add_argument("--seed", type=int, default=0, help="of the picks and their order")
+    sheet.add_argument("--out", type=Path, required=True, help="folder of the study")
+    result = commands.add_parser("score", help="count the answers")
+    result.add_argument("--folder", type=Path, required=True, help="folder of the study")
+    result.add_argument("--target", required=True, help="the name that counts, e.g. cat")
+    arguments = parser.parse_args(argv)
+    if arguments.what == "sheet":
+        no_answers_yet(arguments.out / "answers.csv")
+        reads = [arguments.observation, arguments.real]
+        check_outputs(f"{arguments.out}/", ("sheet.png", "key.csv"), reads)
+        images, key = pick(arguments.observation, arguments.real, arguments.seed)
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        draw_sheet(images, arguments.out / "sheet.png")
+        key.to_csv(arguments.out / "key.csv", index=False)
+        print(f"{len(images)} pictures -> {arguments.out / 'sheet.png'}")
+        return
+    tables = []
+    for name in ("key", "answers"):
+        path = arguments.folder / f"{name}.csv"
+        if not path.is_file():
+            raise UserError(f"{path} is missing; make the sheet, or name its pictures first.")
+        tables.append(pd.read_csv(path, dtype={"name": str}))
+    counts = score(*tables, arguments.target)
+    counts.to_csv(arguments.folder / "result.csv", index=False)
+    print(counts.to_string(index=False))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

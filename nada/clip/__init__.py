@@ -1,0 +1,1 @@
+"""CLIP: image and text encoders, their files, vocabularies and prompt templates."""

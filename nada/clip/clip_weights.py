@@ -1,0 +1,147 @@
+"""A CLIP's weights: published file formats, and the activation of their training.
+
+OpenAI trained with QuickGELU, x·sigmoid(1.702 x), most others with GELU. The tensors do not tell,
+and under the wrong one they load without a word and embed differently, so it is settled here by a
+file's form, its hash or its home in the hub's cache.
+"""
+
+import re
+import zipfile
+from pathlib import Path
+
+from torch import Tensor
+
+from nada.clip.clip_config import HUB_CONFIG, read_json
+from nada.run.errors import UserError
+from nada.run.finite import check_finite, used
+from nada.run.manifest import read_weights
+
+#: What OpenAI's archives keep among their tensors and is no weight; MASK may stand in every block.
+BOOKKEEPING = ("input_resolution", "context_length", "vocab_size")
+MASK = "attn_mask"
+NO_WEIGHTS = (*BOOKKEEPING, MASK)
+#: What training on several devices puts before every name.
+PARALLEL = "module."
+#: A SHA-256, or the beginning of one, in the address of published weights.
+HASH = re.compile(r"(?<![0-9a-z])[0-9a-f]{8,64}(?![0-9a-z])")
+SAME_PIXELS = 1e-3  # a quarter of a level of 256: below it a mean or std is another's rounding
+#: Names of the activation, by whether a config says quick_gelu.
+ACTIVATIONS = {True: "QuickGELU", False: "GELU"}
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], bool]:
+    """(float32 tensors under open_clip's names, whether the file's form is OpenAI's).
+
+    safetensors, an OpenAI TorchScript archive (its code is not run), or what torch.save wrote: a
+    state dict, or a dictionary that holds one as `state_dict`. `module.` is stripped. Raises
+    UserError where the file is missing or cannot be read, or a tensor has NaN or infinity.
+    """
+    from nada.stylegan2.readers.unpickle import read_state_dict, tell_format
+
+    form = tell_format(path)
+    foreign = form in ("torch zip", "pickle")
+    # a mask of minus infinity is no weight
+    tensors = read_state_dict(path) if foreign else read_weights(path, unused=(MASK,))[0]
+    if all(name.startswith(PARALLEL) for name in tensors):
+        tensors = {name.removeprefix(PARALLEL): tensor for name, tensor in tensors.items()}
+    script = form == "torch zip" and _is_script(path)
+    openai = script or all(name in tensors for name in BOOKKEEPING)
+    weights = used(tensors, NO_WEIGHTS)
+    distinct = {id(t): t for t in weights.values()}  # a tensor may have many names
+    floats = {key: t.float() if t.is_floating_point() else t for key, t in distinct.items()}
+    weights = {name: floats[id(tensor)] for name, tensor in weights.items()}
+    if foreign:
+        check_finite(path, weights, "get the file again")
+    return weights, openai
+
+
+def _is_script(path: Path) -> bool:
+    """Whether a zip is a TorchScript archive; of the published weights only OpenAI's are."""
+    with zipfile.ZipFile(path) as archive:
+        return any(name.endswith("/constants.pkl") for name in archive.namelist())
+
+
+def check_activation(spec: dict, config: dict, weights: Path, digest: str, openai: bool) -> None:
+    """UserError where the config's activation is not the one that the weights were trained with.
+
+    digest: SHA-256 of the weights. openai: whether their form is OpenAI's. Weights whose origin
+    nothing tells are taken at the config's word.
+    """
+    known = _origin(weights, digest, openai)
+    has = bool(config.get("quick_gelu", False))
+    if known is None or known[1] == has:
+        return
+    what, wants = known
+    mend = (
+        "name a config that ends in -quickgelu, or set quick_gelu: true in it"
+        if wants
+        else "name a config without -quickgelu, or leave quick_gelu out of it"
+    )
+    raise UserError(
+        f"CLIP '{spec['name']}': {weights} holds {what}, trained with "
+        f"{ACTIVATIONS[wants]}, but the config {spec.get('config', weights.parent)} builds "
+        f"{ACTIVATIONS[has]}; {mend}."
+    )
+
+
+def check_pixels(spec: dict, weights: Path, digest: str, mean, std) -> None:
+    """UserError where published weights were trained on images that are made in another way.
+
+    mean, std: three numbers each, as images will be normalised. A config need not name them, and
+    what then stands in for them are OpenAI's, which not every CLIP was trained with.
+    """
+    entry = _entry(weights, digest)
+    if entry is None:
+        return
+    model, tag, about = entry
+    what = f"CLIP '{spec['name']}': {weights} holds the published weights {model} '{tag}'"
+    if about.get("interpolation", "bicubic") != "bicubic":
+        raise UserError(
+            f"{what}, trained on images resized with {about['interpolation']}; here they are resized "
+            "with bicubic; choose another model."
+        )
+    for key, now in (("mean", mean), ("std", std)):
+        trained = list(about.get(key) or now)
+        if any(abs(a - b) > SAME_PIXELS for a, b in zip(trained, now, strict=True)):
+            raise UserError(
+                f"{what}, trained on images of {key} {trained}, but with this config it is "
+                f"{list(now)}; give a JSON config with image_{key}: {trained}."
+            )
+
+
+def _origin(weights: Path, digest: str, openai: bool) -> tuple[str, bool] | None:
+    """(what the weights are, whether they were trained with QuickGELU), None where unknown."""
+    if openai:
+        return "an archive of OpenAI's", True
+    published = _published(weights, digest)
+    if published is not None:
+        return published
+    beside = weights.with_name(HUB_CONFIG)
+    if beside.is_file():
+        return f"the weights of {HUB_CONFIG} beside it", bool(read_json(beside).get("quick_gelu"))
+    return None
+
+
+def _published(weights: Path, digest: str) -> tuple[str, bool] | None:
+    """What weights are in open_clip's own list, and whether they were trained with QuickGELU."""
+    entry = _entry(weights, digest)
+    if entry is None:
+        return None
+    model, tag, about = entry
+    quick = bool(about.get("quick_gelu")) or model.endswith("-quickgelu")
+    return f"the published weights {model.removesuffix('-quickgelu')} '{tag}'", quick
+
+
+def _entry(weights: Path, digest: str) -> tuple[str, str, dict] | None:
+    """(model, tag, its hyperparameters) in open_clip's list, by a hash or by the hub's repository."""
+    import open_clip
+
+    cached = next((part for part in weights.parts if part.startswith("models--")), None)
+    repository = cached.removeprefix("models--").split("--") if cached else None
+    for model, tag in open_clip.list_pretrained():
+        about = open_clip.get_pretrained_cfg(model, tag)
+        same_file = any(digest.startswith(part) for part in HASH.findall(about.get("url") or ""))
+        home = (about.get("hf_hub") or "").split("/")[:2]
+        if same_file or home == repository:
+            return model, tag, about
+    return None

@@ -1,0 +1,1 @@
+"""Images: encoded files, folders and archives of them, and tensors."""

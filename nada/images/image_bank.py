@@ -1,0 +1,32 @@
+"""A generator that only draws stored images: the memorisation floor of the controls."""
+
+import torch
+from torch import Tensor, nn
+
+from nada.images.tensors import to_tensor
+
+
+class ImageBank(nn.Module):
+    """Stored images, one for each latent code, mirrored for every other.
+
+    images: uint8 [count,R,R,3], kept as they are. A code z ~ N(0, I) decides by its first two
+    entries: Φ(z₀), uniform in (0,1), says which image, and the sign of z₁ whether it is mirrored.
+    So every image and either side is equally likely, and near codes mostly give one picture.
+    """
+
+    def __init__(self, count: int, resolution: int):
+        super().__init__()
+        self.config = {"count": count, "resolution": resolution}
+        empty = torch.zeros(count, resolution, resolution, 3, dtype=torch.uint8)
+        self.register_buffer("images", empty)
+
+    def sample(self, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
+        """z [N,z_dim], z_dim ≥ 2 → images [N,3,R,R] in [-1,1]; no code is near a mean image, so
+        truncation changes nothing."""
+        if z.ndim != 2 or z.shape[1] < 2:
+            raise ValueError(f"z: [N, 2 or more] wanted, got {list(z.shape)}")
+        count = len(self.images)
+        uniform = torch.special.ndtr(z[:, 0].double())
+        index = (uniform * count).long().clamp(max=count - 1)
+        images = to_tensor(self.images[index])
+        return torch.where((z[:, 1] > 0)[:, None, None, None], images.flip(3), images)

@@ -1,0 +1,1 @@
+"""One run: what it is told, what it may do and what it leaves."""

@@ -1,0 +1,137 @@
+"""Micro-batches: a step in parts that fit the memory, with the draws and the result of the whole.
+
+Losses of NADA are means over a batch, so that gradients of its parts add up to the batch's, but for
+rounding. A step that finds no memory is done again in smaller parts, from the same random draws.
+"""
+
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from nada.run.errors import UserError
+
+REMEDY = "set precision to 'mixed', or use a device with more memory or a smaller model"
+
+
+class Rows(NamedTuple):
+    """Rows start..stop-1 of a batch: what one part of a step works on."""
+
+    start: int
+    stop: int
+    batch: int
+
+    @property
+    def count(self) -> int:
+        return self.stop - self.start
+
+    @property
+    def whole(self) -> bool:
+        return self.count == self.batch
+
+    @property
+    def share(self) -> float:
+        """The part's weight in a mean over the batch."""
+        return self.count / self.batch
+
+    def of(self, batch: Tensor, views: int = 1) -> Tensor:
+        """These rows of a tensor [batch, …], or of [views·batch, …] in every view."""
+        if self.whole:
+            return batch
+        if views == 1:
+            return batch[self.start : self.stop]
+        return batch.unflatten(0, (views, -1))[:, self.start : self.stop].flatten(0, 1)
+
+
+def split(batch: int, size: int) -> list[Rows]:
+    """The rows of a batch in parts of at most `size`; 0: all in one."""
+    size = size or batch
+    return [Rows(start, min(start + size, batch), batch) for start in range(0, batch, size)]
+
+
+class NoiseRows(NamedTuple):
+    """A part's share of its batch's noise: the whole batch's is drawn, its rows are kept.
+
+    stream: where it is drawn from, torch's own stream if None.
+    """
+
+    stream: torch.Generator | None
+    rows: Rows
+
+
+class Draws:
+    """The state of torch's random streams, of the CPU and of `device`, to draw the same again."""
+
+    def __init__(self, device: torch.device):
+        self.device = device
+        self.host = torch.get_rng_state()
+        self.card = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
+
+    def restore(self) -> None:
+        torch.set_rng_state(self.host)
+        if self.card is not None:
+            torch.cuda.set_rng_state(self.card, self.device)
+
+
+class MicroBatches:
+    """How many images a run renders at once; halved, for good, where the memory does not suffice.
+
+    largest: what is rendered at once without a limit. size: the limit, 0 for none. run: opens the
+    messages. log: called with a line when the size changes. device: whose random draws are kept.
+    remedy: what to do where one image is too much.
+    """
+
+    def __init__(
+        self,
+        largest: int,
+        size: int,
+        run: str,
+        log: Callable,
+        device: torch.device,
+        remedy: str = REMEDY,
+    ):
+        self.size = min(size, largest) or largest
+        self.run, self.log, self.device, self.remedy = run, log, device, remedy
+
+    def attempt(self, step: Callable[[int], object], parameters: Iterable[nn.Parameter] = ()):
+        """What `step(size)` returns, tried again in smaller parts while it runs out of memory.
+
+        Gradients that a failed attempt left in `parameters` are dropped, and its random draws are
+        drawn again. Raises UserError where one image at a time is too much.
+        """
+        draws = Draws(self.device)
+        while True:
+            try:
+                return step(self.size)
+            except torch.cuda.OutOfMemoryError as error:
+                reason = asked_for(error)
+            # out here the exception is gone, and with it the frames that hold tensors
+            if self.size == 1:
+                raise UserError(
+                    f"{self.run}: one image at a time does not fit this device's memory "
+                    f"({reason}); {self.remedy}."
+                )
+            self.size //= 2
+            for parameter in parameters:
+                parameter.grad = None
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
+            draws.restore()
+            self.log(
+                f"  out of memory ({reason}): done again, from here on with {self.size} images at "
+                "once; the results stay the same but for rounding"
+            )
+
+
+def asked_for(error: BaseException) -> str:
+    """What torch says about the memory: how much was asked for, how much there is."""
+    text = " ".join(str(error).split())
+    asked = re.search(r"Tried to allocate ([\d.]+ \w+)", text)
+    there = re.search(r"total capacity of ([\d.]+ \w+) of which ([\d.]+ \w+) is free", text)
+    if not asked:
+        return text.rstrip(".") or "no reason given"
+    if not there:
+        return f"{asked[1]} more were asked for"
+    return f"{asked[1]} more were asked for, {there[2]} of {there[1]} were free"

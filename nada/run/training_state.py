@@ -1,0 +1,95 @@
+"""Training state for resume: a killed run goes on and ends bit-equal to an uninterrupted one."""
+
+import hashlib
+import random
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from nada.run.atomic import atomic_path, canonical_json
+from nada.run.errors import UserError
+from nada.run.finite import check_finite
+
+KEY_LENGTH = 24  # hex digits: 96 bits, no two runs of a benchmark share them
+
+
+def state_key(identity: dict) -> str:
+    """The name of a run's state: a hash of its hyperparameters, inputs, code, device and torch version."""
+    return hashlib.sha256(canonical_json(identity).encode()).hexdigest()[:KEY_LENGTH]
+
+
+class TrainingState:
+    """One run's latest checkpoint, in `folder/key/`, with the random streams of every library.
+
+    `save` replaces the checkpoint atomically; `load` never executes code (weights_only), so a
+    state holds tensors, numbers, strings, and lists, tuples and dicts of them.
+    """
+
+    def __init__(self, folder, key: str):
+        self.folder = Path(folder) / key
+        self.path = self.folder / "state.pt"
+
+    def save(self, step: int, state: dict) -> None:
+        """Keep `state` as of the end of `step`, and the random streams with it."""
+        checkpoint = {"step": step, "state": state, "rng": _random_streams()}
+        with atomic_path(self.path) as temporary:
+            torch.save(checkpoint, temporary)
+
+    def load(self) -> tuple[int, dict] | None:
+        """Return (step, state) on the CPU and restore the random streams; None if nothing is saved.
+
+        Raises UserError where the file cannot be read, or a tensor has NaN or infinity.
+        """
+        if not self.path.exists():
+            return None
+        try:
+            checkpoint = torch.load(self.path, map_location="cpu", weights_only=True)
+            step, state, streams = (checkpoint[k] for k in ("step", "state", "rng"))
+        except Exception as error:  # torch, zipfile and pickle each raise their own
+            raise UserError(
+                f"the training state {self.path} cannot be read ({type(error).__name__}); "
+                f"remove the folder {self.folder} to start the run again."
+            ) from error
+        check_finite(
+            f"the training state {self.path}",
+            dict(_tensors(state)),
+            f"the training diverged: remove the folder {self.folder} and try a lower lr",
+        )
+        _restore_random_streams(streams)
+        return step, state
+
+    def discard(self) -> None:
+        """Remove the run's state; nothing happens where there is none."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def _tensors(value, name: str = "") -> Iterator[tuple[str, torch.Tensor]]:
+    """Every tensor in nested dictionaries, lists and tuples, by its path."""
+    if isinstance(value, torch.Tensor):
+        yield name, value
+    elif isinstance(value, dict | list | tuple):
+        for key, part in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from _tensors(part, f"{name}.{key}" if name else f"{key}")
+
+
+def _random_streams() -> dict:
+    _, keys, position, has_gauss, cached = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else [],
+        "numpy": [torch.from_numpy(keys.astype(np.int64)), position, has_gauss, cached],
+        "python": random.getstate(),
+    }
+
+
+def _restore_random_streams(streams: dict) -> None:
+    torch.set_rng_state(streams["torch"])
+    if streams["cuda"] and torch.cuda.is_available():
+        torch.cuda.set_rng_state_all(streams["cuda"])
+    keys, *rest = streams["numpy"]
+    np.random.set_state(("MT19937", keys.numpy().astype(np.uint32), *rest))
+    version, internal, gauss = streams["python"]
+    random.setstate((version, tuple(internal), gauss))

@@ -1,0 +1,320 @@
+"""Configuration: precedence, types from the command line, and one clear sentence per mistake."""
+
+import re
+
+import pytest
+
+from eval.analysis.statistics import seeds_needed
+from eval.claims import read_claims
+from workflow.plan.checking import ConfigError, merge
+from workflow.plan.config import POOL_UNIT, check_clip_input, load, method_schema
+
+
+def test_the_command_line_wins_over_the_preset_and_the_preset_over_the_file(root):
+    default, _ = load(root)
+    smoke, _ = load(root, {"preset": "smoke"})
+    both, _ = load(root, {"preset": "smoke", "results": "results/mine"})
+    results = [config["results"] for config in (default, smoke, both)]
+    assert results == ["results/mini", "results/smoke", "results/mine"]
+    nada = smoke["methods"]["nada"]["hyperparameters"]
+    assert nada["iterations"] < default["methods"]["nada"]["hyperparameters"]["iterations"]
+    assert nada["lr"] == default["methods"]["nada"]["hyperparameters"]["lr"]
+
+
+def test_the_full_preset_has_the_seeds_that_verdicts_need(root):
+    claims = read_claims(root / "claims.yaml")
+    tested = [claim for claim in claims if not claim.dropped("mini")]
+    seeds = load(root, {"preset": "full"})[0]["seeds"]
+    assert len(seeds) >= seeds_needed(len(tested))
+
+
+def test_strings_of_the_command_line_take_the_types_of_the_schema(root):
+    overrides = {
+        "seeds": ["3", "4"],
+        "methods": {
+            "nada": {
+                "hyperparameters": {
+                    "lr": "2e-3",
+                    "betas": ["0", "0.99"],
+                    "snapshots": "7",
+                    "layers": {"manual": ["1"]},
+                }
+            }
+        },
+        "evaluation": {"truncation_psi": "0.5"},
+    }
+    config, _ = load(root, overrides)
+    nada = config["methods"]["nada"]["hyperparameters"]
+    assert config["seeds"] == [3, 4]
+    assert (nada["lr"], nada["betas"], nada["snapshots"]) == (0.002, [0.0, 0.99], 7)
+    assert nada["layers"]["manual"] == [1]
+    assert config["evaluation"]["truncation_psi"] == 0.5
+
+
+def test_a_whole_number_that_a_program_wrote_with_a_point_is_read_as_one(root):
+    overrides = {
+        "seeds": [0.0, "1.0"],
+        "methods": {"nada": {"hyperparameters": {"iterations": "1e3", "snapshots": [10.0]}}},
+        "evaluation": {"k_medoids": 10.0},
+        "tasks": {"dog2cat": {"references": {"count": 500.0}}},
+    }
+    config, _ = load(root, overrides)
+    nada = config["methods"]["nada"]["hyperparameters"]
+    found = [*config["seeds"], nada["iterations"], *nada["snapshots"]]
+    found += [config["evaluation"]["k_medoids"], config["tasks"]["dog2cat"]["references"]["count"]]
+    assert found == [0, 1, 1000, 10, 10, 500]
+    assert all(isinstance(number, int) for number in found)
+
+
+def test_settings_of_a_method_that_only_the_command_line_names_are_checked(root):
+    overrides = {"methods": {"checkpoint": {"hyperparameters": {"weihgts": "x"}, "variants": {"mine": {}}}}}
+    with pytest.raises(ConfigError, match=r"unknown key 'weihgts' .*; did you mean 'weights'\?"):
+        load(root, overrides)
+
+
+def nested(path, value):
+    for key in reversed(path.split("/")):
+        value = {key: value}
+    return value
+
+
+NADA, LAYERS = "methods/nada/hyperparameters", "methods/nada/variants/adaptive/hyperparameters/layers"
+MISTAKES = [
+    # unknown keys: the key, where, the nearest valid name
+    ("seedz", [0], "unknown key 'seedz' in the top level; did you mean 'seeds'?"),
+    ("evaluation/k_medoid", 3, "unknown key 'k_medoid' in 'evaluation'; did you mean 'k_medoids'?"),
+    ("tasks/dog2cat/txt", {}, "unknown key 'txt' in 'tasks.dog2cat'; did you mean 'text'?"),
+    (f"{NADA}/learning_rate", 1, "unknown key 'learning_rate' in 'methods.nada.hyperparameters'; known: "),
+    (f"{LAYERS}/kk", 1, "unknown key 'kk' in 'methods.nada.variants.adaptive.hyperparameters.layers'"),
+    ("groups/ablation/task", [], "unknown key 'task' in 'groups.ablation'; did you mean 'tasks'?"),
+    ("methods/source/hyperparameters/lr", 1, "unknown key 'lr' in 'methods.source.hyperparameters'; none is"),
+    (
+        "groups/ablation/oracles",
+        [],
+        "unknown key 'oracles' in 'groups.ablation'; did you mean 'oracle'",
+    ),
+    (
+        "groups/ablation/controls",
+        [{"method": "replay"}],
+        "'groups.ablation.controls[0]' lacks the key",
+    ),
+    (
+        "groups/departures/against",
+        [{"baseline": "adaptive", "variants": ["official_adm"]}],
+        "'groups.departures.against' names 'official_adm'; did you mean 'official_adam'?",
+    ),
+    # types and ranges: where, the value, what is wanted
+    ("seeds", 5, "'seeds' is 5; a list, like [0, 1], is wanted."),
+    ("seeds", ["a"], "'seeds[0]' is \"a\"; a whole number is wanted."),
+    ("seeds", [0, 0], "'seeds' is [0, 0]; a list without repetition is wanted."),
+    ("seeds", [], "'seeds' is []; at least 1 value is wanted."),
+    ("seeds", [-1], "'seeds[0]' is -1; at least 0 is wanted."),
+    ("seeds", ["-1"], "'seeds[0]' is -1; at least 0 is wanted."),
+    ("seeds", [True], "'seeds[0]' is true; a whole number is wanted."),
+    ("seeds", [0, 0.0], "'seeds' is [0, 0]; a list without repetition is wanted."),
+    ("seeds", ["1", "1.0"], "'seeds' is [1, 1]; a list without repetition is wanted."),
+    ("seeds", [0.5], "'seeds[0]' is 0.5; a whole number is wanted."),
+    ("seeds", [2**32], "'seeds[0]' is 4294967296; at most 4294967295 is wanted."),
+    (f"{NADA}/iterations", "240.5", 'iterations\' is "240.5"; a whole number is wanted.'),
+    (f"{NADA}/iterations", 1e300, "a whole number of at most 9007199254740991 is wanted."),
+    # numbers that are none, and lengths of nothing
+    (f"{NADA}/lr", float("inf"), "'methods.nada.hyperparameters.lr' is Infinity; a finite number is wanted."),
+    (f"{NADA}/lr", "nan", "'methods.nada.hyperparameters.lr' is NaN; a finite number is wanted."),
+    (f"{NADA}/lr", 0, "'methods.nada.hyperparameters.lr' is 0; more than 0 is wanted."),
+    (f"{NADA}/betas", [1, 1], "'methods.nada.hyperparameters.betas[0]' is 1; less than 1 is wanted."),
+    (f"{NADA}/epsilon", 0, "'methods.nada.hyperparameters.epsilon' is 0; more than 0 is wanted."),
+    (f"{NADA}/iterations", float("inf"), "iterations' is Infinity; a whole number is wanted."),
+    ("methods/tgan/hyperparameters/r1_gamma", float("inf"), "r1_gamma' is Infinity; a finite number is"),
+    ("methods/tgan/hyperparameters/g_lr", 1.5, "g_lr' is 1.5; at most 1 is wanted."),
+    ("methods/ojha/hyperparameters/batch", 1, "'methods.ojha.hyperparameters.batch' is 1; at least 2 is wanted."),
+    ("evaluation/truncation_psi", float("nan"), "truncation_psi' is NaN; a finite number is wanted."),
+    ("evaluation/truncation_psi", 0, "'evaluation.truncation_psi' is 0; more than 0 is wanted."),
+    ("groups/ablation/grid/truncation_psi", float("nan"), "is NaN; a finite number is wanted."),
+    (f"{NADA}/iterations", 1.5, "'methods.nada.hyperparameters.iterations' is 1.5; a whole number"),
+    (f"{NADA}/lr", "fast", "'methods.nada.hyperparameters.lr' is \"fast\"; a number is wanted."),
+    (f"{NADA}/batch", True, "'methods.nada.hyperparameters.batch' is true; a whole number is wanted."),
+    (f"{NADA}/loss", "globl", "'methods.nada.hyperparameters.loss' is \"globl\"; one of"),
+    ("device", "gpu", "'device' is \"gpu\"; one of world, cpu, cuda is wanted."),
+    ("evaluation/truncation_psi", 2, "'evaluation.truncation_psi' is 2; at most 1 is wanted."),
+    ("methods", 3, "'methods' is 3; a mapping of keys to values is wanted."),
+    ("methods/nada/hyperparameters/layers", 3, "'methods.nada.hyperparameters.layers' is 3; a mapping"),
+    # prompts
+    ("tasks/dog2cat/text/target", " ", "'tasks.dog2cat.text.target' is \" \"; a text that is not"),
+    # names that do not exist
+    ("world", "mimi", "'world' is \"mimi\"; did you mean 'mini'?"),
+    ("preset", "smok", "'preset' is \"smok\"; did you mean 'smoke'?"),
+    ("tasks/dog2cat/source", "dgo", "'tasks.dog2cat.source' names 'dgo'; did you mean 'dog'?"),
+    ("tasks/dog2cat/references/domain", "cta", "'tasks.dog2cat.references.domain' names 'cta'"),
+    ("groups/ablation/tasks", ["dog2cta"], "names 'dog2cta'; did you mean 'dog2cat'?"),
+    ("groups/ablation/method", "nda", "'groups.ablation.method' names 'nda'; did you mean 'nada'?"),
+    ("groups/ablation/variants", ["adaptiv"], "names 'adaptiv'; did you mean 'adaptive'?"),
+    ("groups/ablation/controls", ["sorce"], "names 'sorce'; did you mean 'source'?"),
+    ("methods/nada/variants/mapper/parent", "adapt", "names 'adapt'; did you mean 'adaptive'?"),
+    # values that do not fit together
+    ("methods/nada/variants/adaptive/parent", "mapper", "makes a circle: "),
+    ("methods/nada/variants/adaptive/like", "k_1", "k_1.like' makes a circle: "),
+    ("methods/nada/variants/k_1/like", "adaptve", "names 'adaptve'; did you mean 'adaptive'?"),
+    (
+        "warm_starts/mine",
+        {"method": "nada", "variant": "adaptive"},
+        "a name in 'warm_starts' is \"mine\"; one of nada, nada_catchup, nada_finetuned_gd is wanted.",
+    ),
+    ("warm_starts/nada/variant", "adaptve", "'warm_starts.nada' names 'adaptve'; did you mean"),
+    ("warm_starts/nada/tasks", {"dog2cta": "mapper"}, "'warm_starts.nada.tasks' names 'dog2cta'"),
+    (
+        "warm_starts/nada/tasks",
+        {"dog2cat": "maper"},
+        "'warm_starts.nada.tasks.dog2cat' names 'maper'; did you mean 'mapper'?",
+    ),
+    ("methods/finetune_gd/variants/from_nada/parent/method", "nda", "did you mean 'nada'?"),
+    ("methods/tgan/hyperparameters/iteratoins", 3, "'methods.tgan.hyperparameters'; did you mean 'iterations'?"),
+    ("methods/tgan_ada/hyperparameters/ada_kimg", 0, "ada_kimg' is 0; at least 1e-06 is wanted."),
+    (
+        "groups/table1/rows",
+        [{"methods": ["tgn"], "variants": ["plain"], "shots": [1], "warm_starts": ["source"]}],
+        "'groups.table1.rows.methods' names 'tgn'; did you mean 'tgan'?",
+    ),
+    (
+        "groups/table1/rows",
+        [{"methods": ["tgan"], "variants": ["plain"], "shots": [1], "warm_starts": ["nda"]}],
+        "'groups.table1.rows.warm_starts' names 'nda'; did you mean 'nada'?",
+    ),
+    ("groups/pareto/preference/variant", "global", "names a model that the group does not show"),
+    ("groups/pareto/preference/shots", 10, "names a model that the group does not show"),
+    ("tasks/dog2cat/references/count", 10**9, "references draws at most 20000 images of a domain"),
+    (f"{LAYERS}/k", 20, "k=20 layers asked, but the 32x32 generator has 7; set layers.k to 1..7."),
+    (f"{LAYERS}/k", 0, "layers.k' is 0; at least 1 is wanted."),
+    (f"{NADA}/layers/manual", [0, 7], "layer 7 asked, but the 32x32 generator has 7; list layers"),
+    (
+        f"{NADA}/layers/manual",
+        [],
+        "variant 'manual_layers' of method 'nada': layers.manual is empty",
+    ),
+    (f"{NADA}/layers/manual", "shapes", '"shapes"; one of texture, shape, shape_expanded, no_fine is'),
+    (f"{NADA}/layers/manual", ["a"], "'methods.nada.hyperparameters.layers.manual[0]' is \"a\"; a whole"),
+    (
+        "tasks/dog2cat/references/count",
+        99,
+        "'tasks.dog2cat.references.count' is 99; at least 100 is wanted.",
+    ),
+    ("evaluation/fid_images", 49, "'evaluation.fid_images' is 49; at least 50 is wanted."),
+    ("evaluation/k_medoids", 300, "is 300, too many clusters for the 300 images of"),
+    ("evaluation/gallery_images", 1001, "is 1001, more than the 1000 images of"),
+    ("evaluation/snapshot_images", 1001, "is 1001, more than the 1000 images of"),
+    ("evaluation/diversity_images", 1001, "is 1001, more than the 1000 images of"),
+    ("groups/ablation/shots", [1001], "asks for 1001 images, but task 'dog2cat' has 1000 of 'cat'"),
+    ("tasks/dog2cat/few_shot", {"domain": "cats", "count": 10}, "did you mean 'cat'?"),
+    ("tasks/dog2cat/few_shot", {"domain": "cat", "count": 4}, "'dog2cat' has 4 of 'cat' to train on"),
+    ("groups/ablation/grid/rows", 129, "'groups.ablation.grid.rows' is 129, more than the 128"),
+    ("tasks/dog2cat/target_style", "photo", "'tasks.dog2cat' must say what the judge is to see"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "sentence"), MISTAKES, ids=lambda x: str(x)[:40])
+def test_a_mistake_is_one_sentence_that_names_it(root, path, value, sentence):
+    with pytest.raises(ConfigError) as error:
+        load(root, nested(path, value))
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_preset_changes_nothing_of_what_a_world_leaves_out(root):
+    config, _ = load(root, {"world": "paper", "preset": "smoke"})
+    assert "k_sweep" not in config["groups"] and "bias" not in config["groups"]
+    assert config["tasks"]["dog2cat"]["references"] == {"domain": "cat", "count": 128}
+    assert config["results"] == "results/smoke"
+
+
+def test_clusters_fit_into_half_of_the_references_which_are_measured_against_the_other(root):
+    overrides = {"tasks": {"dog2cat": {"references": {"count": 120}}}, "evaluation": {"k_medoids": 60}}
+    with pytest.raises(ConfigError, match="too many clusters for the 60 images that are half of"):
+        load(root, overrides)
+
+
+def test_an_unknown_key_is_named_before_other_mistakes(root):
+    with pytest.raises(ConfigError, match="unknown key 'seedz'"):
+        load(root, {"seedz": 1, "seeds": "x"})
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: [1\nb: 2\n", "not valid YAML"),
+        ("- 1\n", "a mapping of keys to values is wanted"),
+        ("a:\n  no: {}\n", "line 2: not valid YAML (the key no is read as False; quote it)"),
+        ("2: {}\n", "(the key 2 is read as 2; quote it)"),
+        ("? [a]\n: 1\n", "(a key is a list or a mapping; a text is wanted)"),
+        ("a: 1\na: 2\n", "(the key 'a' stands there twice)"),
+        ("[" * 5000, "not valid YAML"),
+        ("a: 2026-13-45\n", "not valid YAML (month must be in 1..12)"),
+        ("a: " + "9" * 5000, "not valid YAML"),
+    ],
+)
+def test_a_broken_yaml_file_is_one_sentence(tmp_path, text, sentence):
+    (tmp_path / "config.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=re.escape(sentence)):
+        load(tmp_path)
+
+
+def test_the_public_mapper_s_input_is_refused_for_a_generator_that_it_cannot_pool():
+    from nada import mapper
+
+    official = {"mapper": {"clip_input": "official"}}
+    message = (
+        r"variant 'v': mapper.clip_input is 'official', which wants images of a multiple of 32 "
+        r"pixels, but the generator makes 16x16; set it to 'clip'\."
+    )
+    with pytest.raises(ConfigError, match=message):
+        check_clip_input(official, 16, "variant 'v'")
+    for hparams, size in ((official, 64), ({"mapper": {"clip_input": "clip"}}, 16), ({}, 16)):
+        check_clip_input(hparams, size, "variant 'v'")
+    assert POOL_UNIT == mapper.POOL_UNIT
+
+
+def test_every_method_setting_of_the_configuration_is_accepted_by_the_method(root):
+    from nada.adapt import NadaHyperparameters
+    from nada.run.hyperparameters import read_hyperparameters
+
+    config, _ = load(root)
+    nada = config["methods"]["nada"]
+    for name, variant in nada["variants"].items():
+        read_hyperparameters(
+            NadaHyperparameters, merge(nada["hyperparameters"], variant.get("hyperparameters", {})), name
+        )
+
+
+def test_every_object_of_a_schema_refuses_unknown_keys(root):
+    def objects(rules):
+        if isinstance(rules, dict):
+            if "properties" in rules:
+                yield rules
+            for value in rules.values():
+                yield from objects(value)
+
+    for path in (root / "workflow/schemas").glob("*.schema.yaml"):
+        name = path.name.removesuffix(".schema.yaml")
+        found = list(objects(method_schema(name)))
+        assert found
+        assert all(rules["additionalProperties"] is False for rules in found), path
+
+
+def test_the_configuration_is_short_and_every_key_is_commented(root):
+    lines = (root / "config.yaml").read_text().splitlines()
+    assert len(lines) <= 150
+    for position, line in enumerate(lines):
+        if line and not line.startswith((" ", "#")):
+            assert "#" in line or lines[position - 1].startswith("#"), line
+
+
+# ---- files of the world
+
+
+def test_a_bad_configuration_stops_snakemake_with_one_sentence_and_no_traceback(
+    bare_project, snakemake
+):
+    done = snakemake("all", "-n", "--config", "seedz=[0]", cwd=bare_project.folder)
+    assert done.returncode != 0
+    assert "Traceback" not in done.stdout
+    errors = [line for line in done.stdout.splitlines() if line.startswith("error: ")]
+    assert errors == ["error: config: unknown key 'seedz' in the top level; did you mean 'seeds'?"]
+    assert not (bare_project.folder / "results").exists()

@@ -1,0 +1,458 @@
+"""From the configuration to the runs: groups, parents, warm starts, and what is refused."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+
+import pytest
+
+from baselines import registry
+from tests.nada.departures import leaves
+from workflow.plan.checking import schema
+from workflow.plan.config import ConfigError, load, parts
+from workflow.plan.group_checks import GALLERY_PSI
+from workflow.plan.plan import METRIC, check_names, load_plan, metric_names
+from workflow.plan.run_checks import LEAST_FRESH, check_runs, check_targets, described
+from workflow.plan.runs import Condition
+from workflow.plan.text_checks import check_texts
+
+
+def test_there_is_one_run_per_setting_and_seed_whatever_the_groups_share(default):
+    ids = list(default.runs)
+    groups = default.config["groups"]
+    assert len(ids) == len(set(ids)) == 2 * len(default.conditions)
+    conditions = {s for group in groups for s in default.members(group)}
+    parents = {default.parent(condition) for condition in conditions} - {None}
+    assert conditions | parents == set(default.conditions.values())
+    assert {condition.method for condition in parents - conditions} == {"finetune_gd"}
+    assert sum(len(default.members(group)) for group in groups) > len(conditions)  # some are shared
+    assert "dog2cat/nada-all_layers/seed1" in ids
+    assert "dog2bear/source-unchanged/seed0" in ids
+
+
+def test_a_parent_is_the_run_of_the_same_task_and_seed_and_comes_first(default):
+    mapper = default.runs["dog2bear/nada-mapper/seed1"]
+    assert mapper.parent_id == "dog2bear/nada-adaptive/seed1"
+    order = list(default.runs)
+    assert order.index(mapper.parent_id) < order.index(mapper.id)
+
+
+def test_a_parent_that_no_group_shows_is_still_run_once(root, plan_with):
+    groups = {"ablation": {"tasks": ["dog2cat"], "variants": ["mapper"], "controls": []}}
+    others = load(root)[0]["groups"]
+    alone = plan_with(seeds=[3], groups={name: None for name in others} | groups)
+    assert list(alone.runs) == ["dog2cat/nada-adaptive/seed3", "dog2cat/nada-mapper/seed3"]
+    assert [condition.name for condition in alone.members("ablation")] == ["nada-mapper"]
+
+
+def test_each_variant_is_a_target_of_its_own_without_the_controls(default):
+    groups = default.config["groups"]
+    assert {"ablation_global", "k_sweep_k_1", "departures_no_views"} < set(default.groups)
+    assert {"table1_tgan", "table2_ojha", "pareto_nada"} < set(default.groups)
+    assert len(default.groups) == len(groups) + sum(len(parts(g)) for g in groups.values())
+    names = {condition.name for condition in default.members("ablation_adaptive")}
+    assert names == {"nada-adaptive"}
+
+
+def test_warm_starts_go_on_from_the_run_that_the_configuration_names(default):
+    def parent(warm_start):
+        return default.runs[f"dog2cat/tgan-plain-10shot-{warm_start}/seed1"].parent_id
+
+    assert parent("nada") == parent("nada_catchup") == "dog2cat/nada-adaptive/seed1"
+    assert parent("nada_finetuned_gd") == "dog2cat/finetune_gd-from_nada/seed1"
+    pair = default.runs["dog2cat/finetune_gd-from_nada/seed1"]
+    assert pair.parent_id == "dog2cat/nada-mapper/seed1"
+    assert default.runs["dog2cat/tgan-plain-10shot/seed1"].parent is None
+    order = list(default.runs)
+    assert order.index(pair.id) < order.index("dog2cat/tgan-plain-10shot-nada_finetuned_gd/seed1")
+    last = default.runs["dog2cat/ojha-plain-10shot-nada_finetuned_gd/seed0"]
+    assert [i.split("/")[1] for i in default.lineage(last)] == [
+        "ojha-plain-10shot-nada_finetuned_gd", "finetune_gd-from_nada", "nada-mapper", "nada-adaptive"
+    ]  # fmt: skip
+
+
+def test_a_group_of_several_methods_has_a_part_for_each(default):
+    assert {s.method for s in default.members("table1_minegan")} == {"minegan"}
+    assert len(default.members("table1_minegan")) == 4
+    hundred = [s for s in default.members("table2") if s.shots == 100 and s.method != "replay"]
+    assert {s.task for s in hundred} == {"dog2cat"}
+    assert len(hundred) == 2 * len({s.method for s in hundred}) >= 8
+
+
+def test_a_group_without_content_is_left_out(plan_with):
+    groups = plan_with(preset="development").config["groups"]
+    assert set(groups) == {"ablation", "few_shot", "lengths"}
+
+
+def test_every_departure_of_a_few_shot_method_turns_one_switch_of_its_plain_variant(default):
+    group = default.config["groups"]["few_shot_departures"]
+    found, shown = {}, {(s.method, s.variant) for s in default.members("few_shot_departures")}
+    for pairs in group["against"]:
+        method = pairs["method"]
+        base = default.hyperparameters(Condition("dog2cat", method, pairs["baseline"]))
+        for variant in pairs["variants"]:
+            changed = default.hyperparameters(Condition("dog2cat", method, variant))
+            (found[method, variant],) = {
+                k for k, _ in leaves(changed).items() ^ leaves(base).items()
+            }
+            assert {(method, variant), (method, "plain")} <= shown
+    assert found["tgan", "with_replacement"] == "sampling"
+    assert found["tgan_ada", "official_warp"] == "ada_warp"
+    assert {v for v in shown if v[1] not in ("plain", "unchanged", "images")} == set(found)
+
+
+def test_pairs_of_a_group_of_several_methods_name_one(root):
+    pairs = {"baseline": "plain", "variants": ["official_warp"]}
+    row = {"methods": ["tgan", "tgan_ada"], "variants": ["plain"], "shots": [10], "warm_starts": ["source"]}  # fmt: skip
+    rows = [row, {**row, "methods": ["tgan_ada"], "variants": ["official_warp"]}]
+    for entry, message in (
+        ({}, "shows variants of tgan, tgan_ada; give the entry a 'method'"),
+        ({"method": "tgan"}, "names 'official_warp'; known: plain"),
+        ({"method": "tgam"}, "names 'tgam'; did you mean 'tgan'"),
+    ):
+        group = {"rows": rows, "against": [pairs | entry]}
+        with pytest.raises(ConfigError, match=message):
+            load(root, {"groups": {"few_shot_departures": group}})
+
+
+def test_the_summary_says_world_preset_and_how_much(default):
+    first, second = default.summary().splitlines()
+    assert first.startswith("world 'mini' (32x32, cpu), preset 'default', seeds [0, 1]")
+    shown = {s for group in default.config["groups"] for s in default.members(group)}
+    looks = len(shown) + len({condition.task for condition in shown})
+    assert f"{len(default.runs)} runs, {looks} observations" in second
+
+
+def test_two_targets_of_one_name_are_refused(root, plan_with):
+    config, _ = load(root)
+    groups = {"ablation_mapper": config["groups"]["ablation"]}  # also made by group ablation
+    with pytest.raises(ConfigError, match="target 'ablation_mapper', a name that is taken"):
+        plan_with(groups=groups)
+
+
+def test_a_group_cannot_take_the_name_of_a_rule(root, plan_with):
+    config, _ = load(root)
+    with pytest.raises(ConfigError, match="target 'score', a name that is taken"):
+        plan_with(groups={"score": config["groups"]["ablation"]})
+
+
+def test_a_method_without_a_file_and_a_column_without_a_metric_are_named(root):
+    with pytest.raises(ConfigError, match=r"'nadaa', but no baselines/nadaa.py .* 'nada'\?"):
+        check_names({"methods": {"nadaa": {}}}, registry.methods(root / "baselines"), [])
+    with pytest.raises(ConfigError, match=r"'fidd', which is no metric; did you mean 'fid'\?"):
+        load_plan(root, {"groups": {"ablation": {"table": ["fidd"]}}})
+
+
+# ---- what a job would refuse is refused here
+
+
+def few(shots=(10,), warm_starts=("source",), method="tgan", variant="plain"):
+    """Overrides under which Table 1 shows one few-shot method."""
+    row = {"methods": [method], "variants": [variant], "shots": [*shots], "warm_starts": [*warm_starts]}
+    return {"groups": {"table1": {"rows": [row]}}}
+
+
+def nada(variant="adaptive", **hparams):
+    return {"methods": {"nada": {"variants": {variant: {"hyperparameters": hparams}}}}}
+
+
+def variant(method, name, **entry):
+    return {"methods": {method: {"variants": {name: entry}}}}
+
+
+def task(**entry):
+    return {"tasks": {"dog2cat": entry}}
+
+
+LATE = {
+    "class": (task(target_class="giraffe"), "target_class' is 'giraffe', which the judge does not know"),
+    "near class": (task(target_class="bare"), "did you mean 'bear'?"),
+    "style": (
+        {"tasks": {"face2sketch": {"target_style": "sketsh"}}},
+        "'tasks.face2sketch.target_style' is 'sketsh', which the judge does not know; did you mean 'sketch'",
+    ),
+    "clip": (nada(clips=["z"]), "'clips' of variant 'adaptive' of method 'nada' names 'z'; known: a, b, c"),
+    "no shots": (few([0]), "method 'tgan' learns from images, but 'groups.table1' gives it none"),
+    "no shots of a control": (
+        {"groups": {"ablation": {"controls": ["replay"]}}},
+        "method 'replay' learns from images, but 'groups.ablation' gives it none",
+    ),
+    "no shots of a direction": (
+        {"groups": {"image_targets": {"shots": [0], "controls": ["source"]}}},
+        "variant 'image_targets' of method 'nada' learns from a direction from images, but",
+    ),
+    "no shots of a parent": (
+        {"warm_starts": {"nada": {"method": "tgan", "variant": "plain"}}},
+        "method 'tgan' learns from images, but 'ojha-plain-10shot-nada', which goes on from it, gives",
+    ),
+    "snapshots": (nada(snapshots=[0, 241]), "names step 241, but its runs have 240 iterations"),
+    "snapshots of a mapper": (
+        nada("mapper", snapshots=[201]), "names step 201, but its runs have 200 iterations"
+    ),
+    "parent without mapper": (
+        variant("nada", "global", parent="adaptive"), "has a parent but no mapper to train on it"
+    ),
+    "mapper on the source with a parent": (
+        variant("nada", "source_mapper", parent="adaptive"), "mapper.base is 'source', but the variant has"
+    ),
+    "mapper without a parent": (
+        nada("adaptive", mapper={"iterations": 3}), "trains a mapper on another run's model, but has no"
+    ),
+    "mapper on a mapper": (
+        variant("nada", "official_lambdas", parent="mapper"), "whose model has a latent map already"
+    ),
+    "pair without a parent": (
+        variant("finetune_gd", "from_nada", parent=None), "images of another run's model, but has no parent"
+    ),
+    "parent of a cold start": (
+        variant("tgan", "plain", parent={"method": "nada", "variant": "adaptive"}),
+        "has a parent, but its warm start is 'source'",
+    ),
+    "warm start without D": (
+        {"warm_starts": {"nada_finetuned_gd": {"method": "nada", "variant": "adaptive"}}},
+        "goes on from 'nada-adaptive', which keeps no discriminator; name a variant of finetune_gd",
+    ),
+    "catch-up": (
+        {"methods": {"tgan": {"hyperparameters": {"catchup_steps": 5000}}}}, "D catches up for 600 steps, but"
+    ),
+    "default catch-up": (
+        {"methods": {"tgan": {"hyperparameters": {"iterations": 10}}}}, "D catches up for 10 steps, but its runs"
+    ),
+    "frozen blocks": (
+        {"methods": {"freezed": {"hyperparameters": {"frozen_blocks": 4}}}}, "has 3 residual blocks; set it to 0..3"
+    ),
+    "long average": (
+        {"methods": {"tgan": {"hyperparameters": {"ema_kimg": 1e5, "published_iterations": 100}}}},
+        "ema_kimg is 600000.0 at this length; at most 100000",
+    ),
+    "small pool of codes": (
+        nada("mapper", mapper={"code_pool": 2, "batch": 4}),
+        "mapper.code_pool is 2, which holds no batch of 4; set it to 4 or more, or to 0",
+    ),
+    "small pool of codes for the default batch": (
+        nada("mapper", mapper={"code_pool": 1}), "mapper.code_pool is 1, which holds no batch of 2"
+    ),
+    "warm start of a control": (
+        few([0], ["nada"], "source", "unchanged"),
+        "'source' goes on from no other run's model, but 'groups.table1' gives it the warm start 'nada'",
+    ),
+    "warm start of the pair": (
+        few([0], ["nada"], "finetune_gd", "from_nada"), "'finetune_gd' goes on from no other run's model, but"
+    ),
+    "shots of a control": (
+        {"groups": {"ablation": {"controls": [{"method": "source", "shots": [10]}]}}},
+        "method 'source' looks at no images, but 'groups.ablation' gives it 10 (shots); set 'shots' to 0",
+    ),
+    "shots of a text": (
+        {"groups": {"ablation": {"shots": [10]}}}, "'nada' looks at no images, but 'groups.ablation' gives"
+    ),
+    "too few new images": (
+        {**few([90]), **task(references={"count": 100})},
+        "trains on 90 of 100 images of 'cat', so that 10 new ones are left to compare with, and 20 are",
+    ),
+    "beyond float32": (
+        nada(lr=1e300), "hyperparameters.lr' is 1e+300; a number of at most 1e+30 is wanted."
+    ),
+    "beyond any float": (nada(lr=10**400), "; a number of at most 1e+30 is wanted."),
+    "too many seeds": ({"seeds": [*range(41)]}, "; at most 40 values is wanted"),
+    # what lacks a key
+    "group without variants": (
+        {"groups": {"one": {"title": "one", "tasks": ["dog2cat"], "method": "nada"}}},
+        "'groups.one' lacks the key",
+    ),
+    # what a group shows
+    "lengths are no table of the paper": (
+        {"groups": {"table1": {"paper": "lengths"}}}, "'groups.table1.paper' names 'lengths'; known: table1, table2."
+    ),
+    "grid": (
+        {"groups": {"ablation": {"grid": {"rows": 3, "truncation_psi": 0.5}}}},
+        "'groups.ablation.grid.truncation_psi' is 0.5, but pictures are kept at 0.7 and 1.0",
+    ),
+    "two preferences": (
+        {"groups": {
+            "sketches": {"preference": {"method": "nada", "variant": "adaptive"}},
+            "bias": {"preference": {"method": "nada", "variant": "image_targets", "shots": 3}},
+        }},
+        "compare 'source-unchanged' of task 'face2sketch' with nada",
+    ),
+    "answers": (
+        {"groups": {"pareto": {"preference": {"answers": "nope.csv"}}}},
+        "'groups.pareto.preference.answers' is 'nope.csv', which is missing",
+    ),
+    "paper": (
+        {"groups": {"table1": {"paper": "tabel1"}}},
+        "'groups.table1.paper' names 'tabel1'; did you mean 'table1'?",
+    ),
+    "sweep": (
+        {"groups": {"k_sweep": {"variants": ["adaptive"]}}},
+        "'groups.k_sweep.sweep' draws metrics against k, but the group's variants train one number",
+    ),
+    "sweep without images": (
+        {"tasks": {"dog2fox": {"references": None}}, "groups": {"k_sweep": {"tasks": ["dog2fox"]}}},
+        "'groups.k_sweep.sweep' needs real images of every task, but 'dog2fox' has no references",
+    ),
+    "oracle": (
+        {"groups": {"ablation": {"oracle": ["cluster_lpips_std"]}}},
+        "oracle' names 'cluster_lpips_std', of which neither more nor less is better",
+    ),
+    # words
+    "unknown word": (
+        task(text={"target": "giraffe"}),
+        "'tasks.dog2cat.text.target', read by CLIP 'a': the word 'giraffe' of the text 'giraffe' is not",
+    ),
+    "near word": (task(text={"source": "dgo"}), "did you mean 'dog'? It knows: a, and, animal"),
+    "no word": (task(text={"target": "???"}), "the text '???' holds no word that CLIP reads; write one"),
+    "emoji": (task(text={"target": "cat 🐱"}), "'cat 🐱' holds '🐱', which is neither a word nor"),
+    "too long": (task(text={"target": "cat " * 16}), "has 21 words, but this CLIP reads 20; shorten it"),
+    "same text": (task(text={"target": "Dog!"}), "'dog' and 'Dog!' are the same text to CLIP 'a'"),
+}
+
+
+@pytest.mark.parametrize("name", LATE)
+def test_what_a_job_would_refuse_is_one_sentence_of_the_plan(root, name):
+    overrides, sentence = LATE[name]
+    with pytest.raises(ConfigError) as error:
+        load_plan(root, overrides)
+    assert sentence in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        {"groups": {"ablation": {"method": "na\nda"}}},
+        {"groups": {"ablation": {"table": ["fid", "a\nb"]}}},
+        {"methods": {"nada": {"variants": {"mapper": {"parent": "../.."}}}}},
+        {"groups": {"ablation": {"title": ["🐱" * 3000]}}},
+        {"seeds": ["x" * 5000]},
+    ],
+    ids=["method", "metric", "variant", "title", "seed"],
+)
+def test_a_mistake_is_one_short_line_whatever_was_written(root, overrides):
+    with pytest.raises(ConfigError) as error:
+        load_plan(root, overrides)
+    assert "\n" not in str(error.value) and "\\ud83d" not in str(error.value)
+    assert len(str(error.value)) < 500
+
+
+def test_an_image_mapper_may_go_on_from_a_run_on_texts(root):
+    change = variant("nada", "image_mapper", like="mapper", hyperparameters={"direction": "image"})
+    cells = {"method": "nada", "variants": ["image_mapper"], "shots": [3], "warm_starts": ["source"]}
+    shown = {"title": "one", "tasks": ["dog2cat"], "controls": [], "table": ["fid"]}
+    change["groups"] = {"one": {**cells, **shown, "grid": {"rows": 1, "truncation_psi": 0.7}}}
+    plan = load_plan(root, change)
+    assert any(condition.name == "nada-adaptive-3shot" for condition in plan.conditions.values())
+
+
+def test_the_sentences_of_open_clip_s_tokenizer_are_those_that_are_certain_without_it(root):
+    def paper(**text):
+        return {"world": "paper", "tasks": {"elf": {"text": text}}}
+
+    load_plan(root, paper(source="human", target="elf " * 75))
+    with pytest.raises(ConfigError, match="elf.text.target', read by CLIP 'b32': .* 76 tokens or more"):
+        load_plan(root, paper(source="human", target="elf " * 76))
+    with pytest.raises(ConfigError, match="'elf' and 'ELF ' are the same text to CLIP 'b32'"):
+        load_plan(root, paper(source="elf", target="ELF "))
+
+
+def test_a_clip_config_that_open_clip_does_not_know_is_named(plan_with, root):
+    plan = plan_with()
+    plan.world["clips"] = [{**plan.world["clips"][0], "config": "ViT-B-23"}]
+    sentence = r"'ViT-B-23' is neither a file nor a model .*; did you mean 'ViT-B-32'\?"
+    with pytest.raises(ConfigError, match=sentence):
+        check_texts(plan, root)
+
+
+def test_a_clip_config_that_is_no_json_is_named(plan_with, root, tmp_path):
+    (tmp_path / "clip.json").write_text("[]")
+    plan = plan_with()
+    plan.world["clips"] = [{**plan.world["clips"][0], "config": str(tmp_path / "clip.json")}]
+    with pytest.raises(ConfigError, match="clip.json: the config of CLIP 'a' is no JSON object"):
+        check_texts(plan, root)
+
+
+def test_a_run_without_a_text_may_have_any(root):
+    groups = {name: None for name in load(root)[0]["groups"]}
+    alone = {"like": "ablation", "tasks": ["dog2cat"], "variants": ["image_targets"], "shots": [3]}
+    images = {"alone": alone, "ablation": {"tasks": ["dog2bear"]}}
+    text = task(text={"target": "giraffe"})
+    load_plan(root, {**text, "groups": groups | images})
+    aimed = nada("image_targets", global_target="text")
+    with pytest.raises(ConfigError, match="the word 'giraffe'"):
+        load_plan(root, {**text, **aimed, "groups": groups | images})
+
+
+def test_a_mapper_reads_the_target_s_text_alone(root):
+    groups = {name: None for name in load(root)[0]["groups"] if name != "ablation"}
+    alone = {"ablation": {"tasks": ["dog2cat"], "variants": ["source_mapper"], "controls": ["source"]}}
+    load_plan(root, {**task(text={"source": "hound"}), "groups": groups | alone})
+
+
+def written(path, **said):
+    """A safetensors file that holds nothing but what it says of itself."""
+    header = json.dumps({"__metadata__": {"json": json.dumps(said)}}).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+    return path
+
+
+def test_a_source_of_another_size_and_one_without_a_discriminator_are_named(plan_with, tmp_path, root):
+    plan = plan_with()
+    dog = plan.world["sources"]["dog"]
+    plan.world["sources"] = {**plan.world["sources"], "dog": dict(dog)}
+    networks = {"G_ema": {"resolution": 64}, "D": {}}
+    plan.world["sources"]["dog"]["weights"] = str(written(tmp_path / "a", architecture=networks))
+    with pytest.raises(ConfigError, match=r"makes 64x64 images, but the world 'mini' says 32"):
+        check_runs(plan, root)
+    networks = {"G_ema": {"resolution": 32}}
+    plan.world["sources"]["dog"]["weights"] = str(written(tmp_path / "b", architecture=networks))
+    with pytest.raises(ConfigError, match="needs a discriminator, but .* holds none"):
+        check_runs(plan, root)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 no safetensors", b"\xff" * 16, b"\2" + bytes(7) + b"[]"])
+def test_of_a_file_that_says_nothing_a_plan_says_nothing(plan_with, tmp_path, root, content):
+    (tmp_path / "judge").write_bytes(content)
+    assert described(tmp_path / "judge") == {}
+    plan = plan_with()
+    plan.world["judge"] = str(tmp_path / "judge")
+    check_targets(plan, root)
+
+
+def test_the_answers_of_people_are_the_result_of_a_comparison(root, tmp_path):
+    from eval.study.comparison import RESULT
+
+    path = tmp_path / "result.csv"
+    answers = {"groups": {"pareto": {"preference": {"answers": str(path)}}}}
+    path.write_text(",".join(RESULT) + "\n")
+    load_plan(root, answers)
+    path.write_text("number,choice\n1,left\n")
+    with pytest.raises(ConfigError, match="is not the result of a comparison: its columns must be"):
+        load_plan(root, answers)
+
+
+def test_what_the_plan_says_of_pictures_and_metrics_is_what_eval_does(root):
+    from eval.analysis.statistics import MOST_SEEDS
+    from eval.metrics.catalogue import METRICS
+    from eval.metrics.memorisation import QUANTILE
+    from eval.metrics.metric import Metric
+    from eval.observe import GALLERY_PSI as kept
+    from eval.paper_table import LAYOUTS
+
+    assert kept == GALLERY_PSI
+    assert LEAST_FRESH == round(1 / QUANTILE)
+    assert schema("config")["properties"]["seeds"]["maxItems"] == MOST_SEEDS
+    assert {path.stem for path in (root / "eval" / "paper").glob("table*.csv")} == set(LAYOUTS)
+    assert [field.name for field in dataclasses.fields(Metric)][: len(METRIC)] == list(METRIC)
+    found = metric_names(root)
+    assert len(found) > 15
+    assert all(METRICS[name].maximize is maximize for name, maximize in found.items() if name in METRICS)
+    parts = {name for name in METRICS if name.startswith("factor_correlation_")}
+    assert set(METRICS) - parts <= set(found)
+
+
+def test_a_plan_imports_no_torch(root):
+    code = "import sys; from workflow.plan.plan import load_plan; load_plan(); print('torch' in sys.modules)"
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, cwd=root, capture_output=True, text=True, check=False)
+    assert done.stdout == "False\n", done.stderr

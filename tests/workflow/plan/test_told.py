@@ -1,0 +1,119 @@
+"""What a job is told, what its rule waits for and what its record lists are the same files.
+
+For every method and kind of job of the embedded world, the paper's and its rehearsal.
+"""
+
+import numpy as np
+import pytest
+
+from nada.images.tensors import save_images
+from nada.run.job import Job
+from workflow.plan.inputs import adapt_inputs, group_inputs, observation_inputs, record_inputs
+from workflow.plan.layout import few_shot_file, ready, reference_file, run_folder
+from workflow.plan.plan import load_plan
+from workflow.plan.runs import REAL
+from workflow.plan.specs import group_spec, observation_spec, run_spec
+
+WORLDS = ("mini", "paper", "rehearsal")
+STEERING = {"text", "templates", "clips"}  # what only a method supervised by text is told
+PICTURES = {"references", "few_shot"}
+
+
+@pytest.fixture(scope="module", params=WORLDS)
+def plan(request, root):
+    """The whole benchmark of a world, with two seeds."""
+    return load_plan(root, {"world": request.param, "seeds": [0, 1]})
+
+
+def named(told):
+    """Every path that the content of a job's file names, at any depth."""
+    if isinstance(told, dict):
+        return {path for value in told.values() for path in named(value)}
+    if isinstance(told, (list, tuple)):
+        return {path for value in told for path in named(value)}
+    return {told} if isinstance(told, str) and "/" in told else set()
+
+
+def waited_for(files):
+    """The inputs of a rule as one set, from its named inputs."""
+    lists = [[value] if isinstance(value, str) else value for value in files.values()]
+    return {path for paths in lists for path in paths}
+
+
+def test_a_run_waits_for_the_files_that_it_is_told_and_for_no_other(plan):
+    for run in plan.runs.values():
+        told = run_spec(plan, run)
+        files = named({key: value for key, value in told.items() if key != "parent"})
+        expected = set(ready(plan, *files))
+        if run.parent is not None:
+            expected.add(f"{run_folder(plan, run.parent_id)}/model.safetensors")
+        assert waited_for(adapt_inputs(plan, run)) == expected, run.id
+
+
+def test_an_observation_waits_for_the_files_that_it_is_told_and_for_no_other(plan):
+    tasks = {task for task, _ in plan.conditions if reference_file(plan, task)}
+    for task, name in [*plan.conditions, *((task, REAL) for task in tasks)]:
+        told = observation_spec(plan, task, name)
+        folders = [run.pop("folder") for run in told["runs"]]
+        for run in told["runs"]:
+            run.pop("id")
+        expected = {*ready(plan, *named(told)), *(f"{f}/model.safetensors" for f in folders)}
+        assert waited_for(observation_inputs(plan, task, name)) == expected, (task, name)
+
+
+def test_a_group_names_the_files_that_its_jobs_wait_for(plan):
+    for name in plan.groups:
+        told = named(group_spec(plan, name))
+        waits = {*group_inputs(plan, name), *record_inputs(plan, name)}
+        for condition in plan.members(name):
+            waits |= {f"{run_folder(plan, r.id)}/curves.csv" for r in plan.seeds_of(condition)}
+        for task in plan.groups[name]["tasks"]:
+            waits |= {reference_file(plan, task), few_shot_file(plan, task)} - {None}
+        kept = {path for path in waits if not path.endswith("/run.json")}  # beside each cost.json
+        assert told == kept
+
+
+def test_a_method_is_told_what_its_supervision_needs_and_nothing_more(plan):
+    seen = set()
+    for run in plan.runs.values():
+        told, condition = set(run_spec(plan, run)), run.condition
+        supervision = plan.methods[condition.method].supervision
+        seen.add(supervision)
+        assert told & STEERING == (STEERING if supervision == "text" else set()), run.id
+        learns = supervision == "images" or (supervision == "text" and condition.shots > 0)
+        assert len(told & PICTURES) == learns, run.id
+        assert ("source" in told) == (condition.method != "replay"), run.id
+    assert seen == {"text", "images", "none"}
+
+
+def test_a_run_is_told_only_the_clips_that_its_settings_name(root):
+    paper = load_plan(root, {"world": "paper"})
+    sketch = paper.run("face2sketch", "nada-pencil_sketch", 0)
+    assert [clip["name"] for clip in run_spec(paper, sketch)["clips"]] == ["b32"]
+    assert adapt_inputs(paper, sketch)["clips"] == ["assets/.fetched/clip_vit_b_32"]
+    cat = paper.run("dog2cat", "nada-adaptive", 0)
+    assert [clip["name"] for clip in run_spec(paper, cat)["clips"]] == ["b32", "b16"]
+
+
+def test_no_observation_is_told_a_prompt_and_the_reals_no_model_either(plan):
+    told = observation_spec(plan, "dog2cat", REAL)
+    assert not set(told) & {*STEERING, "source", "few_shot"}
+    assert not STEERING & set(observation_spec(plan, "dog2cat", "source-unchanged"))
+
+
+@pytest.mark.parametrize(
+    ("condition", "roles"),
+    [
+        ("tgan-plain-10shot", {"source", "references"}),
+        ("source-unchanged", {"source"}),
+        ("replay-images-10shot", {"references"}),
+        ("nada-global", {"source", "templates", *(f"clip {n}{c}" for n in "abc" for c in ("", " config"))}),
+    ],
+)  # fmt: skip
+def test_the_record_of_a_run_lists_what_it_was_told(root, tmp_path, monkeypatch, condition, roles):
+    monkeypatch.chdir(root)
+    mini = load_plan(root, {"results": str(tmp_path)})
+    (tmp_path / "references").mkdir()
+    save_images(tmp_path / "references/cat.npz", np.zeros((10, 32, 32, 3), np.uint8))
+    job = Job(run_spec(mini, mini.run("dog2cat", condition, 0)), tmp_path / "out", tmp_path / "state")
+    assert set(job.inputs) == roles

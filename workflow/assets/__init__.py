@@ -1,0 +1,1 @@
+"""Weights and data that a world fetches: registry, download, archives, licences."""

@@ -1,0 +1,1 @@
+"""From the configuration to runs, groups, paths and specs; pure Python without torch."""

@@ -1,0 +1,297 @@
+"""YAML read and checked against a schema: every mistake becomes one ConfigError sentence.
+
+The value or key, where it stands, what is allowed. No torch and no Snakemake here.
+"""
+
+import contextlib
+import difflib
+import functools
+import json
+import math
+import re
+from copy import deepcopy
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+from nada.run.errors import UserError
+
+SCHEMAS = Path(__file__).parents[1] / "schemas"
+
+
+class ConfigError(UserError):
+    """A mistake in the configuration, as one sentence for its author."""
+
+
+# ---- reading and merging ----------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML in which a key is a text that stands there once, where PyYAML silently takes the second
+    of two and reads `no` as false, and 1e-4 and 5e8 are numbers as in YAML 1.2, where PyYAML reads texts."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            problem = None
+            if key.tag == "tag:yaml.org,2002:merge":
+                continue
+            if not isinstance(key, yaml.ScalarNode):
+                problem = "a key is a list or a mapping; a text is wanted"
+            elif key.tag != "tag:yaml.org,2002:str":
+                problem = f"the key {short(key.value)} is read as {self.construct_object(key)!r}; quote it"
+            elif key.value in seen:
+                problem = f"the key '{short(key.value)}' stands there twice"
+            if problem:
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), [*"-+.0123456789"]
+)
+
+
+def read_yaml(path):
+    """Read a YAML mapping; raise ConfigError when it is missing, broken or not a mapping."""
+    try:
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        raise ConfigError(f"{path}: cannot be read: {why}.") from None
+    except ValueError as error:  # a date with month 13, a number of 5000 digits
+        raise ConfigError(f"{path}: not valid YAML ({error}).") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: not valid YAML (too deep).") from None
+    except yaml.YAMLError as error:
+        line = error.problem_mark.line + 1 if getattr(error, "problem_mark", None) else "?"
+        problem = getattr(error, "problem", None) or "unreadable"
+        raise ConfigError(f"{path}, line {line}: not valid YAML ({problem}).") from None
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path}: a mapping of keys to values is wanted.")
+    return content
+
+
+def merge(base, override):
+    """Return `base` with `override` laid over it: mappings key by key, everything else replaced."""
+    if not (isinstance(base, dict) and isinstance(override, dict)):
+        return deepcopy(override)
+    merged = deepcopy(base)
+    for key, value in override.items():
+        merged[key] = merge(merged.get(key), value)
+    return merged
+
+
+LISTED = 24  # names of a list that a sentence shows
+LONGEST = 120  # characters of a value that a sentence shows
+
+
+def short(text):
+    """A text as a sentence shows it: on one line, and cut where it is long."""
+    text = text if text.isprintable() else repr(text)[1:-1]
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+
+
+def nearest(name, allowed):
+    """Say which allowed name is meant, or list them: the end of an error sentence."""
+    allowed = [str(a) for a in allowed]
+    close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
+    if close:
+        return f"did you mean '{close[0]}'?"
+    more = f" and {len(allowed) - LISTED} more" if len(allowed) > LISTED else ""
+    return f"known: {', '.join(allowed[:LISTED])}{more}." if allowed else "none is defined."
+
+
+# ---- checking against a schema ------------------------------------------------------------------
+
+
+def schema(name):
+    """The schema of that name, without `$schema`: a part that has it is checked by other types."""
+    return deepcopy(_schema(name))
+
+
+@functools.cache
+def _schema(name):
+    rules = read_yaml(SCHEMAS / f"{name}.schema.yaml")
+    rules.pop("$schema", None)
+    return rules
+
+
+def coerce(value, rules):
+    """Turn the strings of a command line into the numbers and booleans that a schema asks for.
+
+    Snakemake hands on `seeds=[0,1]` as ['0', '1']. A string that does not read as the wanted type
+    stays a string, so that validation can name it.
+    """
+    return converted(value, rules, _read_text)
+
+
+def whole_numbers(value, rules):
+    """Turn 240.0 into 240 where a schema asks for a whole number: programs write YAML in that way.
+
+    Every other number stays as it is, so that validation can name it.
+    """
+    return converted(value, rules, _without_point)
+
+
+def converted(value, rules, convert):
+    """`value` with convert(item, the types that its schema allows) in place of each single item."""
+    if isinstance(value, dict):
+        known, other = rules.get("properties", {}), rules.get("additionalProperties")
+        other = other if isinstance(other, dict) else {}
+        return {
+            key: converted(item, known.get(key, other), convert) for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [converted(item, rules.get("items", {}), convert) for item in value]
+    wanted = rules.get("type", [])
+    return convert(value, [wanted] if isinstance(wanted, str) else wanted)
+
+
+def _read_text(value, kinds):
+    for kind in kinds if isinstance(value, str) else ():
+        with contextlib.suppress(ValueError, KeyError):
+            return READERS[kind](value.strip())
+    return value
+
+
+def _without_point(value, kinds):
+    whole = "integer" in kinds and "number" not in kinds
+    return int(value) if whole and isinstance(value, float) and value.is_integer() else value
+
+
+def _read_whole(text):
+    """A whole number as people and programs write it: 1000, 1000.0 or 1e3."""
+    with contextlib.suppress(ValueError):
+        return int(text)
+    number = float(text)
+    if not number.is_integer():
+        raise ValueError(text)
+    return int(number)
+
+
+READERS = {
+    "integer": _read_whole,
+    "number": float,
+    "boolean": lambda text: {"true": True, "false": False}[text.lower()],
+    "null": lambda text: {"null": None}[text.lower()],
+}
+
+
+KINDS = {
+    "integer": "a whole number",
+    "number": "a number",
+    "string": "a text",
+    "array": "a list, like [0, 1],",
+    "object": "a mapping of keys to values",
+    "boolean": "true or false",
+    "null": "null",
+}
+
+
+# JSON's exact whole numbers (RFC 8259, section 6); records are JSON
+LARGEST_WHOLE = 2**53 - 1
+# Jobs compute in float32, whose numbers end at 3.4e38; torch refuses what an optimiser makes beyond that.
+LARGEST = 1e30
+
+
+def _is_finite(_, value):
+    """A number of JSON Schema; .inf and .nan of YAML are none, as JSON has neither."""
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and abs(value) <= LARGEST
+
+
+def _is_whole(_, value):
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return whole and abs(value) <= LARGEST_WHOLE
+
+
+def _pattern(validator, pattern, value, _):
+    """The keyword `pattern`, whose "$" is the end, where Python's matches before a last line break too."""
+    if validator.is_type(value, "string") and not re.search(re.sub(r"\$$", r"\\Z", pattern), value):
+        yield jsonschema.ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+Validator = jsonschema.validators.extend(
+    jsonschema.Draft202012Validator,
+    {"pattern": _pattern},
+    type_checker=jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
+        {"number": _is_finite, "integer": _is_whole}
+    ),
+)
+
+
+def wanted_kinds(kinds, value):
+    """The types that a schema allows, in words that fit the value that is none of them."""
+    words = dict(KINDS)
+    if isinstance(value, float) and not math.isfinite(value):
+        words["number"] = "a finite number"
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        words["number"] = f"a number of at most {LARGEST:g}"
+    if isinstance(value, int) and not isinstance(value, bool):
+        words["integer"] = f"a whole number of at most {LARGEST_WHOLE}"
+    return " or ".join(words[kind] for kind in kinds)
+
+
+def dotted(path):
+    return "".join(f"[{p}]" if isinstance(p, int) else f".{p}" for p in path).lstrip(".")
+
+
+def sentence(error):
+    """Say in one sentence what a jsonschema error means."""
+    where, value, rule = dotted(error.absolute_path), error.instance, error.validator_value
+    at = f"'{where}'" if where else "the top level"
+    shown = short(json.dumps(value, default=str, ensure_ascii=False))
+    if error.validator == "additionalProperties":
+        unknown = [key for key in value if key not in error.schema.get("properties", {})]
+        known = error.schema.get("properties", {})
+        return f"unknown key '{unknown[0]}' in {at}; {nearest(unknown[0], known)}"
+    if error.validator == "required":
+        missing = [key for key in rule if key not in value]
+        return f"{at} lacks the key '{missing[0]}'."
+    if "propertyNames" in error.absolute_schema_path:
+        at = f"a name in {at}"
+    if error.validator == "type":
+        kinds = [rule] if isinstance(rule, str) else rule
+        return f"{at} is {shown}; {wanted_kinds(kinds, value)} is wanted."
+    if error.validator == "oneOf":
+        choices = (" and ".join(f"'{key}'" for key in choice["required"]) for choice in rule)
+        return f"{at} needs either {' or '.join(choices)}, not both."
+    listed = re.fullmatch(r"\^\(([\w|]+)\)\$", rule) if error.validator == "pattern" else None
+    if error.validator == "enum" or listed:
+        allowed = listed.group(1).split("|") if listed else map(str, rule)
+        return f"{at} is {shown}; one of {', '.join(allowed)} is wanted."
+    limits = {
+        "minimum": f"at least {rule}",
+        "maximum": f"at most {rule}",
+        "exclusiveMinimum": f"more than {rule}",
+        "exclusiveMaximum": f"less than {rule}",
+        "minItems": f"at least {rule} value",
+        "maxItems": f"at most {rule} values",
+        "minProperties": "at least one entry",
+        "uniqueItems": "a list without repetition",
+        "minLength": "a text that is not empty",
+        "pattern": "a text that is not blank" if rule == r"\S" else f"a text like {rule}",
+    }
+    if error.validator in limits:
+        return f"{at} is {shown}; {limits[error.validator]} is wanted."
+    return f"{at}: {error.message}."
+
+
+def validate(value, rules, source):
+    """Raise ConfigError with the first mistake in `value` (unknown keys first); `source` names it."""
+    errors = list(Validator(rules).iter_errors(value))
+    if errors:
+        first = min(
+            errors, key=lambda e: (e.validator != "additionalProperties", dotted(e.absolute_path))
+        )
+        raise ConfigError(f"{source}: {sentence(first)}")
+
+
+def known_name(name, allowed, where):
+    if name not in allowed:
+        raise ConfigError(f"config: {where} names '{short(str(name))}'; {nearest(name, allowed)}")

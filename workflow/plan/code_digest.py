@@ -1,0 +1,106 @@
+"""Which source code a job depends on, as one digest (so that an edit re-runs what it must).
+
+Snakemake sees only a rule's shell line; an edit in an imported module would leave stale results.
+The digest covers the abstract syntax trees of a module and of every first-party module it imports,
+directly or not, without docstrings and comments: a change of wording changes nothing.
+"""
+
+import ast
+import functools
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+FIRST_PARTY = ("nada", "baselines", "eval", "workflow")
+
+
+def module_path(name, root=ROOT):
+    """Return the file of a dotted first-party module name, or None when there is none."""
+    base = root.joinpath(*name.split("."))
+    for path in (base.with_suffix(".py"), base / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+@dataclass(frozen=True)
+class Source:
+    """What the digest needs of one file: the dotted names it imports, and the text of its code."""
+
+    imports: tuple[str, ...]
+    text: str
+
+
+def source(name, path):
+    """Read a module once; again only when its file's size or time stamp changed."""
+    stat = path.stat()
+    return _source(name, path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.cache
+def _source(name, path, *_stamp):
+    tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    imports = tuple(first_party_imports(tree, package))
+    return Source(imports, without_docstrings(tree))
+
+
+def first_party_imports(tree, package):
+    """Yield every first-party dotted name that a module imports, at any depth of its code.
+
+    package: the parts of the package's name, for relative imports. `from a import b` yields both
+    `a` and `a.b`, since b may be a module; and each package above, since Python runs its __init__.
+    """
+    found = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            above = package[: len(package) - node.level + 1] if node.level else []
+            base = ".".join(above + ([node.module] if node.module else []))
+            found.add(base)
+            found.update(f"{base}.{alias.name}" for alias in node.names)
+    for dotted in sorted(found):
+        parts = dotted.split(".")
+        if parts[0] in FIRST_PARTY:
+            yield from (".".join(parts[: i + 1]) for i in range(len(parts)))
+
+
+def without_docstrings(tree):
+    """Return the text of a syntax tree with docstrings taken out (comments never were in it)."""
+    documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    for node in ast.walk(tree):
+        if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
+            del node.body[0]
+    return ast.dump(tree)
+
+
+def closure(*modules, root=ROOT):
+    """Return {name: path} of the modules and everything first-party that they import.
+
+    Raises FileNotFoundError when one of `modules` does not exist.
+    """
+    files, waiting = {}, []
+    for name in modules:
+        if module_path(name, root) is None:
+            raise FileNotFoundError(f"no first-party module {name!r} under {root}")
+        parts = name.split(".")
+        waiting += [".".join(parts[: i + 1]) for i in range(len(parts))]
+        waiting.append(f"{name}.__main__")  # of a package that is a command
+    while waiting:
+        name = waiting.pop()
+        path = module_path(name, root)
+        if name in files or path is None:  # None: a class or function, not a module
+            continue
+        files[name] = path
+        waiting += source(name, path).imports
+    return files
+
+
+def digest(*modules, root=ROOT):
+    """Return a 16-digit hexadecimal digest of the modules' code and of all they import."""
+    hashed = hashlib.sha256()
+    for name, path in sorted(closure(*modules, root=root).items()):
+        hashed.update(f"{name}\0{source(name, path).text}\0".encode())
+    return hashed.hexdigest()[:16]

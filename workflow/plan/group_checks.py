@@ -1,0 +1,101 @@
+"""What the tables and figures of a group need, checked before anything is trained for them. No torch."""
+
+from pathlib import Path
+
+from nada.run.run_id import DEFAULT_SHOTS
+from workflow.plan.checking import ConfigError, known_name
+
+ANSWERS = (  # columns of people's comparisons, as eval.study.comparison writes them
+    *("task", "method", "variant", "shots", "warm_start"),
+    *("people", "answers", "won", "low", "high"),
+)
+GALLERY_PSI = 0.7  # the truncation of the pictures that an observation keeps for people (eval/observe.py)
+
+
+def check_groups(plan, best, root) -> None:
+    """Raise ConfigError for a grid, a sweep, a comparison, a table of the paper's or an oracle that could
+    not be made.
+
+    plan: workflow.plan.plan.Plan. best: {metric: True, False or None}, whether more of it is better.
+    """
+    check_preferences(plan)
+    for name, group in plan.config["groups"].items():
+        check_grid(name, group, plan.config["evaluation"]["truncation_psi"])
+        needs_images = [key for key in ("sweep", "preference") if group.get(key)]
+        for task in group["tasks"] if needs_images else ():
+            if not plan.config["tasks"][task].get("references"):
+                raise ConfigError(
+                    f"config: 'groups.{name}.{needs_images[0]}' needs real images of every task, but "
+                    f"'{task}' has no references; leave the key out, or the task."
+                )
+        if group.get("sweep"):
+            check_sweep(name, plan)
+        if group.get("paper") is not None:
+            tables = sorted(path.stem for path in Path(root, "eval", "paper").glob("table*.csv"))
+            known_name(group["paper"], tables, f"'groups.{name}.paper'")
+        check_answers(name, group.get("preference", {}).get("answers"), root)
+        for column in group.get("oracle", []):
+            if best.get(column, True) is None:
+                raise ConfigError(
+                    f"config: 'groups.{name}.oracle' names '{column}', of which neither more nor less "
+                    "is better, so that no snapshot is the best by it; leave it out."
+                )
+
+
+def check_preferences(plan) -> None:
+    """Refuse two groups that compare one model with two others: its share of wins would have two values."""
+    compared = {}  # condition -> (group, the model that it is compared with)
+    for name, group in plan.config["groups"].items():
+        if not group.get("preference"):
+            continue
+        preferred = group["preference"]
+        model = preferred["method"], preferred["variant"], preferred.get("shots", DEFAULT_SHOTS)
+        for condition in plan.members(name):
+            if (condition.method, condition.variant, condition.shots) == model:
+                continue
+            other, known = compared.setdefault(condition, (name, model))
+            if known != model:
+                raise ConfigError(
+                    f"config: 'groups.{other}.preference' and 'groups.{name}.preference' compare "
+                    f"'{condition.name}' of task '{condition.task}' with {' '.join(known[:2])} and with "
+                    f"{' '.join(model[:2])}; prefer the same model in both."
+                )
+
+
+def check_grid(name, group, measured) -> None:
+    """Refuse a truncation at which no picture is kept."""
+    psi = group["grid"]["truncation_psi"]
+    kept = sorted({GALLERY_PSI, float(measured)})
+    if psi not in kept:
+        raise ConfigError(
+            f"config: 'groups.{name}.grid.truncation_psi' is {psi}, but pictures are kept at "
+            f"{' and '.join(map(str, kept))} (that of 'evaluation'); choose one of them."
+        )
+
+
+def check_answers(name, answers, root) -> None:
+    """Refuse a file of people's comparisons that is missing, or another."""
+    if answers is None:
+        return
+    where = f"config: 'groups.{name}.preference.answers' is '{answers}', which is"
+    if not Path(root, answers).is_file():
+        raise ConfigError(
+            f"{where} missing; python -m eval.study.comparison score makes it, or leave it out for the "
+            "automatic judge."
+        )
+    with Path(root, answers).open(encoding="utf-8", errors="replace") as file:
+        columns = file.readline().strip().split(",")
+    if columns != list(ANSWERS):
+        raise ConfigError(
+            f"{where} not the result of a comparison: its columns must be {', '.join(ANSWERS)}."
+        )
+
+
+def check_sweep(name, plan) -> None:
+    """Refuse a sweep over fewer than two numbers of layers."""
+    numbers = {plan.trained_layers(condition) for condition in plan.members(name)} - {None}
+    if len(numbers) < 2:
+        raise ConfigError(
+            f"config: 'groups.{name}.sweep' draws metrics against k, but the group's variants train "
+            f"{'one number' if numbers else 'no chosen number'} of layers; list two or more."
+        )

@@ -1,0 +1,131 @@
+"""What each job waits for beside its hyperparameters, and the arguments of its command that depend on it.
+
+The rules in workflow/rules/ look these up; lists are of paths as `workflow.plan.layout` has them.
+"""
+
+import shlex
+
+from workflow.plan.layout import (
+    CURVES,
+    FIGURES,
+    MODEL,
+    PICTURES,
+    few_shot_file,
+    image_set,
+    observation_file,
+    ready,
+    reference_file,
+    run_folder,
+)
+from workflow.plan.plan import Plan
+from workflow.plan.runs import REAL, Run
+from workflow.plan.specs import observation_files, observation_spec, run_files, run_spec
+
+PUBLISHED = "eval/paper"  # what the paper says, as files: eval/analysis/costs.py, eval/paper_table.py
+
+# ---- references -----------------------------------------------------------------------------------
+
+
+def reference_inputs(plan: Plan, domain):
+    """What must be there before a domain's references can be made."""
+    source = image_set(plan, domain)
+    return [] if source is None else ready(plan, source)
+
+
+def reference_arguments(plan: Plan, domain):
+    """The part of the references' command that says which images, and how many; quoted for the shell."""
+    drawn, count = plan.world["references"]["domains"][domain], reference_count(plan, domain)
+    if "source" not in drawn:
+        words = ["--domain", domain, "--count", count]
+        keys = ("species", "style", "resolution")
+    else:
+        words = ["--source", drawn["source"], "--resolution", drawn["resolution"], "--limit", count]
+        keys = ("split", "resize")
+    words += [word for key in keys if key in drawn for word in (f"--{key}", drawn[key])]
+    return shlex.join(map(str, words))
+
+
+def reference_count(plan: Plan, domain):
+    """How many images of a domain are drawn: the most that any task asks for."""
+    tasks = plan.config["tasks"].values()
+    asked = [task[key] for task in tasks for key in ("references", "few_shot") if task.get(key)]
+    return max(images["count"] for images in asked if images["domain"] == domain)
+
+
+# ---- adapt ----------------------------------------------------------------------------------------
+
+
+def adapt_inputs(plan: Plan, run: Run):
+    """Named lists of files that a run reads beside its hyperparameters: those that it is told, and its parent."""
+    files = {role: ready(plan, *paths) for role, paths in run_files(run_spec(plan, run)).items()}
+    if run.parent is not None:
+        files["parent"] = [f"{run_folder(plan, run.parent_id)}/{MODEL}"]
+    return files
+
+
+def parent_argument(plan: Plan, run: Run):
+    """The part of the adapt command that names the parent's folder, quoted; empty without one."""
+    parent = [] if run.parent is None else ["--parent", run_folder(plan, run.parent_id)]
+    return shlex.join(parent)
+
+
+# ---- observe, score, show -------------------------------------------------------------------------
+
+
+def observation_inputs(plan: Plan, task, name):
+    """Named lists of files that an observe job reads beside its hyperparameters: those that it is told."""
+    told = observation_spec(plan, task, name)
+    return {role: ready(plan, *paths) for role, paths in observation_files(told).items()}
+
+
+def group_inputs(plan: Plan, name):
+    """The observations that a group's scores and grid are made of, the real images' included."""
+    tasks = [task for task in plan.groups[name]["tasks"] if reference_file(plan, task)]
+    return [observation_file(plan, task, REAL) for task in tasks] + [
+        observation_file(plan, condition.task, condition.name) for condition in plan.members(name)
+    ]
+
+
+def record_inputs(plan: Plan, name):
+    """What a group's runs, and all that they go on from, were told and what they cost."""
+    runs = [run for condition in plan.members(name) for run in plan.seeds_of(condition)]
+    ids = dict.fromkeys(i for run in runs for i in plan.lineage(run))
+    return [f"{run_folder(plan, i)}/{record}.json" for i in ids for record in ("run", "cost")]
+
+
+def published_inputs(table=None):
+    """Files of published numbers that a table's command reads: lengths of runs, cells of a paper's table."""
+    return [f"{PUBLISHED}/{name}.csv" for name in ("lengths", table) if name]
+
+
+def figure_inputs(plan: Plan, name, kind):
+    """What a figure is drawn from beside the group's file: named lists of files."""
+    files = {"scores": [f"{plan.results}/scores/{name}.csv"]}
+    if FIGURES[kind] == PICTURES:
+        files["observations"] = group_inputs(plan, name)
+        tasks = plan.groups[name]["tasks"]
+        files["references"] = [path for task in tasks for path in _images(plan, task)]
+    if FIGURES[kind] == CURVES:
+        runs = [run for condition in plan.members(name) for run in plan.seeds_of(condition)]
+        files["curves"] = [f"{run_folder(plan, run.id)}/curves.csv" for run in runs]
+    if kind == "training_curves":  # drawn against seconds, too
+        files["records"] = record_inputs(plan, name)
+    if answers := _answers_file(plan, name, kind):
+        files["answers"] = [answers]
+    return files
+
+
+def figure_arguments(plan: Plan, name, kind):
+    """What a figure's command is told beside its group, scores and names; quoted for the shell."""
+    answers = _answers_file(plan, name, kind)
+    return shlex.join(["--answers", answers]) if answers else ""
+
+
+def _images(plan: Plan, task):
+    """Every file of images that a task has: its references, and what else its runs are trained on."""
+    return [path for path in (reference_file(plan, task), few_shot_file(plan, task)) if path]
+
+
+def _answers_file(plan: Plan, name, kind):
+    """The file of people's comparisons that a figure takes for quality, or None."""
+    return plan.groups[name].get("preference", {}).get("answers") if kind == "pareto" else None

@@ -1,0 +1,99 @@
+"""Where every file of a plan lies: runs, looks, references, and the tables and figures of a group.
+
+All paths are relative to the folder that the workflow runs in; no file is read or written here.
+"""
+
+from pathlib import Path
+
+from workflow.plan.plan import Plan
+
+TABLES = ("md", "html")  # a table's files for people; .csv and .tex come with them
+MODEL = "model.safetensors"  # the file of a run that stands for all of its artifact
+REPLAY = "replay"  # the control that is its training images
+# Figures beside the grid: <group>_<kind>.svg by python -m eval.<kind>, and what it reads beside the
+# scores: the runs' curves, or the observations with the reference images.
+CURVES, PICTURES = "curves", "pictures"
+FIGURES = {
+    "training_curves": CURVES, "chosen_layers": CURVES, "sweep": "", "pareto": "", "neighbours": PICTURES,
+}  # fmt: skip
+
+
+# ---- what jobs make -------------------------------------------------------------------------------
+
+
+def run_folder(plan: Plan, run_id):
+    return f"{plan.results}/runs/{run_id}"
+
+
+def observation_file(plan: Plan, task, condition):
+    return f"{plan.results}/observations/{task}/{condition}.npz"
+
+
+def reference_file(plan: Plan, task):
+    """The file of a task's reference images; None where it has none, only a text."""
+    return _images_file(plan, plan.config["tasks"][task].get("references"))
+
+
+def few_shot_file(plan: Plan, task):
+    """The file of the images that a task's runs are trained on, where it is another; else None."""
+    return _images_file(plan, plan.config["tasks"][task].get("few_shot"))
+
+
+def _images_file(plan: Plan, images):
+    """The file of a task's images {domain, count}; None of none."""
+    if not images:
+        return None
+    kind = "json" if image_set(plan, images["domain"]) else "npz"  # an index, or pixels
+    return f"{plan.results}/references/{images['domain']}.{kind}"
+
+
+def shown(plan: Plan, *groups):
+    """The tables, grids and figures that some groups end in."""
+    names = [*groups, *(f"{g}_paper" for g in groups if plan.groups[g].get("paper"))]
+    tables = [f"{plan.results}/tables/{name}.{kind}" for name in names for kind in TABLES]
+    return tables + [figure for group in groups for figure in figures(plan, group)]
+
+
+def figures(plan: Plan, group):
+    """The pictures of a group: its grid, and each figure that it has something for."""
+    members, prefix = plan.members(group), f"{plan.results}/figures/{group}"
+    has = {
+        "training_curves": any(
+            plan.methods[m.method].supervision != "none" for m in members if m.method != REPLAY
+        ),
+        "chosen_layers": any(plan.chooses_layers(member) for member in members),
+        "sweep": bool(plan.groups[group].get("sweep")),
+        "pareto": bool(plan.groups[group].get("preference")),
+        "neighbours": any(m.shots for m in members if m.method != REPLAY),
+    }
+    return [f"{prefix}_grid.png", *(f"{prefix}_{kind}.svg" for kind in FIGURES if has[kind])]
+
+
+# ---- what the world brings ------------------------------------------------------------------------
+
+
+def image_set(plan: Plan, domain):
+    """Where a domain's images lie, as world.yaml has it; None where a module draws them."""
+    return plan.world["references"]["domains"][domain].get("source")
+
+
+def fetched_mark(plan: Plan, asset):
+    """The mark of an asset that lies in its folder, verified."""
+    return f"{plan.world['assets']['folder']}/.fetched/{asset}"
+
+
+def ready(plan: Plan, *paths):
+    """What a job waits for so that it may open some files of the world.
+
+    An embedded file itself; of an asset the mark that it was fetched and verified; of a bare
+    name (a model of open_clip's, its public prompts) nothing.
+    """
+    waits = []
+    for path in paths:
+        fetched = plan.world["fetched"].items()
+        asset = next((name for at, name in fetched if Path(path).is_relative_to(at)), None)
+        if asset is not None:
+            waits.append(fetched_mark(plan, asset))
+        elif Path(path).suffix:
+            waits.append(path)
+    return list(dict.fromkeys(waits))

@@ -1,0 +1,285 @@
+"""What the job of a run would refuse, refused in the plan: shots, parents, lengths, layers of D, files.
+
+A method brings its own rules by its name or by the schema that its schema extends. No torch.
+"""
+
+import json
+from pathlib import Path
+
+from baselines.adversarial.scaling import scaled
+from nada.run.run_id import DEFAULT_WARM_START
+from workflow.plan.checking import ConfigError, nearest
+
+LOOP = "few_shot"  # the schema that every adversarial method extends
+PAIR = "finetune_gd"  # the method whose parent's images are its data
+FINETUNED = "nada_finetuned_gd"  # the warm start that takes over a parent's D
+LEAST_FRESH = 20  # new real images that measure what is memorised (eval/metrics/memorisation.py)
+MOST_KIMG = 100_000  # half-life of an average (nada/stylegan2/adversarial.py)
+
+
+def check_runs(plan, root) -> None:
+    """Raise ConfigError for the first condition whose runs could not be made. plan: workflow.plan.plan.Plan."""
+    networks = {task: architecture(plan, task, root) for task in tasks_of(plan)}
+    for task, found in networks.items():
+        check_size(plan, task, found)
+    for condition in plan.conditions.values():
+        hparams = plan.hyperparameters(condition, defaults=True)
+        who = f"config: variant '{condition.variant}' of method '{condition.method}'"
+        check_warm_start(plan, condition, who)
+        check_shots(plan, condition, hparams, who)
+        check_fresh(plan, condition, who)
+        check_snapshots(hparams, who)
+        if condition.method == "nada":
+            check_mapper(plan, condition, hparams, who)
+        if (plan.schemas[condition.method] or {}).get("extends") == LOOP:
+            check_start(plan, condition, who)
+            check_lengths(condition, hparams, who)
+            check_source(plan, condition, networks[condition.task], who)
+        if condition.method == "freezed":
+            check_frozen(plan, condition, hparams, who)
+        if condition.method == "checkpoint":
+            check_checkpoint(hparams, root, who)
+
+
+def tasks_of(plan) -> list[str]:
+    """The tasks of a plan's hyperparameters, each once."""
+    return list(dict.fromkeys(condition.task for condition in plan.conditions.values()))
+
+
+def check_warm_start(plan, condition, who) -> None:
+    """Refuse a warm start of a method that trains on no target, or has no generator to go on with."""
+    method = plan.methods[condition.method]
+    if condition.warm_start == DEFAULT_WARM_START:
+        return
+    if method.supervision == "none" or method.generator != "source":
+        raise ConfigError(
+            f"{who} goes on from no other run's model, but {asked_by(plan, condition)} gives it the warm "
+            f"start '{condition.warm_start}'; set it to '{DEFAULT_WARM_START}'."
+        )
+
+
+def check_fresh(plan, condition, who) -> None:
+    """Refuse so many target images that too few other real ones remain to tell what is memorised."""
+    task, supervision = plan.config["tasks"][condition.task], plan.methods[condition.method].supervision
+    if not condition.shots or supervision == "none" or not task.get("references"):
+        return
+    domain = task["references"]["domain"]
+    if (task.get("few_shot") or task["references"])["domain"] != domain:
+        return
+    asked = [
+        entry[key]["count"]
+        for entry in plan.config["tasks"].values()
+        for key in ("references", "few_shot")
+        if entry.get(key) and entry[key]["domain"] == domain
+    ]
+    left = max(asked) - condition.shots
+    if left < LEAST_FRESH:
+        raise ConfigError(
+            f"{who} trains on {condition.shots} of {max(asked)} images of '{domain}', so that {left} new "
+            f"ones are left to compare with, and {LEAST_FRESH} are needed; raise "
+            f"'tasks.{condition.task}.references.count'."
+        )
+
+
+def check_shots(plan, condition, hparams, who) -> None:
+    """Refuse no images for a method, or a direction, that learns from them, and images for others."""
+    supervision = plan.methods[condition.method].supervision
+    from_images = hparams.get("direction") == "image"
+    blind = supervision == "none" or (condition.method == "nada" and not from_images)
+    if condition.shots and blind and any(condition in plan.members(g) for g in plan.config["groups"]):
+        raise ConfigError(
+            f"{who} looks at no images, but {asked_by(plan, condition)} gives it {condition.shots} (shots); "
+            "set 'shots' to 0."
+        )
+    if condition.shots or not (from_images or supervision == "images"):
+        return
+    why = "a direction from images" if from_images else "images"
+    raise ConfigError(
+        f"{who} learns from {why}, but {asked_by(plan, condition)} gives it none (shots: 0); set 'shots' "
+        "to 1 or more, or leave it out."
+    )
+
+
+def asked_by(plan, condition) -> str:
+    """Who asks for a condition: a group, or the run that goes on from it."""
+    for group in plan.config["groups"]:
+        if condition in plan.members(group):
+            return f"'groups.{group}'"
+    child = next(s for s in plan.conditions.values() if plan.parent(s) == condition)
+    return f"'{child.name}', which goes on from it,"
+
+
+def check_snapshots(hparams, who) -> None:
+    """Refuse snapshots of steps that a run does not have; a mapper's run has the mapper's steps."""
+    mapper, steps = hparams.get("mapper"), hparams.get("snapshots")
+    last = (mapper or hparams).get("iterations")
+    if not isinstance(steps, list) or last is None:
+        return
+    for step in steps:
+        if step > last:
+            raise ConfigError(
+                f"{who}: snapshots names step {step}, but its runs have {last} iterations; list steps "
+                f"from 0 to {last}, or give a number of models."
+            )
+
+
+def check_mapper(plan, condition, hparams, who) -> None:
+    """Refuse a parent that a variant of NADA cannot use, and a mapper without the model it maps."""
+    parent, mapper = plan.parent(condition), hparams.get("mapper")
+    if mapper is None:
+        if parent is not None:
+            raise ConfigError(
+                f"{who} has a parent but no mapper to train on it; add hyperparameters.mapper, or remove the "
+                "parent."
+            )
+        return
+    if mapper["base"] == "source" and parent is not None:
+        raise ConfigError(
+            f"{who}: mapper.base is 'source', but the variant has a parent; remove the parent, or set "
+            "mapper.base to 'parent'."
+        )
+    if mapper["base"] == "parent" and parent is None:
+        raise ConfigError(
+            f"{who} trains a mapper on another run's model, but has no parent; give it one, or set "
+            "mapper.base to 'source'."
+        )
+    if 0 < mapper["code_pool"] < mapper["batch"]:
+        raise ConfigError(
+            f"{who}: mapper.code_pool is {mapper['code_pool']}, which holds no batch of "
+            f"{mapper['batch']}; set it to {mapper['batch']} or more, or to 0 for fresh codes."
+        )
+    if parent is not None and has_latent_map(plan, parent):
+        raise ConfigError(
+            f"{who} trains a mapper on '{parent.variant}' of method '{parent.method}', whose model has "
+            "a latent map already; name another parent."
+        )
+
+
+def has_latent_map(plan, condition) -> bool:
+    """Whether the model of a condition moves its codes: a mapper of NADA, or MineGAN's miner."""
+    mapped = condition.method == "nada" and plan.hyperparameters(condition).get("mapper")
+    return bool(mapped) or condition.method == "minegan"
+
+
+def check_start(plan, condition, who) -> None:
+    """Refuse a parent that an adversarial method cannot start from."""
+    parent = plan.parent(condition)
+    if condition.method == PAIR:
+        if parent is None:
+            raise ConfigError(
+                f"{who} trains on images of another run's model, but has no parent; give it one."
+            )
+        return
+    if parent is not None and parent.method == "replay":
+        raise ConfigError(
+            f"{who} goes on from '{parent.name}', which has no generator; name another parent."
+        )
+    if condition.warm_start == FINETUNED and parent.method != PAIR:
+        raise ConfigError(
+            f"config: 'warm_starts.{FINETUNED}' goes on from '{parent.name}', which keeps no "
+            f"discriminator; name a variant of {PAIR}."
+        )
+    if condition.warm_start == "source" and parent is not None:
+        raise ConfigError(
+            f"{who} has a parent, but its warm start is 'source'; remove the parent, or choose another "
+            "warm start."
+        )
+
+
+def check_lengths(condition, hparams, who) -> None:
+    """Refuse a catch-up that leaves G no step, and an average longer than the trainer allows."""
+    if condition.warm_start == "nada_catchup":
+        alone = scaled(hparams, "catchup_steps")
+        if alone >= hparams["iterations"]:
+            raise ConfigError(
+                f"{who}: D catches up for {alone} steps, but its runs have only "
+                f"{hparams['iterations']} iterations; raise iterations."
+            )
+    if "ema_kimg" in hparams and scaled(hparams, "ema_kimg") > MOST_KIMG:
+        raise ConfigError(
+            f"{who}: ema_kimg is {scaled(hparams, 'ema_kimg')} at this length; at most {MOST_KIMG} is "
+            "wanted."
+        )
+
+
+def check_frozen(plan, condition, hparams, who) -> None:
+    """Refuse more frozen blocks than D has: one for each halving from the image's size to 4 px."""
+    size = plan.resolution(condition.task)
+    blocks = size.bit_length() - 3
+    frozen = hparams["frozen_blocks"]
+    if isinstance(frozen, int) and frozen > blocks:
+        raise ConfigError(
+            f"{who}: frozen_blocks is {frozen}, but a discriminator of {size}x{size} "
+            f"images has {blocks} residual blocks; set it to 0..{blocks}."
+        )
+
+
+def check_checkpoint(hparams, root, who) -> None:
+    """Refuse a checkpoint that is not named, or a folder that is no run's."""
+    weights = hparams.get("weights")
+    if not weights:
+        raise ConfigError(f"{who}: hyperparameters.weights names no file; name the checkpoint's.")
+    folder = Path(root, weights)
+    if folder.is_dir() and not (folder / "model.safetensors").is_file():
+        raise ConfigError(
+            f"{who}: the folder {weights} holds no model.safetensors; name a run's folder, or a file."
+        )
+
+
+# ---- what weight files say of themselves ----------------------------------------------------------
+
+
+def described(path) -> dict:
+    """What a network of this project says of itself in its safetensors file; {} of any other file.
+
+    The header is the length of a JSON text in 8 bytes, and the text (safetensors' format).
+    """
+    try:
+        with open(path, "rb") as file:
+            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
+        said = json.loads(header["__metadata__"]["json"])
+    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
+        return {}
+    return said if isinstance(said, dict) else {}
+
+
+def architecture(plan, task, root) -> dict:
+    """The networks of a task's source model, as its file says; {} where only the job can tell."""
+    found = described(Path(root, plan.source(task)["weights"])).get("architecture")
+    return found if isinstance(found, dict) else {}
+
+
+def check_size(plan, task, networks) -> None:
+    """Refuse a source model whose images have another size than its world says."""
+    generator = networks.get("G_ema")
+    found = generator.get("resolution") if isinstance(generator, dict) else None
+    wanted, source = plan.resolution(task), plan.source(task)
+    if found is not None and found != wanted:
+        raise ConfigError(
+            f"{source['weights']}: makes {found}x{found} images, but the world '{plan.world['name']}' "
+            f"says {wanted} of its source '{source['domain']}'; correct the 'resolution' in world.yaml."
+        )
+
+
+def check_source(plan, condition, networks, who) -> None:
+    """Refuse adversarial training where the source model's file has no discriminator."""
+    if networks and "D" not in networks and condition.warm_start != FINETUNED:
+        raise ConfigError(
+            f"{who} needs a discriminator, but {plan.source(condition.task)['weights']} holds none; "
+            "choose another source for its tasks."
+        )
+
+
+def check_targets(plan, root) -> None:
+    """Refuse a target that the judge does not know, where its file says what it knows."""
+    if "judge" not in plan.world:
+        return
+    judge = described(Path(root, plan.world["judge"])).get("config")
+    for task in tasks_of(plan):
+        for key, name in plan.target(task).items():
+            known = (judge or {}).get({"target_class": "classes", "target_style": "styles"}[key])
+            if known and name not in known:
+                raise ConfigError(
+                    f"config: 'tasks.{task}.{key}' is '{name}', which the judge does not know; "
+                    f"{nearest(name, known)}"
+                )

@@ -1,0 +1,232 @@
+"""A world: its networks, images and sizes as world.yaml names them, as paths that jobs can open.
+
+A file is embedded beside world.yaml, or an asset that the world's command brings (`asset:NAME`).
+"""
+
+import json
+from copy import deepcopy
+from pathlib import Path
+
+from nada.run.atomic import sha256
+from workflow.plan.checking import (
+    ConfigError,
+    known_name,
+    merge,
+    nearest,
+    read_yaml,
+    schema,
+    validate,
+    whole_numbers,
+)
+
+ASSET, ASSETS = "asset:", "assets.yaml"  # how world.yaml names a file of the registry beside it
+WORLD = "world.yaml"
+READER = "nada.images.sets"  # reads the images of a folder, zip or LMDB
+PLACES = ("perceptual", "judge", "templates", "vgg")  # keys of a world that name one file each
+
+
+def lineage(name, root):
+    """A world and the worlds that it is `like`, itself first.
+
+    Raises ConfigError for a world that does not exist, or a circle.
+    """
+    worlds = Path(root, "workflow", "worlds")
+    known = sorted(path.parent.name for path in worlds.glob(f"*/{WORLD}"))
+    if name not in known:
+        raise ConfigError(f"config: 'world' is \"{name}\"; {nearest(name, known)}")
+    names = [name]
+    while model := read_yaml(worlds / names[-1] / WORLD).get("like"):
+        where = f"'like' of workflow/worlds/{names[-1]}/{WORLD}"
+        known_name(model, known, where)
+        if model in names:
+            raise ConfigError(
+                f"config: {where} makes a circle: {' -> '.join([*names, model])}; break it."
+            )
+        names.append(model)
+    return names
+
+
+def placed(world, place):
+    """A world, or the part of one that a world.yaml holds, with place(text) for every file's name.
+
+    place(text, named=True) where open_clip may know the name: a CLIP's config, the prompts.
+    """
+    world = deepcopy(world)
+
+    def put(entry, key, **how):
+        if isinstance(entry, dict) and isinstance(entry.get(key), str):
+            entry[key] = place(entry[key], **how)
+
+    def entries(*keys):
+        found = world
+        for key in keys:
+            found = found.get(key) if isinstance(found, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    for key in PLACES:
+        put(world, key, named=key == "templates")
+    for mode in entries("inception"):
+        put(entries("inception"), mode)
+    for clip in world["clips"] if isinstance(world.get("clips"), list) else ():
+        put(clip, "config", named=True)
+        put(clip, "weights")
+    for domain, source in entries("sources").items():
+        put(*((source, "weights") if isinstance(source, dict) else (entries("sources"), domain)))
+    for domain in entries("references", "domains").values():
+        put(domain, "source")
+    return world
+
+
+def beside(folder):
+    """How to find a file that the world.yaml of a folder names: beside it; an asset is none."""
+
+    def place(text, named=False):
+        bare = named and not Path(text).suffix
+        return text if bare or text.startswith(ASSET) else (folder / text).as_posix()
+
+    return place
+
+
+def without_nulls(entries):
+    """Entries of a mapping, and of those in it, that no world sets to null."""
+    if not isinstance(entries, dict):
+        return entries
+    return {key: without_nulls(value) for key, value in entries.items() if value is not None}
+
+
+def read_registry(path, root):
+    """{name: path in the assets' folder} of a world's assets; an archive is a folder once unpacked.
+
+    `workflow.assets.registry` and whoever else brings them check the rest of the registry.
+    """
+    entries = read_yaml(Path(root, path))["assets"]
+    return {
+        name: entry["file"].rsplit(".", 1)[0] if entry.get("unpack") else entry["file"]
+        for name, entry in entries.items()
+    }
+
+
+def load_world(name, root):
+    """Read and check a world; paths come back relative to `root`, as jobs see them.
+
+    A world that is `like` another is laid over it, and what it sets to null it does not take over. A
+    file lies beside the world.yaml that names it; assets are those of the nearest world that has a
+    registry.
+
+    Returns the content of world.yaml with `name` added, every source as {weights, resolution}, every
+    domain with its `resolution` and the `module` that makes its images, and `fetched`: {path: name}
+    of the assets that the world's command brings (empty where all is embedded).
+    Raises ConfigError for an unknown world, a circle, an asset that the registry does not have, or a
+    domain whose images nobody makes.
+    """
+    folders = [Path("workflow", "worlds", world) for world in lineage(name, root)]
+    world = {}
+    for folder in reversed(folders):
+        world = merge(world, placed(read_yaml(Path(root, folder, WORLD)), beside(folder)))
+    world.pop("like", None)
+    rules = schema("world")
+    world = whole_numbers(without_nulls(world), rules)
+    validate(world, rules, folders[0] / WORLD)
+
+    homes = [folder for folder in folders if Path(root, folder, ASSETS).is_file()]
+    registry = read_registry(homes[0] / ASSETS, root) if "assets" in world and homes else {}
+    fetched = {}
+
+    def located(text, named=False):
+        """A path from the root, that of an asset included."""
+        if not text.startswith(ASSET):
+            return text
+        asset, _, inside = text.removeprefix(ASSET).partition("/")
+        known_name(asset, registry, f"the world '{name}'")
+        path = f"{world['assets']['folder']}/{registry[asset]}"
+        fetched[path] = asset
+        return f"{path}/{inside}" if inside else path
+
+    world = placed(world, located)
+    for domain, source in world["sources"].items():
+        entry = source if isinstance(source, dict) else {"weights": source}
+        world["sources"][domain] = {"resolution": world["resolution"], **entry}
+    for domain, images in world["references"]["domains"].items():
+        images["module"] = maker(domain, images, world["references"], folders[0] / WORLD)
+        images.setdefault("resolution", world["resolution"])
+    return {"name": name, **world, "fetched": fetched}
+
+
+def maker(domain, images, references, source):
+    """The module that makes a domain's images: the one that reads them, or the world's that draws.
+
+    Raises ConfigError where nobody draws what the domain asks for; `source` names the world's file.
+    """
+    if "source" in images:
+        return READER
+    where = f"{source}: 'references.domains.{domain}'"
+    if references["module"] == READER:
+        raise ConfigError(
+            f"{where} has a species and no 'source', but {READER} draws nothing; give it a folder, "
+            "zip or LMDB of images as 'source', and its 'resolution'."
+        )
+    for key, known in (("species", "species"), ("style", "styles")):
+        drawn = references.get("draws", {}).get(known)
+        if drawn is not None and images[key] not in drawn:
+            raise ConfigError(
+                f"{where} has the {key} '{images[key]}', which {references['module']} does not draw; "
+                f"{nearest(images[key], drawn)}"
+            )
+    return references["module"]
+
+
+def files(world):
+    """Every file of a world that a job may open, assets included; names of open_clip's own are none."""
+    clips = [clip[key] for clip in world["clips"] for key in ("config", "weights")]
+    sources = [source["weights"] for source in world["sources"].values()]
+    named = [*sources, *clips, *referee(world), world["templates"]]
+    return [path for path in named if Path(path).suffix]
+
+
+def referee(world):
+    """The networks that measure, as files."""
+    networks = [world[key] for key in ("perceptual", "vgg", "judge") if key in world]
+    return [*networks, *world.get("inception", {}).values()]
+
+
+def check_files(world, root):
+    """Raise ConfigError when an embedded file is missing or not the one its manifest names, or where
+    a domain's images are missing.
+
+    manifest.json beside the weights gives their SHA-256; files without one (a user's own weights)
+    are only checked for presence, and assets when they are fetched. Cost: one pass over the world's
+    few tens of megabytes.
+    """
+    for path in files(world):
+        if path in world["fetched"]:
+            continue
+        if not Path(root, path).is_file():
+            raise ConfigError(
+                f"{path}: this file of the world '{world['name']}' is missing; restore it "
+                f"(git checkout -- {path}) or change world.yaml."
+            )
+        manifest = Path(root, path).with_name("manifest.json")
+        if not manifest.is_file():
+            continue
+        entry = json.loads(manifest.read_text(encoding="utf-8"))["files"].get(Path(path).name)
+        if entry and entry["sha256"] != (found := sha256(Path(root, path))):
+            raise ConfigError(
+                f"{path}: damaged or replaced: its SHA-256 is {found[:12]}…, but manifest.json "
+                f"names {entry['sha256'][:12]}…; restore it with git checkout -- {path}."
+            )
+
+
+    for domain, images in world["references"]["domains"].items():
+        path = images.get("source")
+        if path is None or any(Path(path).is_relative_to(asset) for asset in world["fetched"]):
+            continue
+        if not Path(root, path).exists():
+            raise ConfigError(
+                f"{path}: the images of the domain '{domain}' of the world '{world['name']}' are "
+                "missing; put them there, or change world.yaml."
+            )
+
+
+def convolutions(resolution):
+    """Number of styled convolutions of a StyleGAN2 generator: 2 log2(R) - 3 (9 at 64x64)."""
+    return 2 * (resolution.bit_length() - 1) - 3
