@@ -38,10 +38,10 @@ from workflow.plan.targets import asked_targets, check_targets, groups_asked
 min_version("9.19")
 
 
-# config.yaml < preset < command line, all checked before anything runs.
+# config.yaml < the world's < the preset's < command line, all checked before anything runs.
 try:
-    PLAN = load_plan(overrides=config)
     ASKED = asked_targets(sys.argv[1:])
+    PLAN = load_plan(overrides=config, asked=ASKED)
     check_targets(PLAN, ASKED)
 except UserError as error:
     stop(error)
@@ -103,7 +103,7 @@ include: "workflow/rules/pretrain.smk"
 rule all:
     """Every group's runs, scores, table, grid and figures, the joined scores, claims and report."""
     input:
-        shown(PLAN, *PLAN.config["groups"]),
+        shown(PLAN, *PLAN.shown),
         f"{RESULTS}/scores.csv",
         f"{RESULTS}/claims.html",
         f"{RESULTS}/report.html",
@@ -112,13 +112,13 @@ rule all:
 rule tables:
     """The table of every group."""
     input:
-        expand(f"{RESULTS}/tables/{{group}}.md", group=PLAN.config["groups"]),
+        expand(f"{RESULTS}/tables/{{group}}.md", group=PLAN.shown),
 
 
 rule figures:
     """The grid of every group, its training curves, chosen layers and sweep."""
     input:
-        [figure for group in PLAN.config["groups"] for figure in figures(PLAN, group)],
+        [figure for group in PLAN.shown for figure in figures(PLAN, group)],
 
 
 rule estimate:
@@ -144,4 +144,4 @@ for group in PLAN.groups:
         name:
             group
         input:
-            shown(PLAN, group),
+            lambda wildcards, group=group: shown(PLAN, group),  # one that is not asked for need not fit the world

@@ -13,7 +13,7 @@ def core_seconds(plan: Plan, groups: list[str] | None = None) -> dict[str, float
     known = plan.world.get("seconds")
     if known is None:
         return {}
-    start, groups = known["start"], list(plan.config["groups"]) if groups is None else groups
+    start, groups = known["start"], plan.shown if groups is None else groups
     train = sum(start + training_seconds(plan, run.condition) for run in plan.runs_of(groups))
     thousands = plan.config["evaluation"]["fid_images"] / 1000
     seeds = len(plan.config["seeds"])

@@ -157,7 +157,7 @@ def _cost_of_observation(spec: Path, results: Path, device: str) -> tuple[int, f
 def forecast(plan, costs: Costs) -> list[Line]:
     """A line for each kind of run of a plan's groups, and for the observations at each size of images."""
     counts, hours, disk = Counter(), defaultdict(float), defaultdict(float)
-    for run in plan.runs_of(list(plan.config["groups"])):
+    for run in plan.runs_of(plan.shown):
         hparams = plan.hyperparameters(run.condition, defaults=True)
         kind = kind_of(run.condition.method, hparams, plan.resolution(run.condition.task))
         counts[kind] += 1
@@ -170,7 +170,7 @@ def forecast(plan, costs: Costs) -> list[Line]:
     for kind in sorted(counts):
         values = hours[kind], disk[kind] if kind in costs.model else None, costs.memory.get(kind)
         lines.append(Line(kind, counts[kind], *(values if kind in costs.memory else (None,) * 3)))
-    shown = {s for group in plan.config["groups"] for s in plan.members(group)}
+    shown = {s for group in plan.shown for s in plan.members(group)}
     observed = Counter(plan.resolution(condition.task) for condition in shown)
     images = len(plan.config["seeds"]) * plan.config["evaluation"]["fid_images"]
     for pixels, conditions in sorted(observed.items()):

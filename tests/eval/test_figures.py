@@ -208,7 +208,7 @@ def groups():
 
 
 def lines_of(group) -> list[tuple[str, str]]:
-    from workflow.plan.config import rows_of
+    from workflow.plan.groups import rows_of
 
     pairs = [(row["method"], variant) for row in rows_of(group) for variant in row["variants"]]
     return list(dict.fromkeys(pairs))

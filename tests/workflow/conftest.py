@@ -42,7 +42,7 @@ SWEPT = ["adaptive", "all_layers"]
 FEW_SHOT = [
     {"methods": ["tgan"], "variants": ["plain"], "shots": [10], "warm_starts": ["source", "nada_finetuned_gd"]}
 ]  # fmt: skip
-LEFT_OUT = ("departures", "few_shot_departures", "image_targets", "bias", "table2", "pareto", "sketches")  # fmt: skip
+SHOWN = ("ablation", "k_sweep", "table1")
 QUICK = 'if __name__ == "__main__":\n    import quick_job\n\n    quick_job.run()\n\n'
 QUICK_JOB = """
 import pathlib, sys
@@ -124,10 +124,11 @@ def copy_project(root, folder):
         shutil.copy(root / name, folder / name)
     config = yaml.safe_load((root / "config.yaml").read_text())
     config["seeds"] = SEEDS
-    config["groups"] |= dict.fromkeys(LEFT_OUT)
-    config["groups"]["ablation"].update(tasks=TASKS, variants=VARIANTS, controls=["source"])
-    config["groups"]["k_sweep"] = {"tasks": TASKS, "variants": SWEPT}
-    config["groups"]["table1"]["rows"] = FEW_SHOT
+    config["show"] = list(SHOWN)
+    groups = config["groups"] = {name: config["groups"][name] for name in SHOWN}
+    groups["ablation"].update(tasks=TASKS, rows=[{"methods": ["nada"], "variants": VARIANTS}], controls=["source"])
+    groups["k_sweep"].update(tasks=TASKS, rows=[{"methods": ["nada"], "variants": SWEPT}])
+    groups["table1"]["rows"] = FEW_SHOT
     (folder / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
     place = folder / "workflow/worlds/mini"
     world = yaml.safe_load((place / "world.yaml").read_text())

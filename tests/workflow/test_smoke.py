@@ -24,7 +24,7 @@ def plan(root):
 def expected(plan):
     """The hyperparameters that the smoke preset's tables must show."""
     groups = plan.config["groups"]
-    shown = {condition for group in groups for condition in plan.members(group)}
+    shown = {condition for group in plan.shown for condition in plan.members(group)}
     return {
         "tasks": {condition.task for condition in shown},
         "hyperparameters": {

@@ -1,4 +1,4 @@
-"""What the tables and figures of a group need, checked before anything is trained for them. No torch."""
+"""Refuses groups whose tables or figures could not be made: grids, sweeps, comparisons, oracles. No torch."""
 
 from pathlib import Path
 
@@ -19,7 +19,8 @@ def check_groups(plan, best, root) -> None:
     plan: workflow.plan.plan.Plan. best: {metric: True, False or None}, whether more of it is better.
     """
     check_preferences(plan)
-    for name, group in plan.config["groups"].items():
+    for name in plan.used:
+        group = plan.groups[name]
         check_grid(name, group, plan.config["evaluation"]["truncation_psi"])
         needs_images = [key for key in ("sweep", "preference") if group.get(key)]
         for task in group["tasks"] if needs_images else ():
@@ -45,7 +46,8 @@ def check_groups(plan, best, root) -> None:
 def check_preferences(plan) -> None:
     """Refuse two groups that compare one model with two others: its share of wins would have two values."""
     compared = {}  # condition -> (group, the model that it is compared with)
-    for name, group in plan.config["groups"].items():
+    for name in plan.used:
+        group = plan.groups[name]
         if not group.get("preference"):
             continue
         preferred = group["preference"]

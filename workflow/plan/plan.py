@@ -8,21 +8,13 @@ import ast
 from pathlib import Path
 
 from baselines import registry
-from nada.run.run_id import DEFAULT_WARM_START
+from workflow.plan import groups
 from workflow.plan.checking import ConfigError, merge, nearest, short
-from workflow.plan.config import (
-    controls,
-    load,
-    method_schema,
-    on_task,
-    parts,
-    rows_of,
-    with_defaults,
-)
+from workflow.plan.config import load, method_schema, shown, used, with_defaults
 from workflow.plan.group_checks import check_groups
 from workflow.plan.results_folder import check_typed, results_folder
 from workflow.plan.run_checks import check_runs, check_targets
-from workflow.plan.runs import Condition, Run
+from workflow.plan.runs import Run
 from workflow.plan.text_checks import check_texts
 from workflow.plan.world import check_files, convolutions
 
@@ -37,24 +29,26 @@ RULES = (
     *("pretrain_world", "pretrain_source", "pretrain_clip", "pretrain_referee"),
 )
 METRIC = ("name", "label", "unit", "maximize")  # the arguments of eval.metrics.metric.Metric, in order
-COMPARING = ("sweep", "against", "preference", "paper")  # a group's keys that need all its rows
 
 
 class Plan:
     """Every group, condition and run that a configuration asks for.
 
     config, world: as `workflow.plan.config.load` returns them; methods: what `baselines.registry`
-    says of each. Attributes `groups` and `conditions` map names, and (task, name), to what they are;
+    says of each; asked: the targets of the command line. Attributes: `shown` lists the groups that
+    `all` makes, `used` those and the ones asked for, which alone are checked against the world;
+    `groups` and `conditions` map names, and (task, name), to what they are, of every group;
     `runs` maps run ids to Run, parents before children; `schemas` has each method's, None without one.
     """
 
-    def __init__(self, config, world, methods):
+    def __init__(self, config, world, methods, asked=()):
         self.config, self.world, self.methods = config, world, methods
         self.schemas = {method: method_schema(method) for method in config["methods"]}
         self.results = config["results"].rstrip("/")
         self.device = world["device"] if config["device"] == "world" else config["device"]
+        self.shown, self.used = shown(config), used(config, asked)
         self.groups = self._groups()
-        self.conditions = self._conditions()
+        self.conditions = {(c.task, c.name): c for c in self.conditions_of(self.groups)}
         self.runs = {}
         for condition in self.conditions.values():
             for seed in config["seeds"]:
@@ -63,74 +57,33 @@ class Plan:
     # -- groups and their conditions
 
     def _groups(self):
-        """The groups of config.yaml, and `<group>_<variant>` with that variant alone.
-
-        Where a group compares methods, there is one `<group>_<method>` for each instead. Controls
-        stay out of these, so that `-R adapt` on one retrains just what it names.
-        """
-        groups = []
-        for name, group in self.config["groups"].items():
-            groups.append((name, group))
-            for part_name, rows in parts(group):
-                title = f"{group['title']}: {part_name}"
-                part = {**group, "rows": rows, "controls": [], "title": title}
-                alone = {key: value for key, value in part.items() if key not in COMPARING}
-                groups.append((f"{name}_{part_name}", alone))
-        names = [*RULES, *(name for name, _ in groups)]
-        for name, _ in groups:
+        """The groups of config.yaml, those shown first, each with its parts (`workflow.plan.groups`)."""
+        known = self.config["groups"]
+        made = [
+            groups.with_parts(name, known[name]) for name in dict.fromkeys([*self.shown, *known])
+        ]
+        names = [*RULES, *(name for part in made for name in part)]
+        for name in names[len(RULES) :]:
             if names.count(name) > 1:
                 raise ConfigError(
                     f"config: 'groups' makes a target '{name}', a name that is taken; rename one."
                 )
-        return dict(groups)
+        return {name: group for part in made for name, group in part.items()}
 
     def members(self, group):
-        """The conditions of a group, in the order of its tables: controls, then variants, by task."""
-        group, members = self.groups[group], []
-        for task in group["tasks"]:
-            for control in on_task(controls(group), task):
-                variants = self.config["methods"][control["method"]]["variants"]
-                cells = [(v, n) for v in variants for n in control["shots"]]
-                members += [Condition(task, control["method"], v, n) for v, n in cells]
-            for row in on_task(rows_of(group), task):
-                members += [
-                    Condition(task, row["method"], variant, shots, warm_start)
-                    for shots in row["shots"]
-                    for warm_start in row["warm_starts"]
-                    for variant in row["variants"]
-                ]
-        return list(dict.fromkeys(members))
+        """The conditions of a group, in the order of its tables: controls, then rows, by task."""
+        return groups.members(self.groups[group], self.config)
 
-    def _conditions(self):
-        """{(task, name): Condition} of every group's members and their ancestors, without doubles."""
-        conditions = {}
-        for group in self.groups:
-            for condition in self.members(group):
-                while condition is not None:
-                    conditions[condition.task, condition.name] = condition
-                    condition = self.parent(condition)
-        return conditions
+    def conditions_of(self, names):
+        """The conditions of some groups and what they go on from, without doubles."""
+        shown = [condition for name in names for condition in self.members(name)]
+        return groups.with_parents(shown, self.config)
 
     # -- runs and what they go on from
 
     def parent(self, condition):
-        """The condition of the parent run, or None.
-
-        A variant's own parent is a variant of its method with the same shots and warm start, or
-        {method, variant} without either; else a warm start names the run that training goes on with,
-        by task where a task has one of its own.
-        """
-        variants = self.config["methods"][condition.method]["variants"]
-        parent = variants[condition.variant].get("parent")
-        if isinstance(parent, str):
-            return Condition(condition.task, condition.method, parent, condition.shots, condition.warm_start)
-        if parent is None and condition.warm_start != DEFAULT_WARM_START:
-            parent = self.config["warm_starts"][condition.warm_start]
-            own = parent.get("tasks", {}).get(condition.task, parent["variant"])
-            parent = {**parent, "variant": own}
-        if parent is None:
-            return None
-        return Condition(condition.task, parent["method"], parent["variant"])
+        """The condition of the parent run, or None."""
+        return groups.parent(condition, self.config)
 
     def _add(self, run):
         if run.parent is not None and run.parent_id not in self.runs:
@@ -152,9 +105,9 @@ class Plan:
     def seeds_of(self, condition):
         return [run for run in self.runs.values() if run.condition == condition]
 
-    def runs_of(self, groups):
+    def runs_of(self, names):
         """The runs of some groups, parents included."""
-        conditions = [condition for group in groups for condition in self.members(group)]
+        conditions = [condition for name in names for condition in self.members(name)]
         runs = [run for condition in conditions for run in self.seeds_of(condition)]
         return [self.runs[i] for i in dict.fromkeys(i for run in runs for i in self.lineage(run))]
 
@@ -210,25 +163,25 @@ class Plan:
         """Every name that can be asked for and that is no job itself: collecting rules and groups."""
         return [*TARGETS, *(["assets"] if "assets" in self.world else []), *self.groups]
 
-    def summary(self, target="all", groups=None):
+    def summary(self, target="all", names=None):
         """Two lines: which world and preset ran, and how much a target takes, by stage.
 
-        groups: those that the target takes; without, all of them. One line where there are none.
+        names: of the groups that the target takes; without, those shown. One line where there are none.
         """
         config = self.config
-        sizes = sorted({self.resolution(condition.task) for condition in self.conditions.values()})
+        names = self.shown if names is None else names
+        sizes = sorted({self.resolution(c.task) for c in self.conditions_of(self.used)})
         size = ", ".join(f"{side}x{side}" for side in sizes)
-        groups = list(config["groups"]) if groups is None else groups
-        shown = {condition for group in groups for condition in self.members(group)}
+        shown = {condition for name in names for condition in self.members(name)}
         tasks = {s.task for s in shown if config["tasks"][s.task].get("references")}
         where = f"world '{self.world['name']}' ({size}, {self.device})"
-        if not groups:
+        if not names:
             return f"{where}, preset '{config['preset']}', seeds {config['seeds']}, into {self.results}"
-        stages = f"{len(self.runs_of(groups))} runs, {len(shown) + len(tasks)} observations"
+        stages = f"{len(self.runs_of(names))} runs, {len(shown) + len(tasks)} observations"
         return (
             f"{where}, preset '{config['preset']}', seeds {config['seeds']}, into {self.results}\n"
             f"target {target}, made anew: {stages}, a table, a grid and figures for each of"
-            f" {', '.join(groups)}"
+            f" {', '.join(names)}"
         )
 
 
@@ -275,16 +228,19 @@ def metric_names(root="."):
     return names
 
 
-def load_plan(root=".", overrides=None):
-    """Read, merge and check the whole configuration and return its Plan, or raise UserError."""
+def load_plan(root=".", overrides=None, asked=()):
+    """Read, merge and check the whole configuration and return its Plan, or raise UserError.
+
+    asked: the targets of the command line, as `workflow.plan.config.load` takes them.
+    """
     check_typed(overrides)
-    config, world = load(root, overrides)
+    config, world = load(root, overrides, asked)
     config["results"] = results_folder(config["results"], root)
     methods = registry.methods(Path(root, "baselines"))
     metrics = metric_names(root)
     check_names(config, methods, metrics)
     check_files(world, root)
-    plan = Plan(config, world, methods)
+    plan = Plan(config, world, methods, asked)
     check_targets(plan, root)
     check_runs(plan, root)
     check_texts(plan, root)

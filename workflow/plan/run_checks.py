@@ -1,4 +1,4 @@
-"""What the job of a run would refuse, refused in the plan: shots, parents, lengths, layers of D, files.
+"""Refuses, before anything starts, what the job of a run would refuse: shots, parents, lengths, weight files.
 
 A method brings its own rules by its name or by the schema that its schema extends. No torch.
 """
@@ -22,7 +22,7 @@ def check_runs(plan, root) -> None:
     networks = {task: architecture(plan, task, root) for task in tasks_of(plan)}
     for task, found in networks.items():
         check_size(plan, task, found)
-    for condition in plan.conditions.values():
+    for condition in plan.conditions_of(plan.used):
         hparams = plan.hyperparameters(condition, defaults=True)
         who = f"config: variant '{condition.variant}' of method '{condition.method}'"
         check_warm_start(plan, condition, who)
@@ -42,8 +42,8 @@ def check_runs(plan, root) -> None:
 
 
 def tasks_of(plan) -> list[str]:
-    """The tasks of a plan's hyperparameters, each once."""
-    return list(dict.fromkeys(condition.task for condition in plan.conditions.values()))
+    """The tasks of the conditions that are checked, each once."""
+    return list(dict.fromkeys(condition.task for condition in plan.conditions_of(plan.used)))
 
 
 def check_warm_start(plan, condition, who) -> None:
@@ -86,7 +86,7 @@ def check_shots(plan, condition, hparams, who) -> None:
     supervision = plan.methods[condition.method].supervision
     from_images = hparams.get("direction") == "image"
     blind = supervision == "none" or (condition.method == "nada" and not from_images)
-    if condition.shots and blind and any(condition in plan.members(g) for g in plan.config["groups"]):
+    if condition.shots and blind and any(condition in plan.members(g) for g in plan.used):
         raise ConfigError(
             f"{who} looks at no images, but {asked_by(plan, condition)} gives it {condition.shots} (shots); "
             "set 'shots' to 0."
@@ -102,10 +102,10 @@ def check_shots(plan, condition, hparams, who) -> None:
 
 def asked_by(plan, condition) -> str:
     """Who asks for a condition: a group, or the run that goes on from it."""
-    for group in plan.config["groups"]:
+    for group in plan.used:
         if condition in plan.members(group):
             return f"'groups.{group}'"
-    child = next(s for s in plan.conditions.values() if plan.parent(s) == condition)
+    child = next(s for s in plan.conditions_of(plan.used) if plan.parent(s) == condition)
     return f"'{child.name}', which goes on from it,"
 
 

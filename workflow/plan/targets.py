@@ -29,10 +29,10 @@ def check_targets(plan, asked):
 
 
 def groups_asked(plan, asked):
-    """The groups whose runs some targets take; all of them where nothing is asked, which means `all`.
+    """The groups whose runs some targets take; those shown where nothing is asked, which means `all`.
 
     Empty where they take none that a name can tell, as `assets` or the path of one file.
     """
     if not asked or any(word in EVERY_GROUP for word in asked):
-        return list(plan.config["groups"])
+        return list(plan.shown)
     return [word for word in asked if word in plan.groups]

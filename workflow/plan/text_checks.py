@@ -1,4 +1,4 @@
-"""Every text of a plan against every CLIP that reads it, before a job starts: words, length, difference.
+"""Refuses texts that a CLIP of the world cannot read: unknown words, too many tokens, two texts that are one.
 
 No torch: a CLIP of whole words has them in its config; of open_clip's byte pairs only what is certain
 without its tokenizer is refused here, and the rest by `nada.clip.encoder` before it trains.
@@ -58,7 +58,7 @@ def check_texts(plan, root) -> None:
     all of a run whose target is images.
     """
     readers, done = {}, set()
-    for condition in plan.conditions.values():
+    for condition in plan.conditions_of(plan.used):
         if plan.methods[condition.method].supervision != "text":
             continue
         hparams = plan.hyperparameters(condition, defaults=True)

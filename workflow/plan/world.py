@@ -11,13 +11,13 @@ from nada.run.atomic import sha256
 from workflow.plan.checking import (
     ConfigError,
     known_name,
-    merge,
     nearest,
     read_yaml,
     schema,
     validate,
     whole_numbers,
 )
+from workflow.plan.like import chain, laid_over
 
 ASSET, ASSETS = "asset:", "assets.yaml"  # how world.yaml names a file of the registry beside it
 WORLD = "world.yaml"
@@ -34,16 +34,11 @@ def lineage(name, root):
     known = sorted(path.parent.name for path in worlds.glob(f"*/{WORLD}"))
     if name not in known:
         raise ConfigError(f"config: 'world' is \"{name}\"; {nearest(name, known)}")
-    names = [name]
-    while model := read_yaml(worlds / names[-1] / WORLD).get("like"):
-        where = f"'like' of workflow/worlds/{names[-1]}/{WORLD}"
-        known_name(model, known, where)
-        if model in names:
-            raise ConfigError(
-                f"config: {where} makes a circle: {' -> '.join([*names, model])}; break it."
-            )
-        names.append(model)
-    return names
+
+    def place(world):
+        return f"'like' of workflow/worlds/{world}/{WORLD}"
+
+    return chain(name, lambda world: read_yaml(worlds / world / WORLD), known, place)
 
 
 def placed(world, place):
@@ -120,10 +115,8 @@ def load_world(name, root):
     domain whose images nobody makes.
     """
     folders = [Path("workflow", "worlds", world) for world in lineage(name, root)]
-    world = {}
-    for folder in reversed(folders):
-        world = merge(world, placed(read_yaml(Path(root, folder, WORLD)), beside(folder)))
-    world.pop("like", None)
+    entries = [placed(read_yaml(Path(root, folder, WORLD)), beside(folder)) for folder in folders]
+    world = laid_over(entries)
     rules = schema("world")
     world = whole_numbers(without_nulls(world), rules)
     validate(world, rules, folders[0] / WORLD)

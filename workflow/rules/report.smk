@@ -159,7 +159,7 @@ rule claims:
 
 rule pages:
     input:
-        shown(PLAN, *PLAN.config["groups"]),
+        shown(PLAN, *PLAN.shown),
         f"{RESULTS}/scores.csv",
         f"{RESULTS}/claims.html",
 

@@ -34,7 +34,7 @@ rule score:
 
 rule scores:
     input:
-        expand(f"{RESULTS}/scores/{{group}}.csv", group=PLAN.config["groups"]),
+        expand(f"{RESULTS}/scores/{{group}}.csv", group=PLAN.shown),
     output:
         f"{RESULTS}/scores.csv",
     threads: 1

@@ -7,7 +7,8 @@ import pytest
 from eval.analysis.statistics import seeds_needed
 from eval.claims import read_claims
 from workflow.plan.checking import ConfigError, merge
-from workflow.plan.config import POOL_UNIT, check_clip_input, load, method_schema
+from workflow.plan.config import load, method_schema, shown
+from workflow.plan.config_checks import POOL_UNIT, check_clip_input
 
 
 def test_the_command_line_wins_over_the_preset_and_the_preset_over_the_file(root):
@@ -78,6 +79,11 @@ def nested(path, value):
     return value
 
 
+def nada_row(**changes):
+    """The value of `rows` for one row of NADA's `adaptive`, with some keys changed."""
+    return [{"methods": ["nada"], "variants": ["adaptive"], **changes}]
+
+
 NADA, LAYERS = "methods/nada/hyperparameters", "methods/nada/variants/adaptive/hyperparameters/layers"
 MISTAKES = [
     # unknown keys: the key, where, the nearest valid name
@@ -146,8 +152,34 @@ MISTAKES = [
     ("tasks/dog2cat/source", "dgo", "'tasks.dog2cat.source' names 'dgo'; did you mean 'dog'?"),
     ("tasks/dog2cat/references/domain", "cta", "'tasks.dog2cat.references.domain' names 'cta'"),
     ("groups/ablation/tasks", ["dog2cta"], "names 'dog2cta'; did you mean 'dog2cat'?"),
-    ("groups/ablation/method", "nda", "'groups.ablation.method' names 'nda'; did you mean 'nada'?"),
-    ("groups/ablation/variants", ["adaptiv"], "names 'adaptiv'; did you mean 'adaptive'?"),
+    (
+        "groups/ablation/rows",
+        nada_row(methods=["nda"]),
+        "'groups.ablation.rows.methods' names 'nda'; did you mean 'nada'?",
+    ),
+    ("groups/ablation/rows", nada_row(variants=["adaptiv"]), "names 'adaptiv'; did you mean 'adaptive'?"),
+    ("groups/ablation/variants", ["adaptive"], "unknown key 'variants' in 'groups.ablation'; did you mean"),
+    ("groups/ablation/rows", [{"methods": ["nada"]}], "'groups.ablation.rows[0]' lacks the key 'variants'."),
+    ("groups/ablation/like", "tabel1", "'groups.ablation.like' names 'tabel1'; did you mean 'table1'?"),
+    ("groups/ablation/like", "bias", "'groups.bias.like' makes a circle: "),
+    ("groups/mine", {}, "'groups.mine' lacks the key 'title'."),
+    ("groups/bias", None, "'groups.bias' is null; a mapping of keys to values is wanted."),
+    ("show", ["abltion"], "'show' names 'abltion'; did you mean 'ablation'?"),
+    ("show", [], "'show' is []; at least 1 value is wanted."),
+    ("skip", ["biass"], "'skip' names 'biass'; did you mean 'bias'?"),
+    # the variant that a task names
+    (
+        "groups/ablation/rows",
+        nada_row(variants=["own"]),
+        "'groups.ablation.rows' asks for the variant that each task names ('own'), but 'tasks.dog2cat' names none",
+    ),
+    (
+        "warm_starts/nada/variant",
+        "own",
+        "'warm_starts.nada' asks for the variant that each task names ('own'), but 'tasks.dog2cat' names none",
+    ),
+    ("methods/nada/variants/own", {}, "'own' stands for the variant that a task names; choose another name."),
+    ("methods/nada/variants/mapper/parent", {"method": "nada", "variant": "own"}, "names 'own'; known: "),
     ("groups/ablation/controls", ["sorce"], "names 'sorce'; did you mean 'source'?"),
     ("methods/nada/variants/mapper/parent", "adapt", "names 'adapt'; did you mean 'adaptive'?"),
     # values that do not fit together
@@ -160,12 +192,7 @@ MISTAKES = [
         "a name in 'warm_starts' is \"mine\"; one of nada, nada_catchup, nada_finetuned_gd is wanted.",
     ),
     ("warm_starts/nada/variant", "adaptve", "'warm_starts.nada' names 'adaptve'; did you mean"),
-    ("warm_starts/nada/tasks", {"dog2cta": "mapper"}, "'warm_starts.nada.tasks' names 'dog2cta'"),
-    (
-        "warm_starts/nada/tasks",
-        {"dog2cat": "maper"},
-        "'warm_starts.nada.tasks.dog2cat' names 'maper'; did you mean 'mapper'?",
-    ),
+    ("warm_starts/nada/tasks", {"dog2cat": "mapper"}, "unknown key 'tasks' in 'warm_starts.nada'; known"),
     ("methods/finetune_gd/variants/from_nada/parent/method", "nda", "did you mean 'nada'?"),
     ("methods/tgan/hyperparameters/iteratoins", 3, "'methods.tgan.hyperparameters'; did you mean 'iterations'?"),
     ("methods/tgan_ada/hyperparameters/ada_kimg", 0, "ada_kimg' is 0; at least 1e-06 is wanted."),
@@ -202,7 +229,11 @@ MISTAKES = [
     ("evaluation/gallery_images", 1001, "is 1001, more than the 1000 images of"),
     ("evaluation/snapshot_images", 1001, "is 1001, more than the 1000 images of"),
     ("evaluation/diversity_images", 1001, "is 1001, more than the 1000 images of"),
-    ("groups/ablation/shots", [1001], "asks for 1001 images, but task 'dog2cat' has 1000 of 'cat'"),
+    (
+        "groups/ablation/rows",
+        nada_row(shots=[1001]),
+        "'groups.ablation' asks for 1001 images (shots), but task 'dog2cat' has 1000 of 'cat'",
+    ),
     ("tasks/dog2cat/few_shot", {"domain": "cats", "count": 10}, "did you mean 'cat'?"),
     ("tasks/dog2cat/few_shot", {"domain": "cat", "count": 4}, "'dog2cat' has 4 of 'cat' to train on"),
     ("groups/ablation/grid/rows", 129, "'groups.ablation.grid.rows' is 129, more than the 128"),
@@ -218,11 +249,63 @@ def test_a_mistake_is_one_sentence_that_names_it(root, path, value, sentence):
     assert "\n" not in str(error.value)
 
 
-def test_a_preset_changes_nothing_of_what_a_world_leaves_out(root):
+def test_a_preset_shows_nothing_of_what_a_world_leaves_out(root):
     config, _ = load(root, {"world": "paper", "preset": "smoke"})
-    assert "k_sweep" not in config["groups"] and "bias" not in config["groups"]
+    assert "k_sweep" not in shown(config) and "bias" not in shown(config)
+    assert {"table3", "animals"} < set(shown(config))
     assert config["tasks"]["dog2cat"]["references"] == {"domain": "cat", "count": 128}
     assert config["results"] == "results/smoke"
+
+
+def test_a_preset_that_skips_all_that_is_shown_is_refused(root):
+    with pytest.raises(ConfigError, match="'skip' leaves out every group of 'show'; leave one in"):
+        load(root, {"preset": "smoke", "show": ["bias"]})
+
+
+def test_a_row_takes_no_shots_and_the_source_model_unless_it_says_so(root):
+    config, _ = load(root, {"groups": {"ablation": {"rows": nada_row()}}})
+    (row,) = config["groups"]["ablation"]["rows"]
+    assert row == {"methods": ["nada"], "variants": ["adaptive"], "shots": [0], "warm_starts": ["source"]}
+
+
+def test_own_is_the_variant_of_each_task_and_tasks_of_one_variant_share_a_row(root):
+    tasks = {"dog2cat": {"variant": "global"}, "dog2bear": {"variant": "adaptive"}}
+    rows = nada_row(variants=["own", "adaptive"], tasks=["dog2cat", "dog2bear"])
+    config, _ = load(root, {"tasks": tasks, "groups": {"ablation": {"rows": rows}}})
+    written = config["groups"]["ablation"]["rows"]
+    assert [(row["tasks"], row["variants"]) for row in written] == [
+        (["dog2cat"], ["global", "adaptive"]), (["dog2bear"], ["adaptive"])
+    ]  # fmt: skip
+    tasks = {name: {"variant": "k_1"} for name in ("dog2cat", "dog2bear", "face2sketch")}
+    config, _ = load(root, {"tasks": tasks, "groups": {"ablation": {"rows": nada_row(variants=["own"])}}})
+    (row,) = config["groups"]["ablation"]["rows"]
+    assert (row["tasks"], row["variants"]) == ([*tasks], ["k_1"])
+
+
+def test_a_variant_that_a_task_names_exists_in_the_method_of_the_row(root):
+    overrides = {"tasks": {"dog2cat": {"variant": "adaptve"}}}
+    assert load(root, overrides)  # nobody asks for it
+    rows = nada_row(variants=["own"], tasks=["dog2cat"])
+    with pytest.raises(ConfigError, match=r"'tasks.dog2cat.variant' names 'adaptve'; did you mean 'adaptive'\?"):
+        load(root, {**overrides, "groups": {"ablation": {"rows": rows}}})
+
+
+def test_what_is_neither_shown_nor_asked_for_need_not_fit_the_world(root):
+    task = {"role": "test", "source": "horse", "text": {"source": "horse", "target": "zebra"}}
+    group = {"like": "ablation", "title": "mine", "tasks": ["horse2zebra"], "rows": nada_row()}
+    overrides = {"tasks": {"horse2zebra": task}, "groups": {"mine": group}}
+    overrides["methods"] = {"nada": {"variants": {"deep": {"hyperparameters": {"layers": {"k": 99}}}}}}
+    assert load(root, overrides)
+    for asked in ("mine", "mine_adaptive", "results/mini/tables/mine.md"):
+        with pytest.raises(ConfigError, match="'tasks.horse2zebra.source' names 'horse'; known: dog, face"):
+            load(root, overrides, asked=[asked])
+    with pytest.raises(ConfigError, match="'tasks.horse2zebra.source' names 'horse'"):
+        load(root, {**overrides, "show": ["mine"]})
+
+
+def test_the_configuration_of_a_plan_loads_as_the_same(root):
+    config, _ = load(root, {"world": "paper"})  # the report's Snakemake is given it as --configfile
+    assert load(root, config)[0] == config
 
 
 def test_clusters_fit_into_half_of_the_references_which_are_measured_against_the_other(root):
@@ -300,7 +383,7 @@ def test_every_object_of_a_schema_refuses_unknown_keys(root):
 
 def test_the_configuration_is_short_and_every_key_is_commented(root):
     lines = (root / "config.yaml").read_text().splitlines()
-    assert len(lines) <= 150
+    assert len(lines) <= 290
     for position, line in enumerate(lines):
         if line and not line.startswith((" ", "#")):
             assert "#" in line or lines[position - 1].startswith("#"), line

@@ -10,8 +10,9 @@ import pytest
 from baselines import registry
 from tests.nada.departures import leaves
 from workflow.plan.checking import schema
-from workflow.plan.config import ConfigError, load, parts
+from workflow.plan.config import ConfigError, load
 from workflow.plan.group_checks import GALLERY_PSI
+from workflow.plan.groups import parts
 from workflow.plan.plan import METRIC, check_names, load_plan, metric_names
 from workflow.plan.run_checks import LEAST_FRESH, check_runs, check_targets, described
 from workflow.plan.runs import Condition
@@ -38,11 +39,11 @@ def test_a_parent_is_the_run_of_the_same_task_and_seed_and_comes_first(default):
     assert order.index(mapper.parent_id) < order.index(mapper.id)
 
 
-def test_a_parent_that_no_group_shows_is_still_run_once(root, plan_with):
-    groups = {"ablation": {"tasks": ["dog2cat"], "variants": ["mapper"], "controls": []}}
-    others = load(root)[0]["groups"]
-    alone = plan_with(seeds=[3], groups={name: None for name in others} | groups)
-    assert list(alone.runs) == ["dog2cat/nada-adaptive/seed3", "dog2cat/nada-mapper/seed3"]
+def test_a_parent_that_no_group_shows_is_still_run_once(plan_with):
+    rows = [{"methods": ["nada"], "variants": ["mapper"]}]
+    group = {"tasks": ["dog2cat"], "rows": rows, "controls": []}
+    alone = plan_with(seeds=[3], show=["ablation"], groups={"ablation": group})
+    assert [run.id for run in alone.runs_of(alone.shown)] == ["dog2cat/nada-adaptive/seed3", "dog2cat/nada-mapper/seed3"]
     assert [condition.name for condition in alone.members("ablation")] == ["nada-mapper"]
 
 
@@ -80,9 +81,19 @@ def test_a_group_of_several_methods_has_a_part_for_each(default):
     assert len(hundred) == 2 * len({s.method for s in hundred}) >= 8
 
 
-def test_a_group_without_content_is_left_out(plan_with):
-    groups = plan_with(preset="development").config["groups"]
-    assert set(groups) == {"ablation", "few_shot", "lengths"}
+def test_a_group_that_is_not_shown_is_a_target_all_the_same(plan_with):
+    plan = plan_with(preset="development")
+    assert plan.shown == plan.used == ["ablation", "few_shot", "lengths"]
+    assert {"table1", "table1_tgan"} < set(plan.targets)
+    assert "dog2cat/tgan-plain-10shot/seed100" in plan.runs
+    assert {run.condition.task for run in plan.runs_of(plan.shown)} == {"dog2fox", "face2cartoon"}
+
+
+def test_a_group_that_is_asked_for_is_checked_as_those_that_are_shown(root):
+    overrides = {"preset": "junk", "groups": {"table1": {"paper": "tabel1"}}}
+    assert load_plan(root, overrides, ["ablation", "all"]).used == ["ablation"]
+    with pytest.raises(ConfigError, match="'groups.table1.paper' names 'tabel1'"):
+        load_plan(root, overrides, ["table1_tgan"])
 
 
 def test_every_departure_of_a_few_shot_method_turns_one_switch_of_its_plain_variant(default):
@@ -179,7 +190,8 @@ LATE = {
         "method 'replay' learns from images, but 'groups.ablation' gives it none",
     ),
     "no shots of a direction": (
-        {"groups": {"image_targets": {"shots": [0], "controls": ["source"]}}},
+        {"groups": {"image_targets": {"rows": [{"methods": ["nada"], "variants": ["image_targets", "official_image_target"]}],
+                                      "controls": ["source"]}}},
         "variant 'image_targets' of method 'nada' learns from a direction from images, but",
     ),
     "no shots of a parent": (
@@ -245,7 +257,8 @@ LATE = {
         "method 'source' looks at no images, but 'groups.ablation' gives it 10 (shots); set 'shots' to 0",
     ),
     "shots of a text": (
-        {"groups": {"ablation": {"shots": [10]}}}, "'nada' looks at no images, but 'groups.ablation' gives"
+        {"groups": {"ablation": {"rows": [{"methods": ["nada"], "variants": ["adaptive"], "shots": [10]}]}}},
+        "'nada' looks at no images, but 'groups.ablation' gives"
     ),
     "too few new images": (
         {**few([90]), **task(references={"count": 100})},
@@ -257,9 +270,14 @@ LATE = {
     "beyond any float": (nada(lr=10**400), "; a number of at most 1e+30 is wanted."),
     "too many seeds": ({"seeds": [*range(41)]}, "; at most 40 values is wanted"),
     # what lacks a key
-    "group without variants": (
-        {"groups": {"one": {"title": "one", "tasks": ["dog2cat"], "method": "nada"}}},
-        "'groups.one' lacks the key",
+    "group without rows": (
+        {"groups": {"one": {"title": "one", "tasks": ["dog2cat"]}}},
+        "'groups.one' lacks the key 'rows'.",
+    ),
+    "grid without rows": (
+        {"groups": {"one": {"title": "one", "tasks": ["dog2cat"], "controls": [], "table": ["fid"],
+                            "rows": [{"methods": ["nada"], "variants": ["adaptive"]}], "grid": {}}}},
+        "'groups.one.grid' lacks the key 'rows'.",
     ),
     # what a group shows
     "lengths are no table of the paper": (
@@ -285,7 +303,7 @@ LATE = {
         "'groups.table1.paper' names 'tabel1'; did you mean 'table1'?",
     ),
     "sweep": (
-        {"groups": {"k_sweep": {"variants": ["adaptive"]}}},
+        {"groups": {"k_sweep": {"rows": [{"methods": ["nada"], "variants": ["adaptive"]}]}}},
         "'groups.k_sweep.sweep' draws metrics against k, but the group's variants train one number",
     ),
     "sweep without images": (
@@ -321,7 +339,7 @@ def test_what_a_job_would_refuse_is_one_sentence_of_the_plan(root, name):
 @pytest.mark.parametrize(
     "overrides",
     [
-        {"groups": {"ablation": {"method": "na\nda"}}},
+        {"groups": {"ablation": {"rows": [{"methods": ["na\nda"], "variants": ["adaptive"]}]}}},
         {"groups": {"ablation": {"table": ["fid", "a\nb"]}}},
         {"methods": {"nada": {"variants": {"mapper": {"parent": "../.."}}}}},
         {"groups": {"ablation": {"title": ["🐱" * 3000]}}},
@@ -338,10 +356,10 @@ def test_a_mistake_is_one_short_line_whatever_was_written(root, overrides):
 
 def test_an_image_mapper_may_go_on_from_a_run_on_texts(root):
     change = variant("nada", "image_mapper", like="mapper", hyperparameters={"direction": "image"})
-    cells = {"method": "nada", "variants": ["image_mapper"], "shots": [3], "warm_starts": ["source"]}
+    cells = {"rows": [{"methods": ["nada"], "variants": ["image_mapper"], "shots": [3]}]}
     shown = {"title": "one", "tasks": ["dog2cat"], "controls": [], "table": ["fid"]}
     change["groups"] = {"one": {**cells, **shown, "grid": {"rows": 1, "truncation_psi": 0.7}}}
-    plan = load_plan(root, change)
+    plan = load_plan(root, change, ["one"])
     assert any(condition.name == "nada-adaptive-3shot" for condition in plan.conditions.values())
 
 
@@ -373,20 +391,20 @@ def test_a_clip_config_that_is_no_json_is_named(plan_with, root, tmp_path):
 
 
 def test_a_run_without_a_text_may_have_any(root):
-    groups = {name: None for name in load(root)[0]["groups"]}
-    alone = {"like": "ablation", "tasks": ["dog2cat"], "variants": ["image_targets"], "shots": [3]}
-    images = {"alone": alone, "ablation": {"tasks": ["dog2bear"]}}
+    rows = [{"methods": ["nada"], "variants": ["image_targets"], "shots": [3]}]
+    alone = {"like": "ablation", "title": "alone", "tasks": ["dog2cat"], "rows": rows}
+    images = {"groups": {"alone": alone, "ablation": {"tasks": ["dog2bear"]}}, "show": ["alone", "ablation"]}
     text = task(text={"target": "giraffe"})
-    load_plan(root, {**text, "groups": groups | images})
+    load_plan(root, {**text, **images})
     aimed = nada("image_targets", global_target="text")
     with pytest.raises(ConfigError, match="the word 'giraffe'"):
-        load_plan(root, {**text, **aimed, "groups": groups | images})
+        load_plan(root, {**text, **aimed, **images})
 
 
 def test_a_mapper_reads_the_target_s_text_alone(root):
-    groups = {name: None for name in load(root)[0]["groups"] if name != "ablation"}
-    alone = {"ablation": {"tasks": ["dog2cat"], "variants": ["source_mapper"], "controls": ["source"]}}
-    load_plan(root, {**task(text={"source": "hound"}), "groups": groups | alone})
+    rows = [{"methods": ["nada"], "variants": ["source_mapper"]}]
+    alone = {"ablation": {"tasks": ["dog2cat"], "rows": rows, "controls": ["source"]}}
+    load_plan(root, {**task(text={"source": "hound"}), "groups": alone, "show": ["ablation"]})
 
 
 def written(path, **said):

@@ -196,7 +196,7 @@ def own_world(root, tmp_path):
     """A root with the project's own worlds and one more, `mine`, that is like mini."""
     for name in ("baselines", "eval"):
         (tmp_path / name).symlink_to(root / name)
-    for name in ("appendix.yaml", "presets"):
+    for name in ("presets",):
         path = tmp_path / "workflow" / name
         path.parent.mkdir(exist_ok=True)
         path.symlink_to(root / "workflow" / name)
