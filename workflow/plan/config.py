@@ -80,7 +80,7 @@ def load(root=".", overrides=None, asked=()):
     rows have every key and no `own`.
     """
     overrides = overrides or {}
-    base = laid_under(root, overrides)
+    base = read_files(root, overrides)
     methods = merge(base, overrides).get("methods")
     rules = full_schema(methods if isinstance(methods, dict) else {})
     config = whole_numbers(merge(base, coerce(overrides, rules)), rules)
@@ -96,8 +96,8 @@ def load(root=".", overrides=None, asked=()):
     return config, world
 
 
-def laid_under(root, overrides):
-    """The files that the command line is laid over: config.yaml < the world's < the preset's.
+def read_files(root, overrides):
+    """What the command line is laid over: config.yaml < the world's < the preset's.
 
     A world that is `like` another changes what that one's config.yaml says.
     """

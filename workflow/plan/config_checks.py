@@ -6,8 +6,9 @@ checked only for the groups that a plan uses: those that it shows, and those tha
 
 from pathlib import Path
 
+from baselines import registry
 from nada.run.run_id import DEFAULT_SHOTS, DEFAULT_WARM_START
-from workflow.plan.checking import ConfigError, known_name, merge
+from workflow.plan.checking import ConfigError, known_name, merge, nearest, short
 from workflow.plan.groups import OWN, controls, members, on_task, rows_of, with_parents
 from workflow.plan.world import convolutions
 
@@ -115,6 +116,32 @@ def _check_own(method, tasks, config, where) -> None:
                 "names none; give it the key 'variant'."
             )
         known_name(variant, config["methods"][method]["variants"], f"'tasks.{task}.variant'")
+
+
+# ---- what files of baselines/ and eval/metrics/ declare ----------------------------------------------
+
+
+def check_declared(config, methods, metrics) -> None:
+    """Raise ConfigError for a method without a file, or a table column that no metric declares."""
+    for method in config["methods"]:
+        if method not in methods:
+            raise ConfigError(
+                f"config: 'methods' names '{method}', but no baselines/{method}.py declares it; "
+                f"{nearest(method, methods)}"
+            )
+        if not (registry.FOLDER / f"{method}.py").is_file():
+            raise ConfigError(
+                f"config: the method '{method}' is declared in a file of another name; call the file "
+                f"baselines/{method}.py."
+            )
+    for name, group in config["groups"].items():
+        for key in ("table", "oracle", "raw", "sweep"):
+            for column in group.get(key, []):
+                if column not in metrics:
+                    raise ConfigError(
+                        f"config: 'groups.{name}.{key}' names '{short(column)}', which is no metric; "
+                        f"{nearest(column, metrics)}"
+                    )
 
 
 # ---- values of what is used -----------------------------------------------------------------------

@@ -116,7 +116,9 @@ def parent(condition, config):
     """
     entry = config["methods"][condition.method]["variants"][condition.variant].get("parent")
     if isinstance(entry, str):
-        return Condition(condition.task, condition.method, entry, condition.shots, condition.warm_start)
+        return Condition(
+            condition.task, condition.method, entry, condition.shots, condition.warm_start
+        )
     if entry is None and condition.warm_start != DEFAULT_WARM_START:
         entry = config["warm_starts"][condition.warm_start]
     if entry is None:

@@ -14,7 +14,9 @@ def chain(name, entry_of, known, where):
         at = where(names[-1])
         known_name(model, known, at)
         if model in names:
-            raise ConfigError(f"config: {at} makes a circle: {' -> '.join([*names, model])}; break it.")
+            raise ConfigError(
+                f"config: {at} makes a circle: {' -> '.join([*names, model])}; break it."
+            )
         names.append(model)
     return names
 

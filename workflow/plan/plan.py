@@ -9,8 +9,9 @@ from pathlib import Path
 
 from baselines import registry
 from workflow.plan import groups
-from workflow.plan.checking import ConfigError, merge, nearest, short
+from workflow.plan.checking import ConfigError, merge
 from workflow.plan.config import load, method_schema, shown, used, with_defaults
+from workflow.plan.config_checks import check_declared
 from workflow.plan.group_checks import check_groups
 from workflow.plan.results_folder import check_typed, results_folder
 from workflow.plan.run_checks import check_runs, check_targets
@@ -185,29 +186,6 @@ class Plan:
         )
 
 
-def check_names(config, methods, metrics):
-    """Raise ConfigError for a method without a file, or a table column that no metric declares."""
-    for method in config["methods"]:
-        if method not in methods:
-            raise ConfigError(
-                f"config: 'methods' names '{method}', but no baselines/{method}.py declares it; "
-                f"{nearest(method, methods)}"
-            )
-        if not (registry.FOLDER / f"{method}.py").is_file():
-            raise ConfigError(
-                f"config: the method '{method}' is declared in a file of another name; call the file "
-                f"baselines/{method}.py."
-            )
-    for name, group in config["groups"].items():
-        for key in ("table", "oracle", "raw", "sweep"):
-            for column in group.get(key, []):
-                if column not in metrics:
-                    raise ConfigError(
-                        f"config: 'groups.{name}.{key}' names '{short(column)}', which is no metric; "
-                        f"{nearest(column, metrics)}"
-                    )
-
-
 def metric_names(root="."):
     """{name: maximize} of the metrics that eval/ declares: `X = Metric("name", ...)` at a file's top level.
 
@@ -238,7 +216,7 @@ def load_plan(root=".", overrides=None, asked=()):
     config["results"] = results_folder(config["results"], root)
     methods = registry.methods(Path(root, "baselines"))
     metrics = metric_names(root)
-    check_names(config, methods, metrics)
+    check_declared(config, methods, metrics)
     check_files(world, root)
     plan = Plan(config, world, methods, asked)
     check_targets(plan, root)

@@ -27,7 +27,8 @@ def test_a_run_reads_the_model_of_its_parent_and_is_told_the_folder(default):
 
 
 def test_few_shot_runs_read_the_reference_images(plan_with):
-    few = plan_with(seeds=[0], groups={"ablation": {"shots": [5]}})
+    rows = [{"methods": ["nada"], "variants": ["global"], "shots": [5]}]
+    few = plan_with(seeds=[0], groups={"ablation": {"rows": rows}})
     run = few.runs["dog2cat/nada-global-5shot/seed0"]
     assert adapt_inputs(few, run)["references"] == ["results/mini/references/cat.npz"]
 

@@ -11,9 +11,10 @@ from baselines import registry
 from tests.nada.departures import leaves
 from workflow.plan.checking import schema
 from workflow.plan.config import ConfigError, load
+from workflow.plan.config_checks import check_declared
 from workflow.plan.group_checks import GALLERY_PSI
 from workflow.plan.groups import parts
-from workflow.plan.plan import METRIC, check_names, load_plan, metric_names
+from workflow.plan.plan import METRIC, load_plan, metric_names
 from workflow.plan.run_checks import LEAST_FRESH, check_runs, check_targets, described
 from workflow.plan.runs import Condition
 from workflow.plan.text_checks import check_texts
@@ -150,7 +151,7 @@ def test_a_group_cannot_take_the_name_of_a_rule(root, plan_with):
 
 def test_a_method_without_a_file_and_a_column_without_a_metric_are_named(root):
     with pytest.raises(ConfigError, match=r"'nadaa', but no baselines/nadaa.py .* 'nada'\?"):
-        check_names({"methods": {"nadaa": {}}}, registry.methods(root / "baselines"), [])
+        check_declared({"methods": {"nadaa": {}}}, registry.methods(root / "baselines"), [])
     with pytest.raises(ConfigError, match=r"'fidd', which is no metric; did you mean 'fid'\?"):
         load_plan(root, {"groups": {"ablation": {"table": ["fidd"]}}})
 
