@@ -189,7 +189,7 @@ def page(plan, *folders) -> str:
     found = {folder: measured(Path(folder), plan.device) for folder in folders}
     results = next((folder for folder, costs in found.items() if costs.host), folders[0])
     costs, known = found[results], plan.world.get("seconds")
-    sizes = {plan.resolution(condition.task) for condition in plan.conditions.values()}
+    sizes = {plan.resolution(condition.task) for condition in plan.conditions_of(plan.shown)}
     named = bool(known and costs.host and not costs.observation)
     if named:
         costs.observation = dict.fromkeys(sizes, known["observation"] / 1000)

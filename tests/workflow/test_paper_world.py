@@ -47,7 +47,8 @@ def test_every_published_adaptation_is_a_task_with_its_texts_and_settings(paper,
     assert tuple(entry["text"].values()) == preset.texts
     assert paper.resolution(task) == preset.resolution
     assert entry["source"].removesuffix("256") == DOMAINS[preset.domain]
-    condition = paper.conditions[task, f"nada-{variant}"]  # which a group shows
+    condition = paper.conditions[task, f"nada-{variant}"]
+    assert condition in paper.conditions_of(paper.shown)
     found = read_hyperparameters(NadaHyperparameters, paper.hyperparameters(condition), name)
     wanted = preset.hyperparameters
     assert (found.iterations, found.batch, found.lr) == (wanted["iterations"], 2, 0.002)
@@ -69,7 +70,7 @@ def test_the_fourteen_rows_of_table_3_are_all_planned(paper):
 
 def test_every_sketch_is_made_with_the_settings_of_sketches(paper):
     """Table 2's pre-training and Fig. 26 too: not with 2,000 iterations of three layers, as animals."""
-    used = {s.variant for s in paper.conditions.values() if (s.task, s.method) == ("face2sketch", "nada")}
+    used = {s.variant for s in paper.conditions_of(paper.shown) if (s.task, s.method) == ("face2sketch", "nada")}
     assert used == {"pencil_sketch", "pencil_images"}
     for method in ("ojha", "minegan", "tgan", "tgan_ada"):
         run = paper.run("face2sketch", f"{method}-plain-10shot-nada_catchup", 0)
@@ -148,12 +149,12 @@ def test_the_rehearsal_is_the_papers_world_in_a_folder_of_its_own(paper, rehears
         assert str(rehearsal.world[key]) == theirs
     assert rehearsal.world["assets"]["command"] == "workflow.worlds.rehearsal.make"
     trained = {
-        (s.method, rehearsal.resolution(s.task)) for s in rehearsal.conditions.values()
+        (s.method, rehearsal.resolution(s.task)) for s in rehearsal.conditions_of(rehearsal.shown)
         if rehearsal.hyperparameters(s).get("iterations")
     }  # fmt: skip
     assert trained >= {(m, size) for m in ("nada", "ojha", "minegan", "tgan", "tgan_ada", "freezed")
                        for size in (256, 512)} | {("nada", 1024)}  # fmt: skip
-    steps = {s.method: rehearsal.hyperparameters(s).get("iterations", 0) for s in rehearsal.conditions.values()}
+    steps = {s.method: rehearsal.hyperparameters(s).get("iterations", 0) for s in rehearsal.conditions_of(rehearsal.shown)}
     # a few of each, but for D's catch-up, whose ten steps no length shortens
     assert steps["nada"] == 4 and steps["tgan"] == CATCH_UP_FLOOR + 2 == max(steps.values())
 

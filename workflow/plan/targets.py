@@ -34,5 +34,5 @@ def groups_asked(plan, asked):
     Empty where they take none that a name can tell, as `assets` or the path of one file.
     """
     if not asked or any(word in EVERY_GROUP for word in asked):
-        return list(plan.shown)
+        return list(dict.fromkeys([*plan.shown, *(w for w in asked if w in plan.config["groups"])]))
     return [word for word in asked if word in plan.groups]

@@ -303,6 +303,16 @@ def test_what_is_neither_shown_nor_asked_for_need_not_fit_the_world(root):
         load(root, {**overrides, "show": ["mine"]})
 
 
+def test_a_checkpoint_is_missed_only_where_a_group_that_is_used_shows_it(root):
+    variants = {"anime": {"hyperparameters": {"weights": "assets/nope.pt"}}}
+    overrides = {"methods": {"checkpoint": {"hyperparameters": {}, "variants": variants}}}
+    rows = [{"methods": ["checkpoint"], "variants": ["anime"]}]
+    overrides["groups"] = {"made_elsewhere": {"like": "table1", "title": "made elsewhere", "rows": rows}}
+    assert load(root, overrides)
+    with pytest.raises(ConfigError, match="the checkpoint assets/nope.pt is missing; correct the path"):
+        load(root, overrides, asked=["made_elsewhere"])
+
+
 def test_the_configuration_of_a_plan_loads_as_the_same(root):
     config, _ = load(root, {"world": "paper"})  # the report's Snakemake is given it as --configfile
     assert load(root, config)[0] == config

@@ -44,7 +44,8 @@ def test_a_parent_that_no_group_shows_is_still_run_once(plan_with):
     rows = [{"methods": ["nada"], "variants": ["mapper"]}]
     group = {"tasks": ["dog2cat"], "rows": rows, "controls": []}
     alone = plan_with(seeds=[3], show=["ablation"], groups={"ablation": group})
-    assert [run.id for run in alone.runs_of(alone.shown)] == ["dog2cat/nada-adaptive/seed3", "dog2cat/nada-mapper/seed3"]
+    shown = {run.id for run in alone.runs_of(alone.shown)}
+    assert [name for name in alone.runs if name in shown] == ["dog2cat/nada-adaptive/seed3", "dog2cat/nada-mapper/seed3"]
     assert [condition.name for condition in alone.members("ablation")] == ["nada-mapper"]
 
 
