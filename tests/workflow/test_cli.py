@@ -174,6 +174,11 @@ def test_a_target_takes_the_runs_of_its_groups(plan):
     assert groups_asked(plan, ["pretrain_world"]) == []
 
 
+def test_all_and_a_group_that_is_not_shown_take_the_runs_of_both(root):
+    plan = load_plan(root, {"show": ["ablation"]})
+    assert groups_asked(plan, ["all", "bias"]) == ["ablation", "bias"]
+
+
 def last_line(command, cwd):
     """The last line that a command prints; it must end with exit code 2 and no traceback."""
     done = subprocess.run(

@@ -56,6 +56,19 @@ def test_the_sweep_is_a_target_that_shares_its_runs_with_the_ablation(bare_proje
     assert (both["adapt"], both["observe"]) == (SEEDS * SETTINGS, SETTINGS + 1)
 
 
+def test_a_group_that_is_not_shown_is_planned_when_it_is_asked_for(bare_project):
+    config = ("--config", "show=[ablation]")
+    assert bare_project.planned("all", *config)["table"] == 1
+    assert bare_project.planned("k_sweep", *config)["adapt"] == SEEDS * 3
+
+
+def test_a_group_that_does_not_fit_the_world_hinders_no_other(bare_project):
+    task = "tasks={horse2cat: {role: test, source: horse, text: {source: dog, target: cat}, target_class: cat}}"
+    group = "groups={horses: {like: k_sweep, title: horses, tasks: [horse2cat]}}"
+    planned = bare_project.planned("ablation_global", "--config", task, group)
+    assert planned["adapt"] == SEEDS
+
+
 def test_a_warm_start_plans_the_whole_line_of_its_ancestors(bare_project):
     planned = bare_project.planned("table1_plain")
     assert planned["adapt"] == SEEDS * 5  # two of tgan, finetune_gd, mapper, adaptive
