@@ -101,7 +101,7 @@ include: "workflow/rules/pretrain.smk"
 
 
 rule all:
-    """Every group's runs, scores, table, grid and figures, the joined scores, claims and report."""
+    """Runs, scores, tables, grids and figures of the groups in `show`, the joined scores, claims and report."""
     input:
         shown(PLAN, *PLAN.shown),
         f"{RESULTS}/scores.csv",
@@ -110,13 +110,13 @@ rule all:
 
 
 rule tables:
-    """The table of every group."""
+    """The table of every group in `show`."""
     input:
         expand(f"{RESULTS}/tables/{{group}}.md", group=PLAN.shown),
 
 
 rule figures:
-    """The grid of every group, its training curves, chosen layers and sweep."""
+    """The grid of every group in `show`, its training curves, chosen layers and sweep."""
     input:
         [figure for group in PLAN.shown for figure in figures(PLAN, group)],
 
