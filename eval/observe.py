@@ -16,8 +16,8 @@ import time
 from eval.networks.observer import Observer, networks
 from eval.observation import Observation, is_observation, save_observation
 from nada.run.errors import UserError, command
+from nada.run.former_spec import REAL, ObservationSpec, ObservedRun, read_observation_spec
 from nada.run.outputs import check_output
-from nada.run.spec import REAL, ObservationSpec, ObservedRun, read_observation_spec
 
 #: Truncation of the galleries that people look at (Gal et al. 2021, Fig. 5, 6, 20-23).
 GALLERY_PSI = 0.7

@@ -15,7 +15,7 @@ from eval.observe import latents
 from nada.images.tensors import load_images, save_images, to_tensor, to_uint8
 from nada.run.artifact import AdaptedModel, load_artifact, save_artifact
 from nada.run.errors import UserError
-from nada.run.spec import read_observation_spec
+from nada.run.former_spec import read_observation_spec
 from tests.eval.agreement import (
     assert_numbers_agree,
     assert_observations_agree,
