@@ -50,7 +50,7 @@ def adapt(job: Job) -> AdaptedModel:
             if found != wanted:
                 raise UserError(
                     f"{job.label}: the generator of {path} has {key} {found}, but the source model "
-                    f"of {job.spec['task']} has {wanted}; name a model adapted from that source."
+                    f"of {job.spec.task} has {wanted}; name a model adapted from that source."
                 )
     job.plan(iterations=0)
     return AdaptedModel(model.generator, model.latent_map)

@@ -9,7 +9,6 @@ import csv
 import functools
 import hashlib
 import io
-import json
 import math
 import os
 import platform
@@ -41,13 +40,12 @@ from nada.run.atomic import atomic_path, canonical_json, sha256
 from nada.run.errors import FULL_DISK, UserError
 from nada.run.hyperparameters import read_hyperparameters, resolved
 from nada.run.manifest import read_weights, verify_weights
-from nada.run.run_id import DEFAULT_SHOTS, DEFAULT_WARM_START, condition_name, run_id
+from nada.run.spec import RunSpec
 from nada.run.streams import stream_seed
 from nada.run.training_state import TrainingState, state_key
 from nada.stylegan2.checkpoints import SourceModel, load_source
 
 CURVES, RUN, COST = "curves.csv", "run.json", "cost.json"
-NEEDED = ("world", "task", "method", "variant", "seed", "device", "resolution")
 PROGRESS_LINES = 10  # per run
 MAX_BUFFERED = 50  # steps whose values may wait on the device before they are looked at
 
@@ -55,23 +53,27 @@ MAX_BUFFERED = 50  # steps whose values may wait on the device before they are l
 class Job:
     """One run, from its run spec to its folder.
 
-    spec: the run spec's content. out: the run's folder. state: folder of training states.
+    spec: what the run is. out: the run's folder. state: folder of training states.
     parent: folder of the parent run, where there is one. code: digest of the code that runs.
     Only `run.json` and the artifact make up the run's identity; `cost.json` does not.
     """
 
-    def __init__(self, spec: dict, out, state, parent=None, code: str = "", log=None):
-        _check_run_file(spec, parent)
+    def __init__(self, spec: RunSpec, out, state, parent=None, code: str = "", log=None):
+        if spec.parent is not None and parent is None:
+            raise UserError(
+                f"{spec.id}: its parent is {spec.parent}, but --parent is not given; "
+                "give the folder of that run."
+            )
         self.spec = spec
         self.out = Path(out)
         self.state = Path(state)
         self.parent_folder = Path(parent) if parent is not None else None
         self.code = code
         self.log = log or functools.partial(print, flush=True)
-        self.name = run_name(spec)
-        self.device = _device(spec["device"], self.name)
+        self.name = spec.id
+        self.device = _device(spec.device, self.name)
         self.inputs: dict[str, dict] = {}  # role → {"file", "sha256"} of everything that went in
-        self._hyperparameters = spec.get("hyperparameters", {})
+        self._hyperparameters = spec.hyperparameters
         self._few_shot: dict | None = None  # which target images the method took
         self._clips: list[Clip] = []
         self._total, self._every, self._last_saved = 0, 0, None
@@ -89,14 +91,14 @@ class Job:
 
     def read_hyperparameters(self, cls):
         """The method's hyperparameters as its dataclass `cls`; defaults become part of the identity."""
-        hparams = read_hyperparameters(cls, self.spec.get("hyperparameters", {}), self.label)
+        hparams = read_hyperparameters(cls, self.spec.hyperparameters, self.label)
         self._hyperparameters = resolved(hparams)
         return hparams
 
     @property
     def label(self) -> str:
         """How error messages name the run's variant."""
-        return f"variant '{self.spec['variant']}'"
+        return f"variant '{self.spec.variant}'"
 
     @property
     def has_parent(self) -> bool:
@@ -105,25 +107,25 @@ class Job:
     @property
     def shots(self) -> int:
         """How many target images the method may train on."""
-        return self.spec.get("shots", DEFAULT_SHOTS)
+        return self.spec.shots
 
     @property
     def warm_start(self) -> str:
         """The models that training starts from, by name."""
-        return self.spec.get("warm_start", DEFAULT_WARM_START)
+        return self.spec.warm_start
 
     def source(self) -> SourceModel:
         """The source domain's pre-trained networks, on the job's device."""
-        if "source" not in self.spec:
+        if self.spec.source is None:
             raise UserError(
                 f"{self.name}: the run spec names no source model; METHOD of "
-                f"baselines/{self.spec['method']}.py must declare generator 'source'."
+                f"baselines/{self.spec.method}.py must declare generator 'source'."
             )
-        source = load_source(self.spec["source"]["weights"], self.device)
-        found, wanted = source.G_ema.config["resolution"], self.spec["resolution"]
+        source = load_source(self.spec.source.weights, self.device)
+        found, wanted = source.G_ema.config["resolution"], self.spec.resolution
         if found != wanted:
             raise UserError(
-                f"{self.name}: the source model {self.spec['source']['weights']} makes "
+                f"{self.name}: the source model {self.spec.source.weights} makes "
                 f"{found}x{found} images, but the run's resolution is {wanted}; correct either."
             )
         return source
@@ -136,17 +138,17 @@ class Job:
 
     def clips(self, resize: str = "antialias", names: list[str] | None = None) -> list[Clip]:
         """The CLIP ensemble that steers the run, or those of these names, frozen, on the job's device."""
-        specs = self.spec.get("clips") or []
-        known = [spec["name"] for spec in specs]
+        specs = self.spec.clips or ()
+        known = [spec.name for spec in specs]
         if unknown := [name for name in names or () if name not in known]:
             raise UserError(
                 f"{self.label}: hyperparameters.clips names '{unknown[0]}', but this world's CLIPs are "
                 f"{', '.join(known)}."
             )
-        specs = [spec for spec in specs if names is None or spec["name"] in names]
+        specs = [spec for spec in specs if names is None or spec.name in names]
         if not specs:
             raise UserError(f"{self.name}: the run names no CLIP; list one or more under 'clips'.")
-        clips = [load_clip(spec, self.device, resize) for spec in specs]
+        clips = [load_clip(spec.model_dump(), self.device, resize) for spec in specs]
         for clip in clips:
             self.inputs[f"clip {clip.name}"]["activation"] = clip.activation
         self._clips += clips
@@ -154,14 +156,14 @@ class Job:
 
     def texts(self) -> tuple[str, str]:
         """The texts of the source and of the target domain."""
-        text = self.spec.get("text") or {}
-        if not text.get("source") or not text.get("target"):
+        text = self.spec.text
+        if text is None:
             raise UserError(f"{self.name}: the run needs text.source and text.target; give both.")
-        return text["source"], text["target"]
+        return text.source, text.target
 
     def templates(self) -> list[str]:
         """The prompt templates, each with one {}."""
-        return read_templates(self.spec.get("templates", ""))
+        return read_templates(self.spec.templates or "")
 
     def few_shot_images(self) -> Tensor:
         """The target images the method may train on, [shots,3,R,R] in [-1,1] on the device.
@@ -172,14 +174,14 @@ class Job:
         indices, and the SHA-256 of their pixels).
         Raises UserError where there are too few images.
         """
-        shots, seed = self.shots, self.spec["seed"]
+        shots, seed = self.shots, self.spec.seed
         if shots < 1:
             raise UserError(f"{self.name}: shots is {shots}; this method needs 1 image or more.")
-        path = self._training_images
+        path = self.spec.training_images
         if path is None:
             raise UserError(
                 f"{self.name}: the run spec names no target images; METHOD of "
-                f"baselines/{self.spec['method']}.py must declare supervision 'images'."
+                f"baselines/{self.spec.method}.py must declare supervision 'images'."
             )
         images = open_images(path)
         if len(images) < shots:
@@ -187,7 +189,7 @@ class Job:
                 f"{self.name}: shots is {shots}, but {path} holds {len(images)} images; "
                 f"set shots to 1..{len(images)} or provide more."
             )
-        stream = stream_seed("few-shot", self.spec["task"], seed)
+        stream = stream_seed("few-shot", self.spec.task, seed)
         order = np.random.default_rng(stream).permutation(len(images))
         indices = np.sort(order[:shots])
         chosen = images[indices]
@@ -307,7 +309,7 @@ class Job:
 
         No times and no absolute paths: the same run gives the same record anywhere.
         """
-        run = {key: value for key, value in self.spec.items() if key != "hyperparameters"}
+        run = self.spec.model_dump(mode="json")
         return {
             "run": self.name,
             "spec": _portable({**run, "hyperparameters": self._hyperparameters}),
@@ -327,27 +329,19 @@ class Job:
         The rule that starts the run waits for the same files (workflow/plan/inputs.py).
         """
         spec = self.spec
-        if "source" in spec:
-            self.add_input("source", spec["source"]["weights"])
-        for clip in spec.get("clips") or []:
-            weights, config = clip_files(clip)
-            self.add_input(f"clip {clip['name']}", weights)
+        if spec.source is not None:
+            self.add_input("source", spec.source.weights)
+        for clip in spec.clips or ():
+            weights, config = clip_files(clip.model_dump())
+            self.add_input(f"clip {clip.name}", weights)
             if config is not None:
-                self.add_input(f"clip {clip['name']} config", config)
-        templates = spec.get("templates")
-        if templates and Path(templates).is_file():
-            self.add_input("templates", templates)
-        if self._training_images is not None:
-            self.add_input("references", self._training_images)
+                self.add_input(f"clip {clip.name} config", config)
+        if spec.templates is not None and Path(spec.templates).is_file():
+            self.add_input("templates", spec.templates)
+        if spec.training_images is not None:
+            self.add_input("references", spec.training_images)
         if self.parent_folder is not None:
             self.add_input("parent", self.parent_folder / MODEL)
-
-    @property
-    def _training_images(self) -> str | None:
-        """The file that few-shot images are drawn from, None where the run is told of none: the task's
-        references, unless it has others to train on."""
-        images = self.spec.get("few_shot") or self.spec.get("references")
-        return images and images["images"]
 
     def add_input(self, role: str, path) -> None:
         """Verify a file that goes into the run and put its hash into the run's record."""
@@ -450,44 +444,7 @@ class Job:
         }
 
 
-def run_name(spec: dict) -> str:
-    """The id of the run that a run spec describes."""
-    shots = spec.get("shots", DEFAULT_SHOTS)
-    warm_start = spec.get("warm_start", DEFAULT_WARM_START)
-    setting = condition_name(spec["method"], spec["variant"], shots, warm_start)
-    return run_id(spec["task"], setting, spec["seed"])
-
-
-def read_run_file(path) -> dict:
-    """The content of a run spec (`spec.json`). Raises UserError where it is none."""
-    path = Path(path)
-    if not path.is_file():
-        raise UserError(f"the run spec {path} is missing; the workflow's rule 'run_spec' makes it.")
-    try:
-        spec = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise UserError(
-            f"the run spec {path} is no valid JSON ({error}); make it again."
-        ) from error
-    if not isinstance(spec, dict):
-        raise UserError(f"the run spec {path} holds no object; make it again.")
-    return spec
-
-
-def _check_run_file(spec: dict, parent) -> None:
-    missing = [key for key in NEEDED if key not in spec]
-    if missing:
-        raise UserError(f"the run spec lacks {', '.join(missing)}; make it again.")
-    if spec.get("parent") and parent is None:
-        raise UserError(
-            f"{run_name(spec)}: its parent is {spec['parent']}, but --parent is not given; "
-            "give the folder of that run."
-        )
-
-
 def _device(name: str, run: str) -> torch.device:
-    if name not in ("cpu", "cuda"):
-        raise UserError(f"{run}: device is '{name}'; it must be cpu or cuda.")
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError(f"{run}: device is cuda, but torch finds no GPU here; set device to cpu.")
     return torch.device(name)

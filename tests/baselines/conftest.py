@@ -82,12 +82,11 @@ class World:
             "seed": seed,
             "device": "cpu",
             "resolution": 16,
-            "parent": None,
             "source": {"domain": "dog", "weights": "weights/dog.safetensors"},
             "text": {"source": "dog", "target": "cat"},
             "templates": "templates.txt",
             "clips": clips,
-            "references": {"domain": "cat", "images": "cat.npz"},
+            "training_images": "cat.npz",
             "hyperparameters": hparams,
         }
         hparams.update(changes.pop("hyperparameters", {}))

@@ -27,6 +27,7 @@ from nada.run.artifact import load_artifact, snapshot_steps
 from nada.run.atomic import sha256
 from nada.run.errors import UserError
 from nada.run.job import Job
+from nada.run.spec import RunSpec
 from nada.stylegan2.checkpoints import load_source
 from nada.stylegan2.generator import Synthesis
 
@@ -343,9 +344,9 @@ def test_a_run_in_half_precision_that_breaks_is_told_of_the_full_one(world, caps
 # --- few-shot images
 
 
-def few_shot(world, shots, seed=0, task="dog2cat"):
-    run_spec = world.run_spec(method="source", shots=shots, seed=seed, task=task)
-    return Job(run_spec, "run", "state").few_shot_images()
+def few_shot(world, shots, method="source", **changes):
+    run_spec = world.run_spec(method=method, shots=shots, **changes)
+    return Job(RunSpec.model_validate_json(json.dumps(run_spec)), "run", "state").few_shot_images()
 
 
 def test_few_shot_subsets_are_nested_shared_by_methods_and_drawn_from_task_and_seed(world):
@@ -354,23 +355,22 @@ def test_few_shot_subsets_are_nested_shared_by_methods_and_drawn_from_task_and_s
 
     small, large = keys(few_shot(world, 2)), keys(few_shot(world, 6))
     assert len(small) == 2 and len(large) == 6 and small < large
-    nada_file = world.run_spec(method="nada", variant="other", shots=2)
-    assert keys(Job(nada_file, "run", "state").few_shot_images()) == small
+    assert keys(few_shot(world, 2, method="nada", variant="other")) == small
     assert keys(few_shot(world, 6, seed=1)) != large
     assert keys(few_shot(world, 6, task="dog2bear")) != large
 
 
-def test_a_task_s_own_few_shot_images_come_before_its_references(world):
+def test_few_shot_images_come_from_the_file_that_the_spec_names(world):
     own = np.random.default_rng(5).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
     save_images("own.npz", own)
-    run_spec = world.run_spec("plain", "tgan", shots=4)
-    run_spec["few_shot"] = {"domain": "mine", "images": "own.npz"}
+    content = world.run_spec("plain", "tgan", shots=4, training_images="own.npz")
+    run_spec = RunSpec.model_validate_json(json.dumps(content))
     job = Job(run_spec, "run", "state")
     assert torch.equal(job.few_shot_images(), to_tensor(own))
     assert job.inputs["references"]["file"] == "own.npz"
     assert job.identity()["few_shot"]["indices"] == [0, 1, 2, 3]
     with pytest.raises(UserError, match=r"shots is 5, but own\.npz holds 4 images"):
-        Job({**run_spec, "shots": 5}, "run", "state").few_shot_images()
+        Job(run_spec.model_copy(update={"shots": 5}), "run", "state").few_shot_images()
 
 
 def test_too_few_reference_images_are_an_error_with_the_count(world):
@@ -585,9 +585,9 @@ def test_a_truncated_clip_names_the_file(world, capsys):
             "variant 'adaptive': k=20 layers asked, but the 16x16 generator has 5",
         ),
         ({"text": {"source": "dog", "target": "cta"}}, "'cta' of the text 'cta'"),
-        ({"text": {"source": "dog"}}, "needs text.source and text.target"),
+        ({"text": {"source": "dog"}}, "the key 'text.target' is missing"),
         ({"resolution": 32}, "makes 16x16 images, but the run's resolution is 32"),
-        ({"device": "tpu"}, "device is 'tpu'; it must be cpu or cuda"),
+        ({"device": "tpu"}, "device is 'tpu'; it must be 'cpu' or 'cuda'"),
         ({"clips": []}, "names no CLIP"),
         ({"templates": "none.txt"}, "templates none.txt are missing"),
         ({"parent": "dog2cat/nada-adaptive/seed0"}, "--parent is not given"),
@@ -618,7 +618,7 @@ def test_a_missing_or_broken_run_file_is_one_sentence(world, capsys):
     assert "run spec none.json is missing" in capsys.readouterr().err
     Path("none.json").write_text("{")
     assert main(line) == 2
-    assert "no valid JSON" in capsys.readouterr().err
+    assert "run spec none.json: no valid JSON" in capsys.readouterr().err
 
 
 def test_a_checkpoint_made_elsewhere_is_taken_as_it_is(world):

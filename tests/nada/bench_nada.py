@@ -17,6 +17,7 @@ from nada.adapt import NadaHyperparameters, NadaLoss, forward_backward
 from nada.layers import Layers
 from nada.run.hyperparameters import read_hyperparameters
 from nada.run.job import Job
+from nada.run.spec import ClipSpec, RunSpec, SourceSpec, TextSpec
 
 ROOT = Path(__file__).parents[2]
 WORLD = ROOT / "workflow/worlds/mini"
@@ -38,10 +39,10 @@ def job(tmp_path_factory):
     torch.set_num_threads(1)
     world = yaml.safe_load((WORLD / "world.yaml").read_text())
     folder = tmp_path_factory.mktemp("bench")
-    clips = [
-        {**clip, "config": str(WORLD / clip["config"]), "weights": str(WORLD / clip["weights"])}
+    clips = tuple(
+        ClipSpec(**{**clip, **{key: str(WORLD / clip[key]) for key in ("config", "weights")}})
         for clip in world["clips"]
-    ]
+    )
     run_spec = {
         "world": "mini",
         "task": "dog2cat",
@@ -50,12 +51,12 @@ def job(tmp_path_factory):
         "seed": 0,
         "device": "cpu",
         "resolution": world["resolution"],
-        "source": {"domain": "dog", "weights": str(WORLD / world["sources"]["dog"])},
-        "text": {"source": "dog", "target": "cat"},
+        "source": SourceSpec(domain="dog", weights=str(WORLD / world["sources"]["dog"])),
+        "text": TextSpec(source="dog", target="cat"),
         "templates": str(WORLD / world["templates"]),
         "clips": clips,
     }
-    return Job(run_spec, folder / "run", folder / "state")
+    return Job(RunSpec(**run_spec), folder / "run", folder / "state")
 
 
 def make_step(job, layers: dict):
