@@ -28,7 +28,7 @@ from nada.run.spec import (
     TaskSpec,
     TextSpec,
 )
-from workflow.plan.config import rows_of
+from workflow.plan.groups import rows_of
 from workflow.plan.layout import observation_file, reference_file, run_folder, training_file
 from workflow.plan.plan import Plan
 from workflow.plan.runs import Condition, Run, latent_seed
