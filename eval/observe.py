@@ -1,8 +1,8 @@
-"""ObservationSpec at adapted models once: features, judgements, distances and pictures into one file.
+"""Observe adapted models once: features, judgements, distances and pictures into one file.
 
     python -m eval.observe --spec SPEC.json --out FILE.npz
 
-One job looks at all seeds of a condition; the method "real" looks at the reference images in two
+One job observes all seeds of a condition; the method "real" stands for the reference images in two
 disjoint halves, the real-against-real bound of every metric. Everything is measured on images
 rounded to uint8, as if they had been saved as PNG. Same run, same bytes.
 """
@@ -13,11 +13,11 @@ import hashlib
 import sys
 import time
 
-from eval.networks.observer import Observer, networks
+from eval.networks.observer import Observer
 from eval.observation import Observation, is_observation, save_observation
 from nada.run.errors import UserError, command
-from nada.run.former_spec import REAL, ObservationSpec, ObservedRun, read_observation_spec
 from nada.run.outputs import check_output
+from nada.run.spec import REAL, ObservationSpec, ObservedRun, read_observation_spec
 
 #: Truncation of the galleries that people look at (Gal et al. 2021, Fig. 5, 6, 20-23).
 GALLERY_PSI = 0.7
@@ -121,15 +121,17 @@ def observe_raw(spec: ObservationSpec, observer: Observer, model, z, prefix: str
 def observe_training(spec: ObservationSpec, observer: Observer, few_shot: dict, images, what: str) -> dict:
     """How near generated images [n,H,W,3] and fresh real ones are to those a run trained on.
 
-    few_shot: which images of the observation's references, or of its file `few_shot`, these are, of the
-    run's record. Fresh are those references that are no copy and no mirror image of one of these.
-    UserError: that file holds other images now.
+    few_shot: which rows of the spec's `training_images` these are, of the run's record. Fresh are those
+    references that are no copy and no mirror image of one of these. UserError: the spec names no
+    training images, or that file holds other images now.
     """
     import numpy as np
 
     from nada.images.sets import open_images
 
-    file = spec.few_shot or spec.references
+    file = spec.training_images
+    if file is None:
+        raise UserError(f"{what}: trained on images, but the observation spec names no 'training_images'.")
     reference, rows = open_images(spec.references), np.asarray(few_shot["indices"])
     source = open_images(file)
     training = source[rows[rows < len(source)]]
@@ -227,23 +229,16 @@ def observe_references(spec: ObservationSpec, observer: Observer) -> dict:
 
 def provenance(spec: ObservationSpec) -> dict:
     """Hashes of every file that the observation went through."""
-    from pathlib import Path
-
-    from nada.run.artifact import MODEL
     from nada.run.atomic import sha256
 
-    files = networks(spec)
-    if spec.method == REAL:
-        files["references"] = spec.references
-    else:
-        files["source"] = spec.source
-        files.update({"few_shot": spec.few_shot} if spec.few_shot else {})
-        files.update({run.id: Path(run.folder) / MODEL for run in spec.runs})
-    return {name: sha256(path) for name, path in files.items()}
+    named = {name: getattr(spec, name) for name in ("source", "references", "training_images")}
+    models = {run.id: run.model for run in spec.runs}
+    files = {**spec.referee.networks(), **named, **models}
+    return {name: sha256(path) for name, path in files.items() if path is not None}
 
 
 def observe(spec: ObservationSpec) -> Observation:
-    """ObservationSpec as told; see `eval.observation` for the arrays."""
+    """Observe what the spec names; see `eval.observation` for the arrays."""
     observer = Observer(spec)
     real = spec.method == REAL
     arrays = observe_references(spec, observer) if real else observe_runs(spec, observer)
@@ -256,20 +251,11 @@ def observe(spec: ObservationSpec) -> Observation:
         "warm_start": spec.warm_start,
         "device": spec.device,
         "target": list(spec.target) if spec.target else None,
-        "referee": list(networks(spec)),
+        "referee": list(spec.referee.networks()),
         **observer.names(),
         "networks": observer.record(),
         "runs": [{"id": r.id, "seed": r.seed, "latent_seed": r.latent_seed} for r in spec.runs],
-        "counts": {
-            name: getattr(spec.counts, name)
-            for name in (
-                "fid_images",
-                "diversity_images",
-                "gallery_images",
-                "snapshot_images",
-                "truncation_psi",
-            )
-        },
+        "counts": spec.counts.model_dump(exclude={"batch"}),
         "gallery_psi": GALLERY_PSI,
         "hashes": provenance(spec),
     }
