@@ -1,6 +1,6 @@
 """A generator made elsewhere, looked at like every other: the authors' published models, a run of their code.
 
-The file may be of any layout that `nada.stylegan2.checkpoints` reads; nothing in it is executed.
+The file may be of any layout that `nada.stylegan2.source_model` reads; nothing in it is executed.
 """
 
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from baselines.registry import Method
 from nada.run.artifact import AdaptedModel, load_artifact
 from nada.run.errors import UserError
 from nada.run.job import Job
-from nada.stylegan2.checkpoints import load_source
 from nada.stylegan2.generator import Generator
+from nada.stylegan2.source_model import load_source
 
 METHOD = Method(
     name="checkpoint",

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from baselines.adversarial.few_shot import FewShotHyperparameters, fine_tune, plain_trainer
 from baselines.adversarial.warm_starts import Start, warm_start
 from baselines.registry import Method
-from nada.miner import Miner
+from nada.latent_maps import Miner
 from nada.run.artifact import AdaptedModel
 from nada.run.hyperparameters import setting
 from nada.run.job import Job

@@ -174,7 +174,7 @@ def has_w_plus(model) -> bool:
 def observe_runs(spec: ObservationSpec, observer: Observer) -> dict:
     """Arrays of all seeds of a condition, keys `seed<k>/…`."""
     from nada.run.artifact import AdaptedModel
-    from nada.stylegan2.checkpoints import load_source
+    from nada.stylegan2.source_model import load_source
 
     source = AdaptedModel(load_source(spec.source, device=spec.device).G_ema)
     z_dim = source.generator.config["z_dim"]

@@ -44,7 +44,7 @@ from nada.run.manifest import read_weights, verify_weights
 from nada.run.run_id import DEFAULT_SHOTS, DEFAULT_WARM_START, condition_name, run_id
 from nada.run.streams import stream_seed
 from nada.run.training_state import TrainingState, state_key
-from nada.stylegan2.checkpoints import SourceModel, load_source
+from nada.stylegan2.source_model import SourceModel, load_source
 
 CURVES, RUN, COST = "curves.csv", "run.json", "cost.json"
 NEEDED = ("world", "task", "method", "variant", "seed", "device", "resolution")

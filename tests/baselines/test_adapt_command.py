@@ -27,8 +27,8 @@ from nada.run.artifact import load_artifact, snapshot_steps
 from nada.run.atomic import sha256
 from nada.run.errors import UserError
 from nada.run.job import Job
-from nada.stylegan2.checkpoints import load_source
 from nada.stylegan2.generator import Synthesis
+from nada.stylegan2.source_model import load_source
 
 ROOT = Path(__file__).parents[2]
 ADAPTIVE = {"layers": {"policy": "adaptive", "k": 2, "n_w": 3}, "style_mixing": 0.9}
@@ -622,7 +622,7 @@ def test_a_missing_or_broken_run_file_is_one_sentence(world, capsys):
 
 
 def test_a_checkpoint_made_elsewhere_is_taken_as_it_is(world):
-    from nada.stylegan2.checkpoints import load_source
+    from nada.stylegan2.source_model import load_source
 
     hparams = {"weights": "weights/dog.safetensors"}
     assert world.adapt("run", world.run_spec("theirs", method="checkpoint", hyperparameters=hparams)) == 0
@@ -634,9 +634,9 @@ def test_a_checkpoint_made_elsewhere_is_taken_as_it_is(world):
 
 
 def test_a_checkpoint_of_another_size_is_refused_in_one_sentence(world, capsys):
-    from nada.stylegan2.checkpoints import SourceModel, save_source
     from nada.stylegan2.discriminator import Discriminator
     from nada.stylegan2.generator import Generator
+    from nada.stylegan2.source_model import SourceModel, save_source
 
     widths = {"resolution": 32, "channel_base": 128, "channel_max": 8}
     generator = Generator(**widths, z_dim=8, style_dim=8, mapping_layers=2)

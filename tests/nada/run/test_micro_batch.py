@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from nada.adapt import NadaHyperparameters, NadaLoss, forward_backward, micro_batches
+from nada.latent_maps import LatentMapper
 from nada.layers import LayerHyperparameters, Layers
-from nada.mapper import LatentMapper, MapperHyperparameters, MapperLoss
+from nada.mapper import MapperHyperparameters, MapperLoss
 from nada.mapper import forward_backward as mapper_step
 from nada.run.errors import UserError
 from nada.run.micro_batch import Draws, MicroBatches, Rows, asked_for, split

@@ -59,7 +59,7 @@ def source_figures(build: Path, domain: str, judge, perceptual) -> dict:
     from eval.metrics.fid import fid, gaussian_statistic
     from eval.metrics.precision_recall import precision_recall
     from nada.images.tensors import to_tensor, to_uint8
-    from nada.stylegan2.checkpoints import load_source
+    from nada.stylegan2.source_model import load_source
     from workflow.worlds.mini.pretrain_source import DOMAINS
     from workflow.worlds.mini.references import reference_images
 
