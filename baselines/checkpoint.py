@@ -1,6 +1,7 @@
-"""A generator made elsewhere, looked at like every other: the authors' published models, a run of their code.
+"""A generator made elsewhere, observed as every other: the authors' published models, a run of their code.
 
-The file may be of any layout that `nada.stylegan2.source_model` reads; nothing in it is executed.
+The workflow converts a file of another layout first (`nada.stylegan2.convert`), so that this reads
+safetensors alone.
 """
 
 from dataclasses import dataclass
@@ -23,7 +24,8 @@ METHOD = Method(
 
 @dataclass
 class CheckpointHyperparameters:
-    """weights: the file (.pt, .pkl, .safetensors), or the folder of a run of this benchmark."""
+    """weights: a source model's file, or the folder of a run of this benchmark. A variant may name a
+    .pt or .pkl as well; the run is told the file that was converted from it."""
 
     weights: str = ""
 

@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 
 from baselines import adapt
-from nada.images.tensors import save_images
+from nada.images.arrays import save_images
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
 from nada.stylegan2.source_model import SourceModel, save_source

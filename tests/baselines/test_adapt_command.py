@@ -19,7 +19,8 @@ import pytest
 import torch
 
 from nada.adapt import NadaHyperparameters
-from nada.images.tensors import load_images, save_images, to_tensor
+from nada.images.arrays import load_images, save_images
+from nada.images.tensors import to_tensor
 from nada.layers import LayerHyperparameters
 from nada.mapper import MapperHyperparameters
 from nada.run import job as job_module

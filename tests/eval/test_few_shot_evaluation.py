@@ -13,7 +13,7 @@ from eval.figures import neighbours, pareto
 from eval.figures import training_curves as training
 from eval.observation import Observation, load_observation
 from eval.score import preference_rows, read_scores
-from nada.images.tensors import load_images, save_images
+from nada.images.arrays import load_images, save_images
 from nada.run.artifact import AdaptedModel, load_artifact, save_artifact, write_snapshots
 from nada.run.spec import read_group_spec
 from nada.stylegan2.source_model import load_source
@@ -165,7 +165,7 @@ def test_copies_and_mirror_images_of_training_images_are_not_fresh(tiny_world, t
 
 
 def test_another_reference_file_is_noticed(looked, tiny_world, tmp_path, capsys):
-    from nada.images.tensors import save_images
+    from nada.images.arrays import save_images
 
     save_images(tmp_path / "other.npz", load_images(tiny_world.folder / "cat.npz")[::-1])
     spec = json.loads(looked["look"].read_text())

@@ -10,8 +10,10 @@ from workflow.plan.layout import (
     FIGURES,
     MODEL,
     PICTURES,
+    checkpoint_name,
     few_shot_file,
     image_set,
+    is_foreign,
     observation_file,
     ready,
     reference_file,
@@ -50,6 +52,19 @@ def reference_count(plan: Plan, domain):
     tasks = plan.config["tasks"].values()
     asked = [task[key] for task in tasks for key in ("references", "few_shot") if task.get(key)]
     return max(images["count"] for images in asked if images["domain"] == domain)
+
+
+# ---- convert --------------------------------------------------------------------------------------
+
+
+def conversions(plan: Plan):
+    """{name: file of other people} of all that is converted: source models by their domain, and the
+    checkpoints that variants name."""
+    conditions = {run.condition for run in plan.runs.values()}
+    sources = {domain: source["weights"] for domain, source in plan.world["sources"].items()}
+    named = {plan.hyperparameters(condition).get("weights") for condition in conditions} - {None, ""}
+    files = {**sources, **{checkpoint_name(weights): weights for weights in sorted(named)}}
+    return {name: weights for name, weights in files.items() if is_foreign(weights)}
 
 
 # ---- adapt ----------------------------------------------------------------------------------------

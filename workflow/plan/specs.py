@@ -10,7 +10,15 @@ import json
 from pathlib import Path
 
 from nada.run.atomic import atomic_path
-from workflow.plan.layout import MODEL, few_shot_file, observation_file, reference_file, run_folder
+from workflow.plan.layout import (
+    MODEL,
+    checkpoint_weights,
+    few_shot_file,
+    observation_file,
+    reference_file,
+    run_folder,
+    source_weights,
+)
 from workflow.plan.plan import Plan
 from workflow.plan.runs import REAL, Condition, Run, latent_seed
 from workflow.plan.world import convolutions, referee
@@ -48,7 +56,7 @@ def run_spec(plan: Plan, run: Run):
         "seed": run.seed,
         "parent": run.parent_id,
         **_learns_from(plan, run.condition),
-        "hyperparameters": plan.hyperparameters(run.condition),
+        "hyperparameters": _hyperparameters(plan, run.condition),
     }
 
 
@@ -81,7 +89,7 @@ def observation_spec(plan: Plan, task, name):
     if name == REAL:
         return {**look, "method": REAL, "runs": []}
     condition = plan.conditions[task, name]
-    look["source"] = plan.source(task)
+    look["source"] = _source(plan, task)
     if _sees_images(plan, condition) and (few_shot := _images(plan, task, "few_shot")):
         look["few_shot"] = few_shot
     runs = [
@@ -144,6 +152,20 @@ def _surroundings(plan: Plan, task):
     }
 
 
+def _hyperparameters(plan: Plan, condition: Condition):
+    """A run's hyperparameters; a model made elsewhere is named as the file that the run reads."""
+    hparams = plan.hyperparameters(condition)
+    if not hparams.get("weights"):
+        return hparams
+    return {**hparams, "weights": checkpoint_weights(plan, hparams["weights"])}
+
+
+def _source(plan: Plan, task):
+    """The model that a task adapts: {domain, weights}, the weights as jobs read them."""
+    domain = plan.source(task)["domain"]
+    return {"domain": domain, "weights": source_weights(plan, domain)}
+
+
 def _learns_from(plan: Plan, condition: Condition):
     """The models, texts and images that a run is given, by what its method declares.
 
@@ -152,7 +174,7 @@ def _learns_from(plan: Plan, condition: Condition):
     images alone; none brings nothing.
     """
     method, task = plan.methods[condition.method], condition.task
-    told = {"source": plan.source(task)} if method.generator == "source" else {}
+    told = {"source": _source(plan, task)} if method.generator == "source" else {}
     if method.supervision == "text":
         told["text"] = plan.config["tasks"][task]["text"]
         told["templates"] = plan.world["templates"]

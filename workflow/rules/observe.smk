@@ -3,7 +3,8 @@
 
 from workflow.plan.inputs import observation_inputs
 from workflow.plan.specs import as_json, observation_spec, staged
-from workflow.plan.code_digest import digest
+from workflow.plan.stages import code
+OBSERVE_CODE = {kind: code("observe", kind) for kind in (REAL, "runs")}
 
 
 rule observation_spec:
@@ -27,7 +28,7 @@ rule observe:
     benchmark:
         f"{RESULTS}/benchmarks/observations/{{task}}/{{condition}}.tsv"
     params:
-        code=digest("eval.observe"),
+        code=lambda w: OBSERVE_CODE[REAL if w.condition == REAL else "runs"],
     threads: 1
     resources:
         **GPU,

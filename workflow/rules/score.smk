@@ -2,7 +2,7 @@
 
 from workflow.plan.inputs import group_inputs
 from workflow.plan.specs import as_json, group_spec, staged
-from workflow.plan.code_digest import digest
+from workflow.plan.stages import code
 
 
 rule group_spec:
@@ -26,7 +26,7 @@ rule score:
     benchmark:
         f"{RESULTS}/benchmarks/scores/{{group}}.tsv"
     params:
-        code=digest("eval.score"),
+        code=code("score"),
     threads: 1
     shell:
         "{PYTHON:q} -m eval.score --spec {input.spec:q} --out {output:q} > {log:q} 2>&1"

@@ -6,7 +6,7 @@ For every method and kind of job of the embedded world, the paper's and its rehe
 import numpy as np
 import pytest
 
-from nada.images.tensors import save_images
+from nada.images.arrays import save_images
 from nada.run.job import Job
 from workflow.plan.inputs import adapt_inputs, group_inputs, observation_inputs, record_inputs
 from workflow.plan.layout import few_shot_file, ready, reference_file, run_folder

@@ -111,7 +111,8 @@ def failures(figures: dict[str, float]) -> list[str]:
 def promote(build: Path) -> None:
     """Check the bars, copy the files and write the manifest."""
     from eval.networks.referee import load_judge, load_perceptual
-    from nada.images.tensors import load_images, to_tensor
+    from nada.images.arrays import load_images
+    from nada.images.tensors import to_tensor
     from nada.run.atomic import sha256, write_json
     from workflow.worlds.mini.junk_set import JUNK_SET
 
