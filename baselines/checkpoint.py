@@ -13,6 +13,7 @@ from nada.run.errors import UserError
 from nada.run.job import Job
 from nada.stylegan2.generator import Generator
 from nada.stylegan2.source_model import load_source
+from nada.stylegan2.source_networks import source_networks
 
 METHOD = Method(
     name="checkpoint",
@@ -35,7 +36,7 @@ def adapt(job: Job) -> AdaptedModel:
 
     Raises UserError where no file is named, it cannot be read, or its generator is of another kind.
     """
-    hparams = job.read_hyperparameters(CheckpointHyperparameters)
+    hparams = job.hyperparameters(CheckpointHyperparameters)
     if not hparams.weights:
         raise UserError(f"{job.label}: hyperparameters.weights names no file; name the checkpoint's.")
     path = Path(hparams.weights)
@@ -45,14 +46,13 @@ def adapt(job: Job) -> AdaptedModel:
     else:
         model = AdaptedModel(load_source(path, job.device).G_ema)
         job.add_input("checkpoint", path)
-    source = job.source().G_ema
+    source = source_networks(job).G_ema
     if isinstance(model.generator, Generator):
         for key in ("resolution", "z_dim"):
             found, wanted = model.generator.config[key], source.config[key]
             if found != wanted:
                 raise UserError(
                     f"{job.label}: the generator of {path} has {key} {found}, but the source model "
-                    f"of {job.spec['task']} has {wanted}; name a model adapted from that source."
+                    f"of {job.spec.task} has {wanted}; name a model adapted from that source."
                 )
-    job.plan(iterations=0)
     return AdaptedModel(model.generator, model.latent_map)

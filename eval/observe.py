@@ -15,8 +15,8 @@ from eval.networks.observer import Observer, networks
 from eval.observation import GALLERY_PSI, Observation, is_observation, save_observation
 from nada.run.atomic import sha256
 from nada.run.errors import command
+from nada.run.former_spec import REAL, ObservationSpec, read_observation_spec
 from nada.run.outputs import check_output
-from nada.run.spec import REAL, ObservationSpec, read_observation_spec
 
 #: What observes runs, and the reference images; workflow/plan/stages.py names the same modules.
 MODULES = {False: "eval.observe_runs", True: "eval.observe_real"}

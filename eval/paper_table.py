@@ -25,8 +25,8 @@ from eval.page import PAGE, heads, items, rows
 from eval.score import LAST, read_scores
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
+from nada.run.former_spec import CONDITION_KEYS, Group, read_group_spec
 from nada.run.outputs import check_outputs
-from nada.run.spec import CONDITION_KEYS, Group, read_group_spec
 
 FOLDER = Path(__file__).parent / "paper"
 #: Worlds whose numbers may stand beside the paper's, and why the others' may not.

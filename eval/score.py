@@ -35,8 +35,8 @@ from eval.metrics.realism import PREFERENCE, REALISM, preference, realism
 from eval.observation import Observation, load_observation
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
+from nada.run.former_spec import REAL, Group, read_group_spec
 from nada.run.outputs import begins_with, check_output
-from nada.run.spec import REAL, Group, read_group_spec
 
 COLUMNS = [
     "world", "task", "method", "variant", "shots", "warm_start", "seed", "step", "weights",

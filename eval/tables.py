@@ -31,8 +31,8 @@ from eval.page import PAGE, heads, items
 from eval.score import LAST, read_scores
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
+from nada.run.former_spec import BOUNDS, CONDITION_KEYS, REAL, Group, read_group_spec
 from nada.run.outputs import check_outputs
-from nada.run.spec import BOUNDS, CONDITION_KEYS, REAL, Group, read_group_spec
 
 #: Columns when the group names none.
 DEFAULT_COLUMNS = (

@@ -179,7 +179,7 @@ def train_mapper(
     parent,
     clips: list[Clip],
     targets: list[Tensor],
-    snapshots: set[int],
+    snapshots: int | list[int],
     checkpoint_every: int,
     micro_batch: int = 0,
 ):
@@ -187,7 +187,8 @@ def train_mapper(
 
     job: nada.run.job.Job. parent: the nada.run.artifact.AdaptedModel that it maps the codes of, whose
     generator stays as it is. clips, targets: the ensemble and its unit embeddings [E] of the
-    target. snapshots: the steps kept. micro_batch: codes rendered at once at most, 0 for all.
+    target. snapshots: how many models are kept, or at which steps. checkpoint_every: steps between
+    training states. micro_batch: codes rendered at once at most, 0 for all.
     """
     if parent.latent_map is not None:
         raise UserError(f"{job.name}: the parent's model has a latent map already; map another.")
@@ -204,41 +205,26 @@ def train_mapper(
     make = OPTIMISERS[hparams.optimiser]
     optimiser = make(mapper.parameters(), lr=hparams.lr, betas=hparams.betas)
     micro = MicroBatches(hparams.batch, micro_batch, job.label, job.log, job.device)
-    job.plan(hparams.iterations, checkpoint_every)
-    start = 0
-    if resumed := job.resume():
-        start, state = resumed
-        mapper.load_state_dict(state["mapper"])
-        optimiser.load_state_dict(state["optimiser"])
-        micro.size = state["micro_batch"]
 
     def as_snapshot() -> dict[str, Tensor]:
         return {f"latent_map.{name}": tensor for name, tensor in mapper.state_dict().items()}
 
-    with job.running():
-        if start == 0 and 0 in snapshots:
-            job.snapshot(0, as_snapshot())
-        for step in range(start + 1, hparams.iterations + 1):
-            # codes of the adapted model, and where the mapper moves them
-            if pool is None:
-                z = torch.randn(hparams.batch, z_dim, device=job.device)
-            else:
-                z = pool.draw(step).to(job.device, non_blocking=True)
-            with torch.no_grad():
-                w_plus = parent.w_plus(z, hparams.truncation_psi)
-            terms = micro.attempt(
-                lambda size, w_plus=w_plus: forward_backward(objective, mapper, w_plus, size),
-                mapper.parameters(),
-            )
-            # one step of the mapper alone
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-            # what is kept
-            job.count(images=2 * hparams.batch)
-            job.progress(step, **terms)
-            if step in snapshots:
-                job.snapshot(step, as_snapshot())
-            state = {"optimiser": optimiser.state_dict(), "micro_batch": micro.size}
-            job.checkpoint(step, {"mapper": mapper.state_dict(), **state})
+    state = {"mapper": mapper, "optimiser": optimiser, "micro_batch": micro}
+    for step in job.steps(hparams.iterations, snapshots, state, as_snapshot, checkpoint_every):
+        # codes of the adapted model, and where the mapper moves them
+        if pool is None:
+            z = torch.randn(hparams.batch, z_dim, device=job.device)
+        else:
+            z = pool.draw(step).to(job.device, non_blocking=True)
+        with torch.no_grad():
+            w_plus = parent.w_plus(z, hparams.truncation_psi)
+        terms = micro.attempt(
+            lambda size, w_plus=w_plus: forward_backward(objective, mapper, w_plus, size),
+            mapper.parameters(),
+        )
+        # one step of the mapper alone
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        job.report(images=2 * hparams.batch, **terms)
     job.add_cost(micro_batch=micro.size)
     return parent.with_latent_map(mapper)

@@ -8,7 +8,6 @@ baselines/adversarial/scaling.py shortens every length with the run.
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import nn
@@ -16,13 +15,13 @@ from torch import nn
 from baselines.adversarial.batches import Batches, Images, Sampling
 from baselines.adversarial.scaling import scaled
 from baselines.adversarial.warm_starts import Start
-from nada.adapt import snapshot_steps
 from nada.run.artifact import AdaptedModel
 from nada.run.errors import UserError
 from nada.run.hyperparameters import setting
 from nada.run.job import Job
 from nada.run.micro_batch import asked_for
 from nada.run.precision import Precision, set_numerics, set_precision
+from nada.run.steps import Stateful
 from nada.stylegan2.adversarial import AdversarialTrainer, TrainingHyperparameters
 
 
@@ -77,14 +76,6 @@ class FewShotHyperparameters:
         )  # fmt: skip
 
 
-class Stateful(Protocol):
-    """What a method keeps between steps beside the networks: p of ADA, a miner, anchors."""
-
-    def state_dict(self) -> dict: ...
-
-    def load_state_dict(self, state: dict) -> object: ...
-
-
 def fine_tune(
     job: Job,
     hparams: FewShotHyperparameters,
@@ -111,20 +102,13 @@ def fine_tune(
     batches = Batches(images, hparams.batch, hparams.mirror, hparams.sampling)
     parts = {"trainer": trainer, "batches": batches, **(parts or {})}
     alone = catch_up_steps(hparams, job) if catches_up else 0
-    steps = snapshot_steps(hparams.snapshots, hparams.iterations, job.label)
     model = AdaptedModel(trainer.G_ema, latent_map, raw=trainer.G)
     job.seed_everything()
-    job.plan(hparams.iterations, hparams.checkpoint_every)
-    start = 0
-    if resumed := job.resume():
-        start, state = resumed
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-
-    with job.running(), enough_memory(job, hparams):
-        if start == 0 and 0 in steps:
-            job.snapshot(0, model.tensors())
-        for step in range(start + 1, hparams.iterations + 1):
+    steps = job.steps(
+        hparams.iterations, hparams.snapshots, parts, model.tensors, hparams.checkpoint_every
+    )
+    with enough_memory(job, hparams):
+        for step in steps:
             real = batches.draw()
             catching_up = step <= alone
             if not catching_up and before_step is not None:
@@ -132,11 +116,7 @@ def fine_tune(
             report = trainer.step(real, train_generator=not catching_up)
             if not catching_up and after_step is not None:
                 report |= after_step(report)
-            job.count(images=hparams.batch)
-            job.progress(step, **report)
-            if step in steps:
-                job.snapshot(step, model.tensors())
-            job.checkpoint(step, {name: part.state_dict() for name, part in parts.items()})
+            job.report(images=hparams.batch, **report)
         trainer.check()
     return model
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from nada.run.errors import UserError
-from nada.run.spec import CONDITION_KEYS, Group
+from nada.run.former_spec import CONDITION_KEYS, Group
 
 #: Published lengths of StyleGAN-NADA's trainings, by stage and task, with the place in the paper.
 LENGTHS = Path(__file__).parents[1] / "paper" / "lengths.csv"

@@ -14,7 +14,7 @@ from eval.analysis.statistics import (
     t_interval,
 )
 from eval.metrics.metric import Metric
-from nada.run.spec import CONDITION_KEYS
+from nada.run.former_spec import CONDITION_KEYS
 
 #: A model of one task: method, variant, shots, warm start.
 Model = tuple[str, str, int, str]

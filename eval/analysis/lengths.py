@@ -2,7 +2,7 @@
 
 from baselines.adversarial.scaling import LENGTHS, scaled
 from eval.analysis.costs import Length, length
-from nada.run.spec import Group
+from nada.run.former_spec import Group
 
 
 def notes(group: Group) -> list[str]:

@@ -13,7 +13,7 @@ import pandas as pd
 
 from eval.figures import drawing as figures
 from nada.run.errors import UserError, command
-from nada.run.spec import CONDITION_KEYS, Group
+from nada.run.former_spec import CONDITION_KEYS, Group
 
 #: Parts of a training that are told apart, and the name of the whole.
 QUARTERS, WHOLE = 4, "all"

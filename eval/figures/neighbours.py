@@ -16,7 +16,7 @@ from eval.figures import drawing as figures
 from eval.observation import load_observation
 from nada.images.sets import open_images
 from nada.run.errors import UserError, command
-from nada.run.spec import CONDITION_KEYS, Group
+from nada.run.former_spec import CONDITION_KEYS, Group
 
 #: Latents shown.
 SHOWN = 10

@@ -24,7 +24,7 @@ from eval.metrics.realism import PREFERENCE
 from eval.score import LAST
 from eval.study.comparison import read_result
 from nada.run.errors import UserError, command
-from nada.run.spec import CONDITION_KEYS, REAL, Group
+from nada.run.former_spec import CONDITION_KEYS, REAL, Group
 
 KEYS = ["task", "method", "variant", "shots"]
 #: What the panels show upwards.

@@ -16,7 +16,7 @@ from eval.figures.palette import COLOURS, styles
 from eval.metrics.catalogue import metric
 from eval.score import LAST
 from nada.run.errors import UserError, command
-from nada.run.spec import CONDITION_KEYS, REAL, Group
+from nada.run.former_spec import CONDITION_KEYS, REAL, Group
 
 KEYS = ["task", "k", *CONDITION_KEYS[1:], "metric"]
 #: Controls drawn as lines across.

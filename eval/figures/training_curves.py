@@ -19,7 +19,7 @@ from eval.figures.palette import DASHES, styles
 from eval.metrics.catalogue import metric
 from eval.score import LAST, RAW, WEIGHTS
 from nada.run.errors import UserError, command
-from nada.run.spec import CONDITION_KEYS, Group
+from nada.run.former_spec import CONDITION_KEYS, Group
 
 #: Columns of a run's curves that are drawn, and what they are called.
 CURVES = {

@@ -5,7 +5,7 @@ published ones: clean-fid's Inception in one or two modes, and LPIPS on VGG16. A
 """
 
 from nada.run.errors import UserError
-from nada.run.spec import ObservationSpec
+from nada.run.former_spec import ObservationSpec
 
 #: Images drawn and looked at in one go, in batches: bounds memory, a multiple of every batch.
 AT_ONCE = 20

@@ -26,8 +26,8 @@ from eval.analysis.statistics import CONFIDENCE
 from eval.observation import Observation, load_observation
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
+from nada.run.former_spec import CONDITION_KEYS, Group, read_group_spec
 from nada.run.outputs import check_outputs
-from nada.run.spec import CONDITION_KEYS, Group, read_group_spec
 from nada.run.streams import stream_seed
 
 SIDES = ("left", "right")

@@ -95,6 +95,13 @@ class MicroBatches:
         self.size = min(size, largest) or largest
         self.run, self.log, self.device, self.remedy = run, log, device, remedy
 
+    def state_dict(self) -> dict:
+        """The size, for the training state."""
+        return {"size": self.size}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.size = state["size"]
+
     def attempt(self, step: Callable[[int], object], parameters: Iterable[nn.Parameter] = ()):
         """What `step(size)` returns, tried again in smaller parts while it runs out of memory.
 

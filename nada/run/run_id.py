@@ -1,5 +1,6 @@
 """How a run is named: <task>/<method>-<variant>[-<n>shot][-<warm start>]/seed<k>."""
 
+MODEL = "model.safetensors"  # the file of a run's folder that stands for all of its artifact
 DEFAULT_SHOTS, DEFAULT_WARM_START = 0, "source"
 
 

@@ -1,334 +1,429 @@
-"""What `python -m eval.…` is told to do: the observation spec and the group spec, read and checked.
+"""The file that tells one job what to do: RunSpec, ObservationSpec and GroupSpec, read and written here.
 
-Both are written by `workflow/plan/specs.py`; keys that a command has no use for are left alone.
+`workflow/plan/specs.py` builds them from the configuration. `python -m baselines.adapt` reads a
+RunSpec, `python -m eval.observe` an ObservationSpec, and the commands that score, tabulate and draw read
+a GroupSpec. A spec holds only what its job uses: an edit of anything else runs nothing again.
+No torch: the Snakefile imports this module.
 """
 
 import json
-from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
 
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_serializer,
+    model_serializer,
+    model_validator,
+)
+
+from nada.run.atomic import canonical_json
 from nada.run.errors import UserError
+from nada.run.run_id import DEFAULT_SHOTS, DEFAULT_WARM_START, MODEL, condition_name, run_id
+from nada.run.validation import sentence
 
-#: The name of the observation of the reference images themselves.
+#: The name of the observation of the reference images themselves, which no run made.
 REAL = "real"
 #: Controls, which bound every metric: the source model, its few target images, the real images.
 SOURCE, REPLAY = "source", "replay"
 BOUNDS = (SOURCE, REPLAY, REAL)
-#: Networks that measure, by their key in an observation: see ObservationSpec.referee.
-REFEREE = ("perceptual", "inception", "vgg", "judge")
-#: What the seeds of one row of a table share.
+#: What the seeds of one row of a table share: the columns of scores and tables that name a condition.
 CONDITION_KEYS = ("task", "method", "variant", "shots", "warm_start")
 
+Name = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+Device = Literal["cpu", "cuda"]
 
-@dataclass(frozen=True)
-class Counts:
-    """How much is looked at. truncation_psi: of the measured images (1 is none)."""
 
-    batch: int = 32
-    fid_images: int = 1000
-    diversity_images: int = 300
-    gallery_images: int = 128
-    snapshot_images: int = 64
-    k_medoids: int = 10
-    truncation_psi: float = 1.0
+class Spec(BaseModel):
+    """A frozen record that refuses unknown keys and other types; keys that are absent are not written."""
 
-    def __post_init__(self):
-        for name in (n for n in self.__dataclass_fields__ if n != "truncation_psi"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise UserError(f"evaluation.{name} is {value!r}; a whole number >= 1 is wanted.")
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
+
+    @model_serializer(mode="wrap")
+    def _present(self, serialize) -> dict:
+        return {key: value for key, value in serialize(self).items() if value is not None}
+
+
+# ---- a run ----------------------------------------------------------------------------------------
+
+
+class SourceSpec(Spec):
+    """The source model: its domain, and its file."""
+
+    domain: Name
+    weights: Name
+
+
+class TextSpec(Spec):
+    """The texts of the source and of the target domain, such as "dog" and "cat"."""
+
+    source: Name
+    target: Name
+
+
+class ClipSpec(Spec):
+    """One CLIP of the ensemble that steers a run.
+
+    config: a JSON file, or the name of a model that open_clip knows; absent where `weights` is a
+    folder that holds both. weight: of its loss in the sum, more than 0.
+    """
+
+    name: Name
+    config: Name | None = None
+    weights: Name
+    weight: float = Field(gt=0)
+
+
+class RunSpec(Spec):
+    """One adaptation: `python -m baselines.adapt --spec FILE`.
+
+    world, task, method, variant: names. shots: target images that the method trains on, 0 for none.
+    warm_start: where training starts from: "source", or a warm start of the configuration.
+    seed: of the run's random streams, 0 or more. resolution: pixels per side of the images.
+    hyperparameters: of the method, with the variant's; the method checks them.
+    parent: id of the parent run. source: the source model, where the method starts from it.
+    text, templates, clips: where a text supervises the method. training_images: the file of the images
+    that the run is trained on (pixels .npz, or the index of an image set .json), where it sees any.
+    """
+
+    world: Name
+    task: Name
+    method: Name
+    variant: Name
+    shots: int = Field(DEFAULT_SHOTS, ge=0)
+    warm_start: Name = DEFAULT_WARM_START
+    seed: int = Field(ge=0)
+    device: Device
+    resolution: Count
+    hyperparameters: dict[str, Any] = {}
+    parent: Name | None = None
+    source: SourceSpec | None = None
+    text: TextSpec | None = None
+    templates: Name | None = None
+    clips: tuple[ClipSpec, ...] | None = None
+    training_images: Name | None = None
+
+    @field_serializer("hyperparameters")
+    def _sorted(self, values: dict) -> dict:
+        return json.loads(canonical_json(values))
+
+    @property
+    def condition(self) -> str:
+        """`<method>-<variant>[-<n>shot][-<warm start>]`: what the run shares with other seeds."""
+        return condition_name(self.method, self.variant, self.shots, self.warm_start)
+
+    @property
+    def id(self) -> str:
+        """`<task>/<condition>/seed<k>`, which is also the run's folder below runs/."""
+        return run_id(self.task, self.condition, self.seed)
+
+    def files(self) -> dict[str, list[str]]:
+        """{role: paths that the job opens}, without its parent's; paths may be names or folders."""
+        files = {}
+        if self.source is not None:
+            files["source"] = [self.source.weights]
+        if self.clips is not None:
+            paths = [path for clip in self.clips for path in (clip.config, clip.weights)]
+            files["clips"] = [path for path in paths if path is not None]
+        if self.templates is not None:
+            files["templates"] = [self.templates]
+        if self.training_images is not None:
+            files["references"] = [self.training_images]
+        if weights := self.hyperparameters.get("weights"):  # a model made elsewhere: a file, or a run's folder
+            folder = Path(weights).is_dir()
+            files["weights"] = [f"{weights}/{MODEL}" if folder else weights]
+        return files
+
+
+# ---- an observation -------------------------------------------------------------------------------
+
+
+class Target(NamedTuple):
+    """What the judge must see in an adapted image: a class or a style that it knows, by name."""
+
+    kind: Literal["class", "style"]
+    name: str
+
+
+class Counts(Spec):
+    """How many images are measured, at most; each is one of the first `fid_images`.
+
+    batch: images in one pass of a network. fid_images: of a model, for FID. diversity_images: for
+    distances. gallery_images: kept as pictures. snapshot_images: of each snapshot.
+    truncation_psi: of the measured images, above 0 and up to 1 (1 is none).
+    """
+
+    batch: Count = 32
+    fid_images: Count = 1000
+    diversity_images: Count = 300
+    gallery_images: Count = 128
+    snapshot_images: Count = 64
+    truncation_psi: float = Field(1.0, gt=0, le=1)
+
+    @model_validator(mode="after")
+    def _within(self):
         for name in ("diversity_images", "gallery_images", "snapshot_images"):
             if getattr(self, name) > self.fid_images:
-                raise UserError(
-                    f"evaluation.{name} is {getattr(self, name)}, more than the"
-                    f" {self.fid_images} images of evaluation.fid_images."
+                raise ValueError(
+                    f"{name} is {getattr(self, name)}, more than the {self.fid_images} images of fid_images"
                 )
-        if self.k_medoids > self.diversity_images:
-            raise UserError(
-                f"evaluation.k_medoids is {self.k_medoids}, more clusters than the"
-                f" {self.diversity_images} images of evaluation.diversity_images."
-            )
+        return self
 
 
-@dataclass(frozen=True)
-class ObservedRun:
-    """One artifact to look at: its id, seed, folder and the seed of the latents it shares."""
+class Referee(Spec):
+    """The networks that measure: files.
 
-    id: str
+    perceptual: the world's own network, for features and distances; or inception, {clean-fid's mode:
+    file}, the first of which is called FID, and vgg, the trunk of LPIPS. judge: names class and
+    style of an image. made_here: whether the world made those files itself, so that their manifest
+    vouches for them.
+    """
+
+    perceptual: Name | None = None
+    inception: dict[Literal["clean", "legacy_pytorch"], Name] | None = None
+    vgg: Name | None = None
+    judge: Name | None = None
+    made_here: bool = False
+
+    @model_validator(mode="after")
+    def _complete(self):
+        if self.perceptual is None and (not self.inception or self.vgg is None):
+            raise ValueError("the key 'perceptual' is missing, or 'inception' and 'vgg'")
+        return self
+
+    def networks(self) -> dict[str, str]:
+        """{name: file}, an Inception network by "inception <mode>"."""
+        modes = {f"inception {mode}": file for mode, file in (self.inception or {}).items()}
+        files = {"perceptual": self.perceptual, **modes, "vgg": self.vgg, "judge": self.judge}
+        return {name: file for name, file in files.items() if file is not None}
+
+
+class ObservedRun(Spec):
+    """One artifact to observe: its id, seed, folder, and the seed of its evaluation latents."""
+
+    id: Name
     seed: int
-    folder: str
+    folder: Name
     latent_seed: int
 
 
-@dataclass(frozen=True)
-class ObservationSpec:
-    """One look: all seeds of a condition, or the reference images (method "real", no runs).
+class ObservationSpec(Spec):
+    """One observation: all seeds of a condition, or the reference images (method "real", no runs).
 
-    references: images as uint8 (.npz), or the index of an image set (.json: nada/images/sets.py).
-    few_shot: the file that runs are trained on, where it is another; else None. source: the source
-    model's file, None of the reals.
-    referee: the networks that measure: {perceptual}, or {inception: {mode: file}, vgg}; and judge.
-    made_here: whether the world made those files itself, so that their manifest vouches for them.
-    target: ("class" or "style", name): what the judge must see in an adapted image; None without one.
+    source: the source model's file; absent for the reference images. references: the file of the
+    reference images, where they are measured or compared with; training_images: the file of the images
+    that the runs are trained on, if any (both: pixels .npz, or the index of an image set .json).
+    target: what the judge must see, where the world has a judge.
     """
 
-    world: str
-    task: str
-    method: str
-    variant: str
-    shots: int
-    warm_start: str
-    device: str
-    source: str | None
-    referee: dict
-    made_here: bool
-    references: str | None
-    few_shot: str | None
-    target: tuple[str, str] | None
-    counts: Counts
-    runs: tuple[ObservedRun, ...]
+    world: Name
+    task: Name
+    method: Name
+    variant: str = ""
+    shots: int = Field(DEFAULT_SHOTS, ge=0)
+    warm_start: Name = DEFAULT_WARM_START
+    device: Device
+    source: Name | None = None
+    referee: Referee
+    references: Name | None = None
+    training_images: Name | None = None
+    target: Target | None = None
+    counts: Counts = Counts()
+    runs: tuple[ObservedRun, ...] = ()
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        real = self.method == REAL
+        if real == bool(self.runs):
+            raise ValueError(f"method '{self.method}' with {len(self.runs)} runs; only '{REAL}' has none")
+        needed = "references" if real else "source"
+        if getattr(self, needed) is None:
+            raise ValueError(f"the key '{needed}' is missing, which method '{self.method}' needs")
+        if self.training_images is not None and self.references is None:
+            raise ValueError("'training_images' without 'references', which they are compared with")
+        if self.referee.judge is not None and self.target is None:
+            raise ValueError("the key 'target' is missing, which a judge needs")
+        seeds = [run.seed for run in self.runs]
+        if len(set(seeds)) != len(seeds):
+            raise ValueError(f"'runs' names a seed twice: {seeds}")
+        return self
+
+    def files(self) -> dict[str, list[str]]:
+        """{role: paths that the job opens}."""
+        images = [path for path in (self.references, self.training_images) if path is not None]
+        files = {
+            "referee": list(self.referee.networks().values()),
+            "references": list(dict.fromkeys(images)),
+            "source": [] if self.source is None else [self.source],
+            "models": [f"{run.folder}/{MODEL}" for run in self.runs],
+        }
+        return {role: paths for role, paths in files.items() if paths}
 
 
-@dataclass(frozen=True)
-class Member:
-    """What figures need of one condition beside its scores.
+# ---- a group --------------------------------------------------------------------------------------
 
-    condition: the values of CONDITION_KEYS. layers: convolutions trained at a step, None where that is
-    no choice of the method. chooses: whether they are chosen anew at each step. curves: seed ->
-    file of the run's curves. costs: seed -> cost records of the run and of those it goes on from.
+
+class RowRun(Spec):
+    """One run of a row. curves: its curves.csv. costs: cost records of the run and of its ancestors."""
+
+    seed: int
+    curves: Name
+    costs: tuple[Name, ...] = ()
+
+
+class Row(Spec):
+    """One condition of a group: a row of its tables.
+
+    observation: file. layers: convolutions trained at a step, absent where the method does not choose
+    them; chooses_layers: whether it chooses them anew at each step. training_images: the file of the
+    images that the runs are trained on, if any.
     """
 
-    condition: tuple
-    layers: int | None
-    chooses: bool
-    curves: dict[int, str]
-    costs: dict[int, tuple[str, ...]]
+    task: Name
+    method: Name
+    variant: Name
+    shots: int = Field(DEFAULT_SHOTS, ge=0)
+    warm_start: Name = DEFAULT_WARM_START
+    observation: Name
+    layers: int | None = None
+    chooses_layers: bool = False
+    training_images: Name | None = None
+    runs: tuple[RowRun, ...] = ()
+
+    @property
+    def condition(self) -> tuple:
+        """The values of CONDITION_KEYS."""
+        return tuple(getattr(self, key) for key in CONDITION_KEYS)
 
 
-@dataclass(frozen=True)
-class Group:
-    """A set of observations that are scored and shown together.
+class TaskSpec(Spec):
+    """A task of a group. real: the observation of its reference images, where it has any.
 
-    observations: files, in the order of the table's rows. members: their hyperparameters, each a tuple
-    of the values of CONDITION_KEYS. real: task -> file of the look at its reference images, where it has any.
-    table: names of the metrics shown, None: the default columns. oracle, raw: those of them that are
-    shown again, of the best snapshot or of the weights behind an average. against: (method, its
-    baseline variant, its variants whose paired differences from that are shown). sweep: metrics drawn against the layers trained at a step.
-    drawn: the members with what figures need. convolutions: of the world's generator.
-    against_model: (method, variant, shots, warm start) that all others are compared with, image by
-    image. paper: the published table that stands beside. training: task -> file of the images
-    that its runs are trained on. targets: task -> ("class" or "style", name), what a judge looks
-    for. texts: task -> text of the target. truncation_psi: of the measured images (1 is none).
+    target: what a judge looks for, and what kind of target the published numbers are of.
     """
 
-    name: str
-    title: str
-    world: str
-    observations: tuple[str, ...]
-    members: tuple[tuple, ...]
-    real: dict[str, str]
-    k_medoids: int
-    table: tuple[str, ...] | None
-    grid_rows: int
-    grid_psi: float
-    oracle: tuple[str, ...] = ()
-    raw: tuple[str, ...] = ()
-    against: tuple[tuple[str, str, tuple[str, ...]], ...] = ()
-    sweep: tuple[str, ...] = ()
-    drawn: tuple[Member, ...] = ()
-    convolutions: int = 0
-    against_model: tuple | None = None
-    paper: str | None = None
-    training: dict[str, str] = field(default_factory=dict)
-    targets: dict[str, tuple[str, str]] = field(default_factory=dict)
-    texts: dict[str, str] = field(default_factory=dict)
-    truncation_psi: float = 1.0
+    real: Name | None = None
+    target: Target | None = None
+
+
+class Difference(Spec):
+    """Paired differences that a table shows: of `variants` of a method from its variant `baseline`."""
+
+    method: Name
+    baseline: Name
+    variants: tuple[Name, ...]
+
+
+class ModelSpec(Spec):
+    """One model of each task: the condition without the task."""
+
+    method: Name
+    variant: Name
+    shots: int = Field(DEFAULT_SHOTS, ge=0)
+    warm_start: Name = DEFAULT_WARM_START
+
+    @property
+    def condition(self) -> tuple:
+        """The values of CONDITION_KEYS but the task."""
+        return tuple(getattr(self, key) for key in CONDITION_KEYS[1:])
+
+
+class Grid(Spec):
+    """The group's picture: rows (latents), and the truncation of its images, 0 to 1 (1 is none)."""
+
+    rows: Count = 6
+    truncation_psi: float = Field(0.7, ge=0, le=1)
+
+
+class GroupSpec(Spec):
+    """Conditions that are scored and shown together.
+
+    rows: in the order of the tables. tasks: by name. k_medoids: clusters of intra-cluster LPIPS.
+    truncation_psi: of the measured images (1 is none). table: metrics shown, absent: the default
+    columns. oracle, raw: those of them that are shown again, of the best snapshot, or of the weights
+    behind an average. differences: paired differences that tables show. sweep: metrics drawn against
+    the layers trained at a step. convolutions: of the world's generator. preference: the model that all
+    others are compared with, image by image. paper: the published table that is shown beside.
+    """
+
+    name: Name
+    title: Name
+    world: Name
+    tasks: dict[str, TaskSpec]
+    rows: tuple[Row, ...] = Field(min_length=1)
+    k_medoids: Count = 10
+    truncation_psi: float = Field(1.0, gt=0, le=1)
+    convolutions: int = Field(0, ge=0)
+    table: tuple[Name, ...] | None = None
+    oracle: tuple[Name, ...] = ()
+    raw: tuple[Name, ...] = ()
+    differences: tuple[Difference, ...] = ()
+    sweep: tuple[Name, ...] = ()
+    preference: ModelSpec | None = None
+    paper: Name | None = None
+    grid: Grid = Grid()
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if unknown := [row.task for row in self.rows if row.task not in self.tasks]:
+            raise ValueError(f"'rows' names the task '{unknown[0]}', which 'tasks' lacks")
+        shown = [row.condition[1:] for row in self.rows]
+        if self.preference is not None and self.preference.condition not in shown:
+            raise ValueError("'preference' names a model that the group does not show")
+        return self
+
+    @property
+    def conditions(self) -> list[tuple]:
+        """The values of CONDITION_KEYS of each row."""
+        return [row.condition for row in self.rows]
+
+    @property
+    def real(self) -> dict[str, str]:
+        """task → observation of its reference images, of the tasks that have any."""
+        return {name: task.real for name, task in self.tasks.items() if task.real is not None}
 
     @property
     def heading(self) -> str:
-        """What stands above every table and figure: world, title, truncation where there is one."""
+        """The title of every table and figure: world, title, truncation where there is one."""
         cut = f" (measured images: truncation {self.truncation_psi:g})"
         return f"World {self.world}: {self.title}{cut if self.truncation_psi != 1 else ''}"
 
 
-def _read(path) -> dict:
-    path = Path(path)
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such hyperparameters file.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise UserError(f"{path}: not valid JSON ({error}).") from None
-    if not isinstance(content, dict):
-        raise UserError(f"{path}: a JSON object is wanted.")
-    return content
+# ---- files ----------------------------------------------------------------------------------------
 
 
-def _need(content: dict, *keys: str, where):
-    value, way = content, ""
-    for key in keys:
-        way = f"{way}.{key}".lstrip(".")
-        if not isinstance(value, dict) or key not in value:
-            raise UserError(f"{where}: the key '{way}' is missing.")
-        value = value[key]
-    return value
+def as_json(spec: Spec) -> str:
+    """The text of a spec's file: keys in the order of their declaration, so that equal specs give equal text."""
+    content = spec.model_dump(mode="json")
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
 
 
-def _counts(content: dict, where) -> Counts:
-    given = content.get("evaluation", {})
-    unknown = sorted(set(given) - set(Counts.__dataclass_fields__))
-    if unknown:
-        known = ", ".join(Counts.__dataclass_fields__)
-        raise UserError(f"{where}: unknown key 'evaluation.{unknown[0]}'; known: {known}.")
-    return Counts(**given)
-
-
-def _target(content: dict, where) -> tuple[str, str]:
-    """`target_class: name` or `target_style: name` -> ("class" or "style", name)."""
-    found = [(k, content[f"target_{k}"]) for k in ("class", "style") if f"target_{k}" in content]
-    if len(found) != 1:
-        raise UserError(f"{where}: one of the keys 'target_class', 'target_style' is wanted.")
-    return found[0]
-
-
-def _referee(content: dict, where) -> dict:
-    """The networks that measure, by kind; UserError unless features and distances have theirs."""
-    found = {kind: content[kind] for kind in REFEREE if kind in content}
-    if not ("perceptual" in found or {"inception", "vgg"} <= set(found)):
-        raise UserError(f"{where}: the key 'perceptual' is missing, or 'inception' and 'vgg'.")
-    return found
+def read_run_spec(path) -> RunSpec:
+    """Read a run spec. UserError: one sentence that names file, key, value and what is allowed."""
+    return _read(RunSpec, path, "run spec")
 
 
 def read_observation_spec(path) -> ObservationSpec:
-    """Read a observation spec; UserError names the missing key, the unknown one, or the bad value."""
-    content = _read(path)
-
-    def need(*keys):
-        return _need(content, *keys, where=path)
-
-    runs = tuple(
-        ObservedRun(*(_need(run, key, where=path) for key in ("id", "seed", "folder", "latent_seed")))
-        for run in need("runs")
-    )
-    method = need("method")
-    if (method == REAL) != (not runs):
-        raise UserError(f"{path}: method {method!r} with {len(runs)} runs; only 'real' has none.")
-    seeds = [run.seed for run in runs]
-    if len(set(seeds)) != len(seeds):
-        raise UserError(f"{path}: 'runs' names a seed twice: {seeds}.")
-    return ObservationSpec(
-        world=need("world"),
-        task=need("task"),
-        method=method,
-        variant=content.get("variant", ""),
-        shots=content.get("shots", 0),
-        warm_start=content.get("warm_start", "source"),
-        device=need("device"),
-        source=None if method == REAL else need("source", "weights"),
-        referee=_referee(content, path),
-        made_here=content.get("made_here", False),
-        references=need("references", "images") if need("references") else None,
-        few_shot=need("few_shot", "images") if "few_shot" in content else None,
-        target=_target(content, path) if "judge" in content else None,
-        counts=_counts(content, path),
-        runs=runs,
-    )
+    """Read an observation spec. UserError: see `read_run_spec`."""
+    return _read(ObservationSpec, path, "observation spec")
 
 
-def _differences(content: dict, where) -> tuple:
-    """(method, baseline, variants) of each entry of `against`; without a method the group's only one.
-
-    UserError: no method is named where the group shows several.
-    """
-    found, shown = [], [_need(entry, "method", where=where) for entry in content["observations"]]
-    own = [method for method in dict.fromkeys(shown) if method not in BOUNDS]
-    for entry in content.get("against", ()):
-        baseline, variants = (_need(entry, key, where=where) for key in ("baseline", "variants"))
-        method = entry.get("method") or (own[0] if len(own) == 1 else None)
-        if method is None:
-            raise UserError(
-                f"{where}: 'against' of baseline {baseline!r} names no 'method', and the group shows"
-                f" several ({', '.join(own)}); add the key."
-            )
-        found.append((method, baseline, tuple(variants)))
-    return tuple(found)
+def read_group_spec(path) -> GroupSpec:
+    """Read a group spec. UserError: see `read_run_spec`."""
+    return _read(GroupSpec, path, "group spec")
 
 
-def _preferred(content: dict, where) -> tuple | None:
-    """(method, variant, shots, warm start) of the key `preference`, None without it."""
-    model = content.get("preference")
-    if model is None:
-        return None
-    wanted = tuple(_need(model, key, where=where) for key in CONDITION_KEYS[1:])
-    if not any(
-        tuple(e.get(key) for key in CONDITION_KEYS[1:]) == wanted for e in content["observations"]
-    ):
-        raise UserError(f"{where}: 'preference' names a model that the group does not show.")
-    return wanted
-
-
-def read_group_spec(path) -> Group:
-    """Read a group spec; UserError names the missing key or the bad value."""
-    content = _read(path)
-
-    def need(*keys):
-        return _need(content, *keys, where=path)
-
-    entries = need("observations")
-    if not entries:
-        raise UserError(f"{path}: 'observations' is empty; a group needs at least one.")
-    grid = content.get("grid", {})
-    return Group(
-        name=need("group"),
-        title=content.get("title", need("group")),
-        world=need("world"),
-        observations=tuple(_need(entry, "file", where=path) for entry in entries),
-        members=tuple(
-            tuple(_need(entry, key, where=path) for key in CONDITION_KEYS) for entry in entries
-        ),
-        real={
-            task: file
-            for task, entry in need("tasks").items()
-            if (file := _need(entry, "real", where=path))
-        },
-        k_medoids=_counts(content, path).k_medoids,
-        table=tuple(content["table"]) if content.get("table") else None,
-        grid_rows=grid.get("rows", 6),
-        grid_psi=grid.get("truncation_psi", 0.7),
-        oracle=tuple(content.get("oracle", ())),
-        raw=tuple(content.get("raw", ())),
-        against=_differences(content, path),
-        sweep=tuple(content.get("sweep", ())),
-        drawn=tuple(
-            Member(
-                condition=tuple(_need(entry, key, where=path) for key in CONDITION_KEYS),
-                layers=entry.get("layers"),
-                chooses=entry.get("chooses_layers", False),
-                curves={run["seed"]: run["curves"] for run in entry.get("runs", ())},
-                costs={
-                    run["seed"]: tuple(run["costs"])
-                    for run in entry.get("runs", ())
-                    if run.get("costs")
-                },
-            )
-            for entry in entries
-        ),
-        convolutions=content.get("convolutions", 0),
-        against_model=_preferred(content, path),
-        paper=content.get("paper"),
-        training={
-            task: entry.get("few_shot") or entry.get("references")
-            for task, entry in need("tasks").items()
-        },
-        targets={
-            task: _target(entry, path)
-            for task, entry in need("tasks").items()
-            if {"target_class", "target_style"} & set(entry)
-        },
-        texts={
-            task: entry["text"]["target"]
-            for task, entry in need("tasks").items()
-            if entry.get("text")
-        },
-        truncation_psi=_counts(content, path).truncation_psi,
-    )
+def _read(cls, path, kind: str):
+    try:
+        text = Path(path).read_bytes()
+    except FileNotFoundError:
+        rule = kind.replace(" ", "_")
+        raise UserError(f"the {kind} {path} is missing; the workflow's rule '{rule}' makes it.") from None
+    try:
+        return cls.model_validate_json(text)
+    except ValidationError as error:
+        raise UserError(f"the {kind} {path}: {sentence(error)}") from None

@@ -21,13 +21,14 @@ import torch
 from nada.adapt import NadaHyperparameters
 from nada.images.arrays import load_images, save_images
 from nada.images.tensors import to_tensor
+from nada.images.training_images import few_shot_images
 from nada.layers import LayerHyperparameters
 from nada.mapper import MapperHyperparameters
 from nada.run import job as job_module
 from nada.run.artifact import load_artifact, snapshot_steps
 from nada.run.atomic import sha256
 from nada.run.errors import UserError
-from nada.run.job import Job
+from nada.run.steps import Steps
 from nada.stylegan2.generator import Synthesis
 from nada.stylegan2.source_model import load_source
 
@@ -346,7 +347,7 @@ def test_a_run_in_half_precision_that_breaks_is_told_of_the_full_one(world, caps
 
 def few_shot(world, shots, seed=0, task="dog2cat"):
     run_spec = world.run_spec(method="source", shots=shots, seed=seed, task=task)
-    return Job(run_spec, "run", "state").few_shot_images()
+    return few_shot_images(world.job(run_spec))
 
 
 def test_few_shot_subsets_are_nested_shared_by_methods_and_drawn_from_task_and_seed(world):
@@ -356,26 +357,26 @@ def test_few_shot_subsets_are_nested_shared_by_methods_and_drawn_from_task_and_s
     small, large = keys(few_shot(world, 2)), keys(few_shot(world, 6))
     assert len(small) == 2 and len(large) == 6 and small < large
     nada_file = world.run_spec(method="nada", variant="other", shots=2)
-    assert keys(Job(nada_file, "run", "state").few_shot_images()) == small
+    assert keys(few_shot_images(world.job(nada_file))) == small
     assert keys(few_shot(world, 6, seed=1)) != large
     assert keys(few_shot(world, 6, task="dog2bear")) != large
 
 
-def test_a_task_s_own_few_shot_images_come_before_its_references(world):
+def test_few_shot_images_are_drawn_from_the_training_images_of_the_spec(world):
     own = np.random.default_rng(5).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
     save_images("own.npz", own)
     run_spec = world.run_spec("plain", "tgan", shots=4)
-    run_spec["few_shot"] = {"domain": "mine", "images": "own.npz"}
-    job = Job(run_spec, "run", "state")
-    assert torch.equal(job.few_shot_images(), to_tensor(own))
+    run_spec["training_images"] = "own.npz"
+    job = world.job(run_spec)
+    assert torch.equal(few_shot_images(job), to_tensor(own))
     assert job.inputs["references"]["file"] == "own.npz"
     assert job.identity()["few_shot"]["indices"] == [0, 1, 2, 3]
     with pytest.raises(UserError, match=r"shots is 5, but own\.npz holds 4 images"):
-        Job({**run_spec, "shots": 5}, "run", "state").few_shot_images()
+        few_shot_images(world.job({**run_spec, "shots": 5}))
 
 
 def test_too_few_reference_images_are_an_error_with_the_count(world):
-    with pytest.raises(job_module.UserError, match=r"shots is 13, but cat\.npz holds 12 images"):
+    with pytest.raises(UserError, match=r"shots is 13, but cat\.npz holds 12 images"):
         few_shot(world, 13)
 
 
@@ -429,15 +430,15 @@ def heeds_ctrl_c():
 
 def interrupt_at(monkeypatch, step, action):
     """Let `action` happen once, when the run reports `step`."""
-    original = Job.progress
+    original = Steps.report
 
-    def progress(self, at, **values):
-        original(self, at, **values)
-        if at == step:
-            monkeypatch.setattr(Job, "progress", original)
+    def report(self, *values):
+        original(self, *values)
+        if self.step == step:
+            monkeypatch.setattr(Steps, "report", original)
             action()
 
-    monkeypatch.setattr(Job, "progress", progress)
+    monkeypatch.setattr(Steps, "report", report)
 
 
 @pytest.mark.parametrize(
@@ -526,7 +527,7 @@ def fails(world, capsys, run_spec, out="run", parent=None) -> str:
 @pytest.mark.parametrize("name", [job_module.SNAPSHOTS, job_module.RUN])
 def test_a_full_disk_at_the_end_leaves_the_earlier_results(world, monkeypatch, capsys, name):
     assert world.adapt("run", world.run_spec()) == 0
-    writer = {job_module.SNAPSHOTS: "write_snapshots", job_module.RUN: "_write_record"}[name]
+    writer = {job_module.SNAPSHOTS: "write_snapshots", job_module.RUN: "write_record"}[name]
 
     def full(path, *_):
         Path(path).write_text("half")
@@ -586,9 +587,10 @@ def test_a_truncated_clip_names_the_file(world, capsys):
             "variant 'adaptive': k=20 layers asked, but the 16x16 generator has 5",
         ),
         ({"text": {"source": "dog", "target": "cta"}}, "'cta' of the text 'cta'"),
-        ({"text": {"source": "dog"}}, "needs text.source and text.target"),
+        ({"text": {"source": "dog"}}, "the key 'text.target' is missing"),
+        ({"text": None}, "needs text.source and text.target"),
         ({"resolution": 32}, "makes 16x16 images, but the run's resolution is 32"),
-        ({"device": "tpu"}, "device is 'tpu'; it must be cpu or cuda"),
+        ({"device": "tpu"}, "device is 'tpu'; it must be 'cpu' or 'cuda'"),
         ({"clips": []}, "names no CLIP"),
         ({"templates": "none.txt"}, "templates none.txt are missing"),
         ({"parent": "dog2cat/nada-adaptive/seed0"}, "--parent is not given"),

@@ -20,7 +20,7 @@ from eval.paper_table import (
 )
 from eval.score import COLUMNS
 from nada.run.errors import UserError
-from nada.run.spec import Group, Member
+from nada.run.former_spec import Group, Member
 
 
 def group(paper="table1", members=()):

@@ -5,6 +5,7 @@ turns, so that whatever else the machine does weighs on both.
 """
 
 import copy
+import json
 import time
 from pathlib import Path
 from statistics import median
@@ -13,10 +14,14 @@ import pytest
 import torch
 import yaml
 
-from nada.adapt import NadaHyperparameters, NadaLoss, forward_backward
+from nada.adapt import NadaHyperparameters, forward_backward
+from nada.clip.steering import Steering
 from nada.layers import Layers
+from nada.objective import NadaLoss
 from nada.run.hyperparameters import read_hyperparameters
 from nada.run.job import Job
+from nada.run.spec import RunSpec
+from nada.stylegan2.source_networks import source_networks
 
 ROOT = Path(__file__).parents[2]
 WORLD = ROOT / "workflow/worlds/mini"
@@ -55,16 +60,16 @@ def job(tmp_path_factory):
         "templates": str(WORLD / world["templates"]),
         "clips": clips,
     }
-    return Job(run_spec, folder / "run", folder / "state")
+    return Job(RunSpec.model_validate_json(json.dumps(run_spec)), folder / "run", folder / "state")
 
 
 def make_step(job, layers: dict):
     """A function that trains one step with the given layer policy."""
     hparams = read_hyperparameters(NadaHyperparameters, {**BASE, "layers": layers}, "bench")
-    frozen = job.source().G_ema.eval().requires_grad_(False)
+    frozen = source_networks(job).G_ema.eval().requires_grad_(False)
     trained = copy.deepcopy(frozen)
     trained.mapping = frozen.mapping
-    loss = NadaLoss(job, hparams, frozen)
+    loss = NadaLoss(Steering(job), hparams, frozen)
     policy = Layers(trained, hparams.layers, loss.of_images, "bench")
     optimiser = torch.optim.Adam(policy.trainable().values(), lr=hparams.lr, betas=hparams.betas)
 

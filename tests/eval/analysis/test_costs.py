@@ -8,7 +8,7 @@ import yaml
 from eval.analysis.costs import LENGTHS, frame, known_length
 from eval.analysis.lengths import notes
 from nada.run.errors import UserError
-from nada.run.spec import Group, Member
+from nada.run.former_spec import Group, Member
 
 FEW_SHOT = {"iterations": 240, "published_iterations": 5000, "ema_kimg": 1.25, "catchup_steps": 50}
 

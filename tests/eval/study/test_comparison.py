@@ -13,7 +13,7 @@ from eval.observation import Observation, save_observation
 from eval.score import COLUMNS
 from eval.study.comparison import SIDES, main, page, pairs, read_answers, read_result, score
 from nada.run.errors import UserError
-from nada.run.spec import CONDITION_KEYS, Group
+from nada.run.former_spec import CONDITION_KEYS, Group
 
 OURS = ("dog2cat", "nada", "mapper", 0, "source")
 RIVALS = [("dog2cat", "tgan", "plain", 10, "source"), ("dog2cat", "ojha", "plain", 5, "source")]
