@@ -1,34 +1,42 @@
-"""One pass over adapted models: features, judgements, distances and pictures, in one file.
+"""Observe adapted models once: features, judgements, distances and pictures, in one file.
 
     python -m eval.observe --spec SPEC.json --out FILE.npz
 
 One job observes all seeds of a condition (`eval.observe_runs`); the method "real" is that of the
-reference images in two disjoint halves, the real-against-real bound of every metric (`eval.observe_real`). Everything is measured on images
-rounded to uint8, as if they had been saved as PNG. Same run, same bytes.
+reference images in two disjoint halves, the real-against-real bound of every metric
+(`eval.observe_real`). Everything is measured on images rounded to uint8, as if they had been saved as
+PNG. Same run, same bytes.
 """
 
 import argparse
 import importlib
 import sys
 
-from eval.networks.observer import Observer, networks
+from eval.networks.observer import Observer
 from eval.observation import GALLERY_PSI, Observation, is_observation, save_observation
 from nada.run.atomic import sha256
 from nada.run.errors import command
-from nada.run.former_spec import REAL, ObservationSpec, read_observation_spec
 from nada.run.outputs import check_output
+from nada.run.spec import REAL, ObservationSpec, read_observation_spec
 
 #: What observes runs, and the reference images; workflow/plan/stages.py names the same modules.
 MODULES = {False: "eval.observe_runs", True: "eval.observe_real"}
 
 
+def provenance(spec: ObservationSpec) -> dict:
+    """Hashes of every file that the observation went through."""
+    named = {name: getattr(spec, name) for name in ("source", "references", "training_images")}
+    models = {run.id: run.model for run in spec.runs}
+    files = {**spec.referee.networks(), **named, **models}
+    return {name: sha256(path) for name, path in files.items() if path is not None}
+
+
 def observe(spec: ObservationSpec) -> Observation:
-    """Observe as told; see `eval.observation` for the arrays."""
+    """Observe what the spec names; see `eval.observation` for the arrays."""
     # by name, so that the code digest of either kind holds its own module alone
     kind = importlib.import_module(MODULES[spec.method == REAL])
     observer = Observer(spec)
     arrays = kind.observe(spec, observer)
-    observed = {**networks(spec), **kind.files(spec)}
     meta = {
         "world": spec.world,
         "task": spec.task,
@@ -38,22 +46,13 @@ def observe(spec: ObservationSpec) -> Observation:
         "warm_start": spec.warm_start,
         "device": spec.device,
         "target": list(spec.target) if spec.target else None,
-        "referee": list(networks(spec)),
+        "referee": list(spec.referee.networks()),
         **observer.names(),
         "networks": observer.record(),
         "runs": [{"id": r.id, "seed": r.seed, "latent_seed": r.latent_seed} for r in spec.runs],
-        "counts": {
-            name: getattr(spec.counts, name)
-            for name in (
-                "fid_images",
-                "diversity_images",
-                "gallery_images",
-                "snapshot_images",
-                "truncation_psi",
-            )
-        },
+        "counts": spec.counts.model_dump(exclude={"batch"}),
         "gallery_psi": GALLERY_PSI,
-        "hashes": {name: sha256(path) for name, path in observed.items()},
+        "hashes": provenance(spec),
     }
     return Observation(meta, arrays)
 

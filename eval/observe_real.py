@@ -3,7 +3,7 @@
 from eval.networks.observer import Observer
 from eval.observation import MIN_IMAGES
 from nada.run.errors import UserError
-from nada.run.former_spec import ObservationSpec
+from nada.run.spec import ObservationSpec
 
 #: Seed of the split of the reference images into halves.
 HALVES_SEED = 0
@@ -41,8 +41,3 @@ def observe(spec: ObservationSpec, observer: Observer) -> dict:
         arrays.update({f"half{half}/{name}": array for name, array in found.items()})
     print(f"looked at {spec.references}: {len(images)} images in two halves", flush=True)
     return arrays
-
-
-def files(spec: ObservationSpec) -> dict:
-    """{name: file} of what is observed."""
-    return {"references": spec.references}

@@ -3,12 +3,11 @@
 import functools
 import hashlib
 import time
-from pathlib import Path
 
 from eval.networks.observer import Observer
 from eval.observation import GALLERY_PSI
 from nada.run.errors import UserError
-from nada.run.former_spec import ObservationSpec, ObservedRun
+from nada.run.spec import ObservationSpec, ObservedRun
 
 #: What is kept of the images of raw weights, beside their average's, where the observation yields it.
 RAW_ARRAYS = ("features", "class_logits", "style_logits")
@@ -108,15 +107,17 @@ def observe_raw(spec: ObservationSpec, observer: Observer, model, z, prefix: str
 def observe_training(spec: ObservationSpec, observer: Observer, few_shot: dict, images, what: str) -> dict:
     """How near generated images [n,H,W,3] and fresh real ones are to those a run trained on.
 
-    few_shot: which images of the observation's references, or of its file `few_shot`, these are, of the
-    run's record. Fresh are those references that are no copy and no mirror image of one of these.
-    UserError: that file holds other images now.
+    few_shot: which rows of the spec's `training_images` these are, of the run's record. Fresh are those
+    references that are no copy and no mirror image of one of these. UserError: the spec names no
+    training images, or that file holds other images now.
     """
     import numpy as np
 
     from nada.images.sets import open_images
 
-    file = spec.few_shot or spec.references
+    file = spec.training_images
+    if file is None:
+        raise UserError(f"{what}: trained on images, but the observation spec names no 'training_images'.")
     reference, rows = open_images(spec.references), np.asarray(few_shot["indices"])
     source = open_images(file)
     training = source[rows[rows < len(source)]]
@@ -174,12 +175,3 @@ def observe(spec: ObservationSpec, observer: Observer) -> dict:
         seconds = time.monotonic() - start
         print(f"looked at {run.id}: {spec.counts.fid_images} images, {seconds:.1f} s", flush=True)
     return arrays
-
-
-def files(spec: ObservationSpec) -> dict:
-    """{name: file} of what is observed."""
-    from nada.run.artifact import MODEL
-
-    few_shot = {"few_shot": spec.few_shot} if spec.few_shot else {}
-    models = {run.id: Path(run.folder) / MODEL for run in spec.runs}
-    return {"source": spec.source, **few_shot, **models}

@@ -25,8 +25,8 @@ from eval.page import PAGE, heads, items, rows
 from eval.score import LAST, read_scores
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
-from nada.run.former_spec import CONDITION_KEYS, Group, read_group_spec
 from nada.run.outputs import check_outputs
+from nada.run.spec import CONDITION_KEYS, GroupSpec, read_group_spec
 
 FOLDER = Path(__file__).parent / "paper"
 #: Worlds whose numbers may stand beside the paper's, and why the others' may not.
@@ -80,13 +80,13 @@ def published(name: str) -> pd.DataFrame:
     return pd.read_csv(path)
 
 
-def fids(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
+def fids(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
     """The rows of a group's world that hold the FID of a run's last model."""
     part = scores[(scores.world == group.world) & (scores.step == LAST)]
     return part[part.metric == FID.name].astype({"value": float, "shots": int})
 
 
-def cells(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
+def cells(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
     """One row per cell: OWN_KEYS, model, mean, half_width, n, paper, comparable, reason; bold and best.
 
     model: what the method is called, with its variant where the group shows several of it.
@@ -128,10 +128,13 @@ def is_best(table: pd.DataFrame, keys: list[str]) -> pd.Series:
     return (shown == rivals.transform("min")) & (rivals.transform("nunique") > 1)
 
 
-def own_cells(group: Group) -> list[tuple]:
+def own_cells(group: GroupSpec) -> list[tuple]:
     """OWN_KEYS of every model that the group shows, its bounds left out."""
-    rows = [dict(zip(CONDITION_KEYS, member.condition, strict=True)) for member in group.drawn]
-    return [tuple(row[key] for key in OWN_KEYS) for row in rows if row["method"] not in BOUNDS]
+    return [
+        tuple(getattr(row, key) for key in OWN_KEYS)
+        for row in group.rows
+        if row.method not in BOUNDS
+    ]
 
 
 def variants_of(cell: tuple, own: list[tuple]) -> list[tuple]:
@@ -164,7 +167,7 @@ def name(keys: tuple[str, ...], cell) -> str:
 
 
 def bounds(
-    group: Group, scores: pd.DataFrame, table: pd.DataFrame, plus_minus: str = "±"
+    group: GroupSpec, scores: pd.DataFrame, table: pd.DataFrame, plus_minus: str = "±"
 ) -> pd.DataFrame:
     """One row of text per bound (BOUNDS) in the columns of `laid_out`, FID of the column's task."""
     layout = LAYOUTS[group.paper]
@@ -197,7 +200,7 @@ def laid_out(table: pd.DataFrame, layout: Layout, **how) -> pd.DataFrame:
     return frame.rename_axis("").reset_index()
 
 
-def notes(group: Group, table: pd.DataFrame) -> list[str]:
+def notes(group: GroupSpec, table: pd.DataFrame) -> list[str]:
     """What stands beneath the table."""
     seeds = sorted({int(n) for n in table.n if n})
     lines = ["FID, less is better; in brackets the paper's number of the same cell."]
@@ -221,7 +224,7 @@ def notes(group: Group, table: pd.DataFrame) -> list[str]:
 ENDINGS = (".csv", "_cost.csv", ".md", ".html", ".tex")  # of the files that `write` writes
 
 
-def write(group: Group, scores: pd.DataFrame, prefix: str) -> None:
+def write(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
     """Write every file of the table."""
     layout, table, cost = LAYOUTS[group.paper], cells(group, scores), costs.frame(group)
     beneath = notes(group, table)

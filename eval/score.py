@@ -35,8 +35,8 @@ from eval.metrics.realism import PREFERENCE, REALISM, preference, realism
 from eval.observation import Observation, load_observation
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
-from nada.run.former_spec import REAL, Group, read_group_spec
 from nada.run.outputs import begins_with, check_output
+from nada.run.spec import REAL, GroupSpec, read_group_spec
 
 COLUMNS = [
     "world", "task", "method", "variant", "shots", "warm_start", "seed", "step", "weights",
@@ -195,7 +195,7 @@ def score_real(observation: Observation, k: int) -> list[dict]:
     return rows
 
 
-def score(group: Group) -> pd.DataFrame:
+def score(group: GroupSpec) -> pd.DataFrame:
     """All rows of a group: real images first, then its observations in the group's order."""
     reals = {task: load_observation(path) for task, path in group.real.items()}
     for task, real in reals.items():
@@ -204,7 +204,8 @@ def score(group: Group) -> pd.DataFrame:
     rows = [row for real in reals.values() for row in score_real(real, group.k_medoids)]
     references = {task: reference_sets(real) for task, real in reals.items()}
     compared: dict[str, dict] = {}
-    for path in group.observations:
+    for row in group.rows:
+        path = row.observation
         observation = load_observation(path)
         meta = observation.meta
         real = reals.get(meta["task"])  # None: a task that has only a text
@@ -212,7 +213,7 @@ def score(group: Group) -> pd.DataFrame:
             if meta["hashes"][name] != real.meta["hashes"].get(name):
                 raise UserError(f"{path}: seen by another {name} network than {real.path}.")
         rows += score_runs(observation, references.get(meta["task"]), group.k_medoids)
-        if group.against_model:
+        if group.preference:
             labels = tuple(meta[key] for key in COLUMNS[2:6])
             of_task = compared.setdefault(meta["task"], {})
             of_task.update({(*labels, run["seed"]): observation for run in meta["runs"]})
@@ -220,7 +221,7 @@ def score(group: Group) -> pd.DataFrame:
     for task, runs in compared.items():
         if task not in reals:
             raise UserError(f"{group.name}: 'preference' needs reference images of task {task}.")
-        rows += preference_rows(runs, group.against_model, reals[task])
+        rows += preference_rows(runs, group.preference.condition, reals[task])
     table = pd.DataFrame(rows, columns=COLUMNS)
     for row in table[(table.metric == "fid_images_per_feature") & (table.value < 2)].itertuples():
         print(

@@ -23,7 +23,7 @@ from eval.analysis.columns import Column, label, seed_values
 from eval.analysis.statistics import t_interval
 from eval.metrics import catalogue as metrics
 from eval.metrics.fid import IMAGES_PER_FEATURE
-from eval.metrics.intra_cluster_lpips import CLUSTERS, MEMBERS
+from eval.metrics.intra_cluster_lpips import MEMBERS
 from eval.metrics.metric import Metric
 from eval.metrics.precision_recall import NEIGHBOURS, REFERENCE_COPIES
 from eval.metrics.target import NONE_RATE, TARGET_RATE
@@ -31,8 +31,8 @@ from eval.page import PAGE, heads, items
 from eval.score import LAST, read_scores
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
-from nada.run.former_spec import BOUNDS, CONDITION_KEYS, REAL, Group, read_group_spec
 from nada.run.outputs import check_outputs
+from nada.run.spec import BOUNDS, CONDITION_KEYS, REAL, GroupSpec, read_group_spec
 
 #: Columns when the group names none.
 DEFAULT_COLUMNS = (
@@ -123,7 +123,7 @@ def _mark_best(task_rows: list[Row]) -> list[Row]:
     return [Row(r.condition, r.label, r.seeds, tuple(marked[id(r)])) for r in task_rows]
 
 
-def footer(group: Group, scores: pd.DataFrame, columns: list[Column]) -> list[str]:
+def footer(group: GroupSpec, scores: pd.DataFrame, columns: list[Column]) -> list[str]:
     """What was measured, in sentences: counts, clusters, seeds, biases, notes on bounds."""
     last = scores[scores.step == LAST]
     runs, reals = last[last.method != REAL], last[last.method == REAL]
@@ -161,7 +161,7 @@ def footer(group: Group, scores: pd.DataFrame, columns: list[Column]) -> list[st
     if "intra_cluster_lpips" in shown:
         lines.append(
             f"Intra-cluster LPIPS: {counts('intra_cluster_lpips', runs)} images,"
-            f" k={group.k_medoids or CLUSTERS} medoids, at most"
+            f" k={group.k_medoids} medoids, at most"
             f" {MEMBERS} members each, mean over clusters that hold a pair."
         )
     if shown & {"factor_correlation", "retrieval_top1", "source_lpips"}:
@@ -182,13 +182,13 @@ def footer(group: Group, scores: pd.DataFrame, columns: list[Column]) -> list[st
     return lines
 
 
-def limits(group: Group, last: pd.DataFrame, columns: list[Column]) -> list[str]:
+def limits(group: GroupSpec, last: pd.DataFrame, columns: list[Column]) -> list[str]:
     """What a reader could take wrong: truncation, two questions to the judge, columns without a value."""
     lines, shown = [], [column.metric for column in columns]
     if group.truncation_psi != 1:
         lines.append(f"Truncation {group.truncation_psi:g} of the measured images.")
-    styles = [task for task, (kind, _) in group.targets.items() if kind == "style"]
-    styles = [task for task in styles if task in set(last.task)]
+    targets = {name: task.target for name, task in group.tasks.items() if task.target is not None}
+    styles = [task for task, target in targets.items() if target.kind == "style" and task in set(last.task)]
     if styles and {TARGET_RATE, NONE_RATE} <= set(shown) and (last.metric == NONE_RATE.name).any():
         lines.append(
             f"The target of {', '.join(styles)} is a style: there the target rate is what the judge"
@@ -309,7 +309,7 @@ def latex(table: list[Row], columns: list[Column], title: str, notes: list[str])
     return body.replace(r"\end{table}", note + r"\end{table}")
 
 
-def members(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
+def members(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
     """The scores of a group's hyperparameters and its tasks' real images; other groups' rows are left out.
 
     UserError names the first condition that has no score in the group's world.
@@ -317,18 +317,19 @@ def members(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
     scores = scores[scores.world == group.world]
     conditions = list(scores[list(CONDITION_KEYS)].itertuples(index=False, name=None))
     found = set(conditions)
-    for member in group.members:
-        if member not in found:
-            name = ", ".join(str(part) for part in member)
+    for row in group.rows:
+        if row.condition not in found:
+            name = ", ".join(str(part) for part in row.condition)
             raise UserError(
                 f"group {group.name}: no score of world {group.world!r} for {name}; make the"
                 f" scores again with python -m eval.score."
             )
     real = (scores.method == REAL) & scores.task.isin(group.real)
-    return scores[np.array([condition in group.members for condition in conditions]) | real]
+    shown = set(group.conditions)
+    return scores[np.array([condition in shown for condition in conditions]) | real]
 
 
-def columns_of(group: Group) -> list[Column]:
+def columns_of(group: GroupSpec) -> list[Column]:
     """The group's columns, an oracle's beside its metric's; UserError: an oracle without a best."""
     found = []
     for name in group.table or DEFAULT_COLUMNS:
@@ -345,7 +346,7 @@ def columns_of(group: Group) -> list[Column]:
 ENDINGS = (".csv", ".md", ".html", ".tex")  # of the files that `make` gives
 
 
-def make(group: Group, scores: pd.DataFrame) -> dict[str, str]:
+def make(group: GroupSpec, scores: pd.DataFrame) -> dict[str, str]:
     """The four files of a group as text: {".csv": …, ".md": …, ".html": …, ".tex": …}."""
     wanted = members(group, scores)
     columns = columns_of(group)
@@ -358,7 +359,7 @@ def make(group: Group, scores: pd.DataFrame) -> dict[str, str]:
         ".html": page(table, columns, title, notes),
         ".tex": latex(table, columns, title, notes),
     }
-    if found := differences.found(wanted, columns, group.against):
+    if found := differences.found(wanted, columns, group.differences):
         add_table(texts, differences.frame(found, columns), differences.note(found))
     if len(cost):
         add_table(texts, cost_frame(cost), costs.NOTE)

@@ -21,6 +21,7 @@ from statistics import median
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
 from nada.run.outputs import begins_with, check_output
+from nada.run.spec import read_observation_spec
 
 GIB = 2**30
 
@@ -46,7 +47,7 @@ class Costs:
 
 
 #: What a record that is cut short, incomplete or of another kind raises when it is read.
-UNREADABLE = (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError)
+UNREADABLE = (UserError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError)
 
 
 @dataclass(frozen=True)
@@ -146,12 +147,12 @@ def _cost_of_run(record: Path, device: str) -> tuple[str, tuple[str, int] | None
 
 def _cost_of_observation(spec: Path, results: Path, device: str) -> tuple[int, float | None]:
     """(pixels, seconds of an image) of an observation; None where it was not timed, or on another device."""
-    told = _read(spec)
+    told = read_observation_spec(spec)
     timed = results / "benchmarks" / spec.relative_to(results).with_suffix(".tsv")
-    images = len(told["runs"]) * told["evaluation"]["fid_images"]
-    if not (timed.is_file() and images and told["device"] == device):
-        return told["resolution"], None
-    return told["resolution"], float(timed.read_text().splitlines()[1].split("\t")[0]) / images
+    images = len(told.runs) * told.counts.fid_images
+    if not (timed.is_file() and images and told.device == device):
+        return told.resolution, None
+    return told.resolution, float(timed.read_text().splitlines()[1].split("\t")[0]) / images
 
 
 def forecast(plan, costs: Costs) -> list[Line]:

@@ -25,6 +25,7 @@ from pathlib import Path
 
 from nada.run.atomic import write_json
 from nada.run.errors import UserError, command
+from nada.run.spec import read_group_spec
 
 ABOUT = "publication.json"  # what a published folder says of itself
 KEPT = (
@@ -71,22 +72,22 @@ def about_results(results: Path, groups: list[str] | None) -> About:
     """
     told = sorted((results / "scores").glob("*.json"))
     told = [file for file in told if groups is None or file.stem in groups]
-    contents = [json.loads(file.read_text(encoding="utf-8")) for file in told]
+    contents = [read_group_spec(file) for file in told]
     if not contents:
         raise UserError(f"{results}: there is no scores/SPEC.json; run the groups first: snakemake all.")
     facts = {}
     for key in ("world", "preset", "device"):
-        values = sorted({content[key] for content in contents})
+        values = sorted({getattr(content, key) for content in contents})
         if len(values) > 1:
             raise UserError(
                 f"{results}: its groups are of several {key}s ({', '.join(values)}); name those that "
                 "belong together with --groups, or run them again."
             )
         facts[key] = values[0]
-    runs = [run for content in contents for entry in content["observations"] for run in entry["runs"]]
+    runs = [run for content in contents for row in content.rows for run in row.runs]
     names = [file.stem for file in told]
     whole = [name for name in names if not any(name.startswith(f"{other}_") for other in names)]
-    return About(**facts, seeds=sorted({run["seed"] for run in runs}), groups=whole)
+    return About(**facts, seeds=sorted({run.seed for run in runs}), groups=whole)
 
 
 def about_published(out: Path) -> About | None:
@@ -118,8 +119,8 @@ def of_groups(results: Path, groups: list[str]) -> list[Path]:
             files += results.glob(pattern)
         for ending in ("svg", "csv"):
             files += results.glob(f"figures/{group}_*.{ending}")
-        entries = json.loads(told.read_text(encoding="utf-8"))["observations"]
-        costs = [Path(cost) for entry in entries for run in entry["runs"] for cost in run["costs"]]
+        runs = [run for row in read_group_spec(told).rows for run in row.runs]
+        costs = [Path(cost) for run in runs for cost in run.costs]
         for cost in costs:  # as the workflow's folder names it: <results>/runs/…
             folder = results / "runs" / Path(*cost.parent.parts[-3:])
             files += [folder / "run.json", folder / "cost.json"]

@@ -13,7 +13,7 @@ from pathlib import Path
 import pandas as pd
 
 from nada.run.errors import UserError
-from nada.run.former_spec import CONDITION_KEYS, Group
+from nada.run.spec import CONDITION_KEYS, GroupSpec
 
 #: Published lengths of StyleGAN-NADA's trainings, by stage and task, with the place in the paper.
 LENGTHS = Path(__file__).parents[1] / "paper" / "lengths.csv"
@@ -63,7 +63,7 @@ def record(path) -> dict:
         raise UserError(f"{path}: no cost record ({error}); make the run again.") from None
 
 
-def length(cost_record: str, group: Group) -> Length:
+def length(cost_record: str, group: GroupSpec) -> Length:
     """The length of the run that a cost record belongs to. UserError: no run record beside it."""
     path = Path(cost_record).with_name("run.json")
     try:
@@ -82,10 +82,10 @@ def length(cost_record: str, group: Group) -> Length:
         return Length(name, None, ours, None, "", hparams)
     if stage == MAPPER:
         return Length(name, None, ours, *known_length(MAPPER, ""), hparams)
-    kind, _ = group.targets.get(task, ("", ""))
+    target = group.tasks[task].target if task in group.tasks else None
     found = known_length(ADAPTATION, task)
-    if found == UNKNOWN and kind:
-        found = known_length(ADAPTATION, f"a target {kind}")
+    if found == UNKNOWN and target is not None:
+        found = known_length(ADAPTATION, f"a target {target.kind}")
     return Length(name, task, ours, *found, hparams)
 
 
@@ -104,23 +104,24 @@ def known_length(stage: str, task: str) -> tuple[int | None, str]:
     return _known_lengths().get((stage, task), UNKNOWN)
 
 
-def frame(group: Group) -> pd.DataFrame:
+def frame(group: GroupSpec) -> pd.DataFrame:
     """One row per condition of the group: CONDITION_KEYS and COLUMNS, means over its runs.
 
     iterations, published_iterations, s: of its own training. iterations_before: of the runs that it
     goes on from. images_seen, clip_calls, wall_seconds: of both. n: runs.
     """
     rows = []
-    for member in group.drawn:
-        lineages = [[record(path) for path in paths] for paths in member.costs.values()]
+    for row in group.rows:
+        runs = [run for run in row.runs if run.costs]
+        lineages = [[record(path) for path in run.costs] for run in runs]
         if not lineages:
             continue
-        own = length(next(iter(member.costs.values()))[0], group)
+        own = length(runs[0].costs[0], group)
         sums = [{key: sum(one[key] for one in records) for key in SUMS} for records in lineages]
         before = [sum(one["iterations"] for one in records[1:]) for records in lineages]
         rows.append(
             {
-                **dict(zip(CONDITION_KEYS, member.condition, strict=True)),
+                **dict(zip(CONDITION_KEYS, row.condition, strict=True)),
                 "iterations": sum(records[0]["iterations"] for records in lineages) / len(lineages),
                 "published_iterations": own.published,
                 "s": own.s,

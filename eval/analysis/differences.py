@@ -14,7 +14,7 @@ from eval.analysis.statistics import (
     t_interval,
 )
 from eval.metrics.metric import Metric
-from nada.run.former_spec import CONDITION_KEYS
+from nada.run.spec import CONDITION_KEYS, DifferenceSpec
 
 #: A model of one task: method, variant, shots, warm start.
 Model = tuple[str, str, int, str]
@@ -40,31 +40,31 @@ class Difference:
         return f"{self.mean:+z.{self.metric.digits}f}{spread}, {verdict}"
 
 
-def pairs(models: list[Model], against) -> list[tuple[Model, Model]]:
-    """(variant, baseline) of every pair of `against` among the models of a task.
+def pairs(models: list[Model], wanted: tuple[DifferenceSpec, ...]) -> list[tuple[Model, Model]]:
+    """(variant, baseline) of every pair that is wanted, among the models of a task.
 
-    against: (method, baseline variant, variants) of each entry. A variant is paired with the baseline
+    A variant is paired with the baseline
     of its own shots and warm start; with another only where the baseline has one model alone.
     """
     found = []
-    for method, baseline, variants in against:
-        bases = [model for model in models if model[:2] == (method, baseline)]
-        for variant in variants:
-            for model in (model for model in models if model[:2] == (method, variant)):
+    for entry in wanted:
+        bases = [model for model in models if model[:2] == (entry.method, entry.baseline)]
+        for variant in entry.variants:
+            for model in (model for model in models if model[:2] == (entry.method, variant)):
                 same = [base for base in bases if base[2:] == model[2:]]
                 found += [(model, base) for base in (same or (bases if len(bases) == 1 else []))]
     return found
 
 
-def found(scores: pd.DataFrame, columns: list[Column], against) -> list[tuple]:
-    """(task, variant, baseline, [Difference or None per column]) of every pair of `against`.
+def found(scores: pd.DataFrame, columns: list[Column], wanted) -> list[tuple]:
+    """(task, variant, baseline, [Difference or None per column]) of every pair that is wanted.
 
-    against: as `Group` has it. Pairs without a seed in common are left out.
+    wanted: `GroupSpec.differences`. Pairs without a seed in common are left out.
     """
     rows = []
     for task, of_task in scores.groupby("task", sort=False):
         parts = {key: part for key, part in of_task.groupby(list(CONDITION_KEYS[1:]), sort=False)}
-        paired = pairs(list(parts), against)
+        paired = pairs(list(parts), wanted)
         per_column = []
         for column in columns:
             values = {model: seed_values(parts[model], column) for pair in paired for model in pair}

@@ -2,19 +2,19 @@
 
 from baselines.adversarial.scaling import LENGTHS, scaled
 from eval.analysis.costs import Length, length
-from nada.run.former_spec import Group
+from nada.run.spec import GroupSpec
 
 
-def notes(group: Group) -> list[str]:
+def notes(group: GroupSpec) -> list[str]:
     """One sentence per training of the group and of what it goes on from: iterations and s.
 
     Methods of one length share a sentence, which names what s made of their other lengths. Controls,
     which train nothing, have none.
     """
     found: dict[tuple, list[Length]] = {}
-    for member in group.drawn:
-        for records in member.costs.values():
-            for record in records:
+    for row in group.rows:
+        for run in row.runs:
+            for record in run.costs:
                 one = length(record, group)
                 if one.iterations:
                     found.setdefault((one.iterations, one.published), []).append(one)

@@ -13,7 +13,7 @@ import pandas as pd
 
 from eval.figures import drawing as figures
 from nada.run.errors import UserError, command
-from nada.run.former_spec import CONDITION_KEYS, Group
+from nada.run.spec import CONDITION_KEYS, GroupSpec
 
 #: Parts of a training that are told apart, and the name of the whole.
 QUARTERS, WHOLE = 4, "all"
@@ -41,17 +41,18 @@ def shares(chosen: pd.Series, layers: list[str]) -> dict[tuple[str, str], float]
     }
 
 
-def data(group: Group) -> pd.DataFrame:
+def data(group: GroupSpec) -> pd.DataFrame:
     """Everything that is drawn: KEYS, mean over seeds, half_width, n.
 
     The convolutions come first, then what only official's slot map can choose (to_rgb). UserError:
     a run that should have chosen layers recorded none.
     """
     rows = []
-    for member in group.drawn:
-        if not member.chooses:
+    for row in group.rows:
+        if not row.chooses_layers:
             continue
-        for seed, path in member.curves.items():
+        for run in row.runs:
+            path = run.curves
             curves = figures.read_curves(path)
             if "layers" not in curves or curves.layers.isna().any():
                 raise UserError(f"{path}: the run chose layers, but its curves name none.")
@@ -59,7 +60,7 @@ def data(group: Group) -> pd.DataFrame:
             layers = [str(index) for index in range(group.convolutions)]
             layers += sorted(seen - set(layers))
             counted = shares(curves.layers, layers)
-            rows += [(*member.condition, *key, seed, share) for key, share in counted.items()]
+            rows += [(*row.condition, *key, run.seed, share) for key, share in counted.items()]
     if not rows:
         raise UserError(f"group {group.name}: none of its hyperparameters chooses layers.")
     return figures.over_seeds(pd.DataFrame(rows, columns=[*KEYS, "seed", "value"]), KEYS)
@@ -72,7 +73,7 @@ def _name(layer: str) -> str:
     )
 
 
-def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
+def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
     """Write the figure and its numbers; scores are not needed."""
     import seaborn
 

@@ -16,8 +16,8 @@ import pandas as pd
 from eval.observation import Observation, load_observation
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
-from nada.run.former_spec import Group, read_group_spec
 from nada.run.outputs import check_outputs
+from nada.run.spec import GroupSpec, read_group_spec
 
 #: Smallest side of a cell in the picture; smaller images are enlarged by a whole factor.
 CELL_PIXELS = 96
@@ -55,17 +55,17 @@ def _pictures(observation: Observation, seed: int, psi: float, source: bool) -> 
     return observation[f"seed{seed}/{'source_' if source else ''}{kept[psi]}"]
 
 
-def columns(group: Group) -> list[Column]:
+def columns(group: GroupSpec) -> list[Column]:
     """The grid's columns: per task the source, then each observation's first seed, in order.
 
     UserError: fewer images kept than the rows asked, or another seed's latents in a column.
     """
-    observations = [load_observation(path) for path in group.observations]
+    observations = [load_observation(row.observation) for row in group.rows]
     found: list[Column] = []
     for task in dict.fromkeys(o.meta["task"] for o in observations):
         of_task = [o for o in observations if o.meta["task"] == task]
         first = of_task[0].meta["runs"][0]
-        source = _pictures(of_task[0], first["seed"], group.grid_psi, source=True)
+        source = _pictures(of_task[0], first["seed"], group.grid.truncation_psi, source=True)
         found.append(Column("source", task, "source", source))
         for observation in of_task:
             if observation.meta["method"] == "source":
@@ -73,15 +73,15 @@ def columns(group: Group) -> list[Column]:
             run = observation.meta["runs"][0]
             if run["latent_seed"] != first["latent_seed"]:
                 raise UserError(f"{observation.path}: its first seed was shown other latents.")
-            images = _pictures(observation, run["seed"], group.grid_psi, source=False)
+            images = _pictures(observation, run["seed"], group.grid.truncation_psi, source=False)
             found.append(Column(_title(observation.meta), task, run["id"], images))
     for column in found:
-        if len(column.images) < group.grid_rows:
+        if len(column.images) < group.grid.rows:
             raise UserError(
-                f"grid.rows is {group.grid_rows}, but {column.run} kept {len(column.images)} images;"
+                f"grid.rows is {group.grid.rows}, but {column.run} kept {len(column.images)} images;"
                 f" set grid.rows to 1..{len(column.images)}."
             )
-    rows = group.grid_rows
+    rows = group.grid.rows
     return [Column(c.title, c.task, c.run, c.images[:rows]) for c in found]
 
 
@@ -172,15 +172,15 @@ def records(table: list[Column], psi: float) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def grid(group: Group, prefix: str) -> None:
+def grid(group: GroupSpec, prefix: str) -> None:
     """Write PREFIX.png and PREFIX.csv."""
     table = columns(group)
-    title = f"World {group.world}: {group.title} (truncation {group.grid_psi})"
+    title = f"World {group.world}: {group.title} (truncation {group.grid.truncation_psi})"
     with atomic_path(prefix + ".png") as temporary:
         draw(table, title, temporary)
     with atomic_path(prefix + ".csv") as temporary:
-        records(table, group.grid_psi).to_csv(temporary, index=False, lineterminator="\n")
-    print(f"wrote {prefix}.png and {prefix}.csv: {len(table)} columns, {group.grid_rows} latents")
+        records(table, group.grid.truncation_psi).to_csv(temporary, index=False, lineterminator="\n")
+    print(f"wrote {prefix}.png and {prefix}.csv: {len(table)} columns, {group.grid.rows} latents")
 
 
 @command

@@ -16,7 +16,7 @@ from eval.figures import drawing as figures
 from eval.observation import load_observation
 from nada.images.sets import open_images
 from nada.run.errors import UserError, command
-from nada.run.former_spec import CONDITION_KEYS, Group
+from nada.run.spec import CONDITION_KEYS, REPLAY, GroupSpec
 
 #: Latents shown.
 SHOWN = 10
@@ -24,20 +24,20 @@ SHOWN = 10
 SIDE = 0.62
 
 
-def data(group: Group) -> tuple[pd.DataFrame, dict]:
+def data(group: GroupSpec) -> tuple[pd.DataFrame, dict]:
     """(one row per sample, {(condition, latent): (sample, nearest)}) of models with training images.
 
     UserError: no member of the group trained on images.
     """
     rows, pictures = [], {}
-    for path in group.observations:
-        observation = load_observation(path)
+    for row in group.rows:
+        observation = load_observation(row.observation)
         prefix = f"seed{observation.meta['runs'][0]['seed']}" if observation.meta["runs"] else ""
-        replayed = observation.meta["method"] == "replay"  # its images are the nearest themselves
+        replayed = row.method == REPLAY  # its images are the nearest themselves
         if replayed or f"{prefix}/training_lpips" not in observation.arrays:
             continue
-        condition = tuple(observation.meta[key] for key in CONDITION_KEYS)
-        trained = open_images(group.training[condition[0]])[observation[f"{prefix}/training_rows"]]
+        condition = row.condition
+        trained = open_images(row.training_images)[observation[f"{prefix}/training_rows"]]
         distances = observation[f"{prefix}/training_lpips"][:SHOWN]
         nearest = distances.argmin(axis=1)
         for latent, index in enumerate(nearest):
@@ -55,7 +55,7 @@ def data(group: Group) -> tuple[pd.DataFrame, dict]:
     ), pictures
 
 
-def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
+def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
     """Write the figure and its numbers."""
     table, pictures = data(group)
     conditions = list(dict.fromkeys(condition for condition, _ in pictures))

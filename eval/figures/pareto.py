@@ -24,7 +24,7 @@ from eval.metrics.realism import PREFERENCE
 from eval.score import LAST
 from eval.study.comparison import read_result
 from nada.run.errors import UserError, command
-from nada.run.former_spec import CONDITION_KEYS, REAL, Group
+from nada.run.spec import CONDITION_KEYS, REAL, GroupSpec
 
 KEYS = ["task", "method", "variant", "shots"]
 #: What the panels show upwards.
@@ -44,19 +44,19 @@ LEAST_DRAWN = 3
 SIZES = {0: 60, 5: 22, 10: 40, 100: 75}
 
 
-def data(group: Group, scores: pd.DataFrame, answers: pd.DataFrame | None = None) -> pd.DataFrame:
+def data(group: GroupSpec, scores: pd.DataFrame, answers: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row per condition and diversity: quality and diversity with half_width, memorised, front.
 
     answers: people's, as `eval.study.comparison.score` counts them; models that nobody was shown have no
     quality then. UserError: the group prefers no model, or its scores hold no comparison.
     """
-    if group.against_model is None:
+    if group.preference is None:
         raise UserError(f"group {group.name}: 'preference' names no model to compare with.")
     part = scores[(scores.world == group.world) & (scores.step == LAST) & (scores.method != REAL)]
     part = part[part.metric.isin(METRICS) & (part.warm_start == "source")]
-    if group.members:  # a file of all groups holds others' models, too
-        conditions = part[list(CONDITION_KEYS)].itertuples(index=False, name=None)
-        part = part[[condition in group.members for condition in conditions]]
+    conditions = part[list(CONDITION_KEYS)].itertuples(index=False, name=None)
+    shown = set(group.conditions)  # a file of all groups holds others' models, too
+    part = part[[condition in shown for condition in conditions]]
     found = figures.over_seeds(part.astype({"value": float}), [*KEYS, "metric"])
     if not (found.metric == PREFERENCE.name).any():
         raise UserError(f"group {group.name}: no comparison was scored; make the scores again.")
@@ -71,7 +71,7 @@ def data(group: Group, scores: pd.DataFrame, answers: pd.DataFrame | None = None
     rows = []
     shown = [metric for metric in DIVERSITIES if (part.metric == metric.name).any()]
     for key in found[KEYS].drop_duplicates().itertuples(index=False, name=None):
-        ours = key[1:] == group.against_model[:3]
+        ours = key[1:] == group.preference.condition[:3]
         quality = (ITSELF, None) if ours else values.get((*key, PREFERENCE.name), nothing)
         memorised, _ = values.get((*key, MEMORISED.name), nothing)
         for metric in shown:  # no accepted image, no diversity among them
@@ -104,7 +104,7 @@ def label(row) -> str:
     return f"{name} {row.shots}" if row.shots else name
 
 
-def draw(group: Group, scores: pd.DataFrame, prefix: str, answers: str | None = None) -> None:
+def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str, answers: str | None = None) -> None:
     """Write the figure and its numbers; answers: the file of people's comparisons."""
     people = read_result(answers) if answers else None
     table = data(group, scores, people)

@@ -16,19 +16,19 @@ from eval.figures.palette import COLOURS, styles
 from eval.metrics.catalogue import metric
 from eval.score import LAST
 from nada.run.errors import UserError, command
-from nada.run.former_spec import CONDITION_KEYS, REAL, Group
+from nada.run.spec import CONDITION_KEYS, REAL, GroupSpec
 
 KEYS = ["task", "k", *CONDITION_KEYS[1:], "metric"]
 #: Controls drawn as lines across.
 BOUNDS = ("source", REAL)
 
 
-def data(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
+def data(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
     """Everything that is drawn: KEYS (k 0: a bound), mean over seeds, half_width, n.
 
     UserError: fewer than two values of k in the group, or a condition without scores.
     """
-    layers = {member.condition: member.layers for member in group.drawn if member.layers}
+    layers = {row.condition: row.layers for row in group.rows if row.layers}
     if len(set(layers.values())) < 2:
         raise UserError(f"group {group.name}: a sweep needs variants of two or more values of k.")
     part = scores[(scores.world == group.world) & (scores.step == LAST)]
@@ -45,7 +45,7 @@ def data(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
     return found.sort_values(["task", "metric", "k"], kind="stable", ignore_index=True)
 
 
-def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
+def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
     """Write the figure and its numbers."""
     table = data(group, scores)
     tasks = list(dict.fromkeys(table.task))

@@ -19,7 +19,7 @@ from eval.figures.palette import DASHES, styles
 from eval.metrics.catalogue import metric
 from eval.score import LAST, RAW, WEIGHTS
 from nada.run.errors import UserError, command
-from nada.run.former_spec import CONDITION_KEYS, Group
+from nada.run.spec import CONDITION_KEYS, GroupSpec
 
 #: Columns of a run's curves that are drawn, and what they are called.
 CURVES = {
@@ -48,27 +48,27 @@ def smooth(values: pd.Series, window: float = WINDOW, points: int = POINTS) -> p
     return means.iloc[::-1].iloc[::stride].iloc[::-1]
 
 
-def from_curves(group: Group) -> pd.DataFrame:
+def from_curves(group: GroupSpec) -> pd.DataFrame:
     """Smoothed curves of every run: columns KEYS, seed, value."""
     rows = []
-    for member in group.drawn:
-        for seed, path in member.curves.items():
-            curves = figures.read_curves(path)
+    for row in group.rows:
+        for run in row.runs:
+            curves = figures.read_curves(run.curves)
             for quantity in CURVES:
                 if quantity in curves and curves[quantity].notna().any():
                     smoothed = smooth(curves[quantity].dropna())
-                    key = (*member.condition, WEIGHTS, quantity)
-                    rows += [(*key, step, seed, value) for step, value in smoothed.items()]
+                    key = (*row.condition, WEIGHTS, quantity)
+                    rows += [(*key, step, run.seed, value) for step, value in smoothed.items()]
     return pd.DataFrame(rows, columns=[*KEYS, "seed", "value"])
 
 
-def from_snapshots(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
+def from_snapshots(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
     """Scores of every snapshot of the group's hyperparameters: columns KEYS, seed, value.
 
     Raw weights at the end were looked at once, on all images; that look is their last point.
     """
     condition = list(CONDITION_KEYS)
-    wanted = {member.condition for member in group.drawn}
+    wanted = set(group.conditions)
     part = scores[(scores.world == group.world) & scores.metric.isin(METRICS)]
     part = part.rename(columns={"metric": "quantity"}).astype({"value": float})
     here = [key in wanted for key in part[condition].itertuples(index=False, name=None)]
@@ -82,25 +82,25 @@ def from_snapshots(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
     return both[[*KEYS, "seed", "value"]]
 
 
-def seconds_of(group: Group) -> dict[tuple, tuple[float, float]]:
+def seconds_of(group: GroupSpec) -> dict[tuple, tuple[float, float]]:
     """When a condition's own training began, and how long a step took: condition -> (before, per_step).
 
     Both in seconds, means over seeds; hyperparameters that trained nothing are left out.
     """
     found = {}
-    for member in group.drawn:
-        lineages = [[costs.record(path) for path in paths] for paths in member.costs.values()]
+    for row in group.rows:
+        lineages = [[costs.record(path) for path in run.costs] for run in row.runs if run.costs]
         of_seeds = [
             (sum(r["wall_seconds"] for r in before), own["wall_seconds"] / own["iterations"])
             for own, *before in lineages
             if own["iterations"]
         ]
         if of_seeds:
-            found[member.condition] = tuple(np.mean(of_seeds, axis=0))
+            found[row.condition] = tuple(np.mean(of_seeds, axis=0))
     return found
 
 
-def data(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
+def data(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
     """Everything that is drawn: KEYS, mean over seeds, half_width, n, seconds (NaN: not recorded)."""
     rows = pd.concat([from_curves(group), from_snapshots(group, scores)], ignore_index=True)
     if rows.empty:
@@ -115,7 +115,7 @@ def data(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
     return found
 
 
-def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
+def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
     """Write the figure and its numbers."""
     table = data(group, scores)
     tasks = list(dict.fromkeys(table.task))

@@ -5,7 +5,7 @@ published ones: clean-fid's Inception in one or two modes, and LPIPS on VGG16. A
 """
 
 from nada.run.errors import UserError
-from nada.run.former_spec import ObservationSpec
+from nada.run.spec import ObservationSpec, RefereeSpec
 
 #: Images drawn and looked at in one go, in batches: bounds memory, a multiple of every batch.
 AT_ONCE = 20
@@ -42,13 +42,13 @@ class Observer:
         self.fitting = MicroBatches(
             self.batch, 0, f"{spec.task}, {spec.method}", print, self.device, REMEDY
         )
-        if "perceptual" in spec.referee:
+        if spec.referee.perceptual is not None:
             self.eyes = OwnEyes(spec.referee, self.device)
         else:
-            self.eyes = PublishedEyes(spec.referee, self.device, spec.made_here)
+            self.eyes = PublishedEyes(spec.referee, self.device)
         self.judge = None
-        if "judge" in spec.referee:
-            self.judge = load_judge(spec.referee["judge"]).to(self.device)
+        if spec.referee.judge is not None:
+            self.judge = load_judge(spec.referee.judge).to(self.device)
             kind, name = spec.target
             known = self.judge.class_names if kind == "class" else self.judge.style_names
             if name not in known:
@@ -133,11 +133,11 @@ class Observer:
 class OwnEyes:
     """A world's own perceptual network for both features and distances."""
 
-    def __init__(self, referee: dict, device):
+    def __init__(self, referee: RefereeSpec, device):
         from eval.networks.features import CleanFidModel
         from eval.networks.referee import fused, load_perceptual
 
-        self.perceptual = fused(load_perceptual(referee["perceptual"])).to(device)
+        self.perceptual = fused(load_perceptual(referee.perceptual)).to(device)
         self.fid_model = CleanFidModel(self.perceptual)
         self.device = device
 
@@ -163,7 +163,7 @@ class OwnEyes:
 class PublishedEyes:
     """The field's own: clean-fid's Inception in one or two modes, and LPIPS on VGG16."""
 
-    def __init__(self, referee: dict, device, made_here: bool = False):
+    def __init__(self, referee: RefereeSpec, device):
         import os
 
         import torch
@@ -171,11 +171,11 @@ class PublishedEyes:
         from eval.networks.inception import Resizer, load_inception
         from eval.networks.lpips_vgg import load_lpips_vgg
 
-        files = referee["inception"]
+        files, made_here = referee.inception, referee.made_here
         self.inceptions = [
             load_inception(path, mode, device, made_here=made_here) for mode, path in files.items()
         ]
-        self.vgg = load_lpips_vgg(referee["vgg"], device, made_here=made_here)
+        self.vgg = load_lpips_vgg(referee.vgg, device, made_here=made_here)
         # a card looks faster than one process resizes; a CPU job has one thread for everything
         workers = min(MOST_WORKERS, max(1, os.cpu_count() - 1)) if device.type == "cuda" else 0
         self.resizer = Resizer(workers)
@@ -206,12 +206,3 @@ class PublishedEyes:
         """{"inception": one entry per mode, "lpips": file, hashes, version, size}."""
         modes = [inception.record() for inception in self.inceptions]
         return {"inception": modes, "lpips": self.vgg.record()}
-
-
-def networks(spec: ObservationSpec) -> dict:
-    """{name: file} of the networks that measure."""
-    files = {}
-    for kind, path in spec.referee.items():
-        by_mode = path.items() if isinstance(path, dict) else [("", path)]
-        files |= {f"{kind} {mode}".strip(): file for mode, file in by_mode}
-    return files

@@ -26,8 +26,8 @@ from eval.analysis.statistics import CONFIDENCE
 from eval.observation import Observation, load_observation
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
-from nada.run.former_spec import CONDITION_KEYS, Group, read_group_spec
 from nada.run.outputs import check_outputs
+from nada.run.spec import CONDITION_KEYS, GroupSpec, read_group_spec
 from nada.run.streams import stream_seed
 
 SIDES = ("left", "right")
@@ -36,22 +36,21 @@ RESULT = (*CONDITION_KEYS, "people", "answers", "won", "low", "high")
 RESAMPLES = 9999
 
 
-def pairs(group: Group, each: int, seed: int) -> tuple[list[tuple], pd.DataFrame]:
+def pairs(group: GroupSpec, each: int, seed: int) -> tuple[list[tuple], pd.DataFrame]:
     """([(left, right, question)] of uint8 images in shown order, key) with `each` pairs per rival.
 
     key: number, the rival's CONDITION_KEYS, seed, latent, side of the rival. Both images of a pair come
     from one latent, seeds take turns. UserError: no preferred model, or too few kept images.
     """
-    if group.against_model is None:
+    if group.preference is None:
         raise UserError(f"group {group.name}: 'preference' names no model to compare with.")
     seen = {}
-    for path in group.observations:
-        observation = load_observation(path)
-        seen[tuple(observation.meta[key] for key in CONDITION_KEYS)] = observation
+    for row in group.rows:
+        seen[row.condition] = load_observation(row.observation)
     draw = np.random.default_rng(stream_seed("comparison", seed))
     shown, rows = [], []
     for condition, theirs in seen.items():
-        ours = seen.get((condition[0], *group.against_model))
+        ours = seen.get((condition[0], *group.preference.condition))
         if ours is None or theirs is ours:
             continue
         runs = sorted({run["seed"] for run in theirs.meta["runs"]}
@@ -70,10 +69,25 @@ def pairs(group: Group, each: int, seed: int) -> tuple[list[tuple], pd.DataFrame
     return [shown[i] for i in order], key
 
 
-def target_name(group: Group, task: str) -> str:
-    """What the question calls a task's target: its class or style, else its text, else a picture."""
-    _, name = group.targets.get(task, ("text", group.texts.get(task, "picture")))
-    return name
+def target_name(group: GroupSpec, task: str) -> str:
+    """What the question calls a task's target: its class or style, else its text, else a picture.
+
+    The text is that of the group's runs on the task, by their records; a run without texts has none.
+    """
+    target = group.tasks[task].target
+    if target is not None:
+        return target.name
+    runs = [run for row in group.rows if row.task == task for run in row.runs]
+    records = (Path(run.curves).with_name("run.json") for run in runs)
+    return next((text for text in map(_target_text, records) if text), "picture")
+
+
+def _target_text(record: Path) -> str | None:
+    """The target's text in a run's record. UserError: no such record, or another file."""
+    try:
+        return json.loads(record.read_text(encoding="utf-8"))["spec"].get("text", {}).get("target")
+    except (OSError, ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UserError(f"{record}: no run record ({error}); make the run again.") from None
 
 
 def _latents(draw, observation: Observation, runs: list[int], each: int):

@@ -174,7 +174,7 @@ class Counts(Spec):
         return self
 
 
-class Referee(Spec):
+class RefereeSpec(Spec):
     """The networks that measure: files.
 
     perceptual: the world's own network, for features and distances; or inception, {clean-fid's mode:
@@ -210,10 +210,16 @@ class ObservedRun(Spec):
     folder: Name
     latent_seed: int
 
+    @property
+    def model(self) -> str:
+        """The file of its adapted model."""
+        return f"{self.folder}/{MODEL}"
+
 
 class ObservationSpec(Spec):
     """One observation: all seeds of a condition, or the reference images (method "real", no runs).
 
+    resolution: pixels per side of the images, by which `workflow.forecast` sorts what was measured.
     source: the source model's file; absent for the reference images. references: the file of the
     reference images, where they are measured or compared with; training_images: the file of the images
     that the runs are trained on, if any (both: pixels .npz, or the index of an image set .json).
@@ -227,8 +233,9 @@ class ObservationSpec(Spec):
     shots: int = Field(DEFAULT_SHOTS, ge=0)
     warm_start: Name = DEFAULT_WARM_START
     device: Device
+    resolution: Count
     source: Name | None = None
-    referee: Referee
+    referee: RefereeSpec
     references: Name | None = None
     training_images: Name | None = None
     target: Target | None = None
@@ -243,6 +250,8 @@ class ObservationSpec(Spec):
         needed = "references" if real else "source"
         if getattr(self, needed) is None:
             raise ValueError(f"the key '{needed}' is missing, which method '{self.method}' needs")
+        if real and (self.source is not None or self.training_images is not None):
+            raise ValueError(f"method '{REAL}' has neither 'source' nor 'training_images'")
         if self.training_images is not None and self.references is None:
             raise ValueError("'training_images' without 'references', which they are compared with")
         if self.referee.judge is not None and self.target is None:
@@ -259,7 +268,7 @@ class ObservationSpec(Spec):
             "referee": list(self.referee.networks().values()),
             "references": list(dict.fromkeys(images)),
             "source": [] if self.source is None else [self.source],
-            "models": [f"{run.folder}/{MODEL}" for run in self.runs],
+            "models": [run.model for run in self.runs],
         }
         return {role: paths for role, paths in files.items() if paths}
 
@@ -275,7 +284,7 @@ class RowRun(Spec):
     costs: tuple[Name, ...] = ()
 
 
-class Row(Spec):
+class RowSpec(Spec):
     """One condition of a group: a row of its tables.
 
     observation: file. layers: convolutions trained at a step, absent where the method does not choose
@@ -310,7 +319,7 @@ class TaskSpec(Spec):
     target: Target | None = None
 
 
-class Difference(Spec):
+class DifferenceSpec(Spec):
     """Paired differences that a table shows: of `variants` of a method from its variant `baseline`."""
 
     method: Name
@@ -332,7 +341,7 @@ class ModelSpec(Spec):
         return tuple(getattr(self, key) for key in CONDITION_KEYS[1:])
 
 
-class Grid(Spec):
+class GridSpec(Spec):
     """The group's picture: rows (latents), and the truncation of its images, 0 to 1 (1 is none)."""
 
     rows: Count = 6
@@ -342,7 +351,8 @@ class Grid(Spec):
 class GroupSpec(Spec):
     """Conditions that are scored and shown together.
 
-    rows: in the order of the tables. tasks: by name. k_medoids: clusters of intra-cluster LPIPS.
+    preset: of the configuration, which `workflow.publish` reports with world and device.
+    rows, tasks: in the order of the tables. k_medoids: clusters of intra-cluster LPIPS.
     truncation_psi: of the measured images (1 is none). table: metrics shown, absent: the default
     columns. oracle, raw: those of them that are shown again, of the best snapshot, or of the weights
     behind an average. differences: paired differences that tables show. sweep: metrics drawn against
@@ -353,19 +363,21 @@ class GroupSpec(Spec):
     name: Name
     title: Name
     world: Name
+    preset: Name
+    device: Device
     tasks: dict[str, TaskSpec]
-    rows: tuple[Row, ...] = Field(min_length=1)
+    rows: tuple[RowSpec, ...] = Field(min_length=1)
     k_medoids: Count = 10
     truncation_psi: float = Field(1.0, gt=0, le=1)
     convolutions: int = Field(0, ge=0)
     table: tuple[Name, ...] | None = None
     oracle: tuple[Name, ...] = ()
     raw: tuple[Name, ...] = ()
-    differences: tuple[Difference, ...] = ()
+    differences: tuple[DifferenceSpec, ...] = ()
     sweep: tuple[Name, ...] = ()
     preference: ModelSpec | None = None
     paper: Name | None = None
-    grid: Grid = Grid()
+    grid: GridSpec = GridSpec()
 
     @model_validator(mode="after")
     def _consistent(self):

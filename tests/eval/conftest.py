@@ -19,7 +19,7 @@ from nada.stylegan2.source_model import SourceModel, save_source
 
 NAMES = (["dog", "cat"], ["photo", "sketch"], ["yaw", "background_r", "background_g", "fur_r"])
 COUNTS = {
-    "batch": 16, "fid_images": 60, "diversity_images": 24, "gallery_images": 8, "k_medoids": 4,
+    "batch": 16, "fid_images": 60, "diversity_images": 24, "gallery_images": 8,
     "snapshot_images": 8,
     "truncation_psi": 1.0,
 }  # fmt: skip
@@ -47,26 +47,34 @@ class TinyWorld:
              "folder": str(self.folder / run.format(method, variant, seed))}
             for seed in seeds
         ]  # fmt: skip
-        return {
+        images = str(self.folder / "cat.npz")
+        content = {
             "world": "tiny", "task": "dog2cat", "method": method, "variant": variant, "shots": 0,
-            "warm_start": "source", "device": "cpu", "target_class": "cat",
-            "source": {"domain": "dog", "weights": str(self.folder / "dog.safetensors")},
-            "perceptual": str(self.folder / "perceptual.safetensors"),
-            "judge": str(self.folder / "judge.safetensors"),
-            "references": {"domain": "cat", "images": str(self.folder / "cat.npz")},
-            "evaluation": COUNTS, "runs": runs, **changes,
+            "warm_start": "source", "device": "cpu", "resolution": 16, "target": ["class", "cat"],
+            "referee": {name: self.network(name) for name in ("perceptual", "judge")},
+            "counts": COUNTS, "runs": runs,
         }  # fmt: skip
+        if method == "real":
+            return {**content, "references": images, **changes}
+        content["source"] = self.network("dog")
+        if changes.get("shots"):
+            content |= {"references": images, "training_images": images}
+        return {**content, **changes}
+
+    def network(self, name: str) -> str:
+        """The file of a network."""
+        return str(self.folder / f"{name}.safetensors")
 
     def group(self, observations, **changes) -> dict:
         return {
-            "group": "ablation", "title": "losses & layers", "world": "tiny",
-            "tasks": {"dog2cat": {"real": str(self.folder / "real.npz")}},
-            "observations": [
+            "name": "ablation", "title": "losses & layers", "world": "tiny", "preset": "default",
+            "device": "cpu", "tasks": {"dog2cat": {"real": str(self.folder / "real.npz")}},
+            "rows": [
                 {"task": "dog2cat", "method": name.split("-")[0], "variant": name.split("-")[1],
-                 "shots": 0, "warm_start": "source", "file": str(self.folder / f"{name}.npz")}
+                 "shots": 0, "warm_start": "source", "observation": str(self.folder / f"{name}.npz")}
                 for name in observations
             ],
-            "evaluation": COUNTS, "grid": {"rows": 4, "truncation_psi": 0.7}, **changes,
+            "k_medoids": 4, "grid": {"rows": 4, "truncation_psi": 0.7}, **changes,
         }  # fmt: skip
 
 

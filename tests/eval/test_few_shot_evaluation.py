@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,8 @@ from eval.observation import Observation, load_observation
 from eval.score import preference_rows, read_scores
 from nada.images.arrays import load_images, save_images
 from nada.run.artifact import AdaptedModel, load_artifact, save_artifact, write_snapshots
-from nada.run.former_spec import read_group_spec
+from nada.run.atomic import sha256
+from nada.run.spec import read_group_spec
 from nada.stylegan2.source_model import load_source
 from tests.eval.conftest import SHOTS, shifted
 
@@ -40,8 +40,7 @@ def looked(tiny_world):
     out = tiny_world.folder / "tgan-plain.npz"
     assert observe.main(["--spec", str(spec), "--out", str(out)]) == 0
     content = tiny_world.group(MODELS)
-    content["observations"][1]["shots"] = SHOTS
-    content["tasks"]["dog2cat"]["references"] = str(tiny_world.folder / "cat.npz")
+    content["rows"][1] |= {"shots": SHOTS, "training_images": str(tiny_world.folder / "cat.npz")}
     content["preference"] = {
         "method": "nada", "variant": "adaptive", "shots": 0, "warm_start": "source"
     }  # fmt: skip
@@ -114,22 +113,20 @@ def test_images_of_another_file_are_found_there_and_counted_where_the_references
     save_artifact(run, model, {"step": 0, "few_shot": few_shot})
     spec = tiny_world.spec("plain", "tgan", shots=5)
     spec["runs"][0]["folder"] = str(run)
-    spec["few_shot"] = {"domain": "mine", "images": str(tmp_path / "own.npz")}
+    spec["training_images"] = str(tmp_path / "own.npz")
     path = tiny_world.write("own_look.json", spec)
     assert observe.main(["--spec", str(path), "--out", str(tmp_path / "o.npz")]) == 0
     seen = load_observation(tmp_path / "o.npz")
     assert seen["seed0/training_rows"].tolist() == list(range(5))
     assert seen["seed0/trained_references"].tolist() == [0, 1]
     assert seen["seed0/fresh_lpips"].shape == (118, 10)
-    assert "few_shot" in seen.meta["hashes"]
+    hashes = seen.meta["hashes"]
+    assert hashes["training_images"] == sha256(tmp_path / "own.npz") != hashes["references"]
 
     group = read_group_spec(looked["group"])
-    group = replace(
-        group,
-        observations=(str(tmp_path / "o.npz"),),
-        training={"dog2cat": str(tmp_path / "own.npz")},
-    )
-    table, pictures = neighbours.data(group)
+    files = {"observation": str(tmp_path / "o.npz"), "training_images": str(tmp_path / "own.npz")}
+    row = group.rows[1].model_copy(update=files)
+    table, pictures = neighbours.data(group.model_copy(update={"rows": (row,)}))
     assert len(table) == 8 and set(table.reference) <= set(range(5))
     shown = {image.tobytes() for _, image in pictures.values()}
     assert shown <= {image.tobytes() for image in (*own, *own[:, :, ::-1])}
@@ -155,7 +152,7 @@ def test_copies_and_mirror_images_of_training_images_are_not_fresh(tiny_world, t
     save_artifact(run, model, {"step": 0, "few_shot": few_shot})
     spec = tiny_world.spec("plain", "tgan", shots=SHOTS)
     spec["runs"][0]["folder"] = str(run)
-    spec["references"]["images"] = str(tmp_path / "both.npz")
+    spec["references"] = str(tmp_path / "both.npz")
     path = tiny_world.write("copies_look.json", spec)
     assert observe.main(["--spec", str(path), "--out", str(tmp_path / "o.npz")]) == 0
     seen = load_observation(tmp_path / "o.npz")
@@ -169,7 +166,7 @@ def test_another_reference_file_is_noticed(looked, tiny_world, tmp_path, capsys)
 
     save_images(tmp_path / "other.npz", load_images(tiny_world.folder / "cat.npz")[::-1])
     spec = json.loads(looked["look"].read_text())
-    spec["references"]["images"] = str(tmp_path / "other.npz")
+    spec["training_images"] = str(tmp_path / "other.npz")
     path = tmp_path / "look.json"
     path.write_text(json.dumps(spec))
     assert observe.main(["--spec", str(path), "--out", str(tmp_path / "o.npz")]) == 2

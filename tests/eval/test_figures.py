@@ -14,7 +14,7 @@ from eval.figures import palette, sweep
 from eval.figures import training_curves as training
 from eval.score import COLUMNS
 from nada.run.errors import UserError
-from nada.run.former_spec import read_group_spec
+from nada.run.spec import read_group_spec
 
 STEPS = 40
 VARIANTS = {"k_1": 1, "adaptive": 2, "all_layers": 3}
@@ -45,7 +45,7 @@ def made(tmp_path):
         runs = [{"seed": s, "curves": curves(tmp_path, variant, s, k)} for s in (0, 1)]
         entries.append(
             {"task": "dog2cat", "method": "nada", "variant": variant, "shots": 0, "runs": runs,
-             "warm_start": "source", "layers": k, "chooses_layers": k < 3, "file": "-"}
+             "warm_start": "source", "layers": k, "chooses_layers": k < 3, "observation": "-"}
         )  # fmt: skip
         scored("nada", variant, "last", "fid", [10 * k, 10 * k + 2])
         for step in ("9", "40", "10"):
@@ -54,12 +54,12 @@ def made(tmp_path):
     scored("source", "unchanged", "0", "target_rate", [0.0, 0.0])
     scored("real", "", "last", "fid", [0.5])
     entries.append(
-        {"task": "dog2cat", "method": "source", "variant": "unchanged", "shots": 0, "file": "-",
-         "warm_start": "source", "layers": None, "chooses_layers": False, "runs": []}
+        {"task": "dog2cat", "method": "source", "variant": "unchanged", "shots": 0,
+         "observation": "-", "warm_start": "source", "chooses_layers": False, "runs": []}
     )  # fmt: skip
     group = {
-        "group": "k_sweep", "title": "k", "world": "tiny", "tasks": {"dog2cat": {"real": "-"}},
-        "observations": entries, "sweep": ["fid"], "convolutions": 3,
+        "name": "k_sweep", "title": "k", "world": "tiny", "preset": "default", "device": "cpu",
+        "tasks": {"dog2cat": {"real": "-"}}, "rows": entries, "sweep": ["fid"], "convolutions": 3,
     }  # fmt: skip
     (tmp_path / "group.json").write_text(json.dumps(group))
     pd.DataFrame(rows, columns=COLUMNS).to_csv(tmp_path / "scores.csv", index=False)
@@ -100,7 +100,7 @@ def test_shares_of_each_quarter_sum_to_k_and_odd_lengths_lose_no_step():
 
 def test_what_only_the_official_slot_map_chooses_has_a_bar_of_its_own(made):
     group = read_group_spec(made[0])
-    path = Path(group.drawn[0].curves[0])
+    path = Path(group.rows[0].runs[0].curves)
     path.write_text(path.read_text().replace(",0\n", ",0 to_rgb\n"))
     table = layers.data(group)
     assert list(dict.fromkeys(table[table.variant == "k_1"].layer)) == ["0", "1", "2", "to_rgb"]
@@ -136,7 +136,7 @@ def test_training_is_drawn_against_seconds_too_those_of_the_runs_gone_on_from_fi
         cost = {"iterations": STEPS, "images_seen": 1, "clip_calls": 0, "wall_seconds": seconds}
         (tmp_path / f"{name}.json").write_text(json.dumps(cost))
     costs = [str(tmp_path / "own.json"), str(tmp_path / "parent.json")]
-    for entry in content["observations"][:2]:
+    for entry in content["rows"][:2]:
         for run in entry["runs"]:
             run["costs"] = costs[: 1 + (entry["variant"] == "adaptive")]
     Path(made[0]).write_text(json.dumps(content))
@@ -159,8 +159,8 @@ def test_the_sweep_has_one_point_per_k_and_its_bounds(made, tmp_path):
 def test_settings_of_other_shots_are_no_more_seeds_of_a_point_of_the_sweep(made, tmp_path):
     content = json.loads(Path(made[0]).read_text())
     scores = pd.read_csv(made[1])
-    entry = {**content["observations"][0], "shots": 3, "runs": []}
-    content["observations"].append(entry)
+    entry = {**content["rows"][0], "shots": 3, "runs": []}
+    content["rows"].append(entry)
     more = scores[(scores.variant == "k_1") & (scores.step == "last")].assign(shots=3, value=99.0)
     Path(made[0]).write_text(json.dumps(content))
     pd.concat([scores, more]).to_csv(made[1], index=False)
@@ -184,13 +184,13 @@ def test_what_cannot_be_drawn_is_one_sentence(made, tmp_path, capsys):
     group = read_group_spec(made[0])
     with pytest.raises(UserError, match="no such curves"):
         figures.read_curves(tmp_path / "nowhere.csv")
-    lonely = group.__class__(**{**group.__dict__, "drawn": group.drawn[:1]})
+    lonely = group.model_copy(update={"rows": group.rows[:1]})
     with pytest.raises(UserError, match="two or more values of k"):
         sweep.data(lonely, pd.read_csv(made[1]))
-    still = group.__class__(**{**group.__dict__, "drawn": group.drawn[2:]})
+    still = group.model_copy(update={"rows": group.rows[2:]})
     with pytest.raises(UserError, match="none of its hyperparameters chooses layers"):
         layers.data(still)
-    Path(group.drawn[0].curves[0]).write_text("step,loss\n1,0.5\n")
+    Path(group.rows[0].runs[0].curves).write_text("step,loss\n1,0.5\n")
     assert layers.main(["--spec", made[0], "--scores", made[1], "--out", str(tmp_path / "x")])
     said = capsys.readouterr().err
     assert "its curves name none" in said and said.count("\n") == 1

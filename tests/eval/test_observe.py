@@ -16,7 +16,7 @@ from nada.images.arrays import load_images, save_images
 from nada.images.tensors import to_tensor, to_uint8
 from nada.run.artifact import AdaptedModel, load_artifact, save_artifact
 from nada.run.errors import UserError
-from nada.run.former_spec import read_observation_spec
+from nada.run.spec import read_observation_spec
 from tests.eval.agreement import (
     assert_numbers_agree,
     assert_observations_agree,
@@ -112,16 +112,16 @@ def test_the_same_look_gives_the_same_bytes(tiny_world, tmp_path, capsys):
 
 
 def test_batch_size_changes_no_number(tiny_world, tmp_path, capsys):
-    counts = tiny_world.spec()["evaluation"] | {"batch": 7}
-    code, path, _ = spec(tiny_world, tmp_path, capsys, variant="adaptive", evaluation=counts)
+    counts = tiny_world.spec()["counts"] | {"batch": 7}
+    code, path, _ = spec(tiny_world, tmp_path, capsys, variant="adaptive", counts=counts)
     assert code == 0
     expected = load_observation(tiny_world.folder / "nada-adaptive.npz")
     assert_observations_agree(load_observation(path).arrays, expected.arrays)
 
 
 def test_the_halves_of_the_references_share_no_image_and_lose_none(tiny_world, tmp_path, capsys):
-    counts = tiny_world.spec()["evaluation"] | {"gallery_images": 60}
-    code, path, _ = spec(tiny_world, tmp_path, capsys, method="real", seeds=(), evaluation=counts)
+    counts = tiny_world.spec()["counts"] | {"gallery_images": 60}
+    code, path, _ = spec(tiny_world, tmp_path, capsys, method="real", seeds=(), counts=counts)
     assert code == 0
     halves = [load_observation(path)[f"half{half}/images"] for half in (0, 1)]
     found = sorted(image.tobytes() for half in halves for image in half)
@@ -131,7 +131,7 @@ def test_the_halves_of_the_references_share_no_image_and_lose_none(tiny_world, t
 
 def test_too_few_reference_images_are_an_error_that_says_how_many(tiny_world, tmp_path, capsys):
     save_images(tmp_path / "few.npz", load_images(tiny_world.folder / "cat.npz")[:12])
-    references = {"domain": "cat", "images": str(tmp_path / "few.npz")}
+    references = str(tmp_path / "few.npz")
     code, path, said = spec(
         tiny_world, tmp_path, capsys, method="real", seeds=(), references=references
     )
@@ -164,15 +164,16 @@ def test_a_diverged_model_is_an_error_that_names_the_run_and_keeps_the_earlier_f
 @pytest.mark.parametrize(
     "changes, sentence",
     [
-        ({"target_class": "bear"}, "judge knows only dog, cat, none of these"),
-        ({"evaluation": {"fid_image": 60}}, "unknown key 'evaluation.fid_image'"),
-        ({"evaluation": {"fid_images": 10}}, "more than the 10 images of evaluation.fid_images"),
-        ({"evaluation": {"k_medoids": 999}}, "evaluation.k_medoids is 999"),
-        ({"evaluation": {"batch": 0}}, "evaluation.batch is 0"),
-        ({"source": {}}, "the key 'source.weights' is missing"),
+        ({"target": ["class", "bear"]}, "judge knows only dog, cat, none of these"),
+        ({"counts": {"fid_image": 60}}, "unknown key 'counts.fid_image'"),
+        ({"counts": {"fid_images": 10}}, "more than the 10 images of fid_images"),
+        ({"counts": {"k_medoids": 999}}, "unknown key 'counts.k_medoids'"),  # scores alone use it
+        ({"counts": {"batch": 0}}, "counts.batch is 0; it must be greater than or equal to 1"),
+        ({"source": None}, "the key 'source' is missing"),
+        ({"method": "real", "seeds": (), "source": "dog.safetensors"}, "'real' has neither 'source' nor"),
         ({"seeds": (0, 0)}, "'runs' names a seed twice"),
         ({"seeds": ()}, "only 'real' has none"),
-        ({"judge": "nowhere.safetensors"}, "nowhere.safetensors is missing"),
+        ({"referee": {"perceptual": "nowhere.safetensors"}}, "nowhere.safetensors is missing"),
     ],
 )
 def test_a_mistake_in_the_look_file_is_one_sentence(

@@ -1,7 +1,6 @@
 """Tables 1 and 2: the published numbers, marks of winners, variants, every format."""
 
 import json
-from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -20,13 +19,14 @@ from eval.paper_table import (
 )
 from eval.score import COLUMNS
 from nada.run.errors import UserError
-from nada.run.former_spec import Group, Member
+from nada.run.spec import GroupSpec, RowRun, RowSpec, TaskSpec
 
 
 def group(paper="table1", members=()):
-    return Group(
-        name=paper, title="Title", world="mini", observations=("x",), members=(), real={},
-        k_medoids=10, table=None, grid_rows=4, grid_psi=0.7, paper=paper, drawn=tuple(members),
+    rows = members or [member("unchanged", "source")]
+    return GroupSpec(
+        name=paper, title="Title", world="mini", preset="default", device="cpu", paper=paper,
+        tasks={task: TaskSpec() for task in ("dog2cat", "face2sketch")}, rows=tuple(rows),
     )  # fmt: skip
 
 
@@ -135,8 +135,11 @@ def test_cells_of_several_numbers_of_seeds_say_the_least_and_the_most():
     assert "Mean over 3 seeds" in " ".join(notes(group(), cells(group(), rows)))
 
 
-def member(variant, method="tgan", start="source"):
-    return Member(("dog2cat", method, variant, 10, start), None, False, {}, {})
+def member(variant, method="tgan", start="source", runs=()):
+    return RowSpec(
+        task="dog2cat", method=method, variant=variant, shots=10, warm_start=start, observation="-",
+        runs=runs,
+    )  # fmt: skip
 
 
 def test_two_variants_of_a_method_are_two_columns_not_more_seeds():
@@ -150,7 +153,7 @@ def test_two_variants_of_a_method_are_two_columns_not_more_seeds():
     shown = laid_out(table, LAYOUTS["table1"])
     assert {"TGAN (plain)", "TGAN (slow)", "Ojha et al."} <= set(shown.columns)
     second = laid_out(
-        cells(group("table2", one.drawn), pd.concat([rows, other])), LAYOUTS["table2"]
+        cells(group("table2", one.rows), pd.concat([rows, other])), LAYOUTS["table2"]
     )
     assert "TGAN (slow), baseline" in second[""].tolist()
 
@@ -168,9 +171,9 @@ def test_every_file_is_written_with_what_the_cells_cost_and_the_truncation(tmp_p
     own = {"iterations": 240, "published_iterations": 5000, "ema_kimg": 1.25, "catchup_steps": 50}
     run = {"method": "tgan", "task": "dog2cat", "hyperparameters": own}
     (tmp_path / "run.json").write_text(json.dumps({"spec": run}))
-    condition = ("dog2cat", "tgan", "plain", 10, "source")
-    drawn = (Member(condition, None, False, {}, {0: (str(tmp_path / "cost.json"),)}),)
-    one = replace(group(members=drawn), truncation_psi=0.7)
+    costs = (str(tmp_path / "cost.json"),)
+    row = member("plain", runs=(RowRun(seed=0, curves="-", costs=costs),))
+    one = group(members=[row]).model_copy(update={"truncation_psi": 0.7})
     write(one, scores(full("table1")), str(tmp_path / "t"))
     assert {p.suffix for p in tmp_path.glob("t*")} == {".csv", ".md", ".html", ".tex"}
     text = (tmp_path / "t.md").read_text()

@@ -74,7 +74,7 @@ def test_a_model_without_w_plus_has_every_score_but_correspondence(tiny_world, t
     (tmp_path / "look.json").write_text(json.dumps(spec))
     (tmp_path / "replay.json").write_text(json.dumps(tiny_world.group(["replay-images"])))
     group = json.loads((tmp_path / "replay.json").read_text())
-    group["observations"][0]["file"] = str(tmp_path / "replay-images.npz")
+    group["rows"][0]["observation"] = str(tmp_path / "replay-images.npz")
     (tmp_path / "replay.json").write_text(json.dumps(group))
     paths = [
         "--spec",
@@ -130,7 +130,7 @@ def test_another_referee_is_refused(tiny_world, scikit_learn_extra, tmp_path, ca
     meta = seen.meta | {"hashes": seen.meta["hashes"] | {"judge": "another"}}
     save_observation(tmp_path / "other.npz", Observation(meta, seen.arrays))
     group = tiny_world.group(["nada-adaptive"])
-    group["observations"][0]["file"] = str(tmp_path / "other.npz")
+    group["rows"][0]["observation"] = str(tmp_path / "other.npz")
     (tmp_path / "group.json").write_text(json.dumps(group))
     arguments = ["--spec", str(tmp_path / "group.json"), "--out", str(tmp_path / "s.csv")]
     assert score.main(arguments) == 2
@@ -138,14 +138,7 @@ def test_another_referee_is_refused(tiny_world, scikit_learn_extra, tmp_path, ca
 
 
 def test_more_clusters_than_images_are_refused(tiny_world, tmp_path, capsys):
-    counts = {
-        "fid_images": 60,
-        "diversity_images": 40,
-        "gallery_images": 8,
-        "k_medoids": 30,
-        "snapshot_images": 8,
-    }
-    spec = group_of(tiny_world, tmp_path, evaluation=counts)
+    spec = group_of(tiny_world, tmp_path, k_medoids=30)
     assert score.main(["--spec", str(spec), "--out", str(tmp_path / "s.csv")]) == 2
     assert "k=30 clusters asked of 24 images" in capsys.readouterr().err
 

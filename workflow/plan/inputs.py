@@ -5,23 +5,24 @@ The rules in workflow/rules/ look these up; lists are of paths as `workflow.plan
 
 import shlex
 
+from nada.run.run_id import MODEL
+from nada.run.spec import REAL
 from workflow.plan.layout import (
     CURVES,
     FIGURES,
-    MODEL,
     PICTURES,
     checkpoint_name,
-    few_shot_file,
     image_set,
     is_foreign,
     observation_file,
     ready,
     reference_file,
     run_folder,
+    training_file,
 )
 from workflow.plan.plan import Plan
-from workflow.plan.runs import REAL, Run
-from workflow.plan.specs import observation_files, observation_spec, run_files, run_spec
+from workflow.plan.runs import Run
+from workflow.plan.specs import observation_spec, run_spec
 
 PUBLISHED = "eval/paper"  # what the paper says, as files: eval/analysis/costs.py, eval/paper_table.py
 
@@ -72,7 +73,7 @@ def conversions(plan: Plan):
 
 def adapt_inputs(plan: Plan, run: Run):
     """Named lists of files that a run reads beside its hyperparameters: those that it is told, and its parent."""
-    files = {role: ready(plan, *paths) for role, paths in run_files(run_spec(plan, run)).items()}
+    files = {role: ready(plan, *paths) for role, paths in run_spec(plan, run).files().items()}
     if run.parent is not None:
         files["parent"] = [f"{run_folder(plan, run.parent_id)}/{MODEL}"]
     return files
@@ -89,8 +90,8 @@ def parent_argument(plan: Plan, run: Run):
 
 def observation_inputs(plan: Plan, task, name):
     """Named lists of files that an observe job reads beside its hyperparameters: those that it is told."""
-    told = observation_spec(plan, task, name)
-    return {role: ready(plan, *paths) for role, paths in observation_files(told).items()}
+    files = observation_spec(plan, task, name).files()
+    return {role: ready(plan, *paths) for role, paths in files.items()}
 
 
 def group_inputs(plan: Plan, name):
@@ -118,8 +119,8 @@ def figure_inputs(plan: Plan, name, kind):
     files = {"scores": [f"{plan.results}/scores/{name}.csv"]}
     if FIGURES[kind] == PICTURES:
         files["observations"] = group_inputs(plan, name)
-        tasks = plan.groups[name]["tasks"]
-        files["references"] = [path for task in tasks for path in _images(plan, task)]
+        trained = [training_file(plan, condition) for condition in plan.members(name)]
+        files["references"] = list(dict.fromkeys(path for path in trained if path))
     if FIGURES[kind] == CURVES:
         runs = [run for condition in plan.members(name) for run in plan.seeds_of(condition)]
         files["curves"] = [f"{run_folder(plan, run.id)}/curves.csv" for run in runs]
@@ -134,11 +135,6 @@ def figure_arguments(plan: Plan, name, kind):
     """What a figure's command is told beside its group, scores and names; quoted for the shell."""
     answers = _answers_file(plan, name, kind)
     return shlex.join(["--answers", answers]) if answers else ""
-
-
-def _images(plan: Plan, task):
-    """Every file of images that a task has: its references, and what else its runs are trained on."""
-    return [path for path in (reference_file(plan, task), few_shot_file(plan, task)) if path]
 
 
 def _answers_file(plan: Plan, name, kind):

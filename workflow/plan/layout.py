@@ -6,12 +6,11 @@ All paths are relative to the folder that the workflow runs in; no file is writt
 import hashlib
 from pathlib import Path
 
+from nada.run.spec import REPLAY
 from workflow.plan.plan import Plan
 
 TABLES = ("md", "html")  # a table's files for people; .csv and .tex come with them
 OURS = ".safetensors"  # how files of this project's layout end; other checkpoints are converted
-MODEL = "model.safetensors"  # the file of a run that stands for all of its artifact
-REPLAY = "replay"  # the control that is its training images
 # Figures beside the grid: <group>_<kind>.svg by python -m eval.<kind>, and what it reads beside the
 # scores: the runs' curves, or the observations with the reference images.
 CURVES, PICTURES = "curves", "pictures"
@@ -36,9 +35,9 @@ def reference_file(plan: Plan, task):
     return _images_file(plan, plan.config["tasks"][task].get("references"))
 
 
-def few_shot_file(plan: Plan, task):
-    """The file of the images that a task's runs are trained on, where it is another; else None."""
-    return _images_file(plan, plan.config["tasks"][task].get("few_shot"))
+def training_file(plan: Plan, condition):
+    """The file of the images that a condition's runs are trained on; None where they see none."""
+    return _images_file(plan, plan.training_images(condition))
 
 
 def _images_file(plan: Plan, images):

@@ -194,6 +194,18 @@ class Plan:
         domain = self.config["tasks"][task]["source"]
         return {"domain": domain, "weights": self.world["sources"][domain]["weights"]}
 
+    def training_images(self, condition):
+        """The images that a condition's runs are trained on: {domain, count} of the task; None of none.
+
+        A method supervised by images sees them, one supervised by text where it is given shots. They are
+        the task's `few_shot` images, or else are drawn from its references.
+        """
+        supervision = self.methods[condition.method].supervision
+        if not (supervision == "images" or (supervision == "text" and condition.shots > 0)):
+            return None
+        task = self.config["tasks"][condition.task]
+        return task.get("few_shot") or task.get("references")
+
     def resolution(self, task):
         """Pixels per side of a task's images, those of its source model."""
         return self.world["sources"][self.config["tasks"][task]["source"]]["resolution"]

@@ -60,11 +60,11 @@ def check_warm_start(plan, condition, who) -> None:
 
 def check_fresh(plan, condition, who) -> None:
     """Refuse so many target images that too few other real ones remain to tell what is memorised."""
-    task, supervision = plan.config["tasks"][condition.task], plan.methods[condition.method].supervision
-    if not condition.shots or supervision == "none" or not task.get("references"):
+    images = plan.training_images(condition)
+    if not condition.shots or images is None:
         return
-    domain = task["references"]["domain"]
-    if (task.get("few_shot") or task["references"])["domain"] != domain:
+    domain = images["domain"]
+    if plan.config["tasks"][condition.task]["references"]["domain"] != domain:
         return
     asked = [
         entry[key]["count"]

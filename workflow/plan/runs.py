@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from nada.run.run_id import DEFAULT_SHOTS, DEFAULT_WARM_START, condition_name, run_id
 from nada.run.streams import stream_seed
 
-REAL = "real"  # the observation of the reference images themselves, which no run made
-
 
 @dataclass(frozen=True, order=True)
 class Condition:

@@ -4,8 +4,8 @@ A kind is a rule and, where the rule runs other modules for each, a method, a fi
 table in docs/architecture.md, "What an edit runs again", follows from it.
 """
 
+from nada.run.spec import REAL
 from workflow.plan.code_digest import ROOT, digest
-from workflow.plan.runs import REAL
 
 MINI = "workflow.worlds.mini"
 #: Rules whose jobs all run the same modules.

@@ -2,7 +2,8 @@
 # hash (workflow/plan/specs.py) and the rule copies it, since starting Python costs more than the file.
 
 from workflow.plan.inputs import adapt_inputs, parent_argument, reference_arguments, reference_inputs
-from workflow.plan.specs import as_json, run_spec, staged
+from nada.run.spec import as_json
+from workflow.plan.specs import run_spec, staged
 from workflow.plan.layout import run_folder
 from workflow.plan.stages import code
 

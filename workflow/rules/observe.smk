@@ -2,8 +2,10 @@
 # more than looking. `real` looks at the reference images in the same way.
 
 from workflow.plan.inputs import observation_inputs
-from workflow.plan.specs import as_json, observation_spec, staged
+from nada.run.spec import as_json
+from workflow.plan.specs import observation_spec, staged
 from workflow.plan.stages import code
+
 OBSERVE_CODE = {kind: code("observe", kind) for kind in (REAL, "runs")}
 
 

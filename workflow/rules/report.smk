@@ -1,5 +1,6 @@
 # What people look at: table, grid and figures of each group, and one HTML page with all of them.
 
+import json
 from pathlib import Path
 
 from workflow.plan.inputs import (
@@ -9,7 +10,7 @@ from workflow.plan.inputs import (
     published_inputs,
     record_inputs,
 )
-from workflow.plan.specs import as_json, staged
+from workflow.plan.specs import staged
 from workflow.plan.layout import FIGURES, shown
 from workflow.plan.stages import code
 
@@ -174,7 +175,7 @@ rule html:
         f"{RESULTS}/logs/report.log",
         config=f"{RESULTS}/logs/report.json",
     params:
-        config=lambda w: staged(as_json(PLAN.config)),
+        config=lambda w: staged(json.dumps(PLAN.config, indent=2, ensure_ascii=False)),
     threads: 1
     shell:
         # A second Snakemake reads the records that the jobs above have left; it runs none of them.

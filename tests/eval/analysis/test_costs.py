@@ -8,7 +8,7 @@ import yaml
 from eval.analysis.costs import LENGTHS, frame, known_length
 from eval.analysis.lengths import notes
 from nada.run.errors import UserError
-from nada.run.former_spec import Group, Member
+from nada.run.spec import CONDITION_KEYS, GroupSpec, RowRun, RowSpec, Target, TaskSpec
 
 FEW_SHOT = {"iterations": 240, "published_iterations": 5000, "ema_kimg": 1.25, "catchup_steps": 50}
 
@@ -29,11 +29,18 @@ def run(folder, task, method, spec, seconds=10.0, iterations=None):
 
 def group(*members, targets=None):
     """members: (condition, {seed: cost records of the run and of what it goes on from})."""
-    drawn = tuple(Member(condition, None, False, {}, costs) for condition, costs in members)
-    return Group(
-        name="g", title="Title", world="mini", observations=("x",), members=(), real={},
-        k_medoids=10, table=None, grid_rows=4, grid_psi=0.7, drawn=drawn, targets=targets or {},
-    )  # fmt: skip
+    rows = tuple(
+        RowSpec(
+            **dict(zip(CONDITION_KEYS, condition, strict=True)),
+            observation="-",
+            runs=tuple(RowRun(seed=s, curves="-", costs=of_seed) for s, of_seed in costs.items()),
+        )
+        for condition, costs in members
+    )
+    tasks = {row.task: TaskSpec(target=(targets or {}).get(row.task)) for row in rows}
+    return GroupSpec(
+        name="g", title="Title", world="mini", preset="default", device="cpu", tasks=tasks, rows=rows
+    )
 
 
 def nada(task="dog2cat", variant="adaptive"):
@@ -84,7 +91,7 @@ def test_a_task_of_ones_own_takes_the_published_length_of_its_kind_or_says_that_
     costs = {
         task: run(tmp_path / task, task, "nada", {"iterations": 30}) for task in ("a", "b", "c")
     }
-    kinds = {"a": ("class", "owl"), "b": ("style", "ink")}
+    kinds = {"a": Target("class", "owl"), "b": Target("style", "ink")}
     one = group(*((nada(task), {0: (cost,)}) for task, cost in costs.items()), targets=kinds)
     table = frame(one).set_index("task")
     assert table.published_iterations[["a", "b"]].tolist() == [2000, 300]

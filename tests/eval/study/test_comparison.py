@@ -1,7 +1,7 @@
 """Two-alternative comparisons by people: what is shown, how answers are counted, where they go."""
 
+import json
 import re
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,14 +13,31 @@ from eval.observation import Observation, save_observation
 from eval.score import COLUMNS
 from eval.study.comparison import SIDES, main, page, pairs, read_answers, read_result, score
 from nada.run.errors import UserError
-from nada.run.former_spec import CONDITION_KEYS, Group
+from nada.run.spec import CONDITION_KEYS, GroupSpec, ModelSpec, RowRun, RowSpec, Target, TaskSpec
 
 OURS = ("dog2cat", "nada", "mapper", 0, "source")
 RIVALS = [("dog2cat", "tgan", "plain", 10, "source"), ("dog2cat", "ojha", "plain", 5, "source")]
 
 
+def group_of(files=("-",) * 3, world="mini", curves="-", target=None):
+    """The group of OURS and RIVALS, which prefers OURS. curves: of each run."""
+    rows = tuple(
+        RowSpec(
+            **dict(zip(CONDITION_KEYS, condition, strict=True)),
+            observation=file,
+            runs=(RowRun(seed=0, curves=curves),),
+        )
+        for condition, file in zip([OURS, *RIVALS], files, strict=True)
+    )
+    return GroupSpec(
+        name="pareto", title="t", world=world, preset="default", device="cpu", rows=rows,
+        tasks={"dog2cat": TaskSpec(target=target)},
+        preference=ModelSpec(**dict(zip(CONDITION_KEYS[1:], OURS[1:], strict=True))),
+    )  # fmt: skip
+
+
 @pytest.fixture
-def group(tmp_path):
+def files(tmp_path):
     """Our images are red, TGAN's green, Ojha's blue; the shade tells seed and latent."""
     files = []
     for channel, condition in enumerate([OURS, *RIVALS]):
@@ -33,22 +50,37 @@ def group(tmp_path):
         meta["runs"] = [{"seed": 0}, {"seed": 1}]
         files.append(str(tmp_path / f"{condition[1]}.npz"))
         save_observation(files[-1], Observation(meta, arrays))
-    return Group(
-        name="pareto", title="t", world="mini", observations=tuple(files), members=(), real={},
-        k_medoids=10, table=None, grid_rows=4, grid_psi=0.7, against_model=OURS[1:],
-        targets={"dog2cat": ("class", "cat")}, texts={"dog2cat": "Cat"},
-    )  # fmt: skip
+    return files
 
 
-def test_the_question_names_the_target_by_class_style_or_text_and_needs_no_judge(group):
-    for changes, name in (
-        ({}, "cat"),
-        ({"targets": {"dog2cat": ("style", "sketch")}}, "sketch"),
-        ({"targets": {}}, "Cat"),
-        ({"targets": {}, "texts": {}}, "picture"),
-    ):
-        shown, _ = pairs(replace(group, **changes), 2, seed=0)
-        assert {question for _, _, question in shown} == {f"Which is the better {name}?"}
+@pytest.fixture
+def group(files):
+    return group_of(files, target=Target("class", "cat"))
+
+
+@pytest.mark.parametrize(
+    ("target", "text", "name"),
+    [
+        (("class", "cat"), {"source": "Dog", "target": "Cat"}, "cat"),
+        (("style", "sketch"), {"source": "Dog", "target": "Cat"}, "sketch"),
+        (None, {"source": "Dog", "target": "Cat"}, "Cat"),
+        (None, None, "picture"),
+    ],
+)
+def test_the_question_names_the_target_by_class_style_or_text_and_needs_no_judge(
+    files, tmp_path, target, text, name
+):
+    told = {"method": "nada", **({"text": text} if text else {})}
+    (tmp_path / "run.json").write_text(json.dumps({"spec": told}))
+    target = target and Target(*target)
+    group = group_of(files, curves=str(tmp_path / "curves.csv"), target=target)
+    shown, _ = pairs(group, 2, seed=0)
+    assert {question for _, _, question in shown} == {f"Which is the better {name}?"}
+
+
+def test_a_target_with_neither_class_nor_style_needs_the_records_of_the_runs(files, tmp_path):
+    with pytest.raises(UserError, match=r"run\.json: no run record .*; make the run again"):
+        pairs(group_of(files, curves=str(tmp_path / "curves.csv")), 2, seed=0)
 
 
 def test_every_rival_meets_ours_as_often_on_random_sides_with_one_latent(group):
@@ -134,10 +166,7 @@ def test_peoples_answers_take_the_place_of_the_automatic_judge():
         for metric, value in (("intra_cluster_lpips", diversity), ("preference", 0.1))
     ]
     scores = pd.DataFrame(rows, columns=COLUMNS)
-    one = Group(
-        name="pareto", title="t", world="mini", observations=(), members=(), real={}, k_medoids=10,
-        table=None, grid_rows=4, grid_psi=0.7, against_model=OURS[1:],
-    )  # fmt: skip
+    one = group_of()
     asked = pd.DataFrame(
         [(*RIVALS[0], 3, 60, 0.8, 0.7, 0.9)],
         columns=[*CONDITION_KEYS, "people", "answers", "won", "low", "high"],
@@ -154,10 +183,7 @@ def test_without_a_judge_the_pareto_plot_has_one_panel_and_says_so(tmp_path, mon
         for condition, diversity in zip([OURS, *RIVALS], (1.5, 1.2, 1.0), strict=True)
         for metric, value in (("intra_cluster_lpips", diversity), ("preference", 0.1))
     ]
-    one = Group(
-        name="pareto", title="t", world="paper", observations=(), members=(), real={}, k_medoids=10,
-        table=None, grid_rows=4, grid_psi=0.7, against_model=OURS[1:],
-    )  # fmt: skip
+    one = group_of(world="paper")
     titles, panels = [], []
     monkeypatch.setattr(pareto.figures, "title", lambda figure, text: titles.append(text))
     save = pareto.figures.save
