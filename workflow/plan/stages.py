@@ -20,6 +20,8 @@ MODULES = {
     "pretrain_clip": (f"{MINI}.pretrain_clip",),
     "pretrain_referee": (f"{MINI}.pretrain_referee",),
 }
+#: Files that a rule's modules read and that nothing tells them: {rule: (file, …)}.
+FILES = {"pretrain_clip": ("workflow/worlds/mini/templates.txt",)}
 
 
 def modules(rule, kind=""):

@@ -2,7 +2,7 @@
 # results/world_build and stops there; nothing else depends on it. What passes the bars is copied over
 # the shipped weights by hand: python -m workflow.worlds.mini.promote
 
-from workflow.plan.stages import code
+from workflow.plan.stages import FILES, code
 
 BUILD = "results/world_build"
 MINI = "workflow.worlds.mini"
@@ -32,7 +32,7 @@ rule pretrain_source:
 
 rule pretrain_clip:
     input:
-        templates="workflow/worlds/mini/templates.txt",  # read by workflow/worlds/mini/captions.py
+        FILES["pretrain_clip"],
     output:
         f"{BUILD}/clip_{{name}}.safetensors",
         f"{BUILD}/clip_{{name}}.json",
