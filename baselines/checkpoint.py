@@ -44,8 +44,11 @@ def adapt(job: Job) -> AdaptedModel:
         model = load_artifact(path, device=job.device)
         job.add_input("checkpoint", path / "model.safetensors")
     else:
-        model = AdaptedModel(load_source(path, job.device).G_ema)
+        theirs = load_source(path, job.device)
+        model = AdaptedModel(theirs.G_ema)
         job.add_input("checkpoint", path)
+        if theirs.converted_from is not None:
+            job.inputs["checkpoint"]["converted_from"] = theirs.converted_from
     source = source_networks(job).G_ema
     if isinstance(model.generator, Generator):
         for key in ("resolution", "z_dim"):

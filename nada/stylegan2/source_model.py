@@ -45,6 +45,14 @@ class SourceModel:
         every = {name: getattr(self, name) for name in NETWORKS}
         return {name: network for name, network in every.items() if network is not None}
 
+    @property
+    def converted_from(self) -> dict | None:
+        """File, format and SHA-256 of the checkpoint that the model was converted from; None of others."""
+        imported = self.metadata.get("imported")
+        if not isinstance(imported, dict):
+            return None
+        return {key: imported.get(key) for key in ("file", "format", "sha256")}
+
     def discriminator_for(self, purpose: str) -> Discriminator:
         """D. Raises UserError, naming the file and the purpose, where there is none."""
         if self.D is None:

@@ -636,6 +636,23 @@ def test_a_checkpoint_made_elsewhere_is_taken_as_it_is(world):
     assert record["inputs"]["checkpoint"]["file"] == "dog.safetensors"
 
 
+def test_the_record_names_the_files_that_models_were_converted_from(world):
+    from nada.stylegan2 import convert
+
+    assert convert.main(["convert", "weights/dog.safetensors", "fox.pt"]) == 0
+    assert convert.main(["convert", "fox.pt", "fox.safetensors"]) == 0
+    file = world.run_spec("theirs", method="checkpoint", hyperparameters={"weights": "fox.safetensors"})
+    assert world.adapt("run", file) == 0
+    inputs = json.loads((world.folder / "run/run.json").read_text())["inputs"]
+    original = {"file": "fox.pt", "format": "rosinality .pt", "sha256": sha256(Path("fox.pt"))}
+    assert inputs["checkpoint"]["converted_from"] == original
+    assert "converted_from" not in inputs["source"]
+    Path("weights/dog.safetensors").write_bytes(Path("fox.safetensors").read_bytes())
+    assert world.adapt("source", world.run_spec("unchanged", method="source")) == 0
+    inputs = json.loads((world.folder / "source/run.json").read_text())["inputs"]
+    assert inputs["source"]["converted_from"] == original
+
+
 def test_a_checkpoint_of_another_size_is_refused_in_one_sentence(world, capsys):
     from nada.stylegan2.discriminator import Discriminator
     from nada.stylegan2.generator import Generator

@@ -181,9 +181,9 @@ def test_the_table_of_what_an_edit_runs_again_follows_from_the_code(root, closur
         else:
             stages = of_input(row, plan)
         computed[row] = cells(stages)
-    for row in computed:
-        if documented[row] != computed[row]:  # as the page must have it
-            print(f"| `{row}` | {' | '.join(computed[row])} |")
+    for row, cells_of_row in computed.items():
+        if documented[row] != cells_of_row:  # as the page must have it
+            print(f"| `{row}` | {' | '.join(cells_of_row)} |")
     assert documented == computed
 
 
