@@ -33,7 +33,7 @@ from workflow.plan.inputs import conversions
 from workflow.plan.specs import staged
 from workflow.plan.layout import FIGURES, figures, shown
 from workflow.plan.plan import load_plan
-from nada.run.spec import REAL
+from nada.run.spec.base import REAL
 from workflow.plan.targets import asked_targets, check_targets, groups_asked
 
 min_version("9.19")

@@ -20,7 +20,7 @@ from nada.layers import Layers
 from nada.objective import NadaLoss
 from nada.run.hyperparameters import read_hyperparameters
 from nada.run.job import Job
-from nada.run.spec import RunSpec
+from nada.run.spec.run import RunSpec
 from nada.stylegan2.source_networks import source_networks
 
 ROOT = Path(__file__).parents[2]

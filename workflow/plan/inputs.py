@@ -6,7 +6,7 @@ The rules in workflow/rules/ look these up; lists are of paths as `workflow.plan
 import shlex
 
 from nada.run.run_id import MODEL
-from nada.run.spec import REAL
+from nada.run.spec.base import REAL
 from workflow.plan.layout import (
     CURVES,
     FIGURES,

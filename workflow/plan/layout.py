@@ -6,7 +6,7 @@ All paths are relative to the folder that the workflow runs in; no file is writt
 import hashlib
 from pathlib import Path
 
-from nada.run.spec import REPLAY
+from nada.run.spec.base import REPLAY
 from workflow.plan.plan import Plan
 
 TABLES = ("md", "html")  # a table's files for people; .csv and .tex come with them

@@ -1,4 +1,4 @@
-"""What each job is told: the RunSpec, ObservationSpec or GroupSpec of a plan (`nada/run/spec.py`).
+"""What each job is told: the RunSpec, ObservationSpec or GroupSpec of a plan (`nada/run/spec/`).
 
 A job is told the files that it opens and no other. `workflow.plan.inputs` makes its rule wait for these
 files, and `nada.run.job` and `eval.observe` list them in their records.
@@ -9,25 +9,18 @@ from pathlib import Path
 
 from nada.run.atomic import atomic_path
 from nada.run.run_id import DEFAULT_SHOTS
-from nada.run.spec import (
-    REAL,
-    ClipSpec,
-    Counts,
+from nada.run.spec.base import REAL, Target
+from nada.run.spec.group import (
     DifferenceSpec,
     GridSpec,
     GroupSpec,
     ModelSpec,
-    ObservationSpec,
-    ObservedRun,
-    RefereeSpec,
     RowRun,
     RowSpec,
-    RunSpec,
-    SourceSpec,
-    Target,
     TaskSpec,
-    TextSpec,
 )
+from nada.run.spec.observation import Counts, ObservationSpec, ObservedRun, RefereeSpec
+from nada.run.spec.run import ClipSpec, RunSpec, SourceSpec, TextSpec
 from workflow.plan.config import rows_of
 from workflow.plan.layout import (
     checkpoint_weights,

@@ -4,7 +4,7 @@ A kind is a rule and, where the rule runs other modules for each, a method, a fi
 table in docs/architecture.md, "What an edit runs again", follows from it.
 """
 
-from nada.run.spec import REAL
+from nada.run.spec.base import REAL
 from workflow.plan.code_digest import ROOT, digest
 
 MINI = "workflow.worlds.mini"

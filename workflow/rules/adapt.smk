@@ -2,7 +2,7 @@
 # hash (workflow/plan/specs.py) and the rule copies it, since starting Python costs more than the file.
 
 from workflow.plan.inputs import adapt_inputs, parent_argument, reference_arguments, reference_inputs
-from nada.run.spec import as_json
+from nada.run.spec.base import as_json
 from workflow.plan.specs import run_spec, staged
 from workflow.plan.layout import run_folder
 from workflow.plan.stages import code

@@ -2,7 +2,7 @@
 # more than looking. `real` looks at the reference images in the same way.
 
 from workflow.plan.inputs import observation_inputs
-from nada.run.spec import as_json
+from nada.run.spec.base import as_json
 from workflow.plan.specs import observation_spec, staged
 from workflow.plan.stages import code
 

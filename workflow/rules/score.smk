@@ -1,7 +1,7 @@
 # From observations to numbers: one job per group, no device; then all groups in one tidy file.
 
 from workflow.plan.inputs import group_inputs
-from nada.run.spec import as_json
+from nada.run.spec.base import as_json
 from workflow.plan.specs import group_spec, staged
 from workflow.plan.stages import code
 

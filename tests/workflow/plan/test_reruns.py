@@ -10,7 +10,7 @@ import re
 import pytest
 
 from baselines.registry import methods
-from nada.run.spec import REAL
+from nada.run.spec.base import REAL
 from workflow.plan.code_digest import closure, module_path
 from workflow.plan.inputs import adapt_inputs, observation_inputs, published_inputs
 from workflow.plan.layout import FIGURES, reference_file

@@ -2,7 +2,8 @@
 
 import json
 
-from nada.run.spec import read_group_spec, read_observation_spec
+from nada.run.spec.group import read_group_spec
+from nada.run.spec.observation import read_observation_spec
 from workflow.plan.runs import latent_seed
 from workflow.plan.specs import as_json, group_spec, observation_spec, run_spec
 

@@ -8,7 +8,7 @@ import pytest
 
 from nada.images.arrays import save_images
 from nada.run.job import Job
-from nada.run.spec import REAL
+from nada.run.spec.base import REAL
 from workflow.plan.inputs import adapt_inputs, group_inputs, observation_inputs, record_inputs
 from workflow.plan.layout import few_shot_file, ready, reference_file, run_folder
 from workflow.plan.plan import load_plan
