@@ -26,6 +26,7 @@ if Path.cwd().resolve() != CLONE:
     stop(f"jobs would run in {Path.cwd()}, with its code and configuration; start snakemake in {CLONE}.")
 
 from nada.run.errors import UserError
+from nada.run.spec.base import REAL
 from workflow.estimate import sentence
 from workflow.forecast import page, places
 from workflow.gpu import NO_CARD, missing_card
@@ -33,7 +34,6 @@ from workflow.plan.inputs import conversions
 from workflow.plan.specs import staged
 from workflow.plan.layout import FIGURES, figures, shown
 from workflow.plan.plan import load_plan
-from nada.run.spec.base import REAL
 from workflow.plan.targets import asked_targets, check_targets, groups_asked
 
 min_version("9.19")

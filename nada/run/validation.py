@@ -1,5 +1,7 @@
 """What pydantic found wrong with a file, as one sentence for its author. No torch."""
 
+import re
+
 from pydantic import ValidationError
 
 LONGEST = 60  # characters of a wrong value that a message shows
@@ -18,7 +20,7 @@ def sentence(error: ValidationError) -> str:
     wanted = first["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     if first["type"] in ("value_error", "assertion_error"):
         return f"{key}: {wanted}." if key else f"{wanted}."
-    wanted = wanted.replace("Input should be", "it must be", 1)
+    wanted = re.sub(r"^\w+ should", "it must", wanted).split(" after validation")[0]
     value = repr(first["input"])
     value = value if len(value) <= LONGEST else f"{value[:LONGEST]}…"
     return f"{key or 'the file'} is {value}; {wanted}."

@@ -84,7 +84,6 @@ class World:
             "seed": seed,
             "device": "cpu",
             "resolution": 16,
-            "parent": None,
             "source": {"domain": "dog", "weights": "weights/dog.safetensors"},
             "text": {"source": "dog", "target": "cat"},
             "templates": "templates.txt",

@@ -621,7 +621,7 @@ def test_a_missing_or_broken_run_file_is_one_sentence(world, capsys):
     assert "run spec none.json is missing" in capsys.readouterr().err
     Path("none.json").write_text("{")
     assert main(line) == 2
-    assert "no valid JSON" in capsys.readouterr().err
+    assert "run spec none.json: no valid JSON" in capsys.readouterr().err
 
 
 def test_a_checkpoint_made_elsewhere_is_taken_as_it_is(world):

@@ -5,9 +5,10 @@ import re
 import string
 import subprocess
 
+from nada.run.spec.base import as_json
 from workflow.lines import read_jobs, script
 from workflow.plan.plan import load_plan
-from workflow.plan.specs import STAGED, as_json, group_spec, run_spec, staged
+from workflow.plan.specs import STAGED, group_spec, run_spec, staged
 
 LIMIT = 128 * 1024  # bytes of one argument on Linux (MAX_ARG_STRLEN); Snakemake gives bash one
 ODD = "a b's $x"  # a folder of results with what a shell would take apart

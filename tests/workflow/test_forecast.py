@@ -5,6 +5,8 @@ import shutil
 
 import pytest
 
+from nada.run.spec.base import as_json
+from nada.run.spec.observation import Counts, ObservationSpec, ObservedRun, RefereeSpec
 from workflow.estimate import core_seconds
 from workflow.forecast import forecast, main, measured, page, places
 from workflow.plan.plan import load_plan
@@ -29,8 +31,13 @@ def results(tmp_path):
         (folder / "snapshots.safetensors").write_bytes(bytes(400))
     spec = tmp_path / "observations/dog2cat/nada-plain.json"
     spec.parent.mkdir(parents=True)
-    told = {"device": "cpu", "resolution": 32, "runs": [{}], "evaluation": {"fid_images": 100}}
-    spec.write_text(json.dumps(told))
+    told = ObservationSpec(
+        world="mini", task="dog2cat", method="nada", variant="plain", device="cpu", resolution=32,
+        source="dog.safetensors", referee=RefereeSpec(perceptual="perceptual.safetensors"),
+        counts=Counts(fid_images=100, diversity_images=50, gallery_images=50),
+        runs=(ObservedRun(id="dog2cat/nada-plain/seed0", seed=0, folder="-", latent_seed=0),),
+    )  # fmt: skip
+    spec.write_text(as_json(told))
     timed = tmp_path / "benchmarks/observations/dog2cat/nada-plain.tsv"
     timed.parent.mkdir(parents=True)
     timed.write_text("s\tmax_rss\n5.0\t1\n")

@@ -94,9 +94,10 @@ def test_jobs_wait_for_the_marks_of_the_files_that_they_open(paper):
     nada = adapt_inputs(paper, paper.run("dog2cat", "nada-adaptive", 0))
     assert nada["clips"] == ["assets/.fetched/clip_vit_b_32", "assets/.fetched/clip_vit_b_16"]
     look = observation_spec(paper, "dog2cat", "nada-adaptive")
-    assert look["source"]["weights"] == "results/paper/converted/dog.safetensors"
-    assert set(look["inception"]) == {"clean", "legacy_pytorch"} and "judge" not in look
-    assert run_spec(paper, run)["resolution"] == 512
+    assert look.source == "results/paper/converted/dog.safetensors"
+    assert list(look.referee.inception) == ["clean", "legacy_pytorch"] and look.referee.judge is None
+    assert look.target is None  # what a judge alone would look for
+    assert run_spec(paper, run).resolution == 512
 
 
 def test_every_official_model_is_converted_from_the_file_that_its_mark_stands_for(paper):
@@ -128,20 +129,22 @@ def test_sketches_are_trained_on_the_ten_of_ojha_et_al_and_measured_against_thei
     run = paper.run("face2sketch", "ojha-plain-10shot", 0)
     ten = "results/paper/references/ten_sketches.json"
     assert adapt_inputs(paper, run)["references"] == [ten]
-    assert run_spec(paper, run)["few_shot"] == {"domain": "ten_sketches", "images": ten}
+    assert run_spec(paper, run).training_images == ten
     look = observation_spec(paper, "face2sketch", run.condition.name)
-    assert look["few_shot"]["images"] == ten
-    assert look["references"]["images"] == "results/paper/references/sketch.json"
+    assert look.training_images == ten
+    assert look.references == "results/paper/references/sketch.json"
     files = observation_inputs(paper, "face2sketch", run.condition.name)["references"]
-    assert files == [look["references"]["images"], ten]
+    assert files == [look.references, ten]
     assert reference_inputs(paper, "ten_sketches") == ["assets/.fetched/sketches_10_shot"]
     assert "--limit 10" in reference_arguments(paper, "ten_sketches")
-    assert group_spec(paper, "table2")["tasks"]["face2sketch"]["few_shot"] == ten
+    rows = {(row.task, row.shots, row.training_images) for row in group_spec(paper, "table2").rows}
+    cat, sketch = "results/paper/references/cat.json", "face2sketch"
+    assert rows == {("dog2cat", 0, None), ("dog2cat", 10, cat), ("dog2cat", 100, cat), (sketch, 0, None), (sketch, 10, ten)}
     shots = {s.shots for s in paper.members("table2") if s.method == "replay"}
     of_sketches = {s.shots for s in paper.members("table2") if s.task == "face2sketch"}
     assert shots == {10, 100} and of_sketches == {0, 10}
     cats = paper.run("dog2cat", "ojha-plain-10shot", 0)
-    assert "few_shot" not in run_spec(paper, cats)
+    assert run_spec(paper, cats).training_images == cat
 
 
 def test_images_to_train_on_need_references_to_be_measured_against(root):
@@ -162,7 +165,7 @@ def test_the_departures_of_few_shot_methods_are_planned_at_their_published_lengt
     runs = [s for s in paper.members("few_shot_departures") if s.method not in ("source", "replay")]
     assert {s.task for s in runs} == {"dog2cat"} and {s.shots for s in runs} == {10}
     assert {paper.hyperparameters(s)["iterations"] for s in runs} == {5000}
-    assert group_spec(paper, "few_shot_departures")["paper"] is None
+    assert group_spec(paper, "few_shot_departures").paper is None
 
 
 def test_every_asset_of_the_world_is_in_the_registry_and_asked_for_by_its_mark(root, paper):
@@ -196,5 +199,5 @@ def test_snakemake_plans_the_whole_world_without_any_of_its_files(world, snakema
 
 def test_a_task_without_images_has_no_reference_look(paper):
     assert reference_file(paper, "white_walker") is None
-    assert group_spec(paper, "table3")["tasks"]["white_walker"]["real"] is None
+    assert group_spec(paper, "table3").tasks["white_walker"].real is None
     assert not any("white_walker/real" in path for path in group_inputs(paper, "table3"))

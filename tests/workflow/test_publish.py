@@ -32,8 +32,9 @@ def finished(folder, groups=("ablation",), seeds=(0, 1), **facts):
         for seed in seeds:
             run = f"runs/dog2cat/{group}/seed{seed}"
             make(folder, f"{run}/run.json", f"{run}/cost.json", f"{run}/model.safetensors")
-            runs.append({"seed": seed, "costs": [f"results/full/{run}/cost.json"]})
-        told = {**FACTS, **facts, "observations": [{"runs": runs}]}
+            runs.append({"seed": seed, "curves": "-", "costs": [f"results/full/{run}/cost.json"]})
+        row = {"task": "dog2cat", "method": "nada", "variant": group, "observation": "-", "runs": runs}
+        told = {"name": group, "title": group, **FACTS, **facts, "tasks": {"dog2cat": {}}, "rows": [row]}
         (folder / "scores").mkdir(exist_ok=True)
         (folder / f"scores/{group}.json").write_text(json.dumps(told))
         (folder / f"scores/{group}.csv").write_text(f"task,value\nshared,1\n{group},2\n")

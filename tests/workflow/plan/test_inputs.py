@@ -18,7 +18,7 @@ from workflow.plan.specs import run_spec
 def test_a_method_reads_only_what_its_supervision_names(default):
     nada = adapt_inputs(default, default.runs["dog2cat/nada-global/seed0"])
     source = adapt_inputs(default, default.runs["dog2cat/source-unchanged/seed0"])
-    assert set(nada) == {"source", "clips"}
+    assert set(nada) == {"source", "clips", "templates"}
     assert set(source) == {"source"}
 
 
@@ -62,6 +62,17 @@ def test_few_shot_runs_read_the_reference_images(plan_with):
     few = plan_with(seeds=[0], groups={"ablation": {"shots": [5]}})
     run = few.runs["dog2cat/nada-global-5shot/seed0"]
     assert adapt_inputs(few, run)["references"] == ["results/mini/references/cat.npz"]
+
+
+def test_the_observation_of_runs_that_see_no_images_waits_for_none(default):
+    assert "references" not in observation_inputs(default, "dog2cat", "nada-global")
+    shown = observation_inputs(default, "dog2cat", "replay-images-10shot")
+    assert shown["references"] == ["results/mini/references/cat.npz"]
+
+
+def test_a_figure_of_neighbours_reads_the_images_that_its_models_were_trained_on(default):
+    trained = figure_inputs(default, "table1", "neighbours")["references"]
+    assert trained == ["results/mini/references/cat.npz"]
 
 
 def test_a_control_with_shots_reads_the_target_images_of_every_seed(default):

@@ -8,15 +8,14 @@ import pytest
 
 from nada.images.arrays import save_images
 from nada.run.job import Job
-from nada.run.spec.base import REAL
+from nada.run.spec.base import REAL, Spec
 from workflow.plan.inputs import adapt_inputs, group_inputs, observation_inputs, record_inputs
-from workflow.plan.layout import few_shot_file, ready, reference_file, run_folder
+from workflow.plan.layout import ready, reference_file, run_folder, training_file
 from workflow.plan.plan import load_plan
 from workflow.plan.specs import group_spec, observation_spec, run_spec
 
 WORLDS = ("mini", "paper", "rehearsal")
 STEERING = {"text", "templates", "clips"}  # what only a method supervised by text is told
-PICTURES = {"references", "few_shot"}
 
 
 @pytest.fixture(scope="module", params=WORLDS)
@@ -26,7 +25,9 @@ def plan(request, root):
 
 
 def named(told):
-    """Every path that the content of a job's file names, at any depth."""
+    """Every path that a spec names, at any depth."""
+    if isinstance(told, Spec):
+        return named(told.model_dump(mode="json"))
     if isinstance(told, dict):
         return {path for value in told.values() for path in named(value)}
     if isinstance(told, (list, tuple)):
@@ -43,7 +44,8 @@ def waited_for(files):
 def test_a_run_waits_for_the_files_that_it_is_told_and_for_no_other(plan):
     for run in plan.runs.values():
         told = run_spec(plan, run)
-        files = named({key: value for key, value in told.items() if key != "parent"})
+        files = named(told.model_copy(update={"parent": None}))
+        assert files == {path for path in waited_for(told.files()) if "/" in path}  # others are names
         expected = set(ready(plan, *files))
         if run.parent is not None:
             expected.add(f"{run_folder(plan, run.parent_id)}/model.safetensors")
@@ -54,10 +56,10 @@ def test_an_observation_waits_for_the_files_that_it_is_told_and_for_no_other(pla
     tasks = {task for task, _ in plan.conditions if reference_file(plan, task)}
     for task, name in [*plan.conditions, *((task, REAL) for task in tasks)]:
         told = observation_spec(plan, task, name)
-        folders = [run.pop("folder") for run in told["runs"]]
-        for run in told["runs"]:
-            run.pop("id")
-        expected = {*ready(plan, *named(told)), *(f"{f}/model.safetensors" for f in folders)}
+        models = {f"{run.folder}/model.safetensors" for run in told.runs}
+        files = named(told.model_dump(mode="json", exclude={"runs"})) | models
+        assert files == waited_for(told.files())
+        expected = set(ready(plan, *files))
         assert waited_for(observation_inputs(plan, task, name)) == expected, (task, name)
 
 
@@ -67,8 +69,7 @@ def test_a_group_names_the_files_that_its_jobs_wait_for(plan):
         waits = {*group_inputs(plan, name), *record_inputs(plan, name)}
         for condition in plan.members(name):
             waits |= {f"{run_folder(plan, r.id)}/curves.csv" for r in plan.seeds_of(condition)}
-        for task in plan.groups[name]["tasks"]:
-            waits |= {reference_file(plan, task), few_shot_file(plan, task)} - {None}
+            waits |= {training_file(plan, condition)} - {None}
         kept = {path for path in waits if not path.endswith("/run.json")}  # beside each cost.json
         assert told == kept
 
@@ -76,12 +77,12 @@ def test_a_group_names_the_files_that_its_jobs_wait_for(plan):
 def test_a_method_is_told_what_its_supervision_needs_and_nothing_more(plan):
     seen = set()
     for run in plan.runs.values():
-        told, condition = set(run_spec(plan, run)), run.condition
+        told, condition = set(run_spec(plan, run).model_dump()), run.condition
         supervision = plan.methods[condition.method].supervision
         seen.add(supervision)
         assert told & STEERING == (STEERING if supervision == "text" else set()), run.id
         learns = supervision == "images" or (supervision == "text" and condition.shots > 0)
-        assert len(told & PICTURES) == learns, run.id
+        assert ("training_images" in told) == learns, run.id
         assert ("source" in told) == (condition.method != "replay"), run.id
     assert seen == {"text", "images", "none"}
 
@@ -89,16 +90,25 @@ def test_a_method_is_told_what_its_supervision_needs_and_nothing_more(plan):
 def test_a_run_is_told_only_the_clips_that_its_settings_name(root):
     paper = load_plan(root, {"world": "paper"})
     sketch = paper.run("face2sketch", "nada-pencil_sketch", 0)
-    assert [clip["name"] for clip in run_spec(paper, sketch)["clips"]] == ["b32"]
+    assert [clip.name for clip in run_spec(paper, sketch).clips] == ["b32"]
     assert adapt_inputs(paper, sketch)["clips"] == ["assets/.fetched/clip_vit_b_32"]
     cat = paper.run("dog2cat", "nada-adaptive", 0)
-    assert [clip["name"] for clip in run_spec(paper, cat)["clips"]] == ["b32", "b16"]
+    assert [clip.name for clip in run_spec(paper, cat).clips] == ["b32", "b16"]
 
 
 def test_no_observation_is_told_a_prompt_and_the_reals_no_model_either(plan):
-    told = observation_spec(plan, "dog2cat", REAL)
-    assert not set(told) & {*STEERING, "source", "few_shot"}
-    assert not STEERING & set(observation_spec(plan, "dog2cat", "source-unchanged"))
+    told = observation_spec(plan, "dog2cat", REAL).model_dump()
+    assert not set(told) & {*STEERING, "source", "training_images"}
+    told = observation_spec(plan, "dog2cat", "source-unchanged").model_dump()
+    assert not set(told) & {*STEERING, "references", "training_images"}
+    assert ("target" in told) == ("judge" in plan.world)
+
+
+def test_a_group_is_told_no_text_and_no_network(plan):
+    for name in plan.groups:
+        told = group_spec(plan, name)
+        keys = {*told.model_dump(), *(key for task in told.tasks.values() for key in task.model_dump())}
+        assert not {*STEERING, "referee", "source"} & keys, name
 
 
 @pytest.mark.parametrize(
