@@ -47,7 +47,7 @@ def test_a_checkpoint_of_other_people_is_converted_before_a_run_reads_it(
     group = {"title": "theirs", "like": "table1", "rows": rows, "paper": None}
     plan = plan_with(seeds=[0], methods={"checkpoint": theirs}, groups={"theirs": group})
     run = plan.runs["dog2cat/checkpoint-theirs/seed0"]
-    read = run_spec(plan, run)["hyperparameters"]["weights"]
+    read = run_spec(plan, run).hyperparameters["weights"]
     if converted:
         (name,) = conversions(plan)
         assert conversions(plan) == {name: weights} and name.startswith("fox-")
