@@ -56,10 +56,11 @@ class SourceModel:
     def discriminator_for(self, purpose: str) -> Discriminator:
         """D. Raises UserError, naming the file and the purpose, where there is none."""
         if self.D is None:
+            origin = self.converted_from if self.layout == FORMAT else None
+            where = f"{self.file}, converted from {origin['file']}," if origin else self.file
             raise UserError(
-                f"{purpose} needs a discriminator, but the file {self.file or 'of the source model'} "
-                f"has no discriminator; use the file that the model's training wrote, with 'd' or "
-                f"'D' in it"
+                f"{purpose} needs a discriminator, but the file {where or 'of the source model'} has no "
+                f"discriminator; use the file that the model's training wrote, with 'd' or 'D' in it"
             )
         return self.D
 

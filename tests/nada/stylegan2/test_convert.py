@@ -57,6 +57,15 @@ def test_only_the_conversion_reads_a_foreign_file_and_others_say_how(theirs, tmp
     assert "convert it first" in str(caught.value) and str(caught.value).endswith(command)
 
 
+def test_a_missing_discriminator_names_the_file_that_was_converted(theirs, tmp_path):
+    content = torch.load(theirs, weights_only=True)
+    torch.save({"g_ema": content["g_ema"]}, theirs)
+    out = tmp_path / "dog.safetensors"
+    assert convert.main(["convert", str(theirs), str(out)]) == 0
+    with pytest.raises(UserError, match=r"the file .*dog\.safetensors, converted from dog\.pt, has no disc"):
+        load_source(out).discriminator_for("training")
+
+
 def test_a_file_that_its_manifest_does_not_know_is_not_converted(theirs, tmp_path, capsys):
     listed = {"files": {theirs.name: {"sha256": "0" * 64}}}
     (tmp_path / MANIFEST).write_text(json.dumps(listed))
