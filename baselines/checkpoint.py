@@ -1,6 +1,7 @@
-"""A generator made elsewhere, looked at like every other: the authors' published models, a run of their code.
+"""A generator made elsewhere, observed as every other: the authors' published models, a run of their code.
 
-The file may be of any layout that `nada.stylegan2.checkpoints` reads; nothing in it is executed.
+The workflow converts a file of another layout first (`nada.stylegan2.convert`), so that this reads
+safetensors alone.
 """
 
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ from baselines.registry import Method
 from nada.run.artifact import AdaptedModel, load_artifact
 from nada.run.errors import UserError
 from nada.run.job import Job
-from nada.stylegan2.checkpoints import load_source
 from nada.stylegan2.generator import Generator
+from nada.stylegan2.source_model import load_source
 from nada.stylegan2.source_networks import source_networks
 
 METHOD = Method(
@@ -24,7 +25,8 @@ METHOD = Method(
 
 @dataclass
 class CheckpointHyperparameters:
-    """weights: the file (.pt, .pkl, .safetensors), or the folder of a run of this benchmark."""
+    """weights: a source model's file, or the folder of a run of this benchmark. A variant may name a
+    .pt or .pkl as well; the run is told the file that was converted from it."""
 
     weights: str = ""
 
@@ -42,8 +44,11 @@ def adapt(job: Job) -> AdaptedModel:
         model = load_artifact(path, device=job.device)
         job.add_input("checkpoint", path / "model.safetensors")
     else:
-        model = AdaptedModel(load_source(path, job.device).G_ema)
+        theirs = load_source(path, job.device)
+        model = AdaptedModel(theirs.G_ema)
         job.add_input("checkpoint", path)
+        if theirs.converted_from is not None:
+            job.inputs["checkpoint"]["converted_from"] = theirs.converted_from
     source = source_networks(job).G_ema
     if isinstance(model.generator, Generator):
         for key in ("resolution", "z_dim"):

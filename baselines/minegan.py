@@ -14,7 +14,7 @@ from baselines.adversarial.few_shot import FewShotHyperparameters, fine_tune, pl
 from baselines.adversarial.warm_starts import Start, warm_start
 from baselines.registry import Method
 from nada.images.training_images import few_shot_images
-from nada.miner import Miner
+from nada.latent_maps import Miner
 from nada.run.artifact import AdaptedModel
 from nada.run.hyperparameters import setting
 from nada.run.job import Job

@@ -1,6 +1,5 @@
-"""The latent mapper that finds the target's region of an adapted model (Gal et al. 2021, §4.3, I).
-
-The network is StyleCLIP's (Patashnik et al. 2021, §5): one small network per level of detail.
+"""Training of the latent mapper, which finds the target's region of an adapted model (Gal et al. 2021,
+§4.3, App. I). The network is in `nada/latent_maps.py`.
 """
 
 import functools
@@ -9,10 +8,11 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from nada.clip.encoder import Clip
 from nada.images.resize import repeat_and_pool
+from nada.latent_maps import LatentMapper
 from nada.losses import embedding_distance_loss, embedding_norm_loss, ensemble, global_loss
 from nada.ranger import Ranger
 from nada.run.errors import UserError
@@ -20,12 +20,7 @@ from nada.run.hyperparameters import setting
 from nada.run.micro_batch import MicroBatches, split
 from nada.run.streams import stream_seed
 from nada.stylegan2.generator import Generator
-from nada.stylegan2.ops import EqualizedLinear, lrelu
 
-MAPPER_LAYERS = 4  # StyleCLIP, §5
-MAPPER_LR_MUL = 0.01  # as in StyleGAN2's mapping network
-RESIDUAL_SCALE = 0.1  # ŵ = w + 0.1 M(w), StyleCLIP's code
-LEVEL_STARTS = (0, 4, 8)  # coarse: 4-8 px, medium: 16-32 px, fine: 64 px and up
 OPTIMISERS = {"ranger": Ranger, "radam": torch.optim.RAdam}
 POOL_UNIT = 32  # StyleCLIP's code repeats a pixel 224/32 = 7 times, then pools R/32
 
@@ -68,40 +63,6 @@ class MapperHyperparameters:
     code_pool: int = setting(0, 0)
     normalise: Literal["features", "official"] = "features"
     truncation_psi: float = setting(0.7, above=0)
-
-
-class LatentMapper(nn.Module):
-    """ŵ = w + 0.1 M(w) on W+ codes [N,num_ws,style_dim], one network per level of slots.
-
-    Each level normalises a code (see MapperHyperparameters), then applies four equalised linear layers.
-    Levels that the generator's resolution does not reach do not exist.
-    """
-
-    kind = "mapper"
-
-    def __init__(self, num_ws: int, style_dim: int, normalise: str = "features"):
-        super().__init__()
-        self.config = {"num_ws": num_ws, "style_dim": style_dim, "normalise": normalise}
-        self.normalised_dim = {"features": -1, "official": 1}[normalise]
-        starts = [start for start in LEVEL_STARTS if start < num_ws]
-        self.widths = [end - start for start, end in zip(starts, [*starts[1:], num_ws])]
-        self.levels = nn.ModuleList(
-            nn.ModuleList(
-                EqualizedLinear(style_dim, style_dim, lr_mul=MAPPER_LR_MUL)
-                for _ in range(MAPPER_LAYERS)
-            )
-            for _ in starts
-        )
-
-    def map_w_plus(self, w_plus: Tensor) -> Tensor:
-        """w_plus [N,num_ws,style_dim] → mapped w_plus of the same shape."""
-        moves = []
-        for level, x in zip(self.levels, w_plus.split(self.widths, dim=1), strict=True):
-            x = x * (x.square().mean(dim=self.normalised_dim, keepdim=True) + 1e-8).rsqrt()
-            for layer in level:
-                x = lrelu(layer(x))
-            moves.append(x)
-        return w_plus + RESIDUAL_SCALE * torch.cat(moves, dim=1)
 
 
 @dataclass

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from nada.run.errors import UserError
 from nada.run.job import Job
-from nada.stylegan2.checkpoints import SourceModel
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
+from nada.stylegan2.source_model import SourceModel
 from nada.stylegan2.source_networks import source_networks
 
 WARM_STARTS = ("source", "nada", "nada_catchup", "nada_finetuned_gd")

@@ -2,13 +2,14 @@
 
 from nada.run.errors import UserError
 from nada.run.job import Job
-from nada.stylegan2.checkpoints import SourceModel, load_source
+from nada.stylegan2.source_model import SourceModel, load_source
 
 
 def source_networks(job: Job) -> SourceModel:
     """The source's G, G_ema and D on the job's device.
 
-    Raises UserError where the spec names no source model, or one of another resolution.
+    The run's record names the checkpoint that the model was converted from, where it was. Raises
+    UserError where the spec names no source model, or one of another resolution.
     """
     spec = job.spec
     if spec.source is None:
@@ -23,4 +24,6 @@ def source_networks(job: Job) -> SourceModel:
             f"{job.name}: the source model {spec.source.weights} makes {found}x{found} images, but "
             f"the run's resolution is {spec.resolution}; correct either."
         )
+    if source.converted_from is not None:
+        job.inputs["source"]["converted_from"] = source.converted_from
     return source

@@ -19,7 +19,8 @@ import pytest
 import torch
 
 from nada.adapt import NadaHyperparameters
-from nada.images.tensors import load_images, save_images, to_tensor
+from nada.images.arrays import load_images, save_images
+from nada.images.tensors import to_tensor
 from nada.images.training_images import few_shot_images
 from nada.layers import LayerHyperparameters
 from nada.mapper import MapperHyperparameters
@@ -28,8 +29,8 @@ from nada.run.artifact import load_artifact, snapshot_steps
 from nada.run.atomic import sha256
 from nada.run.errors import UserError
 from nada.run.steps import Steps
-from nada.stylegan2.checkpoints import load_source
 from nada.stylegan2.generator import Synthesis
+from nada.stylegan2.source_model import load_source
 
 ROOT = Path(__file__).parents[2]
 ADAPTIVE = {"layers": {"policy": "adaptive", "k": 2, "n_w": 3}, "style_mixing": 0.9}
@@ -621,7 +622,7 @@ def test_a_missing_or_broken_run_file_is_one_sentence(world, capsys):
 
 
 def test_a_checkpoint_made_elsewhere_is_taken_as_it_is(world):
-    from nada.stylegan2.checkpoints import load_source
+    from nada.stylegan2.source_model import load_source
 
     hparams = {"weights": "weights/dog.safetensors"}
     assert world.adapt("run", world.run_spec("theirs", method="checkpoint", hyperparameters=hparams)) == 0
@@ -632,10 +633,27 @@ def test_a_checkpoint_made_elsewhere_is_taken_as_it_is(world):
     assert record["inputs"]["checkpoint"]["file"] == "dog.safetensors"
 
 
+def test_the_record_names_the_files_that_models_were_converted_from(world):
+    from nada.stylegan2 import convert
+
+    assert convert.main(["convert", "weights/dog.safetensors", "fox.pt"]) == 0
+    assert convert.main(["convert", "fox.pt", "fox.safetensors"]) == 0
+    file = world.run_spec("theirs", method="checkpoint", hyperparameters={"weights": "fox.safetensors"})
+    assert world.adapt("run", file) == 0
+    inputs = json.loads((world.folder / "run/run.json").read_text())["inputs"]
+    original = {"file": "fox.pt", "format": "rosinality .pt", "sha256": sha256(Path("fox.pt"))}
+    assert inputs["checkpoint"]["converted_from"] == original
+    assert "converted_from" not in inputs["source"]
+    Path("weights/dog.safetensors").write_bytes(Path("fox.safetensors").read_bytes())
+    assert world.adapt("source", world.run_spec("unchanged", method="source")) == 0
+    inputs = json.loads((world.folder / "source/run.json").read_text())["inputs"]
+    assert inputs["source"]["converted_from"] == original
+
+
 def test_a_checkpoint_of_another_size_is_refused_in_one_sentence(world, capsys):
-    from nada.stylegan2.checkpoints import SourceModel, save_source
     from nada.stylegan2.discriminator import Discriminator
     from nada.stylegan2.generator import Generator
+    from nada.stylegan2.source_model import SourceModel, save_source
 
     widths = {"resolution": 32, "channel_base": 128, "channel_max": 8}
     generator = Generator(**widths, z_dim=8, style_dim=8, mapping_layers=2)

@@ -5,13 +5,13 @@ import torch
 
 from baselines.adversarial.warm_starts import Start
 from baselines.minegan import AccumulatedGradients, MineGanHyperparameters, Mining, SemanticMiner
-from nada.miner import Miner
+from nada.latent_maps import Miner
 from nada.run.artifact import load_artifact
 from nada.run.steps import Steps
 from nada.stylegan2.adversarial import AdversarialTrainer, TrainingHyperparameters
-from nada.stylegan2.checkpoints import load_source
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
+from nada.stylegan2.source_model import load_source
 from tests.baselines.adversarial.test_few_shot import few_shot
 
 

@@ -19,7 +19,7 @@ from nada.layers import Layers
 from nada.objective import NadaLoss
 from nada.run.hyperparameters import read_hyperparameters
 from nada.run.job import Job
-from nada.run.spec import ClipSpec, RunSpec, SourceSpec, TextSpec
+from nada.run.spec.run import RunSpec
 from nada.stylegan2.source_networks import source_networks
 
 ROOT = Path(__file__).parents[2]
@@ -42,10 +42,10 @@ def job(tmp_path_factory):
     torch.set_num_threads(1)
     world = yaml.safe_load((WORLD / "world.yaml").read_text())
     folder = tmp_path_factory.mktemp("bench")
-    clips = tuple(
-        ClipSpec(**{**clip, **{key: str(WORLD / clip[key]) for key in ("config", "weights")}})
+    clips = [
+        {**clip, "config": str(WORLD / clip["config"]), "weights": str(WORLD / clip["weights"])}
         for clip in world["clips"]
-    )
+    ]
     run_spec = {
         "world": "mini",
         "task": "dog2cat",
@@ -54,12 +54,12 @@ def job(tmp_path_factory):
         "seed": 0,
         "device": "cpu",
         "resolution": world["resolution"],
-        "source": SourceSpec(domain="dog", weights=str(WORLD / world["sources"]["dog"])),
-        "text": TextSpec(source="dog", target="cat"),
+        "source": {"domain": "dog", "weights": str(WORLD / world["sources"]["dog"])},
+        "text": {"source": "dog", "target": "cat"},
         "templates": str(WORLD / world["templates"]),
         "clips": clips,
     }
-    return Job(RunSpec(**run_spec), folder / "run", folder / "state")
+    return Job(RunSpec.model_validate_json(json.dumps(run_spec)), folder / "run", folder / "state")
 
 
 def make_step(job, layers: dict):

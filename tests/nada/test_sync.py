@@ -20,8 +20,9 @@ from baselines.adversarial.batches import Batches
 from baselines.adversarial.warm_starts import Start
 from baselines.ojha import OjhaHyperparameters, OjhaTrainer, PatchHeads
 from nada.adapt import NadaHyperparameters, forward_backward
+from nada.latent_maps import LatentMapper
 from nada.layers import LayerHyperparameters, Layers
-from nada.mapper import OPTIMISERS, LatentMapper, MapperHyperparameters, MapperLoss
+from nada.mapper import OPTIMISERS, MapperHyperparameters, MapperLoss
 from nada.objective import NadaLoss
 from nada.run.errors import UserError
 from nada.stylegan2 import adversarial as training

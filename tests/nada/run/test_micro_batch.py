@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from nada.adapt import NadaHyperparameters, forward_backward, micro_batches
+from nada.latent_maps import LatentMapper
 from nada.layers import LayerHyperparameters, Layers
-from nada.mapper import LatentMapper, MapperHyperparameters, MapperLoss
+from nada.mapper import MapperHyperparameters, MapperLoss
 from nada.mapper import forward_backward as mapper_step
 from nada.objective import NadaLoss
 from nada.run.errors import UserError
