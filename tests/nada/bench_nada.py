@@ -5,6 +5,7 @@ turns, so that whatever else the machine does weighs on both.
 """
 
 import copy
+import json
 import time
 from pathlib import Path
 from statistics import median
