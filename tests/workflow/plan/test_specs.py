@@ -1,8 +1,11 @@
 """What each job is told: the run, look and group files."""
 
 import json
+import os
+from pathlib import Path
 
 from nada.run.spec import read_group_spec, read_observation_spec
+from workflow.plan import specs
 from workflow.plan.runs import latent_seed
 from workflow.plan.specs import as_json, group_spec, observation_spec, run_spec
 
@@ -99,3 +102,14 @@ def test_the_eval_commands_read_what_they_are_told(default, tmp_path):
 def test_settings_text_is_json_that_reads_back(default):
     told = run_spec(default, next(iter(default.runs.values())))
     assert json.loads(as_json(told)) == told
+
+
+def test_a_staged_text_that_no_plan_names_for_months_is_removed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    old, kept, new = (Path(specs.staged(text)) for text in ("old", "kept", "new"))
+    for path in (old, kept):
+        os.utime(path, (0, 0))
+    specs.staged("kept")  # a plan of today names it
+    assert specs.prune() == 1
+    assert not old.exists() and kept.exists() and new.exists()
+    assert specs.prune() == 0
