@@ -149,6 +149,8 @@ class Lines:
 
     def _finished(self, record):
         ended = self.progress.end(record.job_id, record.created)
+        if ended is not None:
+            self.failed.pop(ended[0].name, None)  # it was tried again
         if ended is None or not ended[0].listed or self.quiet:
             return ""
         job, seconds = ended

@@ -91,6 +91,14 @@ def test_a_failed_job_without_a_log_shows_its_command():
     assert lines.of(failed(0, [])).splitlines()[-1] == "  command: python …"
 
 
+def test_a_failed_job_that_succeeds_when_tried_again_has_not_failed():
+    lines = begun({0: Job("adapt a", "adapt", 1)})
+    for end in (failed(0, ["a.log"]), finished(0, 6.0)):
+        lines.of(started(0))
+        assert lines.of(end)
+    assert lines.summary(7.0).startswith("1 of 1 jobs done in 7.0 s\nThe slowest")
+
+
 def test_jobs_that_the_user_stops_are_not_called_failed():
     lines = begun({0: Job("adapt a", "adapt", 1)})
     lines.of(started(0))
