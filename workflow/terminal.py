@@ -23,6 +23,7 @@ from workflow.progress import Job, Progress, job_name, left, took
 NAME = "benchmark"
 PLANNED = "benchmark_planned"  # the event in which the Snakefile tells what is to be done
 LAST_LINES = 20  # of a failed job's log
+WIDEST = 60  # characters of a job's name up to which the columns are in line
 #: What Snakemake says at every start and end, by how it begins. All else that it says is shown.
 SMALL_TALK = (
     *("Building DAG of jobs", "Using shell:", "Select jobs to execute", "host:"),
@@ -79,7 +80,7 @@ class Lines:
         self.dryrun, self.quiet = dryrun, quiet
         self.progress, self.failed, self.report = Progress(), {}, None
         self.other = DefaultFormatter()
-        self.began, self.interrupted = None, False
+        self.began, self.interrupted, self.width = None, False, 0
 
     def of(self, record) -> str:
         """The text of one record; empty for those that are not shown."""
@@ -128,6 +129,8 @@ class Lines:
         self.progress.planned = dict(record.planned)
         self.progress.cores, self.progress.gpus = record.cores, record.gpus
         self.report = record.report
+        names = [len(job.name) for job in record.planned.values() if job.listed]
+        self.width = min(WIDEST, max(names, default=0))
         return ""
 
     def _jobs(self, record):
@@ -156,7 +159,7 @@ class Lines:
         job, seconds = ended
         done, total = len(self.progress.ended), self.progress.total
         count = f"[{done:>{len(str(total))}}/{total}]"
-        return f"{count} {job.name:<44} {took(seconds):>12}   {left(self.progress, record.created)}".rstrip()
+        return f"{count} {job.name:<{self.width}} {took(seconds):>12}   {left(self.progress, record.created)}".rstrip()
 
     def _failed(self, record):
         job = self.progress.stop(record.jobid)
