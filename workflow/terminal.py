@@ -8,6 +8,7 @@ report. Copies of spec files are counted and not listed. A dry run prints how ma
 own; it prints as Snakemake does.
 """
 
+import contextlib
 import sys
 import time
 from pathlib import Path
@@ -98,7 +99,7 @@ class Lines:
             return known[event](record)
         text = self.other.format(record)
         self.interrupted = self.interrupted or text.startswith(INTERRUPTED)
-        if text in (None, "None") or text.startswith(SMALL_TALK):
+        if text == "None" or text.startswith(SMALL_TALK):
             return ""
         return text.replace("(check individual jobs above for details)", "(of each job: --verbose)")
 
@@ -212,7 +213,8 @@ class LogHandler(LogHandlerBase):
     def emit(self, record) -> None:
         if self.details:
             if self.snakemakes.filter(record):
-                self.screen.emit(record)
+                with contextlib.suppress(BrokenPipeError):  # as in `_write`
+                    self.screen.emit(record)
             return
         if not self.mute:
             try:
@@ -230,6 +232,8 @@ class LogHandler(LogHandlerBase):
 
     def _write(self, text) -> None:
         if text:
+            encoding = getattr(self.screen.stream, "encoding", None) or "utf-8"
+            text = text.encode(encoding, "backslashreplace").decode(encoding)
             try:
                 self.screen.stream.write(text + "\n")
                 self.screen.stream.flush()

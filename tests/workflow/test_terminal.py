@@ -1,11 +1,13 @@
 """What a run prints: a line for each job that ends, the time left, the end of a failed job's log."""
 
+import io
 import logging
 import os
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
@@ -13,7 +15,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from tests.workflow.conftest import quick_copy
 from workflow.estimate import forecast
 from workflow.progress import Job, Progress, job_name, left, took
-from workflow.terminal import PLANNED, Lines, tail
+from workflow.terminal import PLANNED, Lines, LogHandler, tail
 
 
 def record(event, created=0.0, msg=None, **content):
@@ -155,6 +157,21 @@ def test_quiet_keeps_failures_and_the_end():
     assert lines.of(finished(0, 1.0)) == ""
     assert lines.of(failed(1, ["none.log"])).startswith("FAILED adapt b")
     assert lines.summary(2.0).splitlines()[0] == "1 of 2 jobs done in 2.0 s, 1 failed:"
+
+
+def test_a_terminal_without_unicode_and_a_closed_pipe_end_nothing(monkeypatch):
+    settings = SimpleNamespace(
+        verbose=False, printshellcmds=False, debug_dag=False, dryrun=True, nocolor=True, quiet=None,
+        stdout=True, show_failed_logs=False,
+    )  # fmt: skip
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", screen)
+    handler = LogHandler(settings, None)
+    handler.handle(record(None, msg="caf\u00e9"))
+    assert screen.buffer.getvalue() == b"caf\\xe9\n"
+    screen.close()
+    handler.handle(record(None, msg="nobody reads this"))
+    handler.close()
 
 
 # ---- the estimate of the time left
