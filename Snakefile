@@ -31,10 +31,11 @@ from workflow.estimate import sentence
 from workflow.forecast import page, places
 from workflow.gpu import NO_CARD, missing_card
 from workflow.plan.inputs import conversions
-from workflow.plan.specs import staged
+from workflow.plan.specs import prune, staged
 from workflow.plan.layout import FIGURES, figures, shown
 from workflow.plan.plan import load_plan
 from workflow.plan.targets import asked_targets, check_targets, groups_asked
+from workflow.terminal import planned
 
 min_version("9.19")
 
@@ -64,6 +65,8 @@ onstart:
     if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
         logger.debug("The default limit of job submissions is lifted.")
+    prune()  # specs that no plan has named for months
+    logger.info(None, extra=planned(PLAN, workflow))  # for the lines of workflow/terminal.py
 
 
 RESULTS = PLAN.results

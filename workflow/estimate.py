@@ -2,6 +2,7 @@
 
 from workflow.plan.layout import shown
 from workflow.plan.plan import Plan
+from workflow.plan.runs import REAL
 
 
 def core_seconds(plan: Plan, groups: list[str] | None = None) -> dict[str, float]:
@@ -32,6 +33,27 @@ def training_seconds(plan: Plan, condition) -> float:
         return mapper["iterations"] * known["mapper"]
     steps = hparams.get("iterations", 0)
     return steps * known.get(condition.method, known["other"])
+
+
+def forecast(plan: Plan, rule: str, wildcards: dict) -> tuple[str, float | None]:
+    """(kind, forecast seconds of one core) of a job; jobs of one kind take alike long for their work.
+
+    wildcards: as Snakemake reads them from the job's files. None for a world that names no seconds.
+    """
+    if rule.endswith("_spec"):  # a copy
+        return rule, 0.0
+    known = plan.world.get("seconds")
+    if rule == "adapt":
+        condition = plan.conditions[wildcards["task"], wildcards["condition"]]
+        mapper = plan.hyperparameters(condition, defaults=True).get("mapper")
+        kind = f"adapt {condition.method}{' mapper' if mapper else ''}"
+        return kind, known and known["start"] + training_seconds(plan, condition)
+    if rule == "observe":
+        passes = 1 if wildcards["condition"] == REAL else len(plan.config["seeds"])
+        images = passes * plan.config["evaluation"]["fid_images"]
+        return rule, known and known["start"] + images / 1000 * known["observation"]
+    kind = f"figure {wildcards['kind']}" if rule == "figure" else rule
+    return kind, known and known["start"]
 
 
 def sentence(plan: Plan, cores: int, what: str = "all", groups: list[str] | None = None) -> str:

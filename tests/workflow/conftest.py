@@ -142,6 +142,16 @@ def copy_project(root, folder):
     return folder
 
 
+def quick_copy(root, folder, snakemake):
+    """A copy of the project with quick jobs, in which nothing has run."""
+    copy_project(root, folder)
+    (folder / "quick_job.py").write_text(QUICK_JOB)
+    for file in JOBS:
+        path = folder / file
+        path.write_text(with_shortcut(path.read_text()))
+    return Project(folder, snakemake)
+
+
 @pytest.fixture(scope="session")
 def plan_with(root):
     """The plan of the published configuration with some keys overridden: plan_with(seeds=[0])."""
@@ -168,12 +178,7 @@ def bare_project(root, tmp_path_factory, snakemake):
 @pytest.fixture(scope="session")
 def finished_project(root, tmp_path_factory, snakemake):
     """A copy in which `all` has run, with quick jobs."""
-    folder = copy_project(root, tmp_path_factory.mktemp("finished"))
-    (folder / "quick_job.py").write_text(QUICK_JOB)
-    for file in JOBS:
-        path = folder / file
-        path.write_text(with_shortcut(path.read_text()))
-    project = Project(folder, snakemake)
+    project = quick_copy(root, tmp_path_factory.mktemp("finished"), snakemake)
     project.output = project.run("all", "--verbose")
     return project
 

@@ -1,6 +1,8 @@
 """What each job is told: the specs of runs, observations and groups."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,7 @@ from nada.run.spec.base import Target, as_json
 from nada.run.spec.group import DifferenceSpec, ModelSpec, read_group_spec
 from nada.run.spec.observation import read_observation_spec
 from nada.run.spec.run import ClipSpec, RunSpec, SourceSpec, TextSpec, read_run_spec
+from workflow.plan import specs
 from workflow.plan.layout import training_file
 from workflow.plan.runs import latent_seed
 from workflow.plan.specs import group_spec, observation_spec, run_spec
@@ -204,3 +207,14 @@ def name_of(row):
 def test_the_text_of_a_spec_is_json(default):
     told = run_spec(default, next(iter(default.runs.values())))
     assert json.loads(as_json(told)) == told.model_dump(mode="json")
+
+
+def test_a_staged_text_that_no_plan_names_for_months_is_removed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    old, kept, new = (Path(specs.staged(text)) for text in ("old", "kept", "new"))
+    for path in (old, kept):
+        os.utime(path, (0, 0))
+    specs.staged("kept")  # a plan of today names it
+    assert specs.prune() == 1
+    assert not old.exists() and kept.exists() and new.exists()
+    assert specs.prune() == 0
