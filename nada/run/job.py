@@ -26,7 +26,7 @@ from torch import Tensor
 
 from nada.clip.clip_config import clip_files
 from nada.clip.encoder import Clip, load_clip, read_templates
-from nada.images.sets import open_images
+from nada.images.lazy import open_images
 from nada.images.tensors import to_tensor
 from nada.run.artifact import (
     MODEL,

@@ -139,9 +139,9 @@ def test_gelu_in_the_place_of_quickgelu_is_noticed(folder, monkeypatch):
 
 @pytest.mark.parametrize("tower", ["visual", "text"])
 def test_swapped_blocks_of_a_clip_are_noticed(folder, monkeypatch, tower):
-    from nada.clip import encoder as clip
+    from nada.clip import encoder
 
-    load = clip.load_clip
+    load = encoder.load_clip
 
     def mistaken(spec):
         loaded = load(spec)
@@ -149,13 +149,13 @@ def test_swapped_blocks_of_a_clip_are_noticed(folder, monkeypatch, tower):
         swap(part.transformer.resblocks[0].ln_1.weight, part.transformer.resblocks[1].ln_1.weight)
         return loaded
 
-    monkeypatch.setattr(clip, "load_clip", mistaken)
+    monkeypatch.setattr(encoder, "load_clip", mistaken)
     images, texts = found("clip_vit_b_16", folder)
     assert (images.ok, texts.ok) == ((False, True) if tower == "visual" else (True, False))
 
 
 def test_an_image_set_in_another_order_is_noticed(folder, monkeypatch):
-    from nada.images import sets as image_sets
+    from nada.images import lazy
 
     class Turned:
         def __init__(self, path):
@@ -167,8 +167,8 @@ def test_an_image_set_in_another_order_is_noticed(folder, monkeypatch):
         def __getitem__(self, rows):
             return self.images[:][::-1][rows]
 
-    opened = image_sets.open_images
-    monkeypatch.setattr(image_sets, "open_images", Turned)
+    opened = lazy.open_images
+    monkeypatch.setattr(lazy, "open_images", Turned)
     assert not found("afhq", folder)[0].ok
 
 

@@ -201,7 +201,8 @@ def vgg(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
 
 def image_set(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
     """Pixels through an index, against Pillow file by file."""
-    from nada.images.sets import open_images, scan, write_index
+    from nada.images.lazy import open_images
+    from nada.images.sets import scan, write_index
 
     inside = "train/cat" if name == "afhq" else ""
     with tempfile.TemporaryDirectory() as folder:
