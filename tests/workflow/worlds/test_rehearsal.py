@@ -1,7 +1,10 @@
 """The rehearsal's files: in the published formats, read right, and a mistake in reading is noticed."""
 
 import json
+import os
 import pickletools
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -191,6 +194,23 @@ def test_the_same_name_gives_the_same_bytes_whatever_was_made_before(folder, tmp
         assert again["sha256"] == recipes.digest_of(make.place(name, folder)), name
 
 
+def test_a_torchscript_archive_does_not_depend_on_the_hash_seed_of_its_process(root):
+    code = (
+        "import sys, torch\n"
+        "from workflow.worlds.rehearsal.formats.torchscript import write_script\n"
+        "module = torch.nn.Embedding(2, 2)\n"
+        "torch.nn.init.zeros_(module.weight)\n"
+        "write_script(sys.stdout.buffer, module)"
+    )
+    made = set()
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        call = [sys.executable, "-c", code]
+        done = subprocess.run(call, cwd=root, env=environment, capture_output=True, check=True)
+        made.add(done.stdout)
+    assert len(made) == 1
+
+
 def test_an_archive_holds_no_path_of_the_machine_that_made_it(folder, root):
     content = make.place("clip_vit_b_32", folder).read_bytes()
     assert b"encode_image" in content and str(root).encode() not in content
@@ -308,7 +328,7 @@ def test_an_unknown_name_is_one_sentence_and_nothing_is_made(tmp_path, capsys):
     error = capsys.readouterr().err
     assert "ffhq_265" in error and "did you mean" in error and error.count("\n") == 1
     assert make.main(["fetch", "nada_anime", *into]) == 2
-    assert "makes no 'nada_anime'" in (error := capsys.readouterr().err) and error.count("\n") == 1
+    assert "cannot make 'nada_anime'" in (error := capsys.readouterr().err) and error.count("\n") == 1
     assert not Path(tmp_path, "new").exists()
 
 

@@ -27,12 +27,12 @@ from workflow.worlds.rehearsal.architectures import Numbers
 from workflow.worlds.rehearsal.pictures import photograph
 from workflow.worlds.rehearsal.recipes import Recipe, tensors
 
-#: Largest difference that rounding in float32 explains, in standard deviations over the samples.
+# Largest difference that rounding in float32 explains, in standard deviations over the samples.
 BOUND = 1e-3
-#: Above this side the other side of StyleGAN2 computes in float32 too: float64 would take gigabytes.
+# Above this side the other side of StyleGAN2 computes in float32 too: float64 would take gigabytes.
 LARGEST_PRECISE = 256
 TEXTS = ("a photo of a dog", "a photo of a cat", "a black and white pencil sketch of a face")
-#: Per-channel statistics of OpenAI's training images (Radford et al. 2021, their code).
+# Per-channel statistics of OpenAI's training images (Radford et al. 2021, their code).
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
