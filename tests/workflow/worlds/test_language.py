@@ -15,7 +15,7 @@ from workflow.worlds.mini.captions import (
     caption,
     part_words,
 )
-from workflow.worlds.mini.renderer import NUM_UNIFORMS, PARTS, SPECIES, STYLES, UNIFORMS
+from workflow.worlds.mini.species import NUM_UNIFORMS, PARTS, SPECIES, STYLES, UNIFORMS
 
 
 def test_every_caption_is_within_the_vocabulary_and_the_context():

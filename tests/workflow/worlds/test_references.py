@@ -4,7 +4,7 @@ import numpy as np
 import yaml
 
 from workflow.worlds.mini.references import LARGEST, WORLD, main, reference_images
-from workflow.worlds.mini.renderer import SPECIES, STYLES
+from workflow.worlds.mini.species import SPECIES, STYLES
 
 
 def test_a_smaller_set_is_a_prefix_of_a_larger_one():

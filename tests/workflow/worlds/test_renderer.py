@@ -3,17 +3,15 @@
 import pytest
 import torch
 
-from workflow.worlds.mini.renderer import (
+from workflow.worlds.mini.painting import Palette, hsv_to_rgb
+from workflow.worlds.mini.renderer import factors, render
+from workflow.worlds.mini.species import (
     FACTORS,
     NUM_UNIFORMS,
     PARTS,
     SPECIES,
     STYLES,
     UNIFORMS,
-    Palette,
-    factors,
-    hsv_to_rgb,
-    render,
     standing_share,
 )
 

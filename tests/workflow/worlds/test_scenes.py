@@ -3,7 +3,6 @@
 import torch
 
 from workflow.worlds.mini.junk import JUNK, half_way, junk
-from workflow.worlds.mini.renderer import PARTS, SPECIES, STYLES
 from workflow.worlds.mini.scenes import (
     augment,
     cosine,
@@ -12,6 +11,7 @@ from workflow.worlds.mini.scenes import (
     sample_scenes,
 )
 from workflow.worlds.mini.shifted_camera import UNSEEN, erase, recolour, shifted_scenes
+from workflow.worlds.mini.species import PARTS, SPECIES, STYLES
 
 
 def test_named_species_and_style_are_fixed_and_the_rest_is_drawn():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from workflow.worlds.mini.renderer import PARTS, SPECIES, STYLES, UNIFORMS, standing_share
+from workflow.worlds.mini.species import PARTS, SPECIES, STYLES, UNIFORMS, standing_share
 
 # The words of each style; the first is the one that tasks use in their text pairs.
 STYLE_WORDS = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from workflow.worlds.mini.renderer import PARTS, SPECIES
 from workflow.worlds.mini.scenes import blobs, render_uint8, sample_scenes
+from workflow.worlds.mini.species import PARTS, SPECIES
 
 JUNK = ("noise", "shuffle", "cross_fade", "drowned", "blobs", "ball", "blotches", "melted", "smear")
 

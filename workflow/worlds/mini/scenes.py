@@ -7,7 +7,9 @@ import math
 import torch
 from torch.nn import functional as F
 
-from workflow.worlds.mini.renderer import NUM_UNIFORMS, SPECIES, STANDARD, STYLES, Palette, render
+from workflow.worlds.mini.painting import STANDARD, Palette
+from workflow.worlds.mini.renderer import render
+from workflow.worlds.mini.species import NUM_UNIFORMS, SPECIES, STYLES
 
 PHOTO_SHARE = 0.46  # photographs are over-sampled: sources and most targets are photographs
 RENDER_BATCH = 256

@@ -8,8 +8,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workflow.worlds.mini.renderer import PARTS, SPECIES, STYLES, UNIFORMS, Palette, hue_rotation
+from workflow.worlds.mini.painting import Palette, hue_rotation
 from workflow.worlds.mini.scenes import blobs, render_uint8, sample_scenes
+from workflow.worlds.mini.species import PARTS, SPECIES, STYLES, UNIFORMS
 
 # What CLIP's camera never shows: these animals in these styles, and dark fur on dark backgrounds.
 UNSEEN = (("rabbit", "sketch"), ("lion", "cartoon"), ("bear", "painting"), ("fox", "sketch"))
