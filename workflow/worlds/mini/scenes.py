@@ -1,4 +1,4 @@
-"""Scenes of the mini world: drawing them, rendering any number, random views, and a learning rate's course."""
+"""Scenes of the mini world: drawing, rendering, random views; and a learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RENDER_BATCH = 256
 def sample_scenes(
     count: int, generator: torch.Generator, species: str | None = None, style: str | None = None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Draw (species [N], style [N], u [N, NUM_UNIFORMS]); a name fixes its column, None draws it."""
+    """Draw (species [N], style [N], u [N, NUM_UNIFORMS]); None draws species or style at random."""
     if species is None:
         kind = torch.randint(len(SPECIES), (count,), generator=generator)
     else:

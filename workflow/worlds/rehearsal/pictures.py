@@ -1,7 +1,7 @@
 """Generated images in the published layouts: AFHQ's folders of JPEGs, folders of sketches.
 
-Smooth, with some structure and different from each other: noise would make features and distances
-of one size everywhere, and equal images would hide an index that is off by one.
+The images are smooth, structured and different from each other: noise would make all features and
+distances alike, and equal images would hide an index that is off by one.
 """
 
 import io
