@@ -18,7 +18,7 @@ import pandas as pd
 
 from eval.observation import load_observation
 from eval.study.comparison import no_answers_yet
-from nada.images.sets import open_images
+from nada.images.lazy import open_images
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
 from nada.run.outputs import check_outputs

@@ -15,7 +15,7 @@ from nada.run.errors import UserError
 from nada.run.outputs import begins_with, check_output, check_outputs
 from tests.nada.images.pictures import noise
 from workflow import forecast
-from workflow.assets import registry as assets
+from workflow.assets import command as assets_command
 from workflow.worlds.mini import references
 from workflow.worlds.rehearsal import make
 
@@ -98,7 +98,7 @@ COMMANDS = {
         "mine.csv",
         "mine.csv",
     ),
-    "licences": (assets.main, ["licences", "--out"], "README.md", "README.md"),
+    "licences": (assets_command.main, ["licences", "--out"], "README.md", "README.md"),
     "references": (
         references.main,
         ["--domain", "cat", "--count", "2", "--out"],
@@ -137,5 +137,5 @@ def test_the_rehearsal_does_not_write_over_files_that_it_did_not_make(tmp_path, 
     path.write_bytes(b"published")
     arguments = ["fetch", "inception_pytorch_fid", "--into", str(tmp_path)]
     assert make.main(arguments) == 2
-    assert f"{path}: is there already and was not made by" in capsys.readouterr().err
+    assert f"{path} exists and was not made by" in capsys.readouterr().err
     assert path.read_bytes() == b"published"
