@@ -67,7 +67,7 @@ def adapt(job: Job) -> AdaptedModel:
 def paint(images: StoredImages, model: AdaptedModel, z_dim: int, psi: float, job: Job) -> None:
     """Fill the file with images of a model, rounded to 8 bits as in files of images.
 
-    Which images they are follows from the run's name alone. What an interrupted run painted stays.
+    The images follow from the run's name alone. Those that an interrupted run painted are kept.
     """
     stream = torch.Generator().manual_seed(stream_seed("finetune_gd images", job.name))
     at_once = max(1, RENDERED_PIXELS // images.shape[1] ** 2)

@@ -228,7 +228,7 @@ def choice_gradient(layers: Layers, codes: Codes, loss: NadaLoss, seen: Seen, ro
 
 
 class Pictures:
-    """A step's images of both generators, part by part, from one draw of noise and of views."""
+    """Renders a step's images of both generators in parts, from one draw of noise and views."""
 
     def __init__(self, frozen, trained, codes: Codes, loss: NadaLoss, hparams: NadaHyperparameters):
         self.generators, self.codes = (frozen, trained), codes
@@ -237,7 +237,7 @@ class Pictures:
         self.views = None
 
     def see(self, rows: Rows) -> Seen:
-        """Render these codes in both generators and embed what CLIP is shown."""
+        """Render these codes with both generators, and embed the views of the images."""
         frozen_images, trained_images = render_pair(
             *self.generators, self.codes, self.hparams, self.seeds, rows
         )
@@ -247,7 +247,7 @@ class Pictures:
 
 
 def micro_batches(job: Job, hparams: NadaHyperparameters, layers: Layers) -> MicroBatches:
-    """How many images a run renders at once: at first all of a batch, and all codes that choose."""
+    """How many images a run renders at once: at first the whole batch and all codes that choose layers."""
     largest = max(hparams.batch, hparams.layers.n_w if layers.selects else 0)
     return MicroBatches(largest, hparams.micro_batch, job.label, job.log, job.device)
 

@@ -15,7 +15,7 @@ CHUNK = 16  # images rendered or encoded at once where no graph is kept; bounds 
 
 
 class Codes(NamedTuple):
-    """W+ codes [N,num_ws,style_dim] of one batch; mixed: they hold two w each."""
+    """W+ codes [N,num_ws,style_dim] of one batch. mixed: each code combines two w."""
 
     frozen: Tensor
     trained: Tensor
@@ -48,7 +48,7 @@ def draw_codes(generator: Generator, hparams: "NadaHyperparameters") -> Codes:
 
 
 def noise_seeds() -> list[int]:
-    """The seeds of a step's noise: of the frozen generator's, and of the trained one's if drawn anew."""
+    """Two seeds of a step's noise; the second is the trained generator's where noise is 'drawn'."""
     return torch.randint(2**62, (2,)).tolist()
 
 
@@ -62,9 +62,8 @@ def render_pair(
 ):
     """(frozen, trained) images [N,3,R,R] of one batch of codes; only the second has a graph.
 
-    The frozen ones are None under the global loss, which does not look at them. seeds: of the
-    noise, drawn here where they are left out. rows: render these codes alone, with their share of
-    the batch's noise.
+    The frozen ones are None under the global loss, which does not use them. seeds: of the noise;
+    drawn here by default. rows: render these codes alone, with their share of the batch's noise.
     """
     stream = torch.Generator(frozen.w_avg.device)
     seeds = seeds or noise_seeds()
@@ -96,5 +95,5 @@ def source_images(source: Generator, count: int, seed: int) -> Tensor:
 
 
 def chunks(count: int) -> list[int]:
-    """`count` in parts of CHUNK and a rest."""
+    """`count` as a sum of parts of CHUNK and a rest."""
     return [min(CHUNK, count - start) for start in range(0, count, CHUNK)]

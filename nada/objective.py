@@ -20,16 +20,16 @@ from nada.stylegan2.generator import Generator
 if TYPE_CHECKING:  # adapt.py imports this module
     from nada.adapt import NadaHyperparameters
 
-OFFICIAL_SHIFT = 1e-6  # what the public code adds to every pixel where the whole ΔI is zero
-#: What the public code wraps around the target's text in Eq. 1, by who asks.
+OFFICIAL_SHIFT = 1e-6  # the public code adds it to every pixel where the whole ΔI is zero
+#: The public code's prompt of the target text in Eq. 1, by what the embedding is used for.
 OFFICIAL_PROMPTS = {"loss": "a {}", "choice": "{}", "mapper": "{}"}
 
 
 class Seen(NamedTuple):
-    """A step's images as every CLIP sees them, [V·B,E] each, view by view; one list per CLIP."""
+    """Unit embeddings of a step's images, [V·B,E] for each CLIP, ordered by view."""
 
     trained: list[Tensor]
-    frozen: list[Tensor]  # without graph; empty where the loss does not ask for them
+    frozen: list[Tensor]  # without graph; empty where the loss does not need them
 
     def of_first(self, count: int, batch: int) -> list[Tensor]:
         """The embeddings of the first `count` of `batch` trained images, in every view."""
@@ -39,7 +39,7 @@ class Seen(NamedTuple):
 
 
 class AsTheyAre:
-    """The views of a run without any."""
+    """Views that leave the images as they are: the default."""
 
     def __call__(self, images: Tensor) -> Tensor:
         return images
@@ -65,16 +65,16 @@ class NadaLoss:
         self.choice_targets = self.targets
         if aims_at_text(hparams) and hparams.global_prompt == "official":
             self.choice_targets = target_embeddings(steering, self.clips, hparams, "choice")
-        # two draws of a noise that shows make two images: then nothing needs to be asked
+        # two draws of noise give two different images unless every noise strength is 0
         strengths = torch.stack([conv.noise_strength for conv in source.synthesis.convs])
         differ = hparams.noise == "drawn" and bool((strengths != 0).any())
         self.may_coincide = hparams.guard == "official" and not differ
         self.directions = target_directions(steering, self.clips, hparams, source)
 
     def see(self, trained_images: Tensor, frozen_images: Tensor | None, views=None) -> Seen:
-        """Unit embeddings of a step's images [B,3,R,R]; only those of the trained have a graph.
+        """Unit embeddings of a step's images [B,3,R,R]; those of the trained images have a graph.
 
-        views: what CLIP is shown of them, drawn here where it is left out.
+        views: applied to the images before CLIP; drawn here by default.
         """
         views = views or self.views(trained_images, len(trained_images))
         trained_views = views(trained_images)
@@ -125,7 +125,7 @@ class NadaLoss:
         return self.choice_term([clip.encode_images(shown) for clip in self.clips])
 
     def views(self, images: Tensor, batch: int) -> Views | AsTheyAre:
-        """What CLIP is shown of `batch` images like these: the same of both generators'."""
+        """Views for `batch` images of this size; both generators' images get the same ones."""
         if self.hparams.augment == "none":
             return AsTheyAre()
         return draw_views(images[:1].expand(batch, -1, -1, -1), self.hparams.augment_views)
@@ -141,8 +141,8 @@ def target_embeddings(
 ) -> list[Tensor]:
     """Each CLIP's unit embedding [E] of the target that Eq. 1 aims at.
 
-    That of the target text, in the prompts the hyperparameters ask for, or the mean of the target images.
-    use: who asks, one of OFFICIAL_PROMPTS.
+    Either of the target text, in the prompts that the hyperparameters ask for, or the mean over the
+    target images. use: what the embedding is for, a key of OFFICIAL_PROMPTS.
     """
     if not aims_at_text(hparams):
         images = target_images(steering)
@@ -184,7 +184,7 @@ def encode(clip: Clip, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def encode_targets(clip: Clip, images: Tensor) -> Tensor:
-    """As `encode`, for target images: the public code antialiases those whatever it does else."""
+    """As `encode`, for target images, which the public code always resizes with antialias."""
     prepare = dataclasses.replace(clip, resize="antialias").preprocess
     raw = [clip.embed_images(part, prepare) for part in images.split(CHUNK)]
     return F.normalize(torch.cat(raw), dim=-1)

@@ -50,7 +50,7 @@ def main(argv=None) -> None:
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise UserError("torch finds no GPU here; choose --device cpu, or --device meta to count.")
     device = torch.device(arguments.device)
-    hparams = make_settings(arguments)
+    hparams = make_hyperparameters(arguments)
     generator = make_generator(arguments.resolution, device)
     clips = [make_clip(name, device) for name in arguments.clips]
     print(title(arguments, device))
@@ -68,7 +68,7 @@ def main(argv=None) -> None:
     )
 
 
-def make_settings(arguments):
+def make_hyperparameters(arguments):
     """The NadaHyperparameters that the command line asks for."""
     from nada.adapt import NadaHyperparameters
     from nada.layers import LayerHyperparameters

@@ -1,8 +1,8 @@
 """Fine-tuning G and D on a few target images: what all the adversarial methods share (App. C).
 
-A method builds a trainer with its own hooks around the networks of `warm_starts`, and `fine_tune`
-does the rest: batches, catch-up, snapshots, resume. Hyperparameters are the published ones; the rule of
-baselines/adversarial/scaling.py shortens every length with the run.
+A method builds a trainer with its own hooks around the networks of `warm_starts`; `fine_tune` draws the
+batches, lets D catch up and runs the loop of the job. Hyperparameters are the published ones; the rule
+of baselines/adversarial/scaling.py shortens every length with the run.
 """
 
 import contextlib
@@ -88,14 +88,15 @@ def fine_tune(
     before_step: Callable[[int], None] | None = None,
     after_step: Callable[[dict], dict] | None = None,
 ) -> AdaptedModel:
-    """Train on images (baselines/adversarial/batches.py) for the run's iterations, and return what it leaves.
+    """Train G and D on images (see batches.py) for the run's iterations; return the model.
 
-    catches_up: start with steps of D alone, within the budget. latent_map: goes into the model.
-    parts: what must survive an interruption, by name, beside the trainer. before_step(step), step = 1,
-    2, … from where G joins in, and after_step(report) -> more values for the curves: what a method
-    does around the trainer's step; neither is called while D catches up (App. C: then it is normal).
-    A report holds 0-d tensors on a GPU, which waits for who looks at one.
-    A batch cannot be split to fit a device's memory: D compares the images of one (UserError).
+    catches_up: D trains alone in the first steps, which count as iterations. latent_map: becomes part
+    of the model. parts: the training state beside the trainer, by name. before_step(step) and
+    after_step(report) are called around each step of G and D, step = 1, 2, … counted from where G
+    joins in; after_step returns more values for the curves. Neither is called while D catches up
+    (App. C). The values of a report are 0-d tensors on a GPU; reading one waits for the device.
+    Raises UserError where a batch does not fit the device's memory: it cannot be split, because D
+    compares the images of a batch.
     """
     set_numerics(job.device, hparams.tf32, hparams.deterministic)
     set_precision(trainer.G, hparams.precision)
@@ -123,7 +124,7 @@ def fine_tune(
 
 @contextlib.contextmanager
 def enough_memory(job: Job, hparams: FewShotHyperparameters):
-    """Say in one sentence what to do where a device's memory does not suffice."""
+    """Turn torch's out-of-memory error into a UserError that says what to do."""
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:

@@ -345,9 +345,8 @@ def test_a_run_in_half_precision_that_breaks_is_told_of_the_full_one(world, caps
 # --- few-shot images
 
 
-def few_shot(world, shots, seed=0, task="dog2cat"):
-    run_spec = world.run_spec(method="source", shots=shots, seed=seed, task=task)
-    return few_shot_images(world.job(run_spec))
+def few_shot(world, shots, method="source", **changes):
+    return few_shot_images(world.job(world.run_spec(method=method, shots=shots, **changes)))
 
 
 def test_few_shot_subsets_are_nested_shared_by_methods_and_drawn_from_task_and_seed(world):
@@ -356,17 +355,15 @@ def test_few_shot_subsets_are_nested_shared_by_methods_and_drawn_from_task_and_s
 
     small, large = keys(few_shot(world, 2)), keys(few_shot(world, 6))
     assert len(small) == 2 and len(large) == 6 and small < large
-    nada_file = world.run_spec(method="nada", variant="other", shots=2)
-    assert keys(few_shot_images(world.job(nada_file))) == small
+    assert keys(few_shot(world, 2, method="nada", variant="other")) == small
     assert keys(few_shot(world, 6, seed=1)) != large
     assert keys(few_shot(world, 6, task="dog2bear")) != large
 
 
-def test_few_shot_images_are_drawn_from_the_training_images_of_the_spec(world):
+def test_few_shot_images_come_from_the_file_that_the_spec_names(world):
     own = np.random.default_rng(5).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
     save_images("own.npz", own)
-    run_spec = world.run_spec("plain", "tgan", shots=4)
-    run_spec["training_images"] = "own.npz"
+    run_spec = world.run_spec("plain", "tgan", shots=4, training_images="own.npz")
     job = world.job(run_spec)
     assert torch.equal(few_shot_images(job), to_tensor(own))
     assert job.inputs["references"]["file"] == "own.npz"

@@ -1,4 +1,4 @@
-# From the world's weights to one adapted model per run. Planning keeps the text of a settings file under its
+# From the world's weights to one adapted model per run. Planning keeps the text of a spec under its
 # hash (workflow/plan/specs.py) and the rule copies it, since starting Python costs more than the file.
 
 from workflow.plan.inputs import adapt_inputs, parent_argument, reference_arguments, reference_inputs

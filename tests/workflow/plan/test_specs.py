@@ -177,7 +177,8 @@ def test_a_run_trains_on_images_only_where_its_supervision_or_its_shots_say_so(p
     for condition in plan.conditions.values():
         supervision = plan.methods[condition.method].supervision
         images = supervision == "images" or (supervision == "text" and condition.shots > 0)
-        domain = "bear" if condition.task == "dog2cat" else condition.task.removeprefix("dog2")
+        task = plan.config["tasks"][condition.task]
+        domain = "bear" if condition.task == "dog2cat" else task["references"]["domain"]
         wanted = f"results/mini/references/{domain}.npz" if images else None
         assert training_file(plan, condition) == wanted, condition
         seen.add((supervision, images))
