@@ -60,7 +60,7 @@ def job(tmp_path_factory):
         "templates": str(WORLD / world["templates"]),
         "clips": clips,
     }
-    return Job(RunSpec.model_validate_json(json.dumps(run_spec)), folder / "run", folder / "state")
+    return Job(RunSpec(**run_spec), folder / "run", folder / "state")
 
 
 def make_step(job, layers: dict):
