@@ -3,29 +3,34 @@
 The file may be of any layout that `nada.stylegan2.checkpoints` reads; nothing in it is executed.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from baselines.registry import Method
 from nada.run.artifact import AdaptedModel, load_artifact
 from nada.run.errors import UserError
+from nada.run.hyperparameters import hyperparameter, hyperparameters
 from nada.run.job import Job
 from nada.stylegan2.checkpoints import load_source
 from nada.stylegan2.generator import Generator
+
+
+@hyperparameters
+class CheckpointHyperparameters:
+    """Which model is looked at."""
+
+    weights: str = hyperparameter(
+        "", "The file (.pt, .pkl, .safetensors), or the folder of a run of this benchmark; it must be given.",
+        unit="path",
+    )
+
 
 METHOD = Method(
     name="checkpoint",
     paper="a model trained elsewhere; see where its file is from",
     licence="this project's MIT",
     supervision="none",
+    hyperparameters=CheckpointHyperparameters,
 )
-
-
-@dataclass
-class CheckpointHyperparameters:
-    """weights: the file (.pt, .pkl, .safetensors), or the folder of a run of this benchmark."""
-
-    weights: str = ""
 
 
 def adapt(job: Job) -> AdaptedModel:

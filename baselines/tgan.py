@@ -11,6 +11,7 @@ METHOD = Method(
     paper="Wang et al. 2018, Transferring GANs: generating images from limited data",
     licence="no licence file",
     supervision="images",
+    hyperparameters=FewShotHyperparameters,
 )
 
 

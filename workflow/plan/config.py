@@ -9,7 +9,6 @@ from pathlib import Path
 
 from nada.run.run_id import DEFAULT_SHOTS, DEFAULT_WARM_START
 from workflow.plan.checking import (
-    SCHEMAS,
     ConfigError,
     coerce,
     known_name,
@@ -20,6 +19,7 @@ from workflow.plan.checking import (
     validate,
     whole_numbers,
 )
+from workflow.plan.methods import descriptions
 from workflow.plan.world import convolutions, lineage, load_world
 
 APPENDIX = ("workflow", "appendix.yaml")  # beneath config.yaml, from the root
@@ -31,28 +31,19 @@ POOL_UNIT = 32  # as nada/mapper.py has it, which is not imported here since it 
 # ---- the whole ----------------------------------------------------------------------------------
 
 
-def method_schema(method):
-    """The schema of a method's hyperparameters, or None where the method brings none.
-
-    `extends: <name>` lays it over <name>.schema.yaml, for what several methods share.
-    """
-    if not (SCHEMAS / f"{method}.schema.yaml").is_file():
-        return None
-    rules = schema(method)
-    shared = rules.get("extends")
-    return rules if shared is None else merge(schema(shared), rules)
-
-
 def with_defaults(hparams, rules):
-    """Hyperparameters over the defaults that their schema states: those that a plan computes with.
+    """Hyperparameters over all the defaults of their schema; those of a mapping within are filled in too.
 
-    rules: the schema, or None of a method without one.
+    rules: the schema of the method's class, {} of a method without one.
     """
-    rules = (rules or {}).get("properties", {})
-    filled = {name: rule["default"] for name, rule in rules.items() if "default" in rule} | hparams
+    filled = {}
+    for name, rule in rules.get("properties", {}).items():
+        if "default" in rule or "properties" in rule:
+            filled[name] = rule.get("default", {})
+    rules = rules.get("properties", {})
     return {
-        name: with_defaults(value, rules.get(name)) if isinstance(value, dict) else value
-        for name, value in filled.items()
+        name: with_defaults(value, rules.get(name, {})) if isinstance(value, dict) else value
+        for name, value in (filled | hparams).items()
     }
 
 
@@ -61,14 +52,12 @@ def full_schema(methods):
     rules = schema("config")
     entry = rules["properties"]["methods"]["additionalProperties"]
     rules["properties"]["methods"]["properties"] = {}
-    for method in methods:
-        hparams = method_schema(method)
-        if hparams is not None:
-            filled = deepcopy(entry)
-            filled["properties"]["hyperparameters"] = hparams
-            variant = filled["properties"]["variants"]["additionalProperties"]
-            variant["properties"]["hyperparameters"] = hparams
-            rules["properties"]["methods"]["properties"][method] = filled
+    for method, description in descriptions(methods).items():
+        filled = deepcopy(entry)
+        filled["properties"]["hyperparameters"] = description["schema"]
+        variant = filled["properties"]["variants"]["additionalProperties"]
+        variant["properties"]["hyperparameters"] = description["schema"]
+        rules["properties"]["methods"]["properties"][method] = filled
     return rules
 
 

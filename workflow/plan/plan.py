@@ -13,13 +13,13 @@ from workflow.plan.checking import ConfigError, merge, nearest, short
 from workflow.plan.config import (
     controls,
     load,
-    method_schema,
     on_task,
     parts,
     rows_of,
     with_defaults,
 )
 from workflow.plan.group_checks import check_groups
+from workflow.plan.methods import descriptions
 from workflow.plan.results_folder import check_typed, results_folder
 from workflow.plan.run_checks import check_runs, check_targets
 from workflow.plan.runs import Condition, Run
@@ -45,12 +45,13 @@ class Plan:
 
     config, world: as `workflow.plan.config.load` returns them; methods: what `baselines.registry`
     says of each. Attributes `groups` and `conditions` map names, and (task, name), to what they are;
-    `runs` maps run ids to Run, parents before children; `schemas` has each method's, None without one.
+    `runs` maps run ids to Run, parents before children; `described` has what each method declares of its
+    hyperparameters (workflow.plan.methods).
     """
 
     def __init__(self, config, world, methods):
         self.config, self.world, self.methods = config, world, methods
-        self.schemas = {method: method_schema(method) for method in config["methods"]}
+        self.described = descriptions(config["methods"])
         self.results = config["results"].rstrip("/")
         self.device = world["device"] if config["device"] == "world" else config["device"]
         self.groups = self._groups()
@@ -163,11 +164,11 @@ class Plan:
     def hyperparameters(self, condition, defaults=False):
         """The method's hyperparameters with the variant's overrides applied.
 
-        defaults: with those that the method's schema states, for what the plan itself computes.
+        defaults: with the default of every other one, as a run has them.
         """
         method = self.config["methods"][condition.method]
         own = merge(method["hyperparameters"], method["variants"][condition.variant].get("hyperparameters", {}))
-        return with_defaults(own, self.schemas[condition.method]) if defaults else own
+        return with_defaults(own, self.described[condition.method]["schema"]) if defaults else own
 
     def trained_layers(self, condition):
         """Convolutions trained at a step by a condition's policy; None where it has none to choose."""
