@@ -107,7 +107,8 @@ def page() -> str:
     base = schemas["tgan"]["properties"]
     parts = [HEAD]
     for name, schema in schemas.items():
-        parts.append(f"## {name}\n\n{methods[name].paper}.\n")
+        paper = methods[name].paper
+        parts.append(f"## {name}\n\n{paper[0].upper()}{paper[1:]}.\n")
         rules = schema["properties"]
         if name in shared and name != "tgan":
             rules = {key: rule for key, rule in rules.items() if base.get(key) != rule}
@@ -144,7 +145,7 @@ def type_of(rules: dict) -> str:
     words = [f"`{choice}`" for choice in choices]
     for kind in kinds(rules):
         if kind == "array":
-            words.append(f"list of {type_of(rules['items'])}")
+            words.append(f"list of {type_of(rules.get('items', {})) or 'value'}s")
         elif kind == "object":
             words.append("mapping")
         elif kind != "string" or not choices:

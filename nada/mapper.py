@@ -188,15 +188,10 @@ class CodePool:
     count codes z are drawn; window b holds z_b … z_(b+batch-1), so that count // batch windows use
     count // batch + batch - 1 different codes, most of them `batch` times. An epoch shows all codes
     of all windows once, in an order of its own. Everything follows from the run's name.
-    name: the run's. Raises UserError where the pool is smaller than a batch.
+    name: the run's. count: a batch or more; MapperHyperparameters refuses less.
     """
 
     def __init__(self, name: str, count: int, batch: int, z_dim: int):
-        if count < batch:
-            raise UserError(
-                f"{name}: a pool of {count} codes holds no batch of {batch}; set mapper.code_pool "
-                f"to {batch} or more, or to 0 for fresh codes."
-            )
         self.name, self.batch = name, batch
         stream = torch.Generator().manual_seed(stream_seed("code pool", name))
         self.z = torch.randn(count, z_dim, generator=stream)

@@ -102,7 +102,8 @@ def sentence(error: ValidationError, cls, values: dict, section: str) -> str:
             inner = values.get(part) if isinstance(values, dict) else None
             rules, values, where = rules["properties"][part], inner, f"{where}.{part}"
         elif isinstance(part, int) and isinstance(values, list) and part < len(values):
-            rules, values, where = rules["items"], values[part], f"{where}[{part}]"
+            items = [*rules.get("prefixItems", ()), *[rules.get("items", {})] * len(values)]
+            rules, values, where = items[part], values[part], f"{where}[{part}]"
     kind, value = first["type"], first["input"]
     if kind == "unexpected_keyword_argument":
         key, known = first["loc"][-1], rules.get("properties", {})
@@ -110,15 +111,17 @@ def sentence(error: ValidationError, cls, values: dict, section: str) -> str:
         hint = f"did you mean '{near[0]}'? " if near else ""
         return f"{where} has no key '{key}'; {hint}It knows: {', '.join(known)}."
     if kind in ("value_error", "assertion_error"):
-        said = str(first["ctx"]["error"]).rstrip(".")
+        said = " ".join(str(first["ctx"]["error"]).split()).rstrip(".")
         return f"{where}: {said}." if isinstance(value, dict) else f"{where} is {value!r}; {said}."
     if kind == "finite_number":
         return f"{where} is {value!r}; it must be a finite number."
     if kind in ("too_short", "string_too_short") and first["ctx"]["min_length"] == 1:
         return f"{where} is {value!r}; it must not be empty."
-    if kind.startswith(("greater_than", "less_than")):
+    if kind.startswith(("greater_than", "less_than")) and allowed_range(rules):
         return f"{where} is {value!r}; set it to {allowed_range(rules)}."
-    return f"{where} is {value!r}; it must be {wanted(rules)}."
+    if kind.endswith("_type") or kind in ("literal_error", "missing", "too_short", "too_long"):
+        return f"{where} is {value!r}; it must be {wanted(rules)}."
+    return f"{where} is {value!r}; {first['msg'][:1].lower()}{first['msg'][1:]}."
 
 
 def allowed_range(rules: dict) -> str:

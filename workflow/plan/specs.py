@@ -48,7 +48,7 @@ def run_spec(plan: Plan, run: Run):
         "seed": run.seed,
         "parent": run.parent_id,
         **_learns_from(plan, run.condition),
-        "hyperparameters": plan.hyperparameters(run.condition),
+        "hyperparameters": plan.hyperparameters(run.condition, defaults=True),
     }
 
 

@@ -5,6 +5,7 @@ import json
 from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
+from pydantic import model_validator
 
 from nada.adapt import NadaHyperparameters, snapshot_steps
 from nada.layers import LayerHyperparameters
@@ -149,6 +150,36 @@ def test_a_schema_is_written_out_without_references_and_alternatives():
     assert found["pair"]["items"] == {"type": "number"}
     assert (found["pair"]["minItems"], found["pair"]["maxItems"]) == (2, 2)
     assert (found["steps"]["minimum"], found["steps"]["unit"]) == (1, "steps")
+
+
+@hyperparameters
+class Unusual:
+    """What no shipped class declares, and pydantic can."""
+
+    even: Whole = hyperparameter(2, "An even number.", multiple_of=2)
+    mixed: tuple[int, bool] = hyperparameter((1, True), "Two kinds.")
+    twice: float | Whole = hyperparameter(1.0, "Two numbers.")
+
+    @model_validator(mode="after")
+    def _fits(self):
+        if self.mixed[0] > self.even:
+            raise ValueError("mixed is more\nthan even.")
+        return self
+
+
+@pytest.mark.parametrize(
+    "values, sentence",
+    [
+        ({"even": 3}, "v: hyperparameters.even is 3; input should be a multiple of 2."),
+        ({"mixed": [1, 2]}, "v: hyperparameters.mixed[1] is 2; it must be true or false."),
+        ({"twice": "x"}, "v: hyperparameters.twice is 'x'; it must be a number or a whole number."),
+        ({"mixed": [4, True]}, "v: hyperparameters: mixed is more than even."),
+    ],
+)
+def test_whatever_pydantic_refuses_is_one_sentence(values, sentence):
+    with pytest.raises(UserError) as error:
+        read_hyperparameters(Unusual, values, "v")
+    assert str(error.value) == sentence
 
 
 @hyperparameters
