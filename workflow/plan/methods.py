@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from baselines import registry
-from nada.run.atomic import write_json
+from nada.run.atomic import atomic_path
 from nada.run.errors import UserError
 from workflow.plan.checking import ConfigError
 from workflow.plan.code_digest import ROOT, digest
@@ -44,7 +44,8 @@ def _descriptions(methods: tuple[str, ...], root: Path) -> dict[str, dict]:
     for name in missing:
         with contextlib.suppress(OSError, UserError):  # a folder that takes nothing: described again
             kept = {"code": codes[name], "description": found[name]}
-            write_json(root / KEPT / f"{name}.json", kept)
+            with atomic_path(root / KEPT / f"{name}.json") as temporary:  # in the order of the declaration
+                temporary.write_text(json.dumps(kept), encoding="utf-8")
     return found
 
 

@@ -86,7 +86,9 @@ def code(tmp_path, monkeypatch):
 def test_a_method_is_described_once_and_again_when_its_code_changes(code):
     first = code.ask()
     assert code.described == ["a"] and set(first) == {"a"}
+    assert list(first["a"]) == ["schema", "lengths", "adversarial"]  # and so when it is read again
     assert code.ask() == first and code.described == []
+    assert list(code.ask()["a"]) == list(first["a"])
     code.write(comment="# words")
     assert code.ask() == first and code.described == []
     code.write(text="x = 2\n")
@@ -114,10 +116,10 @@ def test_a_kept_description_that_cannot_be_read_is_made_again(code, broken):
 
 
 def test_where_nothing_can_be_kept_methods_are_described_each_time(code, monkeypatch):
-    def refuse(path, value):
+    def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
 
-    monkeypatch.setattr(methods, "write_json", refuse)
+    monkeypatch.setattr(methods, "atomic_path", refuse)
     first = code.ask()
     assert code.ask() == first and code.described == ["a"]
 

@@ -3,6 +3,7 @@
 import json
 
 from nada.run.spec import read_group_spec, read_observation_spec
+from workflow.plan.checking import merge
 from workflow.plan.runs import latent_seed
 from workflow.plan.specs import as_json, group_spec, observation_spec, run_spec
 
@@ -33,7 +34,19 @@ def test_the_run_file_is_everything_a_run_is(default):
 def test_a_variant_overrides_only_what_it_names(default):
     told = run_spec(default, default.runs["dog2cat/nada-global/seed0"])["hyperparameters"]
     base = default.config["methods"]["nada"]["hyperparameters"]
-    assert told == {**base, "loss": "global"}
+    assert merge(told, {**base, "loss": "global"}) == told  # what the configuration says holds
+    plain = run_spec(default, default.runs["dog2cat/nada-all_layers/seed0"])["hyperparameters"]
+    assert told == {**plain, "loss": "global"}
+
+
+def test_a_run_is_told_every_hyperparameter_with_its_default(default):
+    from nada.adapt import NadaHyperparameters
+    from nada.run.hyperparameters import read_hyperparameters, resolved
+
+    for variant in ("global", "mapper"):
+        told = run_spec(default, default.runs[f"dog2cat/nada-{variant}/seed0"])["hyperparameters"]
+        recorded = resolved(read_hyperparameters(NadaHyperparameters, told, variant))
+        assert told == json.loads(json.dumps(recorded))
 
 
 def test_a_new_seed_leaves_the_run_files_of_the_others_as_they_are(plan_with, default):
