@@ -5,7 +5,6 @@ turns, so that whatever else the machine does weighs on both.
 """
 
 import copy
-import json
 import time
 from pathlib import Path
 from statistics import median

@@ -19,6 +19,7 @@ import yaml
 from baselines import registry
 from tests.workflow.toy_assets import Site
 from workflow.plan.config import load
+from workflow.plan.methods import KEPT, descriptions
 from workflow.plan.plan import Plan
 
 JOBS = (
@@ -122,6 +123,9 @@ def copy_project(root, folder):
         shutil.copytree(root / name, folder / name, ignore=ignored)
     for name in ("Snakefile", "claims.yaml"):
         shutil.copy(root / name, folder / name)
+    descriptions(registry.methods(root / "baselines"), root)  # which a copy would make anew, in seconds
+    if (root / KEPT).is_dir():
+        shutil.copytree(root / KEPT, folder / KEPT)
     config = yaml.safe_load((root / "config.yaml").read_text())
     config["seeds"] = SEEDS
     config["show"] = list(SHOWN)

@@ -2,7 +2,8 @@
 
 Snakemake sees only a rule's shell line; an edit in an imported module would leave stale results.
 The digest covers the abstract syntax trees of a module and of every first-party module it imports,
-directly or not, without docstrings and comments: a change of wording changes nothing.
+directly or not, without docstrings, comments and the texts of hyperparameters: a change of wording
+changes nothing.
 """
 
 import ast
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+DECLARE, TEXTS = "hyperparameter", ("description", "source", "unit")  # of nada/run/hyperparameters.py
 FIRST_PARTY = ("nada", "baselines", "eval", "workflow")
 
 
@@ -68,11 +70,17 @@ def first_party_imports(tree, package):
 
 
 def without_docstrings(tree):
-    """Return the text of a syntax tree with docstrings taken out (comments never were in it)."""
+    """Return the text of a syntax tree without docstrings and the texts of hyperparameters.
+
+    Comments never were in it.
+    """
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
             del node.body[0]
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == DECLARE:
+            node.args = node.args[:1]  # the default
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg not in TEXTS]
     return ast.dump(tree)
 
 

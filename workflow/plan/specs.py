@@ -103,7 +103,7 @@ def run_spec(plan: Plan, run: Run) -> RunSpec:
 
 def _hyperparameters(plan: Plan, condition: Condition):
     """A run's hyperparameters; a model made elsewhere is named as the file that the run reads."""
-    hparams = plan.hyperparameters(condition)
+    hparams = plan.hyperparameters(condition, defaults=True)
     if not hparams.get("weights"):
         return hparams
     return {**hparams, "weights": checkpoint_weights(plan, hparams["weights"])}
