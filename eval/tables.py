@@ -21,12 +21,12 @@ import pandas as pd
 from eval.analysis import costs, differences, lengths
 from eval.analysis.columns import Column, label, seed_values
 from eval.analysis.statistics import t_interval
-from eval.metrics import catalogue as metrics
+from eval.metrics import catalogue
 from eval.metrics.fid import IMAGES_PER_FEATURE
 from eval.metrics.intra_cluster_lpips import CLUSTERS, MEMBERS
 from eval.metrics.metric import Metric
 from eval.metrics.precision_recall import NEIGHBOURS, REFERENCE_COPIES
-from eval.metrics.target import NONE_RATE, TARGET_RATE
+from eval.metrics.target_rate import NONE_RATE, TARGET_RATE
 from eval.page import PAGE, heads, items
 from eval.score import LAST, read_scores
 from nada.run.atomic import atomic_path
@@ -196,14 +196,14 @@ def limits(group: Group, last: pd.DataFrame, columns: list[Column]) -> list[str]
         )
     measured = set(last.metric)
     absent = [metric for metric in dict.fromkeys(shown) if metric.name not in measured]
-    for needs, why in (
-        (metrics.needs_judge, "this world has no judge of classes"),
-        (metrics.COMPARED.__contains__, "these tasks have no reference images"),
+    for need, why in (
+        ("judge", "this world has no judge of classes"),
+        ("references", "these tasks have no reference images"),
     ):
-        names = [metric.label for metric in absent if needs(metric.name)]
-        if names and not any(needs(name) for name in measured):
+        names = [metric.label for metric in absent if metric.needs == need]
+        if names and not any(catalogue.needs(name) == need for name in measured):
             lines.append(f"Not measured: {', '.join(names)}; {why}.")
-            absent = [metric for metric in absent if not needs(metric.name)]
+            absent = [metric for metric in absent if metric.needs != need]
     if absent:
         lines.append(f"No row has a value: {', '.join(metric.label for metric in absent)}.")
     return lines
@@ -332,13 +332,13 @@ def columns_of(group: Group) -> list[Column]:
     """The group's columns, an oracle's beside its metric's; UserError: an oracle without a best."""
     found = []
     for name in group.table or DEFAULT_COLUMNS:
-        found.append(Column(metrics.metric(name)))
+        found.append(Column(catalogue.metric(name)))
         if name in group.oracle:
             if found[-1].metric.maximize is None:
                 raise UserError(f"group {group.name}: {name} has no best value; no oracle for it.")
             found.append(Column(found[-1].metric, oracle=True))
         if name in group.raw:
-            found.append(Column(metrics.metric(name), raw=True))
+            found.append(Column(catalogue.metric(name), raw=True))
     return found
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from eval.figures.drawing import name_of
-from eval.metrics.catalogue import COMPARED, metric, needs_judge
+from eval.metrics.catalogue import metric, needs
 from eval.score import LAST, RAW
 
 BASELINE = "source"
@@ -93,10 +93,11 @@ class Scores:
 
 
 def _lacking(name: str, measured: set[str]) -> str:
-    """What a metric needs and a task does not have, as nothing else that needs it was measured."""
-    if name in COMPARED and not measured & COMPARED:
-        return "reference images"
-    return "a judge of classes" if needs_judge(name) and not any(map(needs_judge, measured)) else ""
+    """What a metric needs and the task lacks: no other metric that needs it was measured either."""
+    need = needs(name)
+    if not need or need in map(needs, measured):
+        return ""
+    return {"references": "reference images", "judge": "a judge of classes"}[need]
 
 
 # ---- statistics on one task -----------------------------------------------------------------------

@@ -18,7 +18,8 @@ import pandas as pd
 
 from eval.figures import drawing as figures
 from eval.figures.palette import BOUNDS, DASHES, MARKERS, styles
-from eval.metrics.intra_cluster_lpips import ACCEPTED_LPIPS, INTRA_CLUSTER_LPIPS
+from eval.metrics.intra_cluster_lpips import INTRA_CLUSTER_LPIPS
+from eval.metrics.mean_lpips import ACCEPTED_LPIPS
 from eval.metrics.memorisation import FLOOR, MEMORISED
 from eval.metrics.realism import PREFERENCE
 from eval.score import LAST

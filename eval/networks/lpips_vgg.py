@@ -2,7 +2,7 @@
 
 Zhang et al. 2018, version 0.1; the diversity of Gal et al. 2021 (Fig. 12) and of Ojha et al. 2021.
 The heads lie in the package; the trunk is torchvision's file, which the package would download.
-`LpipsVgg` is what `eval.metrics.lpips_matrix` takes in the place of the mini world's network.
+`LpipsVgg` is what `eval.networks.lpips_matrix` takes in the place of the mini world's network.
 """
 
 import warnings

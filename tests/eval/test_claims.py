@@ -10,7 +10,7 @@ import yaml
 from eval.analysis.evidence import BASELINE, FEW_SHOT, NotTestable, Scores, evidence, models
 from eval.analysis.evidence import rivals as rivals_of
 from eval.claims import decide, main, read_claims, write
-from eval.metrics.catalogue import needs_judge
+from eval.metrics.catalogue import needs
 from eval.paper_table import KEYS, published
 from eval.score import COLUMNS, read_scores
 from nada.run.errors import UserError
@@ -263,7 +263,7 @@ def test_every_committed_claim_names_runs_that_the_world_makes(root, world):
     plan = plan_of(root, world)
     made = set(plan.conditions)
     for one in read_claims(root / "claims.yaml"):
-        if needs_judge(one.metric) and "judge" not in plan.world:
+        if needs(one.metric) == "judge" and "judge" not in plan.world:
             continue
         if one.statistic in ("cells", "steadiest"):
             starts = [one.rest.get("ours"), *one.rest.get("theirs", [])]

@@ -134,7 +134,7 @@ def test_another_referee_is_refused(tiny_world, scikit_learn_extra, tmp_path, ca
     (tmp_path / "group.json").write_text(json.dumps(group))
     arguments = ["--spec", str(tmp_path / "group.json"), "--out", str(tmp_path / "s.csv")]
     assert score.main(arguments) == 2
-    assert "seen by another judge network" in capsys.readouterr().err
+    assert "measured by another judge network" in capsys.readouterr().err
 
 
 def test_more_clusters_than_images_are_refused(tiny_world, tmp_path, capsys):
@@ -147,7 +147,7 @@ def test_more_clusters_than_images_are_refused(tiny_world, tmp_path, capsys):
     }
     spec = group_of(tiny_world, tmp_path, evaluation=counts)
     assert score.main(["--spec", str(spec), "--out", str(tmp_path / "s.csv")]) == 2
-    assert "k=30 clusters asked of 24 images" in capsys.readouterr().err
+    assert "k=30 clusters of 24 images" in capsys.readouterr().err
 
 
 def test_a_missing_observation_is_one_sentence(tiny_world, scikit_learn_extra, tmp_path, capsys):

@@ -190,7 +190,7 @@ def test_rows_of_other_groups_are_left_out_and_missing_ones_are_named(tiny_world
 
 
 def test_an_unknown_column_is_an_error_that_lists_the_metrics():
-    with pytest.raises(UserError, match="no metric is called 'fidd'; known: fid, kid"):
+    with pytest.raises(UserError, match="no metric is called 'fidd'; known: accepted_lpips, clu"):
         metric("fidd")
 
 
