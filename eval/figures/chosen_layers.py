@@ -1,9 +1,12 @@
-"""Which convolutions adaptive selection trained, and when (Gal et al. 2021, §4.2, Fig. 4).
+"""How often adaptive selection trained each convolution (Gal et al. 2021, §4.2, Fig. 4).
+
+One panel per task and adaptive variant. Bars, light to dark: the share of steps in each quarter of the
+training that trained the convolution; black line: the share of all steps; mean over seeds. The dotted line
+is a random choice.
 
     python -m eval.figures.chosen_layers --spec SPEC.json --scores FILE.csv --out PREFIX
 
-writes PREFIX.svg, .png and .csv from the column `layers` of the runs' curves: one panel per task and
-adaptive variant.
+writes PREFIX.svg, .png and .csv from the column `layers` of the runs' curves.
 """
 
 import sys
@@ -12,8 +15,11 @@ import numpy as np
 import pandas as pd
 
 from eval.figures import drawing as figures
+from eval.figures.figure import Figure
 from nada.run.errors import UserError, command
 from nada.run.spec import CONDITION_KEYS, Group
+
+FIGURE = Figure(reads=("curves",), when="chooses_layers")
 
 #: Parts of a training that are told apart, and the name of the whole.
 QUARTERS, WHOLE = 4, "all"

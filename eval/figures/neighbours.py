@@ -1,10 +1,10 @@
-"""Samples and the training images nearest to them: who learnt by heart (Gal et al. 2021, Figs. 13, 26)?
+"""Samples of few-shot models, each above the training image nearest to it (Gal et al. 2021, Figs. 13, 26).
+
+Distance is LPIPS; a training image is shown mirrored where its mirror image is nearer. Two rows per model.
 
     python -m eval.figures.neighbours --spec SPEC.json --scores FILE.csv --out PREFIX
 
-writes PREFIX.png, .svg and .csv: for each few-shot model of the group two rows, images of the shared
-latents above and beneath each the training image with the least LPIPS to it, mirrored if that is
-nearer. Without scores, straight from the observations and the images that were trained on.
+writes PREFIX.png, .svg and .csv from the observations and the training images; scores are not used.
 """
 
 import sys
@@ -13,10 +13,13 @@ import numpy as np
 import pandas as pd
 
 from eval.figures import drawing as figures
+from eval.figures.figure import Figure
 from eval.observation import load_observation
 from nada.images.sets import open_images
 from nada.run.errors import UserError, command
 from nada.run.spec import CONDITION_KEYS, Group
+
+FIGURE = Figure(reads=("observations",), when="few_shot")
 
 #: Latents shown.
 SHOWN = 10

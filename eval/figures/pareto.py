@@ -1,14 +1,14 @@
-"""Diversity against quality: the Pareto plot of Fig. 12 (Gal et al. 2021, §5.3).
+"""Quality against diversity (Gal et al. 2021, §5.3, Fig. 12), mean over seeds with 95 % t intervals.
+
+Quality is the share of comparisons that a model's images win, latent code by latent code, against those of
+the group's preferred model, which itself is drawn at 0.5. Where people were asked, they decide; otherwise
+an automatic judge does, by realism, and the axis says so. Diversity is intra-cluster LPIPS; where the world
+has a judge of classes, a second panel counts only images that the judge accepts as the target, since noise
+raises diversity. A model that memorised its training images is drawn hollow and is not part of the front.
 
     python -m eval.figures.pareto --spec SPEC.json --scores FILE.csv --out PREFIX [--answers RESULT.csv]
 
-writes PREFIX.svg, .png and .csv. Quality (x) is the share of comparisons that a model's images win
-against those of the group's preferred model, latent by latent, so a model equal to it stands at 0.5.
-The paper asks people: --answers takes theirs (eval/study/comparison.py); without them an automatic judge
-decides by realism (eval/metrics/realism.py), and the axis says so. Diversity (y) is intra-cluster LPIPS; a second
-panel counts accepted images alone, those that the judge calls the target, since diversity rewards
-noise; in a world without a judge it is left out, and the title says so. A model that memorised its
-training images is drawn hollow, and is no part of the front: it would win every comparison.
+writes PREFIX.svg, .png and .csv. --answers takes what people said (eval/study/comparison.py).
 """
 
 import sys
@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from eval.figures import drawing as figures
+from eval.figures.figure import Figure
 from eval.figures.palette import BOUNDS, DASHES, MARKERS, styles
 from eval.metrics.intra_cluster_lpips import INTRA_CLUSTER_LPIPS
 from eval.metrics.mean_lpips import ACCEPTED_LPIPS
@@ -26,6 +27,8 @@ from eval.score import LAST
 from eval.study.comparison import read_result
 from nada.run.errors import UserError, command
 from nada.run.spec import CONDITION_KEYS, REAL, Group
+
+FIGURE = Figure(reads=("answers",), when="preference")
 
 KEYS = ["task", "method", "variant", "shots"]
 #: What the panels show upwards.

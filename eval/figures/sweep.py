@@ -1,10 +1,13 @@
-"""Metrics against k, the convolutions that adaptive selection trains at a step (Gal et al. 2021, §4.2).
+"""Metrics against k, the number of convolutions that adaptive selection trains at a step (§4.2).
+
+One row of panels per task, one panel per metric of the group's `sweep`. The last point trains all
+convolutions without selection. Mean over seeds, with the 95 % t interval for two seeds or more. Conditions
+with other shots or warm starts have lines of their own. Dashed lines are bounds: the source model, and one
+half of the real images against the other.
 
     python -m eval.figures.sweep --spec SPEC.json --scores FILE.csv --out PREFIX
 
-writes PREFIX.svg, .png and .csv: one row of panels per task, one panel per metric of the group's
-`sweep`. The condition that trains all layers without choosing is the last point. Hyperparameters of other
-shots or warm starts have a line of their own.
+writes PREFIX.svg, .png and .csv.
 """
 
 import sys
@@ -12,11 +15,14 @@ import sys
 import pandas as pd
 
 from eval.figures import drawing as figures
+from eval.figures.figure import Figure
 from eval.figures.palette import COLOURS, styles
 from eval.metrics.catalogue import metric
 from eval.score import LAST
 from nada.run.errors import UserError, command
 from nada.run.spec import CONDITION_KEYS, REAL, Group
+
+FIGURE = Figure(when="sweep")
 
 KEYS = ["task", "k", *CONDITION_KEYS[1:], "metric"]
 #: Controls drawn as lines across.

@@ -1,11 +1,15 @@
-"""Training curves of a group: loss and image change step by step, the referee's view of snapshots.
+"""Every method over its training, against steps and against seconds, two rows of panels per task.
+
+Loss and ‖ΔI‖ (how far CLIP sees the images move) of every step, smoothed by a running mean over a
+twentieth of the run; and metrics of the snapshots, on fewer images than in the tables (column n of the
+scores). A line is the mean over seeds, its band the 95 % t interval for two seeds or more. Where a method
+averages its weights, a pale line shows the weights behind the average. Seconds are wall clock and include
+the runs that a run goes on from; a mapper counts its own steps. Losses of different kinds (Eq. 1, Eq. 2,
+the mapper's) share a panel but have no common scale.
 
     python -m eval.figures.training_curves --spec SPEC.json --scores FILE.csv --out PREFIX
 
-writes PREFIX.svg, .png and .csv: two rows of panels per task, against steps and against seconds, one
-line per method and variant. Seconds are wall clock: those of the runs that a run goes on from, then
-its own, evenly over its steps. Where a method averages its weights, a pale line shows those behind
-the average.
+writes PREFIX.svg, .png and .csv.
 """
 
 import sys
@@ -15,11 +19,14 @@ import pandas as pd
 
 from eval.analysis import costs
 from eval.figures import drawing as figures
+from eval.figures.figure import Figure
 from eval.figures.palette import DASHES, styles
 from eval.metrics.catalogue import metric
 from eval.score import LAST, RAW, WEIGHTS
 from nada.run.errors import UserError, command
 from nada.run.spec import CONDITION_KEYS, Group
+
+FIGURE = Figure(reads=("curves", "records"), when="trained")
 
 #: Columns of a run's curves that are drawn, and what they are called.
 CURVES = {

@@ -5,11 +5,9 @@ The rules in workflow/rules/ look these up; lists are of paths as `workflow.plan
 
 import shlex
 
+from workflow.plan.figure_kinds import FIGURES
 from workflow.plan.layout import (
-    CURVES,
-    FIGURES,
     MODEL,
-    PICTURES,
     few_shot_file,
     image_set,
     observation_file,
@@ -101,14 +99,15 @@ def published_inputs(table=None):
 def figure_inputs(plan: Plan, name, kind):
     """What a figure is drawn from beside the group's file: named lists of files."""
     files = {"scores": [f"{plan.results}/scores/{name}.csv"]}
-    if FIGURES[kind] == PICTURES:
+    reads = FIGURES[kind].reads
+    if "observations" in reads:
         files["observations"] = group_inputs(plan, name)
         tasks = plan.groups[name]["tasks"]
         files["references"] = [path for task in tasks for path in _images(plan, task)]
-    if FIGURES[kind] == CURVES:
+    if "curves" in reads:
         runs = [run for condition in plan.members(name) for run in plan.seeds_of(condition)]
         files["curves"] = [f"{run_folder(plan, run.id)}/curves.csv" for run in runs]
-    if kind == "training_curves":  # drawn against seconds, too
+    if "records" in reads:
         files["records"] = record_inputs(plan, name)
     if answers := _answers_file(plan, name, kind):
         files["answers"] = [answers]
@@ -128,4 +127,5 @@ def _images(plan: Plan, task):
 
 def _answers_file(plan: Plan, name, kind):
     """The file of people's comparisons that a figure takes for quality, or None."""
-    return plan.groups[name].get("preference", {}).get("answers") if kind == "pareto" else None
+    asked = "answers" in FIGURES[kind].reads
+    return plan.groups[name].get("preference", {}).get("answers") if asked else None

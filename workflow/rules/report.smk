@@ -10,7 +10,8 @@ from workflow.plan.inputs import (
     record_inputs,
 )
 from workflow.plan.specs import as_json, staged
-from workflow.plan.layout import FIGURES, shown
+from workflow.plan.figure_kinds import FIGURES
+from workflow.plan.layout import shown
 from workflow.plan.code_digest import digest
 
 FIGURE_CODE = {kind: digest(f"eval.figures.{kind}") for kind in FIGURES}
