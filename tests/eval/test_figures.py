@@ -10,7 +10,7 @@ import pytest
 from eval.analysis.statistics import t_interval
 from eval.figures import chosen_layers as layers
 from eval.figures import drawing as figures
-from eval.figures import palette, sweep
+from eval.figures import palette, pareto, sweep
 from eval.figures import training_curves as training
 from eval.score import COLUMNS
 from nada.run.errors import UserError
@@ -195,6 +195,14 @@ def test_what_cannot_be_drawn_is_one_sentence(made, tmp_path, capsys):
     said = capsys.readouterr().err
     assert "its curves name none" in said and said.count("\n") == 1
     assert not list(tmp_path.glob("x*"))
+
+
+# ---- Pareto front -------------------------------------------------------------------------------
+
+
+def test_the_front_holds_what_no_other_beats():
+    x, y = [0.1, 0.5, 0.9, 0.5, 0.9], [0.9, 0.5, 0.1, 0.4, 0.1]
+    assert pareto.pareto_front(x, y).tolist() == [True, True, True, False, True]
 
 
 # ---- palette ------------------------------------------------------------------------------------
