@@ -21,7 +21,7 @@ from nada.run.spec import CONDITION_KEYS, Group
 
 FIGURE = Figure(reads=("curves",), when="chooses_layers")
 
-#: Parts of a training that are told apart, and the name of the whole.
+#: Parts of a training, and the name of the whole.
 QUARTERS, WHOLE = 4, "all"
 #: Panels side by side.
 ACROSS = 3
@@ -30,10 +30,10 @@ KEYS = [*CONDITION_KEYS, "quarter", "layer"]
 
 
 def shares(chosen: pd.Series, layers: list[str]) -> dict[tuple[str, str], float]:
-    """{(quarter, layer): share of the quarter's steps that trained the layer}, quarter "all" too.
+    """{(quarter, layer): share of the quarter's steps that trained the layer}; "all" is the whole.
 
-    chosen: per step the layers, separated by blanks; layers: those that are counted. Quarters are
-    equal in length to one step; one without a step is left out.
+    chosen: the layers of each step, separated by blanks. layers: those to count. The lengths of quarters
+    differ by one step at most; a quarter without a step is left out.
     """
     steps = [set(text.split()) for text in chosen]
     cuts = np.array_split(np.arange(len(steps)), QUARTERS)
@@ -50,8 +50,8 @@ def shares(chosen: pd.Series, layers: list[str]) -> dict[tuple[str, str], float]
 def data(group: Group) -> pd.DataFrame:
     """Everything that is drawn: KEYS, mean over seeds, half_width, n.
 
-    The convolutions come first, then what only official's slot map can choose (to_rgb). UserError:
-    a run that should have chosen layers recorded none.
+    The convolutions come first, then the layers that only the slot map of the official code can choose
+    (to_rgb). UserError: a run that selects layers recorded none.
     """
     rows = []
     for member in group.drawn:
@@ -60,26 +60,26 @@ def data(group: Group) -> pd.DataFrame:
         for seed, path in member.curves.items():
             curves = figures.read_curves(path)
             if "layers" not in curves or curves.layers.isna().any():
-                raise UserError(f"{path}: the run chose layers, but its curves name none.")
+                raise UserError(f"{path}: the run selects layers, but its curves name none.")
             seen = {layer for text in curves.layers for layer in text.split()}
             layers = [str(index) for index in range(group.convolutions)]
             layers += sorted(seen - set(layers))
             counted = shares(curves.layers, layers)
             rows += [(*member.condition, *key, seed, share) for key, share in counted.items()]
     if not rows:
-        raise UserError(f"group {group.name}: none of its hyperparameters chooses layers.")
+        raise UserError(f"group {group.name}: none of its conditions selects layers.")
     return figures.over_seeds(pd.DataFrame(rows, columns=[*KEYS, "seed", "value"]), KEYS)
 
 
 def _name(layer: str) -> str:
-    """`3` -> its number and the side of its maps: convolution 0 at 4x4, then two at each size."""
+    """The tick of layer `3`: its number and the size of its maps (layer 0 is at 4², then two per size)."""
     return (
         f"{layer}\n{4 << (int(layer) + 1) // 2}²" if layer.isdigit() else layer.replace("_", "\n")
     )
 
 
 def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
-    """Write the figure and its numbers; scores are not needed."""
+    """Write the figure and its numbers; scores are not used."""
     import seaborn
 
     table = data(group)
@@ -101,7 +101,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
         ends = np.arange(len(layers))
         drawn.setdefault("all steps", axis.hlines(whole, ends - 0.4, ends + 0.4, color="black"))
         even = axis.axhline(whole.sum() / len(layers), color="grey", ls=":", lw=1)
-        drawn.setdefault("even choice", even)
+        drawn.setdefault("random choice", even)
         axis.set_xticks(ends, [_name(layer) for layer in layers])
         axis.set(title=f"{task}: {figures.name_of(method, variant, shots)}", ylim=(0, 1))
         axis.grid(axis="x", visible=False)
@@ -117,7 +117,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
 @command
 def main(argv=None):
     """Command line of this module."""
-    figures.command_line(argv, "layers", __doc__, draw)
+    figures.command_line(argv, "chosen_layers", __doc__, draw)
 
 
 if __name__ == "__main__":

@@ -21,9 +21,9 @@ from nada.run.spec import CONDITION_KEYS, Group
 
 FIGURE = Figure(reads=("observations",), when="few_shot")
 
-#: Latents shown.
+#: Latent codes shown.
 SHOWN = 10
-#: Inches of one picture.
+#: Side of one image in inches.
 SIDE = 0.62
 
 

@@ -31,19 +31,20 @@ from nada.run.spec import CONDITION_KEYS, REAL, Group
 FIGURE = Figure(reads=("answers",), when="preference")
 
 KEYS = ["task", "method", "variant", "shots"]
-#: What the panels show upwards.
+#: Metrics on the y axis, one per panel.
 DIVERSITIES = (INTRA_CLUSTER_LPIPS, ACCEPTED_LPIPS)
-#: Metrics that points are made of.
+#: Metrics that are drawn.
 METRICS = (PREFERENCE.name, MEMORISED.name, *(metric.name for metric in DIVERSITIES))
-#: A model that is compared with itself neither wins nor loses.
+#: Share of comparisons that a model wins against itself.
 ITSELF = 0.5
-#: Where a point's name may stand: points to the right and up, and its alignment.
+#: Places of a point's name: offset to the right and up in points, and alignment.
 PLACES = (
     (7, 0, "left"), (-7, 0, "right"), (6, 7, "left"), (6, -7, "left"), (-6, 7, "right"),
     (-6, -7, "right"), (0, 11, "center"), (0, -11, "center"), (9, 15, "left"), (9, -15, "left"),
     (-9, 15, "right"), (-9, -15, "right"), (8, 1, "left"),
 )  # fmt: skip
-#: Fewer seeds with a value (a model with accepted images, say) give an interval as wide as the figure.
+#: With fewer values (as of models without accepted images on some seeds) no interval is drawn: it
+#: would be as wide as the figure.
 LEAST_DRAWN = 3
 SIZES = {0: 60, 5: 22, 10: 40, 100: 75}
 
@@ -51,8 +52,8 @@ SIZES = {0: 60, 5: 22, 10: 40, 100: 75}
 def data(group: Group, scores: pd.DataFrame, answers: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row per condition and diversity: quality and diversity with half_width, memorised, front.
 
-    answers: people's, as `eval.study.comparison.score` counts them; models that nobody was shown have no
-    quality then. UserError: the group prefers no model, or its scores hold no comparison.
+    answers: those of people, as `eval.study.comparison.score` returns them; models that were not shown to
+    people then have no quality. UserError: the group prefers no model, or no comparison was scored.
     """
     if group.against_model is None:
         raise UserError(f"group {group.name}: 'preference' names no model to compare with.")
@@ -78,7 +79,7 @@ def data(group: Group, scores: pd.DataFrame, answers: pd.DataFrame | None = None
         ours = key[1:] == group.against_model[:3]
         quality = (ITSELF, None) if ours else values.get((*key, PREFERENCE.name), nothing)
         memorised, _ = values.get((*key, MEMORISED.name), nothing)
-        for metric in shown:  # no accepted image, no diversity among them
+        for metric in shown:  # without accepted images there is no diversity of them
             spread = values.get((*key, metric.name), nothing)
             rows.append((*key, metric.name, *quality, *spread, memorised))
     columns = ["quality", "quality_half_width", "diversity", "diversity_half_width", "memorised"]
@@ -93,7 +94,7 @@ def data(group: Group, scores: pd.DataFrame, answers: pd.DataFrame | None = None
 
 
 def pareto_front(x, y) -> np.ndarray:
-    """Which points [N] no other one beats in both x and y (and truly in one); more is better."""
+    """Whether each point [N] is on the front: no other has x and y as large or larger, and one larger."""
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     no_worse = (x[None] >= x[:, None]) & (y[None] >= y[:, None])
     better = (x[None] > x[:, None]) | (y[None] > y[:, None])
@@ -101,7 +102,7 @@ def pareto_front(x, y) -> np.ndarray:
 
 
 def label(row) -> str:
-    """What stands beside a point."""
+    """The name beside a point."""
     if row.method == "nada":
         return "NADA" if row.variant == "adaptive" else f"NADA, {row.variant.replace('_', ' ')}"
     name = row.method if row.variant in figures.PLAIN else f"{row.method}, {row.variant}"
@@ -109,7 +110,7 @@ def label(row) -> str:
 
 
 def draw(group: Group, scores: pd.DataFrame, prefix: str, answers: str | None = None) -> None:
-    """Write the figure and its numbers; answers: the file of people's comparisons."""
+    """Write the figure and its numbers. answers: the file of people's comparisons, if any."""
     people = read_result(answers) if answers else None
     table = data(group, scores, people)
     judge = "realism, automatic judge" if people is None else f"{people.people.max()} people"
@@ -144,9 +145,9 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str, answers: str | None = 
         axis.set_ylabel(f"diversity: {shown[column].label} →")
     note = f"hollow: more than {FLOOR:.0%} of its images memorised; grey line: Pareto front"
     if ACCEPTED_LPIPS not in shown:
-        note += "; diversity of accepted images: not measured, this world has no judge of classes"
+        note += "; diversity of accepted images is not measured: this world has no judge of classes"
     figures.title(figure, f"{group.heading}\n{note}")
-    figure.canvas.draw()  # now every point is where it stays
+    figure.canvas.draw()  # fixes the positions of the points
     for (task, metric), part in table.groupby(["task", "metric"], sort=False):
         column = names.index(metric)
         name_points(panels[tasks.index(task)][column], part, looks)
@@ -154,7 +155,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str, answers: str | None = 
 
 
 def name_points(axis, part: pd.DataFrame, looks: dict) -> None:
-    """Write each point's name beside it, at the first of PLACES where no name, point or bar is."""
+    """Write each point's name beside it, at the first of PLACES without another name, point or bar."""
     from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Bbox
 

@@ -25,7 +25,7 @@ from nada.run.spec import CONDITION_KEYS, REAL, Group
 FIGURE = Figure(when="sweep")
 
 KEYS = ["task", "k", *CONDITION_KEYS[1:], "metric"]
-#: Controls drawn as lines across.
+#: Controls drawn as horizontal lines.
 BOUNDS = ("source", REAL)
 
 
@@ -36,7 +36,7 @@ def data(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
     """
     layers = {member.condition: member.layers for member in group.drawn if member.layers}
     if len(set(layers.values())) < 2:
-        raise UserError(f"group {group.name}: a sweep needs variants of two or more values of k.")
+        raise UserError(f"group {group.name}: a sweep needs variants with two or more values of k.")
     part = scores[(scores.world == group.world) & (scores.step == LAST)]
     part = part[part.metric.isin(group.sweep) & part.task.isin(group.real)].copy()
     conditions = list(part[list(CONDITION_KEYS)].itertuples(index=False, name=None))
@@ -47,7 +47,7 @@ def data(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
     part["k"] = [layers.get(condition, 0) for condition in conditions]
     part = part[(part.k > 0) | part.method.isin(BOUNDS)].astype({"value": float})
     found = figures.over_seeds(part, KEYS)
-    found.loc[found.method == REAL, "half_width"] = None  # two halves of one set are no seeds
+    found.loc[found.method == REAL, "half_width"] = None  # two halves are not seeds
     return found.sort_values(["task", "metric", "k"], kind="stable", ignore_index=True)
 
 

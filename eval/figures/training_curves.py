@@ -28,13 +28,13 @@ from nada.run.spec import CONDITION_KEYS, Group
 
 FIGURE = Figure(reads=("curves", "records"), when="trained")
 
-#: Columns of a run's curves that are drawn, and what they are called.
+#: Columns of a run's curves that are drawn, and their labels.
 CURVES = {
     "loss": "loss", "image_change": "‖ΔI‖ in CLIP", "d_loss": "D's loss", "g_loss": "G's loss"
 }  # fmt: skip
 #: Metrics of the snapshots that are drawn.
 METRICS = ("kid", "target_rate", "mean_lpips")
-#: The running mean spans this share of a run.
+#: Width of the running mean, as a share of the run.
 WINDOW = 1 / 20
 #: Points of a smoothed curve that are kept.
 POINTS = 50
@@ -45,9 +45,9 @@ PALE = 0.35
 
 
 def smooth(values: pd.Series, window: float = WINDOW, points: int = POINTS) -> pd.Series:
-    """A centred running mean over a share of the run, at no more than `points` steps, the last too.
+    """A centred running mean over a share of the run, at `points` steps or fewer, the last included.
 
-    values: indexed by step. At the ends the mean is over what there is.
+    values: indexed by step. Near the ends the window is cut off.
     """
     width = max(1, round(len(values) * window))
     means = values.rolling(width, center=True, min_periods=1).mean()
@@ -70,9 +70,9 @@ def from_curves(group: Group) -> pd.DataFrame:
 
 
 def from_snapshots(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores of every snapshot of the group's hyperparameters: columns KEYS, seed, value.
+    """Scores of every snapshot of the group's conditions: columns KEYS, seed, value.
 
-    Raw weights at the end were looked at once, on all images; that look is their last point.
+    Final raw weights are measured once, on all images; that value is their last point.
     """
     condition = list(CONDITION_KEYS)
     wanted = {member.condition for member in group.drawn}
@@ -82,7 +82,7 @@ def from_snapshots(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
     part = part[here]
     snapshots = part[part.step != LAST].astype({"step": int}).sort_values("step", kind="stable")
     several = snapshots.groupby(condition).step.transform("nunique") > 1
-    snapshots = snapshots[several]  # one point is no course of a training
+    snapshots = snapshots[several]  # one point makes no curve
     ends = snapshots.groupby(condition, as_index=False).step.max()
     raw_ends = part[(part.step == LAST) & (part.weights == RAW)].drop(columns="step")
     both = pd.concat([snapshots, raw_ends.merge(ends, on=condition)], ignore_index=True)
@@ -90,9 +90,9 @@ def from_snapshots(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def seconds_of(group: Group) -> dict[tuple, tuple[float, float]]:
-    """When a condition's own training began, and how long a step took: condition -> (before, per_step).
+    """{condition: (seconds before its own training, seconds per step)}, means over seeds.
 
-    Both in seconds, means over seeds; hyperparameters that trained nothing are left out.
+    Conditions without training are left out.
     """
     found = {}
     for member in group.drawn:
@@ -111,7 +111,7 @@ def data(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
     """Everything that is drawn: KEYS, mean over seeds, half_width, n, seconds (NaN: not recorded)."""
     rows = pd.concat([from_curves(group), from_snapshots(group, scores)], ignore_index=True)
     if rows.empty:
-        raise UserError(f"group {group.name}: none of its runs trained anything to draw.")
+        raise UserError(f"group {group.name}: none of its runs trained anything.")
     found = figures.over_seeds(rows, KEYS)
     clocks, conditions = seconds_of(group), found[list(CONDITION_KEYS)]
     known = [clocks.get(key, (np.nan, np.nan)) for key in conditions.itertuples(False, None)]
@@ -130,7 +130,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
     clocks = ["step", *(["seconds"] if table.seconds.notna().any() else [])]
     figure, panels = figures.axes(len(tasks) * len(clocks), len(quantities))
     looks = styles(zip(table.method, table.variant, strict=True))
-    # where a method is shown with several shots or warm starts, the dash tells them apart
+    # if a method has several shots or warm starts, the dash distinguishes them
     ways = list(dict.fromkeys(zip(table.shots, table.warm_start, strict=True)))
     per_model = table.groupby(["method", "variant"])[["shots", "warm_start"]].nunique()
     dashed = (per_model > 1).to_numpy().any()
@@ -157,13 +157,13 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
             axis.set(title=name if row == 0 else "", xlabel=clock)
     figures.legend(figure, lines)
     pale = "; pale: the weights behind the average" if (table.weights == RAW).any() else ""
-    clock = "; seconds include the runs that a run goes on from" if len(clocks) > 1 else ""
+    clock = "; seconds include the runs that a run continues" if len(clocks) > 1 else ""
     figures.title(figure, f"{group.heading}, over training{pale}{clock}")
     figures.save(figure, table, prefix)
 
 
 def draw_line(axis, line: pd.DataFrame, clock: str, raw: bool, look: dict, marker: str | None):
-    """Draw the means of one model with their interval; returns the line, None of raw weights (pale)."""
+    """Draw the means of one model with their interval. Returns the line; None for raw weights (pale)."""
     if raw:
         axis.plot(line[clock], line["mean"], **look, lw=0.9, alpha=PALE)
         return None
@@ -178,7 +178,7 @@ def draw_line(axis, line: pd.DataFrame, clock: str, raw: bool, look: dict, marke
 @command
 def main(argv=None):
     """Command line of this module."""
-    figures.command_line(argv, "training", __doc__, draw, raw=True)
+    figures.command_line(argv, "training_curves", __doc__, draw, raw=True)
 
 
 if __name__ == "__main__":

@@ -197,11 +197,11 @@ def test_what_a_world_cannot_test_is_neither_decided_nor_counted_and_the_page_sa
     )
     assert "Reason: target rate is not measured on a (it needs a judge of classes)." in text
     assert "Dropped: “s” Reason: no cats." in text
-    assert "Truncation 0.7 of the measured images." in text
+    assert "All images are generated at truncation 0.7." in text
     assert "Few &lt;seeds&gt;" in (tmp_path / "claims.html").read_text()
     elsewhere = replace(dropped, rest={**dropped.rest, "dropped": {"paper": "no money"}})
     assert decide([tested, elsewhere], scores(rows)).verdict.tolist() == ["undecided"] * 2
-    with pytest.raises(UserError, match="must name worlds and reasons"):
+    with pytest.raises(UserError, match="must map worlds to reasons"):
         memorising(tmp_path, dropped=["mini"])
 
 

@@ -188,7 +188,7 @@ def test_what_cannot_be_drawn_is_one_sentence(made, tmp_path, capsys):
     with pytest.raises(UserError, match="two or more values of k"):
         sweep.data(lonely, pd.read_csv(made[1]))
     still = group.__class__(**{**group.__dict__, "drawn": group.drawn[2:]})
-    with pytest.raises(UserError, match="none of its hyperparameters chooses layers"):
+    with pytest.raises(UserError, match="none of its conditions selects layers"):
         layers.data(still)
     Path(group.drawn[0].curves[0]).write_text("step,loss\n1,0.5\n")
     assert layers.main(["--spec", made[0], "--scores", made[1], "--out", str(tmp_path / "x")])

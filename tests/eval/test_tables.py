@@ -231,7 +231,7 @@ def test_a_truncation_of_the_measured_images_is_said_in_title_and_note(tiny_worl
     counts = {**tiny_world.group([])["evaluation"], "truncation_psi": psi}
     texts = made_of(tiny_world, tmp_path, PLANTED, table=["fid"], evaluation=counts)
     for ending in (".md", ".html", ".tex"):
-        said = f"Truncation {psi:g} of the measured images." in texts[ending]
+        said = f"All images are generated at truncation {psi:g}." in texts[ending]
         assert said == (f"(measured images: truncation {psi:g})" in texts[ending]) == (psi != 1)
 
 
@@ -264,7 +264,7 @@ def test_a_column_without_a_value_blames_no_judge_and_no_images_that_are_there(t
     cells |= {key: measured for key in (("source", "unchanged"), ("real", ""))}
     columns = ["fid", "target_rate", "accepted_lpips", "preference"]
     text = made_of(tiny_world, tmp_path, cells, table=columns)[".md"]
-    assert "No row has a value: mean LPIPS of accepted, comparisons won." in text
+    assert "Without a value in any row: mean LPIPS of accepted, comparisons won." in text
     assert "no judge" not in text and "no reference images" not in text
 
 
@@ -276,7 +276,7 @@ def test_copies_among_the_real_images_are_counted_and_said(tiny_world, tmp_path)
     assert copies.value.tolist() == [60] and copies.n.tolist() == [120]
     cells = PLANTED | {("real", ""): {"fid": [0.1], "reference_copies": [60]}}
     text = made_of(tiny_world, tmp_path, cells, table=["fid", "precision"])[".md"]
-    assert "Real images of dog2cat: 60 of" in text and "count each picture once" in text
+    assert "Real images of dog2cat: 60 of" in text and "count repeated images once" in text
 
 
 def test_a_row_says_how_long_it_was_trained_and_what_it_cost(tiny_world, tmp_path):
