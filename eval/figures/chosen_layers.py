@@ -14,7 +14,7 @@ import sys
 import numpy as np
 import pandas as pd
 
-from eval.figures import drawing as figures
+from eval.figures import drawing
 from eval.figures.figure import Figure
 from nada.run.errors import UserError, command
 from nada.run.spec import CONDITION_KEYS, Group
@@ -58,7 +58,7 @@ def data(group: Group) -> pd.DataFrame:
         if not member.chooses:
             continue
         for seed, path in member.curves.items():
-            curves = figures.read_curves(path)
+            curves = drawing.read_curves(path)
             if "layers" not in curves or curves.layers.isna().any():
                 raise UserError(f"{path}: the run selects layers, but its curves name none.")
             seen = {layer for text in curves.layers for layer in text.split()}
@@ -68,7 +68,7 @@ def data(group: Group) -> pd.DataFrame:
             rows += [(*member.condition, *key, seed, share) for key, share in counted.items()]
     if not rows:
         raise UserError(f"group {group.name}: none of its conditions selects layers.")
-    return figures.over_seeds(pd.DataFrame(rows, columns=[*KEYS, "seed", "value"]), KEYS)
+    return drawing.over_seeds(pd.DataFrame(rows, columns=[*KEYS, "seed", "value"]), KEYS)
 
 
 def _name(layer: str) -> str:
@@ -86,7 +86,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
     panels = list(table.groupby(list(CONDITION_KEYS), sort=False))
     across = min(ACROSS, len(panels))
     rows = -(-len(panels) // across)
-    figure, grid = figures.axes(rows, across, sharey=True)
+    figure, grid = drawing.axes(rows, across, sharey=True)
     shades = seaborn.color_palette("Blues", QUARTERS + 1)[1:]
     drawn = {}
     for index, ((task, method, variant, shots, _), part) in enumerate(panels):
@@ -103,21 +103,21 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
         even = axis.axhline(whole.sum() / len(layers), color="grey", ls=":", lw=1)
         drawn.setdefault("random choice", even)
         axis.set_xticks(ends, [_name(layer) for layer in layers])
-        axis.set(title=f"{task}: {figures.name_of(method, variant, shots)}", ylim=(0, 1))
+        axis.set(title=f"{task}: {drawing.name_of(method, variant, shots)}", ylim=(0, 1))
         axis.grid(axis="x", visible=False)
     for axis in grid.flat[len(panels) :]:
         axis.set_visible(False)
     for row in grid:
         row[0].set_ylabel("share of steps")
-    figures.legend(figure, drawn)
-    figures.title(figure, f"{group.heading}, layers chosen")
-    figures.save(figure, table, prefix)
+    drawing.legend(figure, drawn)
+    drawing.title(figure, f"{group.heading}, layers chosen")
+    drawing.save(figure, table, prefix)
 
 
 @command
 def main(argv=None):
     """Command line of this module."""
-    figures.command_line(argv, "chosen_layers", __doc__, draw)
+    drawing.command_line(argv, "chosen_layers", __doc__, draw)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import pandas as pd
 
-from eval.figures import drawing as figures
+from eval.figures import drawing
 from eval.figures.figure import Figure
 from eval.observation import load_observation
 from nada.images.sets import open_images
@@ -63,7 +63,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
     table, pictures = data(group)
     conditions = list(dict.fromkeys(condition for condition, _ in pictures))
     shown = 1 + max(latent for _, latent in pictures)
-    figure, panels = figures.axes(2 * len(conditions), shown)
+    figure, panels = drawing.axes(2 * len(conditions), shown)
     figure.set_size_inches(1.9 + SIDE * shown, SIDE * 2 * len(conditions) + 0.6)
     for axis in panels.flat:
         axis.set(xticks=[], yticks=[])
@@ -74,19 +74,19 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
             for half, image in enumerate(pictures[condition, latent]):
                 panels[2 * place + half][latent].imshow(np.asarray(image), interpolation="nearest")
         task, method, variant, shots, start = condition
-        name = figures.name_of(method, variant, shots, start)
+        name = drawing.name_of(method, variant, shots, start)
         for half, text in enumerate((f"{task}\n{name}", "nearest")):
             panels[2 * place + half][0].set_ylabel(
                 text, rotation=0, ha="right", va="center", fontsize=6
             )
-    figures.title(figure, f"{group.heading}, nearest training images")
-    figures.save(figure, table, prefix)
+    drawing.title(figure, f"{group.heading}, nearest training images")
+    drawing.save(figure, table, prefix)
 
 
 @command
 def main(argv=None):
     """Command line of this module."""
-    figures.command_line(argv, "neighbours", __doc__, draw)
+    drawing.command_line(argv, "neighbours", __doc__, draw)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ import sys
 import numpy as np
 import pandas as pd
 
-from eval.figures import drawing as figures
+from eval.figures import drawing
 from eval.figures.figure import Figure
 from eval.figures.palette import BOUNDS, DASHES, MARKERS, styles
 from eval.metrics.intra_cluster_lpips import INTRA_CLUSTER_LPIPS
@@ -62,7 +62,7 @@ def data(group: Group, scores: pd.DataFrame, answers: pd.DataFrame | None = None
     if group.members:  # a file of all groups holds others' models, too
         conditions = part[list(CONDITION_KEYS)].itertuples(index=False, name=None)
         part = part[[condition in group.members for condition in conditions]]
-    found = figures.over_seeds(part.astype({"value": float}), [*KEYS, "metric"])
+    found = drawing.over_seeds(part.astype({"value": float}), [*KEYS, "metric"])
     if not (found.metric == PREFERENCE.name).any():
         raise UserError(f"group {group.name}: no comparison was scored; make the scores again.")
     found.loc[found.n < LEAST_DRAWN, "half_width"] = None
@@ -105,7 +105,7 @@ def label(row) -> str:
     """The name beside a point."""
     if row.method == "nada":
         return "NADA" if row.variant == "adaptive" else f"NADA, {row.variant.replace('_', ' ')}"
-    name = row.method if row.variant in figures.PLAIN else f"{row.method}, {row.variant}"
+    name = row.method if row.variant in drawing.PLAIN else f"{row.method}, {row.variant}"
     return f"{name} {row.shots}" if row.shots else name
 
 
@@ -117,7 +117,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str, answers: str | None = 
     tasks = list(dict.fromkeys(table.task))
     shown = [metric for metric in DIVERSITIES if metric.name in set(table.metric)]
     names = [metric.name for metric in shown]
-    figure, panels = figures.axes(len(tasks), len(shown))
+    figure, panels = drawing.axes(len(tasks), len(shown))
     figure.set_size_inches(7.2 * len(shown), 5 * len(tasks))
     looks = styles(zip(table.method, table.variant, strict=True))
     for (task, metric), part in table.groupby(["task", "metric"], sort=False):
@@ -146,12 +146,12 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str, answers: str | None = 
     note = f"hollow: more than {FLOOR:.0%} of its images memorised; grey line: Pareto front"
     if ACCEPTED_LPIPS not in shown:
         note += "; diversity of accepted images is not measured: this world has no judge of classes"
-    figures.title(figure, f"{group.heading}\n{note}")
+    drawing.title(figure, f"{group.heading}\n{note}")
     figure.canvas.draw()  # fixes the positions of the points
     for (task, metric), part in table.groupby(["task", "metric"], sort=False):
         column = names.index(metric)
         name_points(panels[tasks.index(task)][column], part, looks)
-    figures.save(figure, table, prefix)
+    drawing.save(figure, table, prefix)
 
 
 def name_points(axis, part: pd.DataFrame, looks: dict) -> None:
@@ -191,7 +191,7 @@ def _half(value) -> float | None:
 @command
 def main(argv=None):
     """Command line of this module."""
-    figures.command_line(
+    drawing.command_line(
         argv, "pareto", __doc__, draw, answers="people's comparisons: result.csv of eval.study.comparison"
     )
 

@@ -14,7 +14,7 @@ import sys
 
 import pandas as pd
 
-from eval.figures import drawing as figures
+from eval.figures import drawing
 from eval.figures.figure import Figure
 from eval.figures.palette import COLOURS, styles
 from eval.metrics.catalogue import metric
@@ -46,7 +46,7 @@ def data(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
         raise UserError(f"group {group.name}: no score for {name}; make the scores again.")
     part["k"] = [layers.get(condition, 0) for condition in conditions]
     part = part[(part.k > 0) | part.method.isin(BOUNDS)].astype({"value": float})
-    found = figures.over_seeds(part, KEYS)
+    found = drawing.over_seeds(part, KEYS)
     found.loc[found.method == REAL, "half_width"] = None  # two halves are not seeds
     return found.sort_values(["task", "metric", "k"], kind="stable", ignore_index=True)
 
@@ -55,7 +55,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
     """Write the figure and its numbers."""
     table = data(group, scores)
     tasks = list(dict.fromkeys(table.task))
-    figure, panels = figures.axes(len(tasks), len(group.sweep), sharex=True)
+    figure, panels = drawing.axes(len(tasks), len(group.sweep), sharex=True)
     swept = table[table.k > 0]
     ways = list(dict.fromkeys(zip(swept.shots, swept.warm_start, strict=True)))
     lines = {}
@@ -64,7 +64,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
         swept = part[part.k > 0]
         for (shots, start), line in swept.groupby(["shots", "warm_start"], sort=False):
             half = line.half_width.astype(float).fillna(0)
-            label = figures.name_of("nada", "adaptive, k layers at a step", shots, start)
+            label = drawing.name_of("nada", "adaptive, k layers at a step", shots, start)
             colour = COLOURS[ways.index((shots, start)) % len(COLOURS)]
             look = {"color": colour, "marker": "o", "ms": 4}
             drawn = axis.errorbar(line.k, line["mean"], half, **look, lw=1.2, capsize=2)
@@ -76,16 +76,16 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
             lines.setdefault(label, line)
         axis.set_xticks(sorted(set(swept.k)))
         axis.set(title=metric(name).heading if task == tasks[0] else "")
-    figures.name_axes(panels, tasks, "k")
-    figures.legend(figure, lines)
-    figures.title(figure, group.heading)
-    figures.save(figure, table, prefix)
+    drawing.name_axes(panels, tasks, "k")
+    drawing.legend(figure, lines)
+    drawing.title(figure, group.heading)
+    drawing.save(figure, table, prefix)
 
 
 @command
 def main(argv=None):
     """Command line of this module."""
-    figures.command_line(argv, "sweep", __doc__, draw)
+    drawing.command_line(argv, "sweep", __doc__, draw)
 
 
 if __name__ == "__main__":

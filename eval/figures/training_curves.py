@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from eval.analysis import costs
-from eval.figures import drawing as figures
+from eval.figures import drawing
 from eval.figures.figure import Figure
 from eval.figures.palette import DASHES, styles
 from eval.metrics.catalogue import metric
@@ -60,7 +60,7 @@ def from_curves(group: Group) -> pd.DataFrame:
     rows = []
     for member in group.drawn:
         for seed, path in member.curves.items():
-            curves = figures.read_curves(path)
+            curves = drawing.read_curves(path)
             for quantity in CURVES:
                 if quantity in curves and curves[quantity].notna().any():
                     smoothed = smooth(curves[quantity].dropna())
@@ -112,7 +112,7 @@ def data(group: Group, scores: pd.DataFrame) -> pd.DataFrame:
     rows = pd.concat([from_curves(group), from_snapshots(group, scores)], ignore_index=True)
     if rows.empty:
         raise UserError(f"group {group.name}: none of its runs trained anything.")
-    found = figures.over_seeds(rows, KEYS)
+    found = drawing.over_seeds(rows, KEYS)
     clocks, conditions = seconds_of(group), found[list(CONDITION_KEYS)]
     known = [clocks.get(key, (np.nan, np.nan)) for key in conditions.itertuples(False, None)]
     found["seconds"] = [
@@ -128,7 +128,7 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
     tasks = list(dict.fromkeys(table.task))
     quantities = [q for q in (*CURVES, *METRICS) if (table.quantity == q).any()]
     clocks = ["step", *(["seconds"] if table.seconds.notna().any() else [])]
-    figure, panels = figures.axes(len(tasks) * len(clocks), len(quantities))
+    figure, panels = drawing.axes(len(tasks) * len(clocks), len(quantities))
     looks = styles(zip(table.method, table.variant, strict=True))
     # if a method has several shots or warm starts, the dash distinguishes them
     ways = list(dict.fromkeys(zip(table.shots, table.warm_start, strict=True)))
@@ -148,18 +148,18 @@ def draw(group: Group, scores: pd.DataFrame, prefix: str) -> None:
                     look = {**look, "linestyle": DASHES[ways.index((shots, start)) % len(DASHES)]}
                 drawn = draw_line(axis, line, clock, weights == RAW, look, marker)
                 if drawn is not None:
-                    lines.setdefault(figures.name_of(method, variant, shots, start), drawn)
+                    lines.setdefault(drawing.name_of(method, variant, shots, start), drawn)
     for row, of_row in enumerate(panels):
         task, clock = tasks[row // len(clocks)], clocks[row % len(clocks)]
         of_row[0].set_ylabel(task)
         for axis, quantity in zip(of_row, quantities, strict=True):
             name = CURVES.get(quantity) or metric(quantity).heading
             axis.set(title=name if row == 0 else "", xlabel=clock)
-    figures.legend(figure, lines)
+    drawing.legend(figure, lines)
     pale = "; pale: the weights behind the average" if (table.weights == RAW).any() else ""
     clock = "; seconds include the runs that a run continues" if len(clocks) > 1 else ""
-    figures.title(figure, f"{group.heading}, over training{pale}{clock}")
-    figures.save(figure, table, prefix)
+    drawing.title(figure, f"{group.heading}, over training{pale}{clock}")
+    drawing.save(figure, table, prefix)
 
 
 def draw_line(axis, line: pd.DataFrame, clock: str, raw: bool, look: dict, marker: str | None):
@@ -178,7 +178,7 @@ def draw_line(axis, line: pd.DataFrame, clock: str, raw: bool, look: dict, marke
 @command
 def main(argv=None):
     """Command line of this module."""
-    figures.command_line(argv, "training_curves", __doc__, draw, raw=True)
+    drawing.command_line(argv, "training_curves", __doc__, draw, raw=True)
 
 
 if __name__ == "__main__":

@@ -84,7 +84,7 @@ def factor_correlations(frozen: np.ndarray, adapted: np.ndarray) -> np.ndarray:
     """
     frozen, adapted = (np.asarray(f, dtype=np.float64) for f in (frozen, adapted))
     if frozen.shape != adapted.shape or frozen.ndim != 2 or len(frozen) < 2:
-        raise ValueError(f"factors: equal [n>=2,F] wanted, got {frozen.shape}, {adapted.shape}")
+        raise ValueError(f"factors: equal [n>=2,F] expected, got {frozen.shape}, {adapted.shape}")
     a, b = frozen - frozen.mean(axis=0), adapted - adapted.mean(axis=0)
     std_a, std_b = a.std(axis=0), b.std(axis=0)
     constant = (std_a < CONSTANT_BELOW) | (std_b < CONSTANT_BELOW)
@@ -125,5 +125,5 @@ def group_means(correlations: np.ndarray, factors: list[str]) -> dict[str, float
 def _square(distances: np.ndarray) -> np.ndarray:
     distances = np.asarray(distances)
     if distances.ndim != 2 or distances.shape[0] != distances.shape[1]:
-        raise ValueError(f"distances: a square matrix wanted, got {list(distances.shape)}")
+        raise ValueError(f"distances: a square matrix expected, got {list(distances.shape)}")
     return distances

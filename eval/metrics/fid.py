@@ -83,7 +83,7 @@ def gaussian_statistic(features: np.ndarray, name: str = "image set") -> Gaussia
     """
     features = np.asarray(features, dtype=np.float64)
     if features.ndim != 2:
-        raise ValueError(f"{name}: features [N,d] wanted, got shape {list(features.shape)}")
+        raise ValueError(f"{name}: features [N,d] expected, got shape {list(features.shape)}")
     if len(features) < MIN_IMAGES:
         raise UserError(
             f"{name} has {len(features)} images; FID needs at least {MIN_IMAGES}"

@@ -39,7 +39,7 @@ def check_distances(distances: np.ndarray) -> np.ndarray:
     """Distances [n,n] as float64. ValueError: not square. UserError: values that are not finite."""
     distances = np.asarray(distances, dtype=np.float64)
     if distances.ndim != 2 or distances.shape[0] != distances.shape[1]:
-        raise ValueError(f"distances: a square matrix wanted, got {list(distances.shape)}")
+        raise ValueError(f"distances: a square matrix expected, got {list(distances.shape)}")
     if not np.isfinite(distances).all():
         bad = int(np.flatnonzero(~np.isfinite(distances).all(axis=1))[0])
         raise UserError(f"LPIPS: the distances of image {bad} are not finite")
@@ -50,5 +50,5 @@ def mean_pairwise(distances: np.ndarray) -> float:
     """Mean over the n(n-1)/2 unordered pairs of a symmetric matrix [n,n]; ValueError for n < 2."""
     distances = check_distances(distances)
     if len(distances) < 2:
-        raise ValueError("mean_pairwise: two or more images wanted")
+        raise ValueError("mean_pairwise: two or more images expected")
     return float(distances[np.triu_indices(len(distances), k=1)].mean())

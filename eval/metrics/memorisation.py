@@ -42,7 +42,7 @@ def nearest(distances: np.ndarray) -> np.ndarray:
     """
     distances = np.asarray(distances, dtype=np.float64)
     if distances.ndim != 2 or 0 in distances.shape:
-        raise ValueError(f"distances: [n, m] wanted, got {list(distances.shape)}")
+        raise ValueError(f"distances: [n, m] expected, got {list(distances.shape)}")
     if not np.isfinite(distances).all():
         raise UserError("memorisation: a distance to a training image is not finite.")
     return distances.min(axis=1)

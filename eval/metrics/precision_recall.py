@@ -59,7 +59,7 @@ def precision_recall(
     real, fake = distinct(_checked(real, "real", k)), _checked(fake, "generated", k)
     real = _checked(real, "distinct real", k)
     if real.shape[1] != fake.shape[1]:
-        raise ValueError(f"features: equal widths wanted, got {real.shape[1]}, {fake.shape[1]}")
+        raise ValueError(f"features: equal widths expected, got {real.shape[1]}, {fake.shape[1]}")
     return share_inside(fake, real, radii(real, k)), share_inside(real, fake, radii(fake, k))
 
 
@@ -111,7 +111,7 @@ def share_inside(points: np.ndarray, centres: np.ndarray, radius: np.ndarray) ->
 def _checked(features, name: str, k: int) -> np.ndarray:
     features = np.asarray(features, dtype=np.float64)
     if features.ndim != 2:
-        raise ValueError(f"{name} features: [N,D] wanted, got {list(features.shape)}")
+        raise ValueError(f"{name} features: [N,D] expected, got {list(features.shape)}")
     if not 1 <= k < len(features):
         raise UserError(
             f"precision and recall: k={k} neighbours of {len(features)} {name} images;"

@@ -44,5 +44,5 @@ def preference(theirs: np.ndarray, ours: np.ndarray) -> float:
     """
     theirs, ours = np.asarray(theirs), np.asarray(ours)
     if theirs.shape != ours.shape or theirs.ndim != 1 or len(theirs) == 0:
-        raise ValueError(f"realism: equal lengths wanted, got {theirs.shape}, {ours.shape}")
+        raise ValueError(f"realism: equal lengths expected, got {theirs.shape}, {ours.shape}")
     return float(((theirs > ours) + 0.5 * (theirs == ours)).mean())

@@ -39,7 +39,7 @@ def share_called(logits: np.ndarray, names: list[str], wanted: str) -> float:
     if wanted not in names:
         raise UserError(f"target {wanted!r}: the judge knows only {', '.join(names)}")
     if logits.ndim != 2 or logits.shape[1] != len(names) or len(logits) == 0:
-        raise ValueError(f"logits: [N>=1,{len(names)}] wanted, got {list(logits.shape)}")
+        raise ValueError(f"logits: [N>=1,{len(names)}] expected, got {list(logits.shape)}")
     if not np.isfinite(logits).all():
         raise UserError("target rate: the judge's logits are not finite (NaN in the images?)")
     return float((logits.argmax(axis=1) == names.index(wanted)).mean())

@@ -46,7 +46,7 @@ class Resizer:
 
     def __init__(self, workers: int = 0):
         if workers < 0:
-            raise ValueError(f"workers: 0 or more wanted, got {workers}")
+            raise ValueError(f"workers: 0 or more expected, got {workers}")
         self.workers = workers
         self._pool: ProcessPoolExecutor | None = None
 

@@ -33,7 +33,7 @@ def _heads(features: int, classes: int, styles: int, factors: int) -> nn.ModuleD
 
 def _check_images(x: Tensor) -> None:
     if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < 16:
-        raise ValueError(f"images: shape [N,3,H,W] with H, W >= 16 wanted, got {list(x.shape)}")
+        raise ValueError(f"images: shape [N,3,H,W] with H, W >= 16 expected, got {list(x.shape)}")
 
 
 class PerceptualNet(nn.Module):
@@ -48,7 +48,7 @@ class PerceptualNet(nn.Module):
     def __init__(self, classes, styles, factors, widths=(32, 64, 96, 128)):
         super().__init__()
         if len(widths) != 4:
-            raise ValueError(f"widths: four stages wanted, got {list(widths)}")
+            raise ValueError(f"widths: four stages expected, got {list(widths)}")
         self.config = {
             "classes": list(classes),
             "styles": list(styles),
@@ -129,7 +129,7 @@ class JudgeNet(nn.Module):
     def __init__(self, classes, styles, factors, widths=(32, 48, 96, 160), depths=(2, 1, 1)):
         super().__init__()
         if len(widths) != len(depths) + 1:
-            raise ValueError(f"widths {list(widths)}: one more than depths {list(depths)} wanted")
+            raise ValueError(f"widths {list(widths)}: one more than depths {list(depths)} expected")
         if NONE_OF_THESE in classes:
             raise ValueError(f"classes: leave out {NONE_OF_THESE!r}, the judge adds it itself")
         self.config = {

@@ -12,7 +12,7 @@ from cleanfid.fid import fid_from_feats
 from PIL import Image
 
 from eval import observe, score
-from eval.figures import grid as galleries
+from eval.figures import grid
 from eval.metrics.catalogue import METRICS
 from eval.metrics.precision_recall import precision_recall
 from eval.observation import Observation, load_observation, save_observation
@@ -173,7 +173,7 @@ def test_every_command_parses_its_arguments_before_it_imports_torch():
 def test_a_grid_shows_the_source_first_then_every_variant_on_the_same_latents(tiny_world, tmp_path):
     spec = group_of(tiny_world, tmp_path)
     prefix = str(tmp_path / "ablation_grid")
-    assert galleries.main(["--spec", str(spec), "--out", prefix]) == 0
+    assert grid.main(["--spec", str(spec), "--out", prefix]) == 0
     frame = pd.read_csv(prefix + ".csv")
     assert list(frame[frame.row == 0].run) == [
         "source", "dog2cat/nada-global/seed0", "dog2cat/nada-adaptive/seed0",
@@ -200,30 +200,30 @@ def find(picture, cell):
 
 def test_small_images_are_enlarged_by_a_whole_factor_and_very_large_ones_reduced():
     small = np.arange(2 * 32 * 32 * 3, dtype=np.uint8).reshape(2, 32, 32, 3)
-    assert galleries.fitted(small).shape == (2, 96, 96, 3)
-    assert np.array_equal(galleries.fitted(small)[:, ::3, ::3], small)
-    assert galleries.fitted(np.zeros((1, 128, 128, 3), np.uint8)).shape == (1, 128, 128, 3)
+    assert grid.fitted(small).shape == (2, 96, 96, 3)
+    assert np.array_equal(grid.fitted(small)[:, ::3, ::3], small)
+    assert grid.fitted(np.zeros((1, 128, 128, 3), np.uint8)).shape == (1, 128, 128, 3)
     large = np.full((1, 512, 512, 3), 7, np.uint8)
-    assert np.array_equal(galleries.fitted(large), np.full((1, 192, 192, 3), 7, np.uint8))
+    assert np.array_equal(grid.fitted(large), np.full((1, 192, 192, 3), 7, np.uint8))
 
 
 def test_a_columns_title_says_from_where_its_training_started():
     meta = {"method": "tgan", "variant": "plain", "shots": 10, "warm_start": "nada_finetuned_gd"}
-    assert galleries._title(meta) == "tgan\nplain\n10-shot\nfrom nada\nfinetuned gd"
-    assert galleries._title({**meta, "warm_start": "source"}) == "tgan\nplain\n10-shot"
+    assert grid._title(meta) == "tgan\nplain\n10-shot\nfrom nada\nfinetuned gd"
+    assert grid._title({**meta, "warm_start": "source"}) == "tgan\nplain\n10-shot"
 
 
 @pytest.mark.parametrize(
-    "grid, sentence",
+    "asked, sentence",
     [
         ({"rows": 9, "truncation_psi": 0.7}, "set grid.rows to 1..8"),
         ({"rows": 2, "truncation_psi": 0.5}, "choose one of 0.7, 1.0"),
     ],
 )
 def test_a_grid_of_images_that_were_not_kept_is_refused(
-    tiny_world, tmp_path, capsys, grid, sentence
+    tiny_world, tmp_path, capsys, asked, sentence
 ):
-    spec = group_of(tiny_world, tmp_path, grid=grid)
-    assert galleries.main(["--spec", str(spec), "--out", str(tmp_path / "g")]) == 2
+    spec = group_of(tiny_world, tmp_path, grid=asked)
+    assert grid.main(["--spec", str(spec), "--out", str(tmp_path / "g")]) == 2
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.glob("g.*"))
