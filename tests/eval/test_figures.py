@@ -153,7 +153,7 @@ def test_the_sweep_has_one_point_per_k_and_its_bounds(made, tmp_path):
     assert table.loc[1, "half_width"] == pytest.approx(t_interval([10, 12])[1], abs=1e-6)
 
 
-def test_settings_of_other_shots_are_no_more_seeds_of_a_point_of_the_sweep(made, tmp_path):
+def test_conditions_with_other_shots_have_points_of_their_own_in_the_sweep(made, tmp_path):
     content = json.loads(Path(made[0]).read_text())
     scores = pd.read_csv(made[1])
     entry = {**content["observations"][0], "shots": 3, "runs": []}

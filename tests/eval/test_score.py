@@ -1,4 +1,4 @@
-"""Scores, tables and grids of a group, from files to files."""
+"""Scores and grids of a group, from files to files."""
 
 import json
 import subprocess
@@ -125,7 +125,7 @@ def group_of(world, tmp_path, members=MEMBERS, **changes):
     return tmp_path / "group.json"
 
 
-def test_another_referee_is_refused(tiny_world, scikit_learn_extra, tmp_path, capsys):
+def test_an_observation_by_another_judge_is_refused(tiny_world, scikit_learn_extra, tmp_path, capsys):
     seen = load_observation(tiny_world.folder / "nada-adaptive.npz")
     meta = seen.meta | {"hashes": seen.meta["hashes"] | {"judge": "another"}}
     save_observation(tmp_path / "other.npz", Observation(meta, seen.arrays))

@@ -108,7 +108,7 @@ def test_the_numbers_beside_the_table_equal_the_scores(planted, tmp_path):
     assert np.isnan(frame.loc["nada global", "source_lpips"])
 
 
-def test_few_images_per_feature_are_said_in_the_footer(tiny_world, tmp_path):
+def test_few_images_per_feature_are_noted_in_the_footer(tiny_world, tmp_path):
     group = read_group_spec(group_of(tiny_world, tmp_path, table=["fid"]))
     few = {key: values | {"fid_images_per_feature": [1.4]} for key, values in PLANTED.items()}
     assert "Fewer than 2 images per feature" in tables.make(group, table_scores(few))[".md"]
@@ -268,7 +268,7 @@ def test_a_column_without_a_value_blames_no_judge_and_no_images_that_are_there(t
     assert "no judge" not in text and "no reference images" not in text
 
 
-def test_copies_among_the_real_images_are_counted_and_said(tiny_world, tmp_path):
+def test_copies_among_the_real_images_are_counted_and_noted(tiny_world, tmp_path):
     real = load_observation(tiny_world.folder / "real.npz")
     arrays = {**real.arrays, "half1/features": real["half0/features"]}
     rows = pd.DataFrame(score.score_real(Observation(real.meta, arrays), 4))
