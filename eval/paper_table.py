@@ -32,7 +32,7 @@ FOLDER = Path(__file__).parent / "paper"
 #: Worlds whose FID is comparable with the paper's, and why that of others is not.
 COMPARABLE_WORLDS = ("paper",)
 REASONS = {
-    "mini": "another world: rendered images of 32 px, its own FID network",
+    "mini": "another world: rendered pictures of 32 px, its own FID network",
     "rehearsal": "random weights",
 }
 WARM_STARTS = {
