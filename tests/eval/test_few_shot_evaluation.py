@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 from eval import observe, score
-from eval.figures import neighbours, pareto
-from eval.figures import training_curves as training
+from eval.figures import neighbours, pareto, training_curves
 from eval.observation import Observation, load_observation
 from eval.score import preference_rows, read_scores
 from nada.images.arrays import load_images, save_images
@@ -195,7 +194,7 @@ def test_the_pareto_plot_has_a_point_for_each_model(files, tmp_path):
 
 def test_raw_weights_are_drawn_over_training_up_to_the_last_step(files):
     group, scores = read_group_spec(files["group"]), read_scores(files["scores"], raw=True)
-    rows = training.from_snapshots(group, scores)
+    rows = training_curves.from_snapshots(group, scores)
     rows = rows[(rows.method == "tgan") & (rows.quantity == "kid")]
     by_weights = {w: part.set_index("step").value for w, part in rows.groupby("weights")}
     assert by_weights["final"].index.tolist() == by_weights["raw"].index.tolist() == [10, 20]

@@ -53,6 +53,7 @@ def first_party_imports(tree, package):
 
     package: the parts of the package's name, for relative imports. `from a import b` yields both
     `a` and `a.b`, since b may be a module; and each package above, since Python runs its __init__.
+    `pkgutil.iter_modules(a.b.__path__)` yields `a.b.*`: the module takes all that the package holds.
     """
     found = set()
     for node in ast.walk(tree):
@@ -63,6 +64,8 @@ def first_party_imports(tree, package):
             base = ".".join(above + ([node.module] if node.module else []))
             found.add(base)
             found.update(f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "pkgutil.iter_modules":
+            found.update(ast.unparse(path).replace("__path__", "*") for path in node.args[:1])
     for dotted in sorted(found):
         parts = dotted.split(".")
         if parts[0] in FIRST_PARTY:
@@ -98,6 +101,10 @@ def closure(*modules, root=ROOT):
         waiting.append(f"{name}.__main__")  # of a package that is a command
     while waiting:
         name = waiting.pop()
+        if name.endswith(".*"):
+            folder = root.joinpath(*name.split(".")[:-1])
+            waiting += [f"{name[:-2]}.{file.stem}" for file in folder.glob("[!_]*.py")]
+            continue
         path = module_path(name, root)
         if name in files or path is None:  # None: a class or function, not a module
             continue

@@ -6,9 +6,7 @@ import pytest
 
 from baselines import adapt
 from eval import claims, observe, paper_table, score, tables
-from eval.figures import grid as galleries
-from eval.figures import pareto
-from eval.figures import training_curves as training
+from eval.figures import grid, pareto, training_curves
 from nada.images.arrays import save_images
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError
@@ -77,8 +75,8 @@ COMMANDS = {
     "tables of scores": (tables.main, GROUP, "scores.csv", "scores"),
     "paper_table": (paper_table.main, GROUP, "README.md", "README"),
     "pareto": (pareto.main, GROUP, "plot.png", "plot"),
-    "training": (training.main, GROUP, "scores.csv", "scores"),
-    "galleries": (galleries.main, ["--spec", "group.json", "--out"], "a.png", "a"),
+    "training_curves": (training_curves.main, GROUP, "scores.csv", "scores"),
+    "grid": (grid.main, ["--spec", "group.json", "--out"], "a.png", "a"),
     "claims": (
         claims.main,
         ["--claims", "claims.yaml", "--scores", "scores.csv", "--world", "mini", "--out"],

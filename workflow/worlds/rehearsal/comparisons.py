@@ -170,7 +170,7 @@ def vgg(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
     import lpips
     from torchvision.models.vgg import cfgs, make_layers
 
-    from eval.metrics.lpips_matrix import lpips_matrix
+    from eval.networks.lpips_matrix import lpips_matrix
     from eval.networks.lpips_vgg import SIZE, load_lpips_vgg
 
     published = recipe.size == type(recipe.size)()

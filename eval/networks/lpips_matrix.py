@@ -1,17 +1,17 @@
 """Pairwise LPIPS as a matrix product (Zhang et al. 2018, Eq. 1).
 
-LPIPS is a squared Euclidean distance between vectors that each image has by itself: unit-normalised
-features of every stage and position, times √(weight / positions). So n images need n forward passes
-and one Gram matrix, not n(n-1)/2 passes of pairs. A network names its stages and their weights: the
-mini world's own has none (uniform), `eval.networks.lpips_vgg` those of the package's heads. `lpips_model`
-builds the `lpips` package around the same trunk: the slow path, and the oracle of the tests.
+LPIPS is the squared Euclidean distance between one vector per image: unit-normalised features of every
+stage and position, times √(weight / positions). So n images need n forward passes and one Gram matrix,
+not n(n-1)/2 passes of pairs. The weights belong to the network: `eval.networks.lpips_vgg` has those of the
+package's heads, the mini world's network has none (uniform). `lpips_model` builds the `lpips` package
+around the same trunk: the slow reference that the tests compare with.
 
-Cost. The features of n images of D numbers take 4nD bytes; VGG at 256 px has D = 8.0 million, 32 MB
-an image. Where `memory_bytes` holds only s images a block (s ≈ memory_bytes / 8D: two blocks at
-once), the features of a block are computed again for every other block, not stored:
-n(n/s + 1)/2 passes through the trunk in place of n. For 1000 images at 256 px: 1 GiB → 16 a block,
-31,752 passes; 16 GiB → 268 a block, 2,392; 64 GiB → one block, 1,000. One batch on its way through
-the trunk comes on top. The product is about n²D float64 multiplications, whatever the blocks.
+Cost. The features of n images of D numbers take 4nD bytes; VGG at 256 px has D = 8.0 million, 32 MB per
+image. If `memory_bytes` holds only s images per block (s ≈ memory_bytes / 8D, for two blocks), the
+features of a block are computed again for every other block: n(n/s + 1)/2 passes through the trunk
+instead of n. For 1000 images at 256 px: 1 GiB → 16 per block, 31,752 passes; 16 GiB → 268 per block, 2,392;
+64 GiB → one block, 1,000. The activations of one batch in the trunk come on top. The product takes about
+n²D float64 multiplications for any block size.
 """
 
 import warnings
@@ -25,9 +25,9 @@ from nada.run.errors import UserError
 
 #: Features of two blocks of images and their float64 copies stay below this many bytes.
 MEMORY_BYTES = 1 << 30
-#: Columns of the feature matrix that are multiplied in one float64 product.
+#: Columns of the feature matrix per float64 product.
 CHUNK = 4096
-#: ‖a‖² + ‖b‖² − 2a·b loses digits where a ≈ b: below this share of ‖a‖² + ‖b‖² it is recomputed.
+#: ‖a‖² + ‖b‖² − 2a·b loses digits if a ≈ b: below this share of ‖a‖² + ‖b‖² it is computed directly.
 DIRECT_BELOW = 1e-6
 #: The lpips package's guard in the denominator of the unit normalisation.
 NORM_EPS = 1e-10
@@ -36,9 +36,8 @@ NORM_EPS = 1e-10
 def lpips_features(perceptual, images: Tensor, layer_weights=None) -> Tensor:
     """Images [n,3,H,W] in [-1,1] -> vectors [n,D]; LPIPS(i,j) = ‖f_i − f_j‖².
 
-    perceptual: `.stages(x)` gives the trunk's maps. layer_weights: per stage a tensor [C] of
-    weights >= 0 (the package's `lin` layers); None: the network's own `layer_weights`, and where it
-    has none 1 everywhere, as in the mini world.
+    perceptual: `.stages(x)` returns the trunk's maps. layer_weights: for each stage a tensor [C] of
+    weights >= 0 (the package's `lin` layers); None: the network's `layer_weights`, or 1 if it has none.
     """
     if layer_weights is None:
         layer_weights = getattr(perceptual, "layer_weights", None)
@@ -63,14 +62,14 @@ def _block_features(perceptual, images, start, size, batch, layer_weights, devic
         if not finite.all():
             bad = first + int((~finite).nonzero()[0])
             raise UserError(f"LPIPS: the features of image {bad} are not finite")
-        if features is None:  # in place, not joined at the end: the block is held once
+        if features is None:  # filled in place: concatenation would hold the block twice
             features = rows.new_empty(stop - start, rows.shape[1])
         features[first - start : first - start + len(rows)] = rows
     return features
 
 
 def _block_distances(a: Tensor, b: Tensor) -> Tensor:
-    """‖a_i − b_j‖² [n,m] in float64 for centred features a [n,D], b [m,D]; b may be a itself."""
+    """‖a_i − b_j‖² [n,m] in float64 of centred features a [n,D], b [m,D]; b may be the same tensor as a."""
     product = torch.zeros(len(a), len(b), dtype=torch.float64, device=a.device)
     norms_a, norms_b = product.new_zeros(len(a)), product.new_zeros(len(b))
     for chunk_a, chunk_b in zip(a.split(CHUNK, dim=1), b.split(CHUNK, dim=1), strict=True):
@@ -87,7 +86,7 @@ def _block_distances(a: Tensor, b: Tensor) -> Tensor:
     pairs = max(1, MEMORY_BYTES // (16 * a.shape[1]))
     for i, j in (part.T for part in close.nonzero().split(pairs)):
         distances[i, j] = (a[i] - b[j]).square().sum(dim=1, dtype=torch.float64)
-    if b is a:  # one half mirrored, zeros between: symmetric to the last bit
+    if b is a:  # the upper half mirrored, zeros on the diagonal: exactly symmetric
         distances = distances.triu(diagonal=1)
         distances = distances + distances.T
     return distances
@@ -103,16 +102,16 @@ def lpips_matrix(
 ) -> np.ndarray:
     """LPIPS of every image with every image: float64 [n,n] (zero diagonal), or [n,m] with `others`.
 
-    images, others: uint8 [N,H,W,3]. batch: images per forward pass. memory_bytes: bound for the
-    features held at once; images that do not fit are passed through the trunk once per block.
-    Equals the lpips package to 1e-4 relative + 1e-6 absolute. UserError: features not finite.
+    images, others: uint8 [N,H,W,3]. batch: images per forward pass. memory_bytes: bound for the features
+    in memory; if not all fit, each image passes through the trunk once per block. Equals the lpips
+    package within 1e-4 relative + 1e-6 absolute. UserError: features that are not finite. ValueError: no image.
     """
     parameter = next(iter(perceptual.parameters()), torch.empty(0))
     device = parameter.device
     symmetric = others is None
     others = images if symmetric else others
     if len(images) == 0 or len(others) == 0:
-        raise ValueError("images: at least one wanted on each side, got none")
+        raise ValueError("images: one or more expected on each side, got none")
 
     # block size from the length of one image's vector: two fp32 blocks and float64 chunks
     probe = lpips_features(perceptual, to_tensor(images[:1]).to(device), layer_weights)
@@ -127,7 +126,7 @@ def lpips_matrix(
     for i in range(0, len(images), size):
         a = block(images, i)
         if centre is None:
-            # any common centre gives the same distances; the mean keeps the norms small
+            # distances do not depend on the centre; the mean keeps the norms small
             centre = a.mean(dim=0)
         a -= centre
         for j in range(i if symmetric else 0, len(others), size):
@@ -138,7 +137,7 @@ def lpips_matrix(
             else:
                 b = block(others, j).sub_(centre)
                 if not symmetric and len(others) <= size:
-                    all_others = b  # few others (a training set): looked at once
+                    all_others = b  # few others (a training set): computed once
             values = _block_distances(a, b).cpu().numpy()
             distances[i : i + len(a), j : j + len(b)] = values
             if symmetric:
@@ -156,11 +155,11 @@ class _Trunk(nn.Module):
 
 
 def lpips_model(perceptual) -> nn.Module:
-    """The `lpips` package's model with our trunk: model(x, y) -> [n,1,1,1] for [-1,1] images.
+    """The `lpips` package's model with our trunk: model(x, y) -> [n,1,1,1] of images in [-1,1].
 
-    A random-trunk model (`pnet_rand`) is built and its trunk replaced. `lpips=False` sums the
-    stages with equal weights; version 0.0 leaves out the ImageNet scaling of the input, which our
-    trunk was not trained with.
+    Replaces the trunk of a model built with random weights (`pnet_rand`). `lpips=False` sums the stages
+    with equal weights; version 0.0 has no ImageNet scaling of the input, which our trunk is not
+    trained with.
     """
     import lpips  # imports torchvision and matplotlib: only when asked for
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from eval.metrics import lpips_matrix as module
-from eval.metrics.lpips_matrix import lpips_features, lpips_matrix, lpips_model
+from eval.networks import lpips_matrix as module
+from eval.networks.lpips_matrix import lpips_features, lpips_matrix, lpips_model
 from eval.networks.referee import PerceptualNet
 from nada.images.tensors import to_tensor
 from nada.run.errors import UserError
