@@ -63,7 +63,7 @@ class NadaHyperparameters:
     guard: where ΔI = 0. The paper is silent, so 'official' is the default: where a batch's (or a
     micro-batch's) ΔI sums to exactly 0, its trained images are shifted by 1e-6. With shared noise
     that is so at step 1, whose gradient is then some 1e6 times the next ones': Adam's second moment
-    keeps the layers of that step nearly still for hundreds of steps (measured: docs/settings.md).
+    keeps the layers of that step nearly still for hundreds of steps (measured: docs/choosing-hyperparameters.md).
     Ours: 'epsilon', √(‖ΔI‖²+ε²) in place of ‖ΔI‖.
     epsilon: that ε, in the length of an embedding difference; read by guard 'epsilon' alone. 0.05
     is of the mini world's CLIPs: the ‖ΔI‖ of its published runs passes it within 10 steps and ends
