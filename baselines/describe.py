@@ -94,7 +94,7 @@ Each method's hyperparameters, as its file in `baselines/` declares them; `pytho
 --table > docs/hyperparameters.md` writes this page. (s): the rule of
 [`scaling.py`](../baselines/adversarial/scaling.py) shortens this length with the run. "ours": neither
 the paper nor its public code; [departures.md](departures.md) compares the three. How the values of
-`config.yaml` were chosen stands in [settings.md](settings.md).
+`config.yaml` were chosen stands in [choosing-hyperparameters.md](choosing-hyperparameters.md).
 """
 COLUMNS = ("name", "type", "range", "default", "unit", "description", "source")
 

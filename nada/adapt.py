@@ -97,7 +97,7 @@ class NadaHyperparameters:
     )
     # With shared noise the official guard acts at step 1, whose gradient is then some 1e6 times the next
     # ones': Adam's second moment keeps the layers of that step nearly still for hundreds of steps
-    # (measured: docs/settings.md).
+    # (measured: docs/choosing-hyperparameters.md).
     guard: Literal["official", "epsilon"] = hyperparameter(
         "official", "Where ΔI = 0: the trained images are shifted by 1e-6 if the ΔI of a batch (or "
         "micro-batch) sums to exactly 0, or √(‖ΔI‖²+ε²) replaces ‖ΔI‖.",
