@@ -31,7 +31,7 @@ from workflow.estimate import sentence
 from workflow.forecast import page, places
 from workflow.gpu import NO_CARD, missing_card
 from workflow.plan.specs import staged
-from workflow.plan.layout import FIGURES, figures, shown
+from workflow.plan.layout import FIGURES, collected, figures, shown
 from workflow.plan.plan import load_plan
 from workflow.plan.targets import asked_targets, check_targets, groups_asked
 
@@ -103,9 +103,7 @@ include: "workflow/rules/pretrain.smk"
 rule all:
     """Runs, scores, tables, grids and figures of the groups in `show`, the joined scores, claims and report."""
     input:
-        shown(PLAN, *PLAN.shown),
-        f"{RESULTS}/scores.csv",
-        f"{RESULTS}/claims.html",
+        collected(PLAN),
         f"{RESULTS}/report.html",
 
 

@@ -151,9 +151,10 @@ def memorisation_values(observation: Observation, prefix: str) -> Iterator[Value
     if f"{prefix}/training_lpips" not in observation.arrays:
         return
     near = memorisation.nearest(observation[f"{prefix}/training_lpips"])
-    fresh = memorisation.nearest(observation[f"{prefix}/fresh_lpips"])
     yield Value(memorisation.NEAREST_TRAINING, float(near.mean()), len(near))
-    yield Value(memorisation.MEMORISED, memorisation.memorised(near, fresh), len(near))
+    if f"{prefix}/fresh_lpips" in observation.arrays:  # else too few real images are new to the run
+        fresh = memorisation.nearest(observation[f"{prefix}/fresh_lpips"])
+        yield Value(memorisation.MEMORISED, memorisation.memorised(near, fresh), len(near))
 
 
 def mean_lpips_values(distances) -> Iterator[Value]:

@@ -252,8 +252,6 @@ class ObservationSpec(Spec):
             raise ValueError(f"the key '{needed}' is missing, which method '{self.method}' needs")
         if real and (self.source is not None or self.training_images is not None):
             raise ValueError(f"method '{REAL}' has neither 'source' nor 'training_images'")
-        if self.training_images is not None and self.references is None:
-            raise ValueError("'training_images' without 'references', which they are compared with")
         if self.referee.judge is not None and self.target is None:
             raise ValueError("the key 'target' is missing, which a judge needs")
         seeds = [run.seed for run in self.runs]
@@ -313,10 +311,12 @@ class TaskSpec(Spec):
     """A task of a group. real: the observation of its reference images, where it has any.
 
     target: what a judge looks for, and what kind of target the published numbers are of.
+    not_measured: what the task lacks -> why, for the footers of tables; absent where it lacks nothing.
     """
 
     real: Name | None = None
     target: Target | None = None
+    not_measured: dict[Literal["judge", "real_images", "new_images"], Name] | None = None
 
 
 class DifferenceSpec(Spec):

@@ -13,7 +13,6 @@ from workflow.plan.checking import ConfigError, nearest
 LOOP = "few_shot"  # the schema that every adversarial method extends
 PAIR = "finetune_gd"  # the method whose parent's images are its data
 FINETUNED = "nada_finetuned_gd"  # the warm start that takes over a parent's D
-LEAST_FRESH = 20  # new real images that measure what is memorised (eval/metrics/memorisation.py)
 MOST_KIMG = 100_000  # half-life of an average (nada/stylegan2/adversarial.py)
 
 
@@ -27,7 +26,6 @@ def check_runs(plan, root) -> None:
         who = f"config: variant '{condition.variant}' of method '{condition.method}'"
         check_warm_start(plan, condition, who)
         check_shots(plan, condition, hparams, who)
-        check_fresh(plan, condition, who)
         check_snapshots(hparams, who)
         if condition.method == "nada":
             check_mapper(plan, condition, hparams, who)
@@ -55,29 +53,6 @@ def check_warm_start(plan, condition, who) -> None:
         raise ConfigError(
             f"{who} goes on from no other run's model, but {asked_by(plan, condition)} gives it the warm "
             f"start '{condition.warm_start}'; set it to '{DEFAULT_WARM_START}'."
-        )
-
-
-def check_fresh(plan, condition, who) -> None:
-    """Refuse so many target images that too few other real ones remain to tell what is memorised."""
-    images = plan.training_images(condition)
-    if not condition.shots or images is None:
-        return
-    domain = images["domain"]
-    if plan.config["tasks"][condition.task]["references"]["domain"] != domain:
-        return
-    asked = [
-        entry[key]["count"]
-        for entry in plan.config["tasks"].values()
-        for key in ("references", "few_shot")
-        if entry.get(key) and entry[key]["domain"] == domain
-    ]
-    left = max(asked) - condition.shots
-    if left < LEAST_FRESH:
-        raise ConfigError(
-            f"{who} trains on {condition.shots} of {max(asked)} images of '{domain}', so that {left} new "
-            f"ones are left to compare with, and {LEAST_FRESH} are needed; raise "
-            f"'tasks.{condition.task}.references.count'."
         )
 
 

@@ -193,15 +193,17 @@ def check_files(world, root):
     for path in files(world):
         if path in world["fetched"]:
             continue
-        if not Path(root, path).is_file():
-            raise ConfigError(
-                f"{path}: this file of the world '{world['name']}' is missing; restore it "
-                f"(git checkout -- {path}) or change world.yaml."
-            )
         manifest = Path(root, path).with_name("manifest.json")
+        known = json.loads(manifest.read_text(encoding="utf-8"))["files"] if manifest.is_file() else {}
+        entry = known.get(Path(path).name)
+        if not Path(root, path).is_file():
+            remedy = f"restore it (git checkout -- {path})" if entry else "put it there"
+            raise ConfigError(
+                f"{path}: this file of the world '{world['name']}' is missing; {remedy}, or correct "
+                "world.yaml."
+            )
         if not manifest.is_file():
             continue
-        entry = json.loads(manifest.read_text(encoding="utf-8"))["files"].get(Path(path).name)
         if entry and entry["sha256"] != (found := sha256(Path(root, path))):
             raise ConfigError(
                 f"{path}: damaged or replaced: its SHA-256 is {found[:12]}…, but manifest.json "

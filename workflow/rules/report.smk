@@ -11,7 +11,7 @@ from workflow.plan.inputs import (
     record_inputs,
 )
 from workflow.plan.specs import staged
-from workflow.plan.layout import FIGURES, shown
+from workflow.plan.layout import FIGURES, collected
 from workflow.plan.code_digest import digest
 
 FIGURE_CODE = {kind: digest(f"eval.figures.{kind}") for kind in FIGURES}
@@ -160,9 +160,7 @@ rule claims:
 
 rule pages:
     input:
-        shown(PLAN, *PLAN.shown),
-        f"{RESULTS}/scores.csv",
-        f"{RESULTS}/claims.html",
+        collected(PLAN),
 
 
 rule html:

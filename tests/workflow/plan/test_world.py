@@ -164,7 +164,7 @@ def test_what_a_world_sets_to_null_it_does_not_take_over(world_folder):
 def test_a_domain_is_drawn_or_read_and_not_both(world_folder):
     domains = {"cat": {"source": "cats", "resolution": 32}}  # tiny draws it
     add_world(world_folder, "second", like="tiny", references={"domains": domains})
-    sentence = "'references.domains.cat' needs either 'species' and 'style' or 'source' and"
+    sentence = "'references.domains.cat' needs either 'species' and 'style' or 'source', not both"
     with pytest.raises(ConfigError, match=sentence):
         load_world("second", world_folder)
 
