@@ -26,10 +26,11 @@ if Path.cwd().resolve() != CLONE:
     stop(f"jobs would run in {Path.cwd()}, with its code and configuration; start snakemake in {CLONE}.")
 
 from nada.run.errors import UserError
-from nada.run.spec import REAL
+from nada.run.spec.base import REAL
 from workflow.estimate import sentence
 from workflow.forecast import page, places
 from workflow.gpu import NO_CARD, missing_card
+from workflow.plan.inputs import conversions
 from workflow.plan.specs import staged
 from workflow.plan.layout import FIGURES, collected, figures, shown
 from workflow.plan.plan import load_plan
@@ -87,6 +88,12 @@ report: "workflow/report/workflow.rst"
 if "assets" in PLAN.world:  # else every file is embedded
 
     include: "workflow/rules/assets.smk"
+
+
+CONVERTED = conversions(PLAN)
+if CONVERTED:  # else every model has this project's layout
+
+    include: "workflow/rules/convert.smk"
 
 
 include: "workflow/rules/adapt.smk"

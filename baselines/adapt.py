@@ -25,8 +25,9 @@ def main(argv=None) -> None:
     import torch  # after the arguments are known to be good: it takes seconds
 
     from nada.run.artifact import MODEL, SNAPSHOTS, AdaptedModel
-    from nada.run.job import COST, CURVES, RUN, Job
-    from nada.run.spec import read_run_spec
+    from nada.run.job import Job
+    from nada.run.record import COST, CURVES, RUN
+    from nada.run.spec.run import read_run_spec
 
     out = Path(arguments.out)
     if out.resolve() != Path(arguments.spec).resolve().parent:  # there it is a run's own folder
@@ -34,18 +35,17 @@ def main(argv=None) -> None:
     spec = read_run_spec(arguments.spec)
     method = registry.load(spec.method)
     if spec.device == "cpu":
-        torch.set_num_threads(
-            1
-        )  # bytes must not depend on the cores; a method chooses a card's numerics
+        torch.set_num_threads(1)  # bytes must not depend on how many cores there are
     job = Job(spec, arguments.out, arguments.state, arguments.parent, arguments.code)
     job.seed_everything()  # for every method, also one that forgets it
-    model = method.adapt(job)
-    if not isinstance(model, AdaptedModel):
-        raise UserError(
-            f"{job.name}: adapt(job) of baselines/{spec.method}.py returned "
-            f"{type(model).__name__}; it must return an AdaptedModel, as fine_tune does."
-        )
-    job.finish(model)
+    with job.resumable():
+        model = method.adapt(job)
+        if not isinstance(model, AdaptedModel):
+            raise UserError(
+                f"{job.name}: adapt(job) of baselines/{spec.method}.py returned "
+                f"{type(model).__name__}; it must return an AdaptedModel, as fine_tune does."
+            )
+        job.finish(model)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
-"""A generator made elsewhere, looked at like every other: the authors' published models, a run of their code.
+"""A generator made elsewhere, observed as every other: the authors' published models, a run of their code.
 
-The file may be of any layout that `nada.stylegan2.checkpoints` reads; nothing in it is executed.
+The workflow converts a file of another layout first (`nada.stylegan2.convert`), so that this reads
+safetensors alone.
 """
 
 from dataclasses import dataclass
@@ -10,8 +11,9 @@ from baselines.registry import Method
 from nada.run.artifact import AdaptedModel, load_artifact
 from nada.run.errors import UserError
 from nada.run.job import Job
-from nada.stylegan2.checkpoints import load_source
 from nada.stylegan2.generator import Generator
+from nada.stylegan2.source_model import load_source
+from nada.stylegan2.source_networks import source_networks
 
 METHOD = Method(
     name="checkpoint",
@@ -23,7 +25,8 @@ METHOD = Method(
 
 @dataclass
 class CheckpointHyperparameters:
-    """weights: the file (.pt, .pkl, .safetensors), or the folder of a run of this benchmark."""
+    """weights: a source model's file, or the folder of a run of this benchmark. A variant may name a
+    .pt or .pkl as well; the run is told the file that was converted from it."""
 
     weights: str = ""
 
@@ -33,7 +36,7 @@ def adapt(job: Job) -> AdaptedModel:
 
     Raises UserError where no file is named, it cannot be read, or its generator is of another kind.
     """
-    hparams = job.read_hyperparameters(CheckpointHyperparameters)
+    hparams = job.hyperparameters(CheckpointHyperparameters)
     if not hparams.weights:
         raise UserError(f"{job.label}: hyperparameters.weights names no file; name the checkpoint's.")
     path = Path(hparams.weights)
@@ -41,9 +44,12 @@ def adapt(job: Job) -> AdaptedModel:
         model = load_artifact(path, device=job.device)
         job.add_input("checkpoint", path / "model.safetensors")
     else:
-        model = AdaptedModel(load_source(path, job.device).G_ema)
+        theirs = load_source(path, job.device)
+        model = AdaptedModel(theirs.G_ema)
         job.add_input("checkpoint", path)
-    source = job.source().G_ema
+        if theirs.converted_from is not None:
+            job.inputs["checkpoint"]["converted_from"] = theirs.converted_from
+    source = source_networks(job).G_ema
     if isinstance(model.generator, Generator):
         for key in ("resolution", "z_dim"):
             found, wanted = model.generator.config[key], source.config[key]
@@ -52,5 +58,4 @@ def adapt(job: Job) -> AdaptedModel:
                     f"{job.label}: the generator of {path} has {key} {found}, but the source model "
                     f"of {job.spec.task} has {wanted}; name a model adapted from that source."
                 )
-    job.plan(iterations=0)
     return AdaptedModel(model.generator, model.latent_map)

@@ -17,6 +17,7 @@ from nada.run.hyperparameters import setting
 from nada.run.job import Job
 from nada.run.precision import set_numerics
 from nada.run.streams import stream_seed
+from nada.stylegan2.source_networks import source_networks
 
 METHOD = Method(
     name="finetune_gd",
@@ -44,14 +45,14 @@ class FineTuneHyperparameters(FewShotHyperparameters):
 
 def adapt(job: Job) -> AdaptedModel:
     """Train the source pair on images of the parent run's model; keep D beside the generators."""
-    hparams = job.read_hyperparameters(FineTuneHyperparameters)
+    hparams = job.hyperparameters(FineTuneHyperparameters)
     if not job.has_parent:
         raise UserError(
             f"{job.label}: finetune_gd trains on images of another run's model, but the run has no "
             "parent; give the variant a parent."
         )
     set_numerics(job.device, hparams.tf32, hparams.deterministic)  # before anything is rendered
-    parent, source = job.parent(), job.source()
+    parent, source = job.parent(), source_networks(job)
     count = hparams.length("images")
     start = Start(source.G, source.G_ema, opponent(source, job))
     side = parent.generator.config["resolution"]
@@ -66,15 +67,14 @@ def adapt(job: Job) -> AdaptedModel:
 def paint(images: StoredImages, model: AdaptedModel, z_dim: int, psi: float, job: Job) -> None:
     """Fill the file with images of a model, rounded to 8 bits as in files of images.
 
-    Which images they are follows from the run's name alone. What an interrupted run painted stays.
+    The images follow from the run's name alone. Those that an interrupted run painted are kept.
     """
     stream = torch.Generator().manual_seed(stream_seed("finetune_gd images", job.name))
     at_once = max(1, RENDERED_PIXELS // images.shape[1] ** 2)
     job.log(f"{job.name}: {images.count:,} images of the parent's model, into {images.path}")
-    with job.running():
-        for first in range(0, images.count, BLOCK):
-            z = torch.randn(min(BLOCK, images.count - first), z_dim, generator=stream)
-            if first + len(z) <= len(images):
-                continue
-            for part, codes in enumerate(z.split(at_once)):
-                images.put(first + part * at_once, model.sample(codes.to(job.device), psi))
+    for first in range(0, images.count, BLOCK):
+        z = torch.randn(min(BLOCK, images.count - first), z_dim, generator=stream)
+        if first + len(z) <= len(images):
+            continue
+        for part, codes in enumerate(z.split(at_once)):
+            images.put(first + part * at_once, model.sample(codes.to(job.device), psi))

@@ -7,6 +7,7 @@ from typing import Literal
 from baselines.adversarial.few_shot import FewShotHyperparameters, fine_tune, plain_trainer
 from baselines.adversarial.warm_starts import warm_start
 from baselines.registry import Method
+from nada.images.training_images import few_shot_images
 from nada.run.artifact import AdaptedModel
 from nada.run.errors import UserError
 from nada.run.hyperparameters import setting
@@ -56,8 +57,8 @@ def freeze(D: Discriminator, blocks: int | Literal["published"]) -> None:
 
 def adapt(job: Job) -> AdaptedModel:
     """Fine-tune G and the part of D that judges the whole image."""
-    hparams = job.read_hyperparameters(FreezeDHyperparameters)
+    hparams = job.hyperparameters(FreezeDHyperparameters)
     start = warm_start(job)
     trainer = plain_trainer(start, hparams)
     freeze(start.D, hparams.frozen_blocks)
-    return fine_tune(job, hparams, trainer, job.few_shot_images(), catches_up=start.catches_up)
+    return fine_tune(job, hparams, trainer, few_shot_images(job), catches_up=start.catches_up)

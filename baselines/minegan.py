@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from baselines.adversarial.few_shot import FewShotHyperparameters, fine_tune, plain_trainer
 from baselines.adversarial.warm_starts import Start, warm_start
 from baselines.registry import Method
-from nada.miner import Miner
+from nada.images.training_images import few_shot_images
+from nada.latent_maps import Miner
 from nada.run.artifact import AdaptedModel
 from nada.run.hyperparameters import setting
 from nada.run.job import Job
@@ -141,7 +142,7 @@ def adapt(job: Job) -> AdaptedModel:
 
     While D catches up with NADA's images (Gal et al. 2021, App. C), no miner is in front of the generator.
     """
-    hparams = job.read_hyperparameters(MineGanHyperparameters)
+    hparams = job.hyperparameters(MineGanHyperparameters)
     start = warm_start(job)
     job.seed_everything()  # the miners' initialisation is the run's own
     mining = Mining(start, hparams.semantic, job.device)
@@ -162,6 +163,6 @@ def adapt(job: Job) -> AdaptedModel:
         return {}
 
     return fine_tune(
-        job, hparams, trainer, job.few_shot_images(), catches_up=start.catches_up,
+        job, hparams, trainer, few_shot_images(job), catches_up=start.catches_up,
         latent_map=mining.miner, parts=parts, before_step=stage, after_step=settle,
     )  # fmt: skip

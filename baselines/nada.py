@@ -16,7 +16,7 @@ METHOD = Method(
 
 def adapt(job: Job) -> AdaptedModel:
     """Adapt the source generator (§4.1-4.2), or train a mapper on a model (§4.3)."""
-    hparams = job.read_hyperparameters(NadaHyperparameters)
+    hparams = job.hyperparameters(NadaHyperparameters)
     if hparams.mapper is None:
         if job.has_parent:
             raise UserError(

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from baselines.adversarial.few_shot import FewShotHyperparameters, fine_tune
 from baselines.adversarial.warm_starts import Start, warm_start
 from baselines.registry import Method
+from nada.images.training_images import few_shot_images
 from nada.run.artifact import AdaptedModel
 from nada.run.hyperparameters import setting
 from nada.run.job import Job
@@ -207,10 +208,10 @@ class OjhaTrainer(AdversarialTrainer):
 
 def adapt(job: Job) -> AdaptedModel:
     """Fine-tune with distance consistency to the networks that training starts from."""
-    hparams = job.read_hyperparameters(OjhaHyperparameters)
+    hparams = job.hyperparameters(OjhaHyperparameters)
     start = warm_start(job)
     job.seed_everything()  # anchors and heads are the run's own
-    images = job.few_shot_images()
+    images = few_shot_images(job)
     # drawn anew from the run's name when it resumes, hence the same
     anchors = torch.randn(len(images), start.G.config["z_dim"], device=job.device)
     heads = PatchHeads(start.D).to(job.device)

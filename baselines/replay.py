@@ -10,6 +10,7 @@ import torch
 from baselines.registry import Method
 from nada.images.image_bank import ImageBank
 from nada.images.tensors import to_uint8
+from nada.images.training_images import few_shot_images
 from nada.run.artifact import AdaptedModel
 from nada.run.job import Job
 
@@ -29,9 +30,8 @@ class ReplayHyperparameters:
 
 def adapt(job: Job) -> AdaptedModel:
     """Return a bank of the run's few-shot images."""
-    job.read_hyperparameters(ReplayHyperparameters)
-    images = torch.from_numpy(to_uint8(job.few_shot_images()))
-    job.plan(iterations=0)
+    job.hyperparameters(ReplayHyperparameters)
+    images = torch.from_numpy(to_uint8(few_shot_images(job)))
     bank = ImageBank(len(images), images.shape[1])
     bank.images.copy_(images)
     return AdaptedModel(bank)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from baselines.registry import Method
 from nada.run.artifact import AdaptedModel
 from nada.run.job import Job
+from nada.stylegan2.source_networks import source_networks
 
 METHOD = Method(
     name="source",
@@ -21,7 +22,6 @@ class SourceHyperparameters:
 
 def adapt(job: Job) -> AdaptedModel:
     """Return the source's averaged generator as it is."""
-    job.read_hyperparameters(SourceHyperparameters)
-    generator = job.source().G_ema
-    job.plan(iterations=0)
+    job.hyperparameters(SourceHyperparameters)
+    generator = source_networks(job).G_ema
     return AdaptedModel(generator)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from baselines.adversarial.few_shot import FewShotHyperparameters, fine_tune, plain_trainer
 from baselines.adversarial.warm_starts import warm_start
 from baselines.registry import Method
+from nada.images.training_images import few_shot_images
 from nada.run.artifact import AdaptedModel
 from nada.run.hyperparameters import setting
 from nada.run.job import Job
@@ -38,7 +39,7 @@ class AdaHyperparameters(FewShotHyperparameters):
 
 def adapt(job: Job) -> AdaptedModel:
     """Fine-tune both networks; D sees everything through the pipeline `bgc` at probability p."""
-    hparams = job.read_hyperparameters(AdaHyperparameters)
+    hparams = job.hyperparameters(AdaHyperparameters)
     start = warm_start(job)
     pipe = AdaptiveAugment(
         hparams.length("ada_kimg"), hparams.ada_target,
@@ -51,6 +52,6 @@ def adapt(job: Job) -> AdaptedModel:
         return {"ada_p": pipe.p}
 
     return fine_tune(
-        job, hparams, trainer, job.few_shot_images(), catches_up=start.catches_up,
+        job, hparams, trainer, few_shot_images(job), catches_up=start.catches_up,
         parts={"ada": pipe}, after_step=follow,
     )  # fmt: skip

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from baselines.adversarial.few_shot import FewShotHyperparameters, fine_tune, plain_trainer
 from baselines.adversarial.warm_starts import warm_start
 from baselines.registry import Method
+from nada.images.training_images import few_shot_images
 from nada.run.artifact import AdaptedModel
 from nada.run.hyperparameters import setting
 from nada.run.job import Job
@@ -29,7 +30,7 @@ class MyMethodHyperparameters(FewShotHyperparameters):
 
 def adapt(job: Job) -> AdaptedModel:
     """Train from the run's warm start on the run's few images; return what `sample` draws from."""
-    hparams = job.read_hyperparameters(MyMethodHyperparameters)
+    hparams = job.hyperparameters(MyMethodHyperparameters)
     start = warm_start(job)
 
     # job.seed_everything()  # before anything that you draw yourself
@@ -38,4 +39,4 @@ def adapt(job: Job) -> AdaptedModel:
         return hparams.strength * images.square().mean()
 
     trainer = plain_trainer(start, hparams, extra_generator_loss=extra_loss)
-    return fine_tune(job, hparams, trainer, job.few_shot_images(), catches_up=start.catches_up)
+    return fine_tune(job, hparams, trainer, few_shot_images(job), catches_up=start.catches_up)

@@ -37,6 +37,10 @@ from nada.run.errors import UserError
 
 #: Raised when the arrays' meaning changes; an older file is refused.
 FORMAT = 2
+#: Truncation of the galleries that people look at (Gal et al. 2021, Fig. 5, 6, 20-23).
+GALLERY_PSI = 0.7
+#: Below this many images a covariance says too little to be called a distance (our floor for FID).
+MIN_IMAGES = 50
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,8 @@ from eval.score import LAST, read_scores
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
 from nada.run.outputs import check_outputs
-from nada.run.spec import CONDITION_KEYS, GroupSpec, read_group_spec
+from nada.run.spec.base import CONDITION_KEYS
+from nada.run.spec.group import GroupSpec, read_group_spec
 
 FOLDER = Path(__file__).parent / "paper"
 #: Worlds whose numbers may stand beside the paper's, and why the others' may not.

@@ -139,6 +139,16 @@ class Layers:
         """Every parameter that some step may train, by name."""
         return self.parameters(self.candidates)
 
+    def state_dict(self) -> dict[str, torch.nn.Parameter]:
+        """The trainable parameters, for the training state."""
+        return self.trainable()
+
+    @torch.no_grad()
+    def load_state_dict(self, state: dict[str, Tensor]) -> None:
+        """Copy saved values into the trainable parameters."""
+        for name, parameter in self.trainable().items():
+            parameter.copy_(state[name])
+
     def parameters(self, layers) -> dict[str, torch.nn.Parameter]:
         """The parameters of the layers, by name."""
         names = self.names(layers)

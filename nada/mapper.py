@@ -1,6 +1,5 @@
-"""The latent mapper that finds the target's region of an adapted model (Gal et al. 2021, §4.3, I).
-
-The network is StyleCLIP's (Patashnik et al. 2021, §5): one small network per level of detail.
+"""Training of the latent mapper, which finds the target's region of an adapted model (Gal et al. 2021,
+§4.3, App. I). The network is in `nada/latent_maps.py`.
 """
 
 import functools
@@ -9,10 +8,11 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 from nada.clip.encoder import Clip
 from nada.images.resize import repeat_and_pool
+from nada.latent_maps import LatentMapper
 from nada.losses import embedding_distance_loss, embedding_norm_loss, ensemble, global_loss
 from nada.ranger import Ranger
 from nada.run.errors import UserError
@@ -20,12 +20,7 @@ from nada.run.hyperparameters import setting
 from nada.run.micro_batch import MicroBatches, split
 from nada.run.streams import stream_seed
 from nada.stylegan2.generator import Generator
-from nada.stylegan2.ops import EqualizedLinear, lrelu
 
-MAPPER_LAYERS = 4  # StyleCLIP, §5
-MAPPER_LR_MUL = 0.01  # as in StyleGAN2's mapping network
-RESIDUAL_SCALE = 0.1  # ŵ = w + 0.1 M(w), StyleCLIP's code
-LEVEL_STARTS = (0, 4, 8)  # coarse: 4-8 px, medium: 16-32 px, fine: 64 px and up
 OPTIMISERS = {"ranger": Ranger, "radam": torch.optim.RAdam}
 POOL_UNIT = 32  # StyleCLIP's code repeats a pixel 224/32 = 7 times, then pools R/32
 
@@ -68,40 +63,6 @@ class MapperHyperparameters:
     code_pool: int = setting(0, 0)
     normalise: Literal["features", "official"] = "features"
     truncation_psi: float = setting(0.7, above=0)
-
-
-class LatentMapper(nn.Module):
-    """ŵ = w + 0.1 M(w) on W+ codes [N,num_ws,style_dim], one network per level of slots.
-
-    Each level normalises a code (see MapperHyperparameters), then applies four equalised linear layers.
-    Levels that the generator's resolution does not reach do not exist.
-    """
-
-    kind = "mapper"
-
-    def __init__(self, num_ws: int, style_dim: int, normalise: str = "features"):
-        super().__init__()
-        self.config = {"num_ws": num_ws, "style_dim": style_dim, "normalise": normalise}
-        self.normalised_dim = {"features": -1, "official": 1}[normalise]
-        starts = [start for start in LEVEL_STARTS if start < num_ws]
-        self.widths = [end - start for start, end in zip(starts, [*starts[1:], num_ws])]
-        self.levels = nn.ModuleList(
-            nn.ModuleList(
-                EqualizedLinear(style_dim, style_dim, lr_mul=MAPPER_LR_MUL)
-                for _ in range(MAPPER_LAYERS)
-            )
-            for _ in starts
-        )
-
-    def map_w_plus(self, w_plus: Tensor) -> Tensor:
-        """w_plus [N,num_ws,style_dim] → mapped w_plus of the same shape."""
-        moves = []
-        for level, x in zip(self.levels, w_plus.split(self.widths, dim=1), strict=True):
-            x = x * (x.square().mean(dim=self.normalised_dim, keepdim=True) + 1e-8).rsqrt()
-            for layer in level:
-                x = lrelu(layer(x))
-            moves.append(x)
-        return w_plus + RESIDUAL_SCALE * torch.cat(moves, dim=1)
 
 
 @dataclass
@@ -218,7 +179,7 @@ def train_mapper(
     parent,
     clips: list[Clip],
     targets: list[Tensor],
-    snapshots: set[int],
+    snapshots: int | list[int],
     checkpoint_every: int,
     micro_batch: int = 0,
 ):
@@ -226,7 +187,8 @@ def train_mapper(
 
     job: nada.run.job.Job. parent: the nada.run.artifact.AdaptedModel that it maps the codes of, whose
     generator stays as it is. clips, targets: the ensemble and its unit embeddings [E] of the
-    target. snapshots: the steps kept. micro_batch: codes rendered at once at most, 0 for all.
+    target. snapshots: how many models are kept, or at which steps. checkpoint_every: steps between
+    training states. micro_batch: codes rendered at once at most, 0 for all.
     """
     if parent.latent_map is not None:
         raise UserError(f"{job.name}: the parent's model has a latent map already; map another.")
@@ -243,41 +205,26 @@ def train_mapper(
     make = OPTIMISERS[hparams.optimiser]
     optimiser = make(mapper.parameters(), lr=hparams.lr, betas=hparams.betas)
     micro = MicroBatches(hparams.batch, micro_batch, job.label, job.log, job.device)
-    job.plan(hparams.iterations, checkpoint_every)
-    start = 0
-    if resumed := job.resume():
-        start, state = resumed
-        mapper.load_state_dict(state["mapper"])
-        optimiser.load_state_dict(state["optimiser"])
-        micro.size = state["micro_batch"]
 
     def as_snapshot() -> dict[str, Tensor]:
         return {f"latent_map.{name}": tensor for name, tensor in mapper.state_dict().items()}
 
-    with job.running():
-        if start == 0 and 0 in snapshots:
-            job.snapshot(0, as_snapshot())
-        for step in range(start + 1, hparams.iterations + 1):
-            # codes of the adapted model, and where the mapper moves them
-            if pool is None:
-                z = torch.randn(hparams.batch, z_dim, device=job.device)
-            else:
-                z = pool.draw(step).to(job.device, non_blocking=True)
-            with torch.no_grad():
-                w_plus = parent.w_plus(z, hparams.truncation_psi)
-            terms = micro.attempt(
-                lambda size, w_plus=w_plus: forward_backward(objective, mapper, w_plus, size),
-                mapper.parameters(),
-            )
-            # one step of the mapper alone
-            optimiser.step()
-            optimiser.zero_grad(set_to_none=True)
-            # what is kept
-            job.count(images=2 * hparams.batch)
-            job.progress(step, **terms)
-            if step in snapshots:
-                job.snapshot(step, as_snapshot())
-            state = {"optimiser": optimiser.state_dict(), "micro_batch": micro.size}
-            job.checkpoint(step, {"mapper": mapper.state_dict(), **state})
+    state = {"mapper": mapper, "optimiser": optimiser, "micro_batch": micro}
+    for step in job.steps(hparams.iterations, snapshots, state, as_snapshot, checkpoint_every):
+        # codes of the adapted model, and where the mapper moves them
+        if pool is None:
+            z = torch.randn(hparams.batch, z_dim, device=job.device)
+        else:
+            z = pool.draw(step).to(job.device, non_blocking=True)
+        with torch.no_grad():
+            w_plus = parent.w_plus(z, hparams.truncation_psi)
+        terms = micro.attempt(
+            lambda size, w_plus=w_plus: forward_backward(objective, mapper, w_plus, size),
+            mapper.parameters(),
+        )
+        # one step of the mapper alone
+        optimiser.step()
+        optimiser.zero_grad(set_to_none=True)
+        job.report(images=2 * hparams.batch, **terms)
     job.add_cost(micro_batch=micro.size)
     return parent.with_latent_map(mapper)

@@ -50,7 +50,7 @@ def main(argv=None) -> None:
     if arguments.device == "cuda" and not torch.cuda.is_available():
         raise UserError("torch finds no GPU here; choose --device cpu, or --device meta to count.")
     device = torch.device(arguments.device)
-    hparams = make_settings(arguments)
+    hparams = make_hyperparameters(arguments)
     generator = make_generator(arguments.resolution, device)
     clips = [make_clip(name, device) for name in arguments.clips]
     print(title(arguments, device))
@@ -68,7 +68,7 @@ def main(argv=None) -> None:
     )
 
 
-def make_settings(arguments):
+def make_hyperparameters(arguments):
     """The NadaHyperparameters that the command line asks for."""
     from nada.adapt import NadaHyperparameters
     from nada.layers import LayerHyperparameters
@@ -126,8 +126,8 @@ class Cost:
     peak: int | None
 
 
-class Run:
-    """As much of a job as a step asks for."""
+class Steered:
+    """As much of nada.clip.steering.Steering as a step asks for."""
 
     label = name = "step_cost"
     shots = 0
@@ -149,16 +149,17 @@ def measure(generator, clips, hparams, steps: int) -> Cost:
     """Train `steps` steps after a warm-up, each waited for, with optimiser and all."""
     import torch
 
-    from nada.adapt import NadaLoss, forward_backward
+    from nada.adapt import forward_backward
     from nada.layers import Layers
+    from nada.objective import NadaLoss
     from nada.run.precision import set_numerics, set_precision
 
     device = generator.w_avg.device
     set_numerics(device, hparams.tf32, hparams.deterministic)
     trained = copy.deepcopy(generator)
     trained.mapping = generator.mapping
-    loss = NadaLoss(Run(clips), hparams, generator)
-    layers = Layers(trained, hparams.layers, loss.of_images, Run.label)
+    loss = NadaLoss(Steered(clips), hparams, generator)
+    layers = Layers(trained, hparams.layers, loss.of_images, Steered.label)
     for network in (generator, trained):
         set_precision(network, hparams.precision)
     optimiser = torch.optim.Adam(layers.trainable().values(), lr=hparams.lr, betas=hparams.betas)
@@ -190,7 +191,7 @@ def graph_bytes(generator, clips, hparams) -> dict[str, int]:
     from nada.run.precision import set_precision
 
     set_precision(generator, hparams.precision)
-    layers = Layers(generator, hparams.layers, None, Run.label)
+    layers = Layers(generator, hparams.layers, None, Steered.label)
     batch = split(hparams.batch, hparams.micro_batch)[0].count
     layers.unfreeze(layers.candidates)
     kept = {}

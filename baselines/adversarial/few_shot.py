@@ -1,14 +1,13 @@
 """Fine-tuning G and D on a few target images: what all the adversarial methods share (App. C).
 
-A method builds a trainer with its own hooks around the networks of `warm_starts`, and `fine_tune`
-does the rest: batches, catch-up, snapshots, resume. Hyperparameters are the published ones; the rule of
-baselines/adversarial/scaling.py shortens every length with the run.
+A method builds a trainer with its own hooks around the networks of `warm_starts`; `fine_tune` draws the
+batches, lets D catch up and runs the loop of the job. Hyperparameters are the published ones; the rule
+of baselines/adversarial/scaling.py shortens every length with the run.
 """
 
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import nn
@@ -16,13 +15,13 @@ from torch import nn
 from baselines.adversarial.batches import Batches, Images, Sampling
 from baselines.adversarial.scaling import scaled
 from baselines.adversarial.warm_starts import Start
-from nada.adapt import snapshot_steps
 from nada.run.artifact import AdaptedModel
 from nada.run.errors import UserError
 from nada.run.hyperparameters import setting
 from nada.run.job import Job
 from nada.run.micro_batch import asked_for
 from nada.run.precision import Precision, set_numerics, set_precision
+from nada.run.steps import Stateful
 from nada.stylegan2.adversarial import AdversarialTrainer, TrainingHyperparameters
 
 
@@ -77,14 +76,6 @@ class FewShotHyperparameters:
         )  # fmt: skip
 
 
-class Stateful(Protocol):
-    """What a method keeps between steps beside the networks: p of ADA, a miner, anchors."""
-
-    def state_dict(self) -> dict: ...
-
-    def load_state_dict(self, state: dict) -> object: ...
-
-
 def fine_tune(
     job: Job,
     hparams: FewShotHyperparameters,
@@ -97,34 +88,28 @@ def fine_tune(
     before_step: Callable[[int], None] | None = None,
     after_step: Callable[[dict], dict] | None = None,
 ) -> AdaptedModel:
-    """Train on images (baselines/adversarial/batches.py) for the run's iterations, and return what it leaves.
+    """Train G and D on images (see batches.py) for the run's iterations; return the model.
 
-    catches_up: start with steps of D alone, within the budget. latent_map: goes into the model.
-    parts: what must survive an interruption, by name, beside the trainer. before_step(step), step = 1,
-    2, … from where G joins in, and after_step(report) -> more values for the curves: what a method
-    does around the trainer's step; neither is called while D catches up (App. C: then it is normal).
-    A report holds 0-d tensors on a GPU, which waits for who looks at one.
-    A batch cannot be split to fit a device's memory: D compares the images of one (UserError).
+    catches_up: D trains alone in the first steps, which count as iterations. latent_map: becomes part
+    of the model. parts: the training state beside the trainer, by name. before_step(step) and
+    after_step(report) are called around each step of G and D, step = 1, 2, … counted from where G
+    joins in; after_step returns more values for the curves. Neither is called while D catches up
+    (App. C). The values of a report are 0-d tensors on a GPU; reading one waits for the device.
+    Raises UserError where a batch does not fit the device's memory: it cannot be split, because D
+    compares the images of a batch.
     """
     set_numerics(job.device, hparams.tf32, hparams.deterministic)
     set_precision(trainer.G, hparams.precision)
     batches = Batches(images, hparams.batch, hparams.mirror, hparams.sampling)
     parts = {"trainer": trainer, "batches": batches, **(parts or {})}
     alone = catch_up_steps(hparams, job) if catches_up else 0
-    steps = snapshot_steps(hparams.snapshots, hparams.iterations, job.label)
     model = AdaptedModel(trainer.G_ema, latent_map, raw=trainer.G)
     job.seed_everything()
-    job.plan(hparams.iterations, hparams.checkpoint_every)
-    start = 0
-    if resumed := job.resume():
-        start, state = resumed
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-
-    with job.running(), enough_memory(job, hparams):
-        if start == 0 and 0 in steps:
-            job.snapshot(0, model.tensors())
-        for step in range(start + 1, hparams.iterations + 1):
+    steps = job.steps(
+        hparams.iterations, hparams.snapshots, parts, model.tensors, hparams.checkpoint_every
+    )
+    with enough_memory(job, hparams):
+        for step in steps:
             real = batches.draw()
             catching_up = step <= alone
             if not catching_up and before_step is not None:
@@ -132,18 +117,14 @@ def fine_tune(
             report = trainer.step(real, train_generator=not catching_up)
             if not catching_up and after_step is not None:
                 report |= after_step(report)
-            job.count(images=hparams.batch)
-            job.progress(step, **report)
-            if step in steps:
-                job.snapshot(step, model.tensors())
-            job.checkpoint(step, {name: part.state_dict() for name, part in parts.items()})
+            job.report(images=hparams.batch, **report)
         trainer.check()
     return model
 
 
 @contextlib.contextmanager
 def enough_memory(job: Job, hparams: FewShotHyperparameters):
-    """Say in one sentence what to do where a device's memory does not suffice."""
+    """Turn torch's out-of-memory error into a UserError that says what to do."""
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 from nada.run.errors import UserError
 from nada.run.job import Job
-from nada.stylegan2.checkpoints import SourceModel
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
+from nada.stylegan2.source_model import SourceModel
+from nada.stylegan2.source_networks import source_networks
 
 WARM_STARTS = ("source", "nada", "nada_catchup", "nada_finetuned_gd")
 
@@ -40,11 +41,11 @@ def warm_start(job: Job) -> Start:
 
     Raises UserError for a name that is none, and for a parent that is missing or cannot serve.
     """
-    name = job.warm_start
+    name = job.spec.warm_start
     if name not in WARM_STARTS:
         known = ", ".join(WARM_STARTS)
         raise UserError(f"{job.name}: there is no warm start '{name}'; known: {known}.")
-    source = job.source()
+    source = source_networks(job)
     if name == "source":
         if job.has_parent:
             raise UserError(

@@ -6,7 +6,7 @@ import pandas as pd
 
 from eval.metrics.metric import Metric
 from eval.score import LAST, RAW, WEIGHTS
-from nada.run.spec import REAL, REPLAY, SOURCE
+from nada.run.spec.base import REAL, REPLAY, SOURCE
 
 
 @dataclass(frozen=True)

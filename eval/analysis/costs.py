@@ -13,7 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from nada.run.errors import UserError
-from nada.run.spec import CONDITION_KEYS, GroupSpec
+from nada.run.spec.base import CONDITION_KEYS
+from nada.run.spec.group import GroupSpec
 
 #: Published lengths of StyleGAN-NADA's trainings, by stage and task, with the place in the paper.
 LENGTHS = Path(__file__).parents[1] / "paper" / "lengths.csv"

@@ -14,7 +14,8 @@ from eval.analysis.statistics import (
     t_interval,
 )
 from eval.metrics.metric import Metric
-from nada.run.spec import CONDITION_KEYS, DifferenceSpec
+from nada.run.spec.base import CONDITION_KEYS
+from nada.run.spec.group import DifferenceSpec
 
 #: A model of one task: method, variant, shots, warm start.
 Model = tuple[str, str, int, str]

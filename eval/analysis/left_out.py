@@ -9,7 +9,7 @@ import pandas as pd
 from eval.analysis.columns import Column
 from eval.metrics.catalogue import COMPARED, needs_judge
 from eval.metrics.memorisation import MEMORISED
-from nada.run.spec import GroupSpec
+from nada.run.spec.group import GroupSpec
 
 #: What a task can lack -> whether a metric, by name, needs it.
 NEEDS = {

@@ -13,7 +13,8 @@ import pandas as pd
 
 from eval.figures import drawing as figures
 from nada.run.errors import UserError, command
-from nada.run.spec import CONDITION_KEYS, GroupSpec
+from nada.run.spec.base import CONDITION_KEYS
+from nada.run.spec.group import GroupSpec
 
 #: Parts of a training that are told apart, and the name of the whole.
 QUARTERS, WHOLE = 4, "all"

@@ -16,7 +16,8 @@ from eval.figures import drawing as figures
 from eval.observation import load_observation
 from nada.images.sets import open_images
 from nada.run.errors import UserError, command
-from nada.run.spec import CONDITION_KEYS, REPLAY, GroupSpec
+from nada.run.spec.base import CONDITION_KEYS, REPLAY
+from nada.run.spec.group import GroupSpec
 
 #: Latents shown.
 SHOWN = 10

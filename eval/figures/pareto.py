@@ -24,7 +24,8 @@ from eval.metrics.realism import PREFERENCE
 from eval.score import LAST
 from eval.study.comparison import read_result
 from nada.run.errors import UserError, command
-from nada.run.spec import CONDITION_KEYS, REAL, GroupSpec
+from nada.run.spec.base import CONDITION_KEYS, REAL
+from nada.run.spec.group import GroupSpec
 
 KEYS = ["task", "method", "variant", "shots"]
 #: What the panels show upwards.

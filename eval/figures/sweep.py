@@ -16,7 +16,8 @@ from eval.figures.palette import COLOURS, styles
 from eval.metrics.catalogue import metric
 from eval.score import LAST
 from nada.run.errors import UserError, command
-from nada.run.spec import CONDITION_KEYS, REAL, GroupSpec
+from nada.run.spec.base import CONDITION_KEYS, REAL
+from nada.run.spec.group import GroupSpec
 
 KEYS = ["task", "k", *CONDITION_KEYS[1:], "metric"]
 #: Controls drawn as lines across.

@@ -19,7 +19,8 @@ from eval.figures.palette import DASHES, styles
 from eval.metrics.catalogue import metric
 from eval.score import LAST, RAW, WEIGHTS
 from nada.run.errors import UserError, command
-from nada.run.spec import CONDITION_KEYS, GroupSpec
+from nada.run.spec.base import CONDITION_KEYS
+from nada.run.spec.group import GroupSpec
 
 #: Columns of a run's curves that are drawn, and what they are called.
 CURVES = {

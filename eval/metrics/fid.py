@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from eval.metrics.metric import Metric
+from eval.observation import MIN_IMAGES
 from nada.run.errors import UserError
 
 FID = Metric("fid", "FID", "", maximize=False, digits=2)
@@ -20,8 +21,6 @@ METRICS = (FID, KID, FID_LEGACY)
 #: Features of another of clean-fid's modes, by their name in an observation, and the FID on them.
 OTHER_MODES = {"features_legacy_pytorch": FID_LEGACY}
 
-#: Below this many images a covariance says too little to be called a distance (our floor).
-MIN_IMAGES = 50
 #: Up to this many images per feature the bias of FID is large: recorded with the score.
 IMAGES_PER_FEATURE = 2
 #: clean-fid's defaults for KID: number of subsets and their greatest size.

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from torch import Tensor
 
-from nada.clip.clip_config import HUB_CONFIG, read_json
+from nada.clip.clip_config import read_json
+from nada.run.clip_files import HUB_CONFIG
 from nada.run.errors import UserError
 from nada.run.finite import check_finite, used
 from nada.run.manifest import read_weights

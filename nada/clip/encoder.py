@@ -15,12 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from nada.clip.clip_config import OWN_KEYS, check_offline, clip_files, read_config
+from nada.clip.clip_config import OWN_KEYS, check_offline, read_config
 from nada.clip.clip_weights import ACTIVATIONS, check_activation, check_pixels, read_tensors
 from nada.clip.prompts import in_prompts, read_templates
 from nada.clip.vocabulary import Vocabulary, check_room
 from nada.images.resize import resize
 from nada.run.atomic import sha256
+from nada.run.clip_files import clip_files
 from nada.run.errors import UserError
 
 __all__ = [

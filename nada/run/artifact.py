@@ -11,8 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from nada.images.image_bank import ImageBank
-from nada.mapper import LatentMapper
-from nada.miner import Miner
+from nada.latent_maps import LatentMapper, Miner
 from nada.run.atomic import atomic_path, canonical_json
 from nada.run.errors import UserError
 from nada.run.manifest import METADATA_KEY, described, read_weights

@@ -1,32 +1,22 @@
 """What a method receives from the benchmark, and what it may do while it trains.
 
-A job reads one run spec, hands out verified weights, keeps progress, training state and snapshots,
-and writes the run's artifact, its identity (`run.json`) and its cost (`cost.json`).
+A job is one run: it reads the run's spec, checks and hashes its input files, runs the training loop
+(steps.py), and writes the run's folder: the artifact, its identity (`run.json`), its curves and its
+cost (record.py). What only some methods need is a function or class of the module of its idea,
+which takes the job: nada/clip/steering.py, nada/images/training_images.py,
+nada/stylegan2/source_networks.py.
 """
 
 import contextlib
-import csv
 import functools
-import hashlib
-import io
-import math
-import os
-import platform
 import random
-import resource
-import subprocess
-import time
-from pathlib import Path, PurePath
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
-from nada.clip.clip_config import clip_files
-from nada.clip.encoder import Clip, load_clip, read_templates
-from nada.images.sets import open_images
-from nada.images.tensors import to_tensor
 from nada.run.artifact import (
     MODEL,
     SNAPSHOTS,
@@ -36,63 +26,58 @@ from nada.run.artifact import (
     write_model,
     write_snapshots,
 )
-from nada.run.atomic import atomic_path, canonical_json, sha256
+from nada.run.atomic import atomic_path, sha256
+from nada.run.clip_files import clip_files
 from nada.run.errors import FULL_DISK, UserError
 from nada.run.hyperparameters import read_hyperparameters, resolved
 from nada.run.manifest import read_weights, verify_weights
-from nada.run.spec import RunSpec
+from nada.run.record import COST, CURVES, RUN, Cost, Curves, portable, write_record
+from nada.run.spec.run import RunSpec
+from nada.run.steps import Stateful, Steps
 from nada.run.streams import stream_seed
 from nada.run.training_state import TrainingState, state_key
-from nada.stylegan2.checkpoints import SourceModel, load_source
-
-CURVES, RUN, COST = "curves.csv", "run.json", "cost.json"
-PROGRESS_LINES = 10  # per run
-MAX_BUFFERED = 50  # steps whose values may wait on the device before they are looked at
 
 
 class Job:
-    """One run, from its run spec to its folder.
+    """One run, from its spec to its folder.
 
-    spec: what the run is. out: the run's folder. state: folder of training states.
-    parent: folder of the parent run, where there is one. code: digest of the code that runs.
-    Only `run.json` and the artifact make up the run's identity; `cost.json` does not.
+    out: the run's folder. state: folder of training states. parent: folder of the parent run, where
+    there is one. code: digest of the code that runs. log: called with each line for people.
+    few_shot: which of the training images the run was given (nada/images/training_images.py).
+    Raises UserError where the device, the parent or an input file is missing.
     """
 
     def __init__(self, spec: RunSpec, out, state, parent=None, code: str = "", log=None):
-        if spec.parent is not None and parent is None:
+        self.spec, self.name = spec, spec.id
+        if spec.parent and parent is None:
             raise UserError(
-                f"{spec.id}: its parent is {spec.parent}, but --parent is not given; "
+                f"{self.name}: its parent is {spec.parent}, but --parent is not given; "
                 "give the folder of that run."
             )
-        self.spec = spec
-        self.out = Path(out)
-        self.state = Path(state)
+        self.out, self.state_folder = Path(out), Path(state)
         self.parent_folder = Path(parent) if parent is not None else None
         self.code = code
         self.log = log or functools.partial(print, flush=True)
-        self.name = spec.id
         self.device = _device(spec.device, self.name)
-        self.inputs: dict[str, dict] = {}  # role → {"file", "sha256"} of everything that went in
+        self.curves, self.cost = Curves(self.name), Cost()
+        self.few_shot: dict | None = None
         self._hyperparameters = spec.hyperparameters
-        self._few_shot: dict | None = None  # which target images the method took
-        self._clips: list[Clip] = []
-        self._total, self._every, self._last_saved = 0, 0, None
-        self._rows: list[dict] = []
-        self._waiting: list[tuple[int, dict]] = []  # progress not yet looked at
-        self._own_cost: dict = {}
-        self._counts = {"images": 0, "clip_calls": 0, "seconds": 0.0, "steps": 0}
-        self._first_step, self._started = 0, time.monotonic()
-        # (step, when) of the first and of the last look at progress
-        self._looks: list[tuple[int, float]] = []
-        self._state: TrainingState | None = None
-        self._hash_inputs()
+        self._steps: Steps | None = None
+
+        self.log(f"{self.name}: on {self.device.type}, into {self.out}")
+        self.inputs: dict[str, dict] = {}  # role → {"file", "sha256"} of everything that went in
+        for role, path in input_files(spec).items():
+            self.add_input(role, path)
+        if self.parent_folder is not None:
+            self.add_input("parent", self.parent_folder / MODEL)
 
     # --- what a method receives
 
-    def read_hyperparameters(self, cls):
-        """The method's hyperparameters as its dataclass `cls`; defaults become part of the identity."""
+    def hyperparameters(self, cls):
+        """The method's hyperparameters as its class `cls`; defaults become part of the identity."""
         hparams = read_hyperparameters(cls, self.spec.hyperparameters, self.label)
         self._hyperparameters = resolved(hparams)
+        self.curves.precision = self._hyperparameters.get("precision", "fp32")
         return hparams
 
     @property
@@ -104,98 +89,11 @@ class Job:
     def has_parent(self) -> bool:
         return self.parent_folder is not None
 
-    @property
-    def shots(self) -> int:
-        """How many target images the method may train on."""
-        return self.spec.shots
-
-    @property
-    def warm_start(self) -> str:
-        """The models that training starts from, by name."""
-        return self.spec.warm_start
-
-    def source(self) -> SourceModel:
-        """The source domain's pre-trained networks, on the job's device."""
-        if self.spec.source is None:
-            raise UserError(
-                f"{self.name}: the run spec names no source model; METHOD of "
-                f"baselines/{self.spec.method}.py must declare generator 'source'."
-            )
-        source = load_source(self.spec.source.weights, self.device)
-        found, wanted = source.G_ema.config["resolution"], self.spec.resolution
-        if found != wanted:
-            raise UserError(
-                f"{self.name}: the source model {self.spec.source.weights} makes "
-                f"{found}x{found} images, but the run's resolution is {wanted}; correct either."
-            )
-        return source
-
     def parent(self) -> AdaptedModel:
         """The parent run's adapted model, on the job's device."""
         if self.parent_folder is None:
             raise UserError(f"{self.name}: this run needs a parent run; give it one.")
         return load_artifact(self.parent_folder, device=self.device)
-
-    def clips(self, resize: str = "antialias", names: list[str] | None = None) -> list[Clip]:
-        """The CLIP ensemble that steers the run, or those of these names, frozen, on the job's device."""
-        specs = self.spec.clips or ()
-        known = [spec.name for spec in specs]
-        if unknown := [name for name in names or () if name not in known]:
-            raise UserError(
-                f"{self.label}: hyperparameters.clips names '{unknown[0]}', but this world's CLIPs are "
-                f"{', '.join(known)}."
-            )
-        specs = [spec for spec in specs if names is None or spec.name in names]
-        if not specs:
-            raise UserError(f"{self.name}: the run names no CLIP; list one or more under 'clips'.")
-        clips = [load_clip(spec.model_dump(), self.device, resize) for spec in specs]
-        for clip in clips:
-            self.inputs[f"clip {clip.name}"]["activation"] = clip.activation
-        self._clips += clips
-        return clips
-
-    def texts(self) -> tuple[str, str]:
-        """The texts of the source and of the target domain."""
-        text = self.spec.text
-        if text is None:
-            raise UserError(f"{self.name}: the run needs text.source and text.target; give both.")
-        return text.source, text.target
-
-    def templates(self) -> list[str]:
-        """The prompt templates, each with one {}."""
-        return read_templates(self.spec.templates or "")
-
-    def few_shot_images(self) -> Tensor:
-        """The target images the method may train on, [shots,3,R,R] in [-1,1] on the device.
-
-        Drawn from (task, seed) only, so that all methods share them; smaller sets are part of
-        larger ones. The file is also what the evaluation measures against, unless the task has
-        images of its own to train on, so run.json keeps which of its images these are ("few_shot":
-        indices, and the SHA-256 of their pixels).
-        Raises UserError where there are too few images.
-        """
-        shots, seed = self.shots, self.spec.seed
-        if shots < 1:
-            raise UserError(f"{self.name}: shots is {shots}; this method needs 1 image or more.")
-        path = self.spec.training_images
-        if path is None:
-            raise UserError(
-                f"{self.name}: the run spec names no target images; METHOD of "
-                f"baselines/{self.spec.method}.py must declare supervision 'images'."
-            )
-        images = open_images(path)
-        if len(images) < shots:
-            raise UserError(
-                f"{self.name}: shots is {shots}, but {path} holds {len(images)} images; "
-                f"set shots to 1..{len(images)} or provide more."
-            )
-        stream = stream_seed("few-shot", self.spec.task, seed)
-        order = np.random.default_rng(stream).permutation(len(images))
-        indices = np.sort(order[:shots])
-        chosen = images[indices]
-        digest = hashlib.sha256(chosen.tobytes()).hexdigest()
-        self._few_shot = {"indices": indices.tolist(), "sha256": digest}
-        return to_tensor(chosen).to(self.device)
 
     def seed_everything(self) -> None:
         """Start every library's random stream from the run's name; call before training."""
@@ -206,37 +104,61 @@ class Job:
 
     # --- what a method may do
 
+    def steps(
+        self,
+        iterations: int,
+        snapshots: int | list[int],
+        state: dict[str, Stateful],
+        tensors: Callable[[], dict[str, Tensor]],
+        checkpoint_every: int = 100,
+    ) -> Steps:
+        """The training loop: yields 1 … iterations, or the rest of them where the run was interrupted.
+
+        snapshots: how many models are kept, evenly spaced, or at which steps (0: before the first).
+        state: all that changes in training, by name; an interrupted run goes on with it, and with
+        the random streams. tensors(): a snapshot's tensors by their names in the artifact.
+        checkpoint_every: steps between training states; 0 keeps none.
+        """
+        self._steps = Steps(self, iterations, snapshots, state, tensors, checkpoint_every)
+        return self._steps
+
+    def report(self, images: int, **values) -> None:
+        """Record one step: how many images it rendered, and its values for `curves.csv`.
+
+        values: numbers, 0-d tensors or text. Tensors are read later, so that the device never waits
+        for the log. Raises UserError where a number is NaN or infinite.
+        """
+        self._steps.report(images, values)
+
+    def add_input(self, role: str, path) -> None:
+        """Verify a file that goes into the run, and record its hash."""
+        entry = {"file": Path(path).name, "sha256": verify_weights(path)}
+        self.inputs[role] = entry
+        self.log(f"  {role}: {entry['file']} ({entry['sha256'][:12]})")
+
+    def add_cost(self, **values) -> None:
+        """Add values of the method's own to `cost.json`."""
+        self.cost.own |= values
+
     def scratch(self) -> Path:
         """A folder of the run's own for large files: an interruption keeps it, `finish` removes it.
 
-        To be asked for when everything that the run's identity holds was received.
+        Ask for it when everything that the run's identity holds was received.
         """
-        folder = self._training_state().folder
+        folder = self.training_state.folder
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def plan(self, iterations: int, checkpoint_every: int = 100) -> None:
-        """Announce the run: how many steps, and how often state is kept."""
-        self._total, self._every = iterations, checkpoint_every
-        self.log(f"{self.name}: {iterations} iterations on {self.device.type}, into {self.out}")
-        for role, entry in self.inputs.items():
-            self.log(f"  {role}: {entry['file']} ({entry['sha256'][:12]})")
+    # --- what the command and the loop do
 
-    def resume(self) -> tuple[int, dict] | None:
-        """(step, state) of an interrupted run of the same identity, with its random streams."""
-        loaded = self._training_state().load()
-        if loaded is None:
-            return None
-        step, saved = loaded
-        self._rows, self._counts = saved["rows"], saved["counts"]
-        self._first_step = self._last_saved = step
-        self._started = time.monotonic()
-        self.log(f"  going on after step {step}, from {self._training_state().folder}")
-        return step, saved["state"]
+    @functools.cached_property
+    def training_state(self) -> TrainingState:
+        """The run's training state; its folder is named after the identity at the first use."""
+        return TrainingState(self.state_folder, state_key(self.identity()))
 
     @contextlib.contextmanager
-    def running(self):
-        """Wrap the training loop: what stops it is told where the state lies."""
+    def resumable(self):
+        """Wrap the whole run: an interruption or a full disk says where the training state is."""
         try:
             yield
         except (KeyboardInterrupt, OSError) as error:
@@ -244,46 +166,12 @@ class Job:
                 error.add_note(self._resume_hint())
             raise
 
-    def progress(self, step: int, **values) -> None:
-        """Record a step's values (numbers, 0-d tensors or text) for `curves.csv`.
-
-        Tensors are not looked at before they must be, so the device never waits for the log.
-        Raises UserError where the loss is no longer a number.
-        """
-        values = {k: v.detach() if isinstance(v, Tensor) else v for k, v in values.items()}
-        self._waiting.append((step, values))
-        due = step == self._total or step % max(1, self._total // PROGRESS_LINES) == 0
-        if due or len(self._waiting) >= MAX_BUFFERED:
-            self._look()
-        if due:
-            self._print(step)
-
-    def count(self, images: int) -> None:
-        """Add to the number of images that the run has rendered."""
-        self._counts["images"] += images
-
-    def add_cost(self, **values) -> None:
-        """Add values of the method's own to `cost.json`."""
-        self._own_cost |= values
-
-    def checkpoint(self, step: int, state: dict) -> None:
-        """Keep the training state if `step` is due (never at the last: the run is then done)."""
-        if self._every < 1 or step % self._every or step == self._total:
-            return
-        self._look()  # a state that is no number is not worth keeping
-        saved = {"state": state, "rows": self._rows, "counts": self._counted(step)}
-        self._training_state().save(step, saved)
-        self._last_saved = step
-
-    def snapshot(self, step: int, tensors: dict[str, Tensor]) -> None:
-        """Keep tensors (named as in the artifact) as they are at the end of `step`."""
-        stored = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
-        with atomic_path(self._snapshot_path(step)) as temporary:
-            save_file(stored, temporary)
-
     def finish(self, model: AdaptedModel) -> None:
-        """Write the run's folder, all files or none, and forget its training state."""
-        self._look()
+        """Write the run's folder, all files or none, and remove its training state.
+
+        Raises UserError where a tensor of the model has NaN or infinity.
+        """
+        self.curves.look()
         final = model.eval().tensors()
         broken = next((name for name, t in final.items() if not t.isfinite().all()), None)
         if broken is not None:
@@ -291,17 +179,20 @@ class Job:
                 f"{self.name}: {broken} is no longer a number at the end; try a lower lr or fewer "
                 "iterations."
             )
-        snapshots = {step: read_weights(path)[0] for step, path in self._snapshots().items()}
-        with self.running(), contextlib.ExitStack() as files:
+        iterations = 0 if self._steps is None else self._steps.iterations
+        kept = self.training_state.snapshots()
+        snapshots = {step: read_weights(path)[0] for step, path in kept.items()}
+        with contextlib.ExitStack() as files:
             names = (MODEL, SNAPSHOTS, CURVES, RUN, COST)
             path = {name: files.enter_context(atomic_path(self.out / name)) for name in names}
-            write_model(path[MODEL], model, {**self.identity(), "step": self._total})
+            write_model(path[MODEL], model, {**self.identity(), "step": iterations})
             write_snapshots(path[SNAPSHOTS], snapshots, final)
-            path[CURVES].write_text(self._curves(), encoding="utf-8")
+            path[CURVES].write_text(self.curves.csv(), encoding="utf-8")
             outputs = {name: sha256(path[name]) for name in (MODEL, SNAPSHOTS, CURVES)}
-            _write_record(path[RUN], {**self.identity(), "outputs": outputs})
-            _write_record(path[COST], self._cost())
-        self._training_state().discard()
+            write_record(path[RUN], {**self.identity(), "outputs": outputs})
+            seconds = self.curves.seconds_per_step()
+            write_record(path[COST], self.cost.record(iterations, seconds, self.device))
+        self.training_state.discard()
         self.log(f"  done: {', '.join(names)} in {self.out}")
 
     def identity(self) -> dict:
@@ -309,43 +200,17 @@ class Job:
 
         No times and no absolute paths: the same run gives the same record anywhere.
         """
-        run = self.spec.model_dump(mode="json")
+        spec = {**self.spec.model_dump(mode="json"), "hyperparameters": self._hyperparameters}
         return {
             "run": self.name,
-            "spec": _portable({**run, "hyperparameters": self._hyperparameters}),
+            "spec": portable(spec),
             "inputs": self.inputs,
-            "few_shot": self._few_shot,
+            "few_shot": self.few_shot,
             "parent": self._parent_identity(),
             "code": self.code,
             "device": self.device.type,
             "torch": torch.__version__,
         }
-
-    # --- behind the curtain
-
-    def _hash_inputs(self) -> None:
-        """Verify and hash every file that the run spec names, so that mistakes show at once.
-
-        The rule that starts the run waits for the same files (workflow/plan/inputs.py).
-        """
-        spec = self.spec
-        if spec.source is not None:
-            self.add_input("source", spec.source.weights)
-        for clip in spec.clips or ():
-            weights, config = clip_files(clip.model_dump())
-            self.add_input(f"clip {clip.name}", weights)
-            if config is not None:
-                self.add_input(f"clip {clip.name} config", config)
-        if spec.templates is not None and Path(spec.templates).is_file():
-            self.add_input("templates", spec.templates)
-        if spec.training_images is not None:
-            self.add_input("references", spec.training_images)
-        if self.parent_folder is not None:
-            self.add_input("parent", self.parent_folder / MODEL)
-
-    def add_input(self, role: str, path) -> None:
-        """Verify a file that goes into the run and put its hash into the run's record."""
-        self.inputs[role] = {"file": Path(path).name, "sha256": verify_weights(path)}
 
     def _parent_identity(self) -> dict | None:
         if self.parent_folder is None:
@@ -353,135 +218,38 @@ class Job:
         name = read_provenance(self.parent_folder).get("run")
         return {"run": name, "model": self.inputs["parent"]["sha256"]}
 
-    def _training_state(self) -> TrainingState:
-        if self._state is None:
-            self._state = TrainingState(self.state, state_key(self.identity()))
-        return self._state
-
     def _resume_hint(self) -> str:
-        if self._last_saved is None:
+        if "training_state" not in self.__dict__:  # its key is not known before
+            return "Training had not begun; the same command starts or resumes the run."
+        last = self._steps and self._steps.last_saved
+        if last is None:
             return "No training state was kept yet; the same command starts the run again."
-        folder = self._training_state().folder
-        return (
-            f"Training state lies in {folder}; the same command resumes after step "
-            f"{self._last_saved}."
-        )
+        folder = self.training_state.folder
+        return f"Training state lies in {folder}; the same command resumes after step {last}."
 
-    def _snapshot_path(self, step: int) -> Path:
-        return self._training_state().folder / f"snapshot-{step:08d}.safetensors"
 
-    def _snapshots(self) -> dict[int, Path]:
-        paths = sorted(self._training_state().folder.glob("snapshot-*.safetensors"))
-        return {int(path.stem.removeprefix("snapshot-")): path for path in paths}
+def input_files(spec: RunSpec) -> dict[str, Path]:
+    """{role: file} of everything that a spec names; a CLIP's config and templates may be no files.
 
-    def _look(self) -> None:
-        """Turn the waiting values into rows of the curves: one transfer from the device."""
-        if not self._waiting:
-            return
-        tensors = [v for _, row in self._waiting for v in row.values() if isinstance(v, Tensor)]
-        numbers = iter(torch.stack([t.float() for t in tensors]).tolist() if tensors else [])
-        for step, row in self._waiting:
-            values = {k: next(numbers) if isinstance(v, Tensor) else v for k, v in row.items()}
-            for name, value in values.items():
-                if isinstance(value, float) and not math.isfinite(value):
-                    mixed = self._hyperparameters.get("precision") == "mixed"
-                    raise UserError(
-                        f"{self.name}: {name} is {value} at step {step}; try "
-                        f"{'precision fp32, ' if mixed else ''}a lower lr, a larger epsilon or "
-                        "fewer iterations."
-                    )
-            self._rows.append({"step": step, **values})
-        self._looks = [*self._looks[:1], (self._waiting[-1][0], time.monotonic())]
-        self._waiting.clear()
-
-    def _print(self, step: int) -> None:
-        done = step - self._first_step
-        rate = done / max(time.monotonic() - self._started, 1e-9)
-        values = self._rows[-1].items()
-        shown = "  ".join(f"{k} {v:.4f}" for k, v in values if isinstance(v, float))
-        share = 100 * step // self._total
-        self.log(f"  step {step}/{self._total}  {share:3d} %  {shown}  {rate:.1f} it/s")
-
-    def _curves(self) -> str:
-        columns = list(dict.fromkeys(key for row in self._rows for key in row)) or ["step"]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        for row in self._rows:  # nine digits give a float32 back exactly
-            writer.writerow({k: f"{v:.9g}" if isinstance(v, float) else v for k, v in row.items()})
-        return text.getvalue()
-
-    def _counted(self, step: int) -> dict:
-        """The cost so far, resumed parts included."""
-        seconds = self._counts["seconds"] + time.monotonic() - self._started
-        calls = self._counts["clip_calls"] + sum(clip.calls for clip in self._clips)
-        return {**self._counts, "seconds": seconds, "clip_calls": calls, "steps": step}
-
-    def _seconds_per_step(self) -> float | None:
-        """Between the first and the last look at progress, for which the device is waited for: without
-        the start, in which weights are read and kernels are made. None where there was one observation."""
-        if len(self._looks) < 2:
-            return None
-        (first, begun), (last, ended) = self._looks
-        return (ended - begun) / (last - first)
-
-    def _cost(self) -> dict:
-        counts = self._counted(self._total)
-        gpu = self.device.type == "cuda"
-        return {
-            "wall_seconds": counts["seconds"],
-            "iterations": self._total,
-            "iterations_per_second": self._total / max(counts["seconds"], 1e-9),
-            "seconds_per_step": self._seconds_per_step(),
-            "images_seen": counts["images"],
-            "clip_calls": counts["clip_calls"],
-            "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-            "peak_gpu_memory_bytes": torch.cuda.max_memory_allocated() if gpu else None,
-            "host": _host_class(gpu),
-            "threads": torch.get_num_threads(),
-            "commit": _commit(),
-            **self._own_cost,
-        }
+    The rule that starts the run waits for the same files (workflow/plan/inputs.py). Raises UserError
+    for a CLIP without a file.
+    """
+    files = {}
+    if spec.source is not None:
+        files["source"] = Path(spec.source.weights)
+    for clip in spec.clips or ():
+        weights, config = clip_files(clip.model_dump())
+        files[f"clip {clip.name}"] = weights
+        if config is not None:
+            files[f"clip {clip.name} config"] = config
+    if spec.templates is not None and Path(spec.templates).is_file():
+        files["templates"] = Path(spec.templates)
+    if spec.training_images is not None:
+        files["references"] = Path(spec.training_images)
+    return files
 
 
 def _device(name: str, run: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UserError(f"{run}: device is cuda, but torch finds no GPU here; set device to cpu.")
     return torch.device(name)
-
-
-def _portable(value):
-    """A record without absolute paths: those become file names (content is hashed anyway)."""
-    if isinstance(value, dict):
-        return {key: _portable(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_portable(item) for item in value]
-    if isinstance(value, str) and os.path.isabs(value):
-        return PurePath(value).name
-    return value
-
-
-def _write_record(path: Path, record: dict) -> None:
-    path.write_text(canonical_json(record, indent=1) + "\n", encoding="utf-8")
-
-
-def _host_class(gpu: bool) -> dict:
-    """What kind of machine ran this, without its name."""
-    model = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError, IndexError):
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        model = next(
-            (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")),
-            model,
-        )
-    name = torch.cuda.get_device_name() if gpu else None
-    return {"cpu": model, "cpu_count": os.cpu_count(), "gpu": name}
-
-
-def _commit() -> str | None:
-    """The git commit of the code, None where it is no checkout."""
-    with contextlib.suppress(OSError, subprocess.SubprocessError):
-        git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-        done = subprocess.run(git, capture_output=True, text=True, timeout=10, check=False)
-        return done.stdout.strip() if done.returncode == 0 else None
-    return None

@@ -1,7 +1,7 @@
 """Micro-batches: a step in parts that fit the memory, with the draws and the result of the whole.
 
-Losses of NADA are means over a batch, so that gradients of its parts add up to the batch's, but for
-rounding. A step that finds no memory is done again in smaller parts, from the same random draws.
+NADA's losses are means over a batch, so the gradients of its parts add up to those of the batch, up to
+rounding. A step that runs out of memory is repeated in smaller parts with the same random draws.
 """
 
 import re
@@ -94,6 +94,13 @@ class MicroBatches:
     ):
         self.size = min(size, largest) or largest
         self.run, self.log, self.device, self.remedy = run, log, device, remedy
+
+    def state_dict(self) -> dict:
+        """The size, for the training state."""
+        return {"size": self.size}
+
+    def load_state_dict(self, state: dict) -> None:
+        self.size = state["size"]
 
     def attempt(self, step: Callable[[int], object], parameters: Iterable[nn.Parameter] = ()):
         """What `step(size)` returns, tried again in smaller parts while it runs out of memory.

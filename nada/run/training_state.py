@@ -8,11 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
 from nada.run.atomic import atomic_path, canonical_json
 from nada.run.errors import UserError
 from nada.run.finite import check_finite
 
+SNAPSHOT = "snapshot-"  # a snapshot's file name begins so; the step follows
 KEY_LENGTH = 24  # hex digits: 96 bits, no two runs of a benchmark share them
 
 
@@ -22,7 +24,9 @@ def state_key(identity: dict) -> str:
 
 
 class TrainingState:
-    """One run's latest checkpoint, in `folder/key/`, with the random streams of every library.
+    """One run's latest checkpoint and its snapshots, in `folder/key/`.
+
+    A checkpoint has the random streams of every library with it.
 
     `save` replaces the checkpoint atomically; `load` never executes code (weights_only), so a
     state holds tensors, numbers, strings, and lists, tuples and dicts of them.
@@ -60,6 +64,17 @@ class TrainingState:
         )
         _restore_random_streams(streams)
         return step, state
+
+    def save_snapshot(self, step: int, tensors: dict[str, torch.Tensor]) -> None:
+        """Keep tensors, named as in the artifact, as they are at the end of `step`."""
+        stored = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
+        with atomic_path(self.folder / f"{SNAPSHOT}{step:08d}.safetensors") as temporary:
+            save_file(stored, temporary)
+
+    def snapshots(self) -> dict[int, Path]:
+        """The files of the snapshots that were kept, by step."""
+        paths = sorted(self.folder.glob(f"{SNAPSHOT}*.safetensors"))
+        return {int(path.stem.removeprefix(SNAPSHOT)): path for path in paths}
 
     def discard(self) -> None:
         """Remove the run's state; nothing happens where there is none."""

@@ -13,10 +13,12 @@ import torch
 from safetensors.torch import save_file
 
 from baselines import adapt
-from nada.images.tensors import save_images
-from nada.stylegan2.checkpoints import SourceModel, save_source
+from nada.images.arrays import save_images
+from nada.run.job import Job
+from nada.run.spec.run import RunSpec
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
+from nada.stylegan2.source_model import SourceModel, save_source
 
 WORDS = ["a", "photo", "of", "dog", "cat", "the"]
 CLIP = {
@@ -91,6 +93,10 @@ class World:
         }
         hparams.update(changes.pop("hyperparameters", {}))
         return {**content, **changes}
+
+    def job(self, run_spec: dict) -> Job:
+        """The job of a run spec, before its method is called."""
+        return Job(RunSpec.model_validate_json(json.dumps(run_spec)), "run", "state")
 
     def arguments(self, out: str, run_spec: dict, parent: str | None = None) -> list[str]:
         """The command line of a run, its run spec written."""

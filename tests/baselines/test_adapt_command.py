@@ -19,17 +19,18 @@ import pytest
 import torch
 
 from nada.adapt import NadaHyperparameters
-from nada.images.tensors import load_images, save_images, to_tensor
+from nada.images.arrays import load_images, save_images
+from nada.images.tensors import to_tensor
+from nada.images.training_images import few_shot_images
 from nada.layers import LayerHyperparameters
 from nada.mapper import MapperHyperparameters
 from nada.run import job as job_module
 from nada.run.artifact import load_artifact, snapshot_steps
 from nada.run.atomic import sha256
 from nada.run.errors import UserError
-from nada.run.job import Job
-from nada.run.spec import RunSpec
-from nada.stylegan2.checkpoints import load_source
+from nada.run.steps import Steps
 from nada.stylegan2.generator import Synthesis
+from nada.stylegan2.source_model import load_source
 
 ROOT = Path(__file__).parents[2]
 ADAPTIVE = {"layers": {"policy": "adaptive", "k": 2, "n_w": 3}, "style_mixing": 0.9}
@@ -345,8 +346,7 @@ def test_a_run_in_half_precision_that_breaks_is_told_of_the_full_one(world, caps
 
 
 def few_shot(world, shots, method="source", **changes):
-    run_spec = world.run_spec(method=method, shots=shots, **changes)
-    return Job(RunSpec.model_validate_json(json.dumps(run_spec)), "run", "state").few_shot_images()
+    return few_shot_images(world.job(world.run_spec(method=method, shots=shots, **changes)))
 
 
 def test_few_shot_subsets_are_nested_shared_by_methods_and_drawn_from_task_and_seed(world):
@@ -363,18 +363,17 @@ def test_few_shot_subsets_are_nested_shared_by_methods_and_drawn_from_task_and_s
 def test_few_shot_images_come_from_the_file_that_the_spec_names(world):
     own = np.random.default_rng(5).integers(0, 256, (4, 16, 16, 3), dtype=np.uint8)
     save_images("own.npz", own)
-    content = world.run_spec("plain", "tgan", shots=4, training_images="own.npz")
-    run_spec = RunSpec.model_validate_json(json.dumps(content))
-    job = Job(run_spec, "run", "state")
-    assert torch.equal(job.few_shot_images(), to_tensor(own))
+    run_spec = world.run_spec("plain", "tgan", shots=4, training_images="own.npz")
+    job = world.job(run_spec)
+    assert torch.equal(few_shot_images(job), to_tensor(own))
     assert job.inputs["references"]["file"] == "own.npz"
     assert job.identity()["few_shot"]["indices"] == [0, 1, 2, 3]
     with pytest.raises(UserError, match=r"shots is 5, but own\.npz holds 4 images"):
-        Job(run_spec.model_copy(update={"shots": 5}), "run", "state").few_shot_images()
+        few_shot_images(world.job({**run_spec, "shots": 5}))
 
 
 def test_too_few_reference_images_are_an_error_with_the_count(world):
-    with pytest.raises(job_module.UserError, match=r"shots is 13, but cat\.npz holds 12 images"):
+    with pytest.raises(UserError, match=r"shots is 13, but cat\.npz holds 12 images"):
         few_shot(world, 13)
 
 
@@ -428,15 +427,15 @@ def heeds_ctrl_c():
 
 def interrupt_at(monkeypatch, step, action):
     """Let `action` happen once, when the run reports `step`."""
-    original = Job.progress
+    original = Steps.report
 
-    def progress(self, at, **values):
-        original(self, at, **values)
-        if at == step:
-            monkeypatch.setattr(Job, "progress", original)
+    def report(self, *values):
+        original(self, *values)
+        if self.step == step:
+            monkeypatch.setattr(Steps, "report", original)
             action()
 
-    monkeypatch.setattr(Job, "progress", progress)
+    monkeypatch.setattr(Steps, "report", report)
 
 
 @pytest.mark.parametrize(
@@ -525,7 +524,7 @@ def fails(world, capsys, run_spec, out="run", parent=None) -> str:
 @pytest.mark.parametrize("name", [job_module.SNAPSHOTS, job_module.RUN])
 def test_a_full_disk_at_the_end_leaves_the_earlier_results(world, monkeypatch, capsys, name):
     assert world.adapt("run", world.run_spec()) == 0
-    writer = {job_module.SNAPSHOTS: "write_snapshots", job_module.RUN: "_write_record"}[name]
+    writer = {job_module.SNAPSHOTS: "write_snapshots", job_module.RUN: "write_record"}[name]
 
     def full(path, *_):
         Path(path).write_text("half")
@@ -586,6 +585,7 @@ def test_a_truncated_clip_names_the_file(world, capsys):
         ),
         ({"text": {"source": "dog", "target": "cta"}}, "'cta' of the text 'cta'"),
         ({"text": {"source": "dog"}}, "the key 'text.target' is missing"),
+        ({"text": None}, "needs text.source and text.target"),
         ({"resolution": 32}, "makes 16x16 images, but the run's resolution is 32"),
         ({"device": "tpu"}, "device is 'tpu'; it must be 'cpu' or 'cuda'"),
         ({"clips": []}, "names no CLIP"),
@@ -622,7 +622,7 @@ def test_a_missing_or_broken_run_file_is_one_sentence(world, capsys):
 
 
 def test_a_checkpoint_made_elsewhere_is_taken_as_it_is(world):
-    from nada.stylegan2.checkpoints import load_source
+    from nada.stylegan2.source_model import load_source
 
     hparams = {"weights": "weights/dog.safetensors"}
     assert world.adapt("run", world.run_spec("theirs", method="checkpoint", hyperparameters=hparams)) == 0
@@ -633,10 +633,27 @@ def test_a_checkpoint_made_elsewhere_is_taken_as_it_is(world):
     assert record["inputs"]["checkpoint"]["file"] == "dog.safetensors"
 
 
+def test_the_record_names_the_files_that_models_were_converted_from(world):
+    from nada.stylegan2 import convert
+
+    assert convert.main(["convert", "weights/dog.safetensors", "fox.pt"]) == 0
+    assert convert.main(["convert", "fox.pt", "fox.safetensors"]) == 0
+    file = world.run_spec("theirs", method="checkpoint", hyperparameters={"weights": "fox.safetensors"})
+    assert world.adapt("run", file) == 0
+    inputs = json.loads((world.folder / "run/run.json").read_text())["inputs"]
+    original = {"file": "fox.pt", "format": "rosinality .pt", "sha256": sha256(Path("fox.pt"))}
+    assert inputs["checkpoint"]["converted_from"] == original
+    assert "converted_from" not in inputs["source"]
+    Path("weights/dog.safetensors").write_bytes(Path("fox.safetensors").read_bytes())
+    assert world.adapt("source", world.run_spec("unchanged", method="source")) == 0
+    inputs = json.loads((world.folder / "source/run.json").read_text())["inputs"]
+    assert inputs["source"]["converted_from"] == original
+
+
 def test_a_checkpoint_of_another_size_is_refused_in_one_sentence(world, capsys):
-    from nada.stylegan2.checkpoints import SourceModel, save_source
     from nada.stylegan2.discriminator import Discriminator
     from nada.stylegan2.generator import Generator
+    from nada.stylegan2.source_model import SourceModel, save_source
 
     widths = {"resolution": 32, "channel_base": 128, "channel_max": 8}
     generator = Generator(**widths, z_dim=8, style_dim=8, mapping_layers=2)

@@ -13,7 +13,7 @@ import torch
 from baselines import registry
 from nada.run.artifact import load_artifact, snapshot_steps
 from nada.run.atomic import sha256
-from nada.run.job import Job
+from nada.run.steps import Steps
 from workflow.plan.config import method_schema
 
 SOURCE = "weights/dog.safetensors"
@@ -87,20 +87,20 @@ def test_the_same_run_gives_the_same_bytes_and_another_seed_others(world, name):
 @pytest.mark.parametrize("name", [n for n in sorted(registry.methods()) if quick(n)])
 def test_an_interrupted_run_ends_as_if_it_had_not_been(world, name, monkeypatch):
     adapt(world, "whole", name)
-    kept = Job.checkpoint
+    kept = Steps.checkpoint
 
-    def stop(job, step, state):
-        kept(job, step, state)
-        if step == 4:
+    def stop(steps):
+        kept(steps)
+        if steps.step == 4:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Job, "checkpoint", stop)
+    monkeypatch.setattr(Steps, "checkpoint", stop)
     parent = "parent" if name == "finetune_gd" else None
     changes = {"parent": "dog2cat/source-unchanged/seed0"} if parent else {}
     arguments = run_spec(world, name, **changes)
     assert world.adapt("halves", arguments, parent) == 130
     assert not (world.folder / "halves/model.safetensors").exists()
-    monkeypatch.setattr(Job, "checkpoint", kept)
+    monkeypatch.setattr(Steps, "checkpoint", kept)
     assert world.adapt("halves", arguments, parent) == 0
     assert world.bytes_of("halves") == world.bytes_of("whole")
 

@@ -5,13 +5,13 @@ import torch
 
 from baselines.adversarial.warm_starts import Start
 from baselines.minegan import AccumulatedGradients, MineGanHyperparameters, Mining, SemanticMiner
-from nada.miner import Miner
+from nada.latent_maps import Miner
 from nada.run.artifact import load_artifact
-from nada.run.job import Job
+from nada.run.steps import Steps
 from nada.stylegan2.adversarial import AdversarialTrainer, TrainingHyperparameters
-from nada.stylegan2.checkpoints import load_source
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
+from nada.stylegan2.source_model import load_source
 from tests.baselines.adversarial.test_few_shot import few_shot
 
 
@@ -81,16 +81,16 @@ def test_d_catches_up_with_the_images_that_nada_left(world, nada_parent, monkeyp
 def test_an_interrupted_catch_up_ends_as_if_it_had_not_been(world, nada_parent, monkeypatch, stop):
     start = {"parent": "nada", "warm_start": "nada_catchup", "hyperparameters": {"checkpoint_every": 2}}
     assert few_shot(world, "whole", "minegan", **start) == 0
-    kept = Job.checkpoint
+    kept = Steps.checkpoint
 
-    def interrupt(job, step, state):
-        kept(job, step, state)
-        if step == stop:
+    def interrupt(steps):
+        kept(steps)
+        if steps.step == stop:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Job, "checkpoint", interrupt)
+    monkeypatch.setattr(Steps, "checkpoint", interrupt)
     assert few_shot(world, "halves", "minegan", **start) == 130
-    monkeypatch.setattr(Job, "checkpoint", kept)
+    monkeypatch.setattr(Steps, "checkpoint", kept)
     assert few_shot(world, "halves", "minegan", **start) == 0
     assert world.bytes_of("halves") == world.bytes_of("whole")
 

@@ -11,7 +11,7 @@ import torch
 
 from baselines import registry
 from nada.run.artifact import load_artifact
-from nada.run.job import Job
+from nada.run.steps import Steps
 from tests.baselines.test_contract import adapt, quick, run_spec
 
 CLOSE = 1e-3  # of a loss: Adam's first steps make much of a gradient that is rounding alone
@@ -79,19 +79,19 @@ def test_half_precision_runs_on_a_card(world, card):
 
 @pytest.mark.parametrize("name", ["nada", "tgan_ada", "minegan", "ojha"])
 def test_an_interrupted_run_goes_on_upon_the_card(world, card, name, monkeypatch):
-    kept = Job.checkpoint
+    kept = Steps.checkpoint
 
-    def stop(job, step, state):
-        kept(job, step, state)
-        if step == 4:
+    def stop(steps):
+        kept(steps)
+        if steps.step == 4:
             raise KeyboardInterrupt
 
     with card:
         adapt(world, "whole", name, device="cuda")
-        monkeypatch.setattr(Job, "checkpoint", stop)
+        monkeypatch.setattr(Steps, "checkpoint", stop)
         arguments = run_spec(world, name, device="cuda")
         assert world.adapt("halves", arguments) == 130
-        monkeypatch.setattr(Job, "checkpoint", kept)
+        monkeypatch.setattr(Steps, "checkpoint", kept)
         assert world.adapt("halves", arguments) == 0
     assert world.bytes_of("halves") == world.bytes_of("whole")
 

@@ -10,12 +10,12 @@ import torch
 
 from eval import observe, score
 from eval.networks.referee import JudgeNet, PerceptualNet, save_network
+from nada.images.arrays import save_images
 from nada.images.image_bank import ImageBank
-from nada.images.tensors import save_images
 from nada.run.artifact import AdaptedModel, save_artifact, write_snapshots
-from nada.stylegan2.checkpoints import SourceModel, save_source
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
+from nada.stylegan2.source_model import SourceModel, save_source
 
 NAMES = (["dog", "cat"], ["photo", "sketch"], ["yaw", "background_r", "background_g", "fur_r"])
 COUNTS = {

@@ -34,7 +34,7 @@ def test_two_levels_or_many_values_are_no_rounding(pictures):
 
 def test_another_latent_or_another_truncation_does_not_agree(tiny_world):
     from eval.observation import load_observation
-    from eval.observe import latents
+    from eval.observe_runs import latents
 
     seen = load_observation(tiny_world.folder / "nada-adaptive.npz")
     model = load_artifact(tiny_world.folder / "dog2cat/nada-adaptive/seed0")

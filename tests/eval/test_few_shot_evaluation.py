@@ -12,11 +12,11 @@ from eval.figures import neighbours, pareto
 from eval.figures import training_curves as training
 from eval.observation import Observation, load_observation
 from eval.score import preference_rows, read_scores
-from nada.images.tensors import load_images, save_images
+from nada.images.arrays import load_images, save_images
 from nada.run.artifact import AdaptedModel, load_artifact, save_artifact, write_snapshots
 from nada.run.atomic import sha256
-from nada.run.spec import read_group_spec
-from nada.stylegan2.checkpoints import load_source
+from nada.run.spec.group import read_group_spec
+from nada.stylegan2.source_model import load_source
 from tests.eval.conftest import SHOTS, shifted
 
 MODELS = ("nada-adaptive", "tgan-plain")
@@ -162,7 +162,7 @@ def test_copies_and_mirror_images_of_training_images_are_not_fresh(tiny_world, t
 
 
 def test_another_reference_file_is_noticed(looked, tiny_world, tmp_path, capsys):
-    from nada.images.tensors import save_images
+    from nada.images.arrays import save_images
 
     save_images(tmp_path / "other.npz", load_images(tiny_world.folder / "cat.npz")[::-1])
     spec = json.loads(looked["look"].read_text())

@@ -14,7 +14,7 @@ from eval.figures import palette, sweep
 from eval.figures import training_curves as training
 from eval.score import COLUMNS
 from nada.run.errors import UserError
-from nada.run.spec import read_group_spec
+from nada.run.spec.group import read_group_spec
 
 STEPS = 40
 VARIANTS = {"k_1": 1, "adaptive": 2, "all_layers": 3}

@@ -11,11 +11,12 @@ from eval.metrics.lpips_matrix import lpips_matrix
 from eval.networks.features import CleanFidModel, batches, stream_features
 from eval.networks.referee import load_judge, load_perceptual
 from eval.observation import Observation, load_observation, save_observation
-from eval.observe import latents
-from nada.images.tensors import load_images, save_images, to_tensor, to_uint8
+from eval.observe_runs import latents
+from nada.images.arrays import load_images, save_images
+from nada.images.tensors import to_tensor, to_uint8
 from nada.run.artifact import AdaptedModel, load_artifact, save_artifact
 from nada.run.errors import UserError
-from nada.run.spec import read_observation_spec
+from nada.run.spec.observation import read_observation_spec
 from tests.eval.agreement import (
     assert_numbers_agree,
     assert_observations_agree,

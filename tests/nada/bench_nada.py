@@ -13,11 +13,14 @@ import pytest
 import torch
 import yaml
 
-from nada.adapt import NadaHyperparameters, NadaLoss, forward_backward
+from nada.adapt import NadaHyperparameters, forward_backward
+from nada.clip.steering import Steering
 from nada.layers import Layers
+from nada.objective import NadaLoss
 from nada.run.hyperparameters import read_hyperparameters
 from nada.run.job import Job
-from nada.run.spec import ClipSpec, RunSpec, SourceSpec, TextSpec
+from nada.run.spec.run import RunSpec
+from nada.stylegan2.source_networks import source_networks
 
 ROOT = Path(__file__).parents[2]
 WORLD = ROOT / "workflow/worlds/mini"
@@ -39,10 +42,10 @@ def job(tmp_path_factory):
     torch.set_num_threads(1)
     world = yaml.safe_load((WORLD / "world.yaml").read_text())
     folder = tmp_path_factory.mktemp("bench")
-    clips = tuple(
-        ClipSpec(**{**clip, **{key: str(WORLD / clip[key]) for key in ("config", "weights")}})
+    clips = [
+        {**clip, "config": str(WORLD / clip["config"]), "weights": str(WORLD / clip["weights"])}
         for clip in world["clips"]
-    )
+    ]
     run_spec = {
         "world": "mini",
         "task": "dog2cat",
@@ -51,8 +54,8 @@ def job(tmp_path_factory):
         "seed": 0,
         "device": "cpu",
         "resolution": world["resolution"],
-        "source": SourceSpec(domain="dog", weights=str(WORLD / world["sources"]["dog"])),
-        "text": TextSpec(source="dog", target="cat"),
+        "source": {"domain": "dog", "weights": str(WORLD / world["sources"]["dog"])},
+        "text": {"source": "dog", "target": "cat"},
         "templates": str(WORLD / world["templates"]),
         "clips": clips,
     }
@@ -62,10 +65,10 @@ def job(tmp_path_factory):
 def make_step(job, layers: dict):
     """A function that trains one step with the given layer policy."""
     hparams = read_hyperparameters(NadaHyperparameters, {**BASE, "layers": layers}, "bench")
-    frozen = job.source().G_ema.eval().requires_grad_(False)
+    frozen = source_networks(job).G_ema.eval().requires_grad_(False)
     trained = copy.deepcopy(frozen)
     trained.mapping = frozen.mapping
-    loss = NadaLoss(job, hparams, frozen)
+    loss = NadaLoss(Steering(job), hparams, frozen)
     policy = Layers(trained, hparams.layers, loss.of_images, "bench")
     optimiser = torch.optim.Adam(policy.trainable().values(), lr=hparams.lr, betas=hparams.betas)
 

@@ -6,16 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from nada.adapt import (
-    NadaHyperparameters,
-    NadaLoss,
-    draw_codes,
-    forward_backward,
-    render_pair,
-    source_images,
-    target_embeddings,
-)
+from nada.adapt import NadaHyperparameters, forward_backward
+from nada.codes import draw_codes, render_pair, source_images
 from nada.layers import LayerHyperparameters, Layers
+from nada.objective import NadaLoss, target_embeddings
 from nada.run.errors import UserError
 from nada.run.precision import set_precision
 from nada.run.streams import stream_seed
@@ -86,8 +80,8 @@ def test_official_mixing_crosses_over_at_different_slots(generator):
 # --- one forward pass for layer choice and loss
 
 
-class FakeJob:
-    """What NadaLoss asks of a job: one CLIP, two texts, and few-shot images where there are any."""
+class FakeSteering:
+    """What NadaLoss asks of what steers a run: one CLIP, two texts, and few-shot images where there are any."""
 
     label, name = "variant 'v'", "dog2cat/nada-v/seed0"
 
@@ -111,11 +105,11 @@ class FakeJob:
 
 @pytest.fixture
 def double(generator, clip):
-    """The generator and a job around the CLIP, in float64."""
+    """The generator and what steers it around the CLIP, in float64."""
     clip.model.double()
     clip.mean, clip.std = clip.mean.double(), clip.std.double()
     torch.set_default_dtype(torch.float64)
-    yield generator.double(), FakeJob(clip)
+    yield generator.double(), FakeSteering(clip)
     torch.set_default_dtype(torch.float32)
 
 
@@ -129,11 +123,11 @@ def twin(generator):
     return trained
 
 
-def step(generator, job, seed=3, **hparams):
+def step(generator, steering, seed=3, **hparams):
     """(trained generator, chosen layers, images rendered) after one step's gradients."""
     hparams = NadaHyperparameters(**hparams)
     frozen, trained = generator.requires_grad_(False), twin(generator)
-    loss = NadaLoss(job, hparams, frozen)
+    loss = NadaLoss(steering, hparams, frozen)
     layers = Layers(trained, hparams.layers, loss.of_images, "v")
     torch.manual_seed(seed)
     _, chosen, images = forward_backward(frozen, trained, layers, loss, hparams)
@@ -143,9 +137,9 @@ def step(generator, job, seed=3, **hparams):
 @pytest.mark.parametrize("loss", ["directional", "global"])
 @pytest.mark.parametrize("n_w", [2, 4])
 def test_a_shared_forward_gives_the_gradient_of_one_made_for_the_choice_alone(double, n_w, loss):
-    generator, job = double
+    generator, steering = double
     hparams = NadaHyperparameters(batch=4, loss=loss)
-    objective = NadaLoss(job, hparams, generator)
+    objective = NadaLoss(steering, hparams, generator)
     trained = twin(generator)
     layers = Layers(trained, LayerHyperparameters("adaptive", n_w=n_w), objective.of_images, "v")
     codes = draw_codes(generator, hparams)
@@ -170,11 +164,11 @@ def test_a_shared_forward_gives_the_gradient_of_one_made_for_the_choice_alone(do
 
 
 def test_codes_beyond_the_batch_are_drawn_apart_and_weigh_the_same(double, monkeypatch):
-    generator, job = double
+    generator, steering = double
     for conv in generator.synthesis.convs:  # noise differs by rendering: take it out
         conv.noise_strength.data.zero_()
     hparams = NadaHyperparameters(batch=2)
-    objective = NadaLoss(job, hparams, generator)
+    objective = NadaLoss(steering, hparams, generator)
     trained = twin(generator)
     layers = Layers(trained, LayerHyperparameters("adaptive", n_w=5), objective.of_images, "v")
     codes = draw_codes(generator, NadaHyperparameters(batch=5)).trained.contiguous()
@@ -188,10 +182,10 @@ def test_codes_beyond_the_batch_are_drawn_apart_and_weigh_the_same(double, monke
 
 @pytest.mark.parametrize("n_w", [3, 4, 6])
 def test_a_shared_step_trains_the_chosen_layers_as_if_they_had_been_named(double, n_w):
-    generator, job = double
+    generator, steering = double
     adaptive = LayerHyperparameters("adaptive", k=2, n_w=n_w, selection_codes="shared")
-    trained, chosen, _ = step(generator, job, batch=4, layers=adaptive)
-    named, _, _ = step(generator, job, batch=4, layers=LayerHyperparameters("manual", list(chosen)))
+    trained, chosen, _ = step(generator, steering, batch=4, layers=adaptive)
+    named, _, _ = step(generator, steering, batch=4, layers=LayerHyperparameters("manual", list(chosen)))
     reached = Layers(trained, adaptive, None, "v").names(chosen)
     for (name, mine), other in zip(trained.named_parameters(), named.parameters(), strict=True):
         assert (mine.grad is not None) == (name in reached)
@@ -214,14 +208,14 @@ def test_work_is_shared_only_where_one_gradient_of_the_step_s_codes_is_all_it_ta
     generator, clip, hparams, images
 ):
     layers = LayerHyperparameters("adaptive", k=2, **hparams)
-    assert step(generator, FakeJob(clip), batch=4, layers=layers)[2] == images
+    assert step(generator, FakeSteering(clip), batch=4, layers=layers)[2] == images
 
 
 def test_a_step_that_mixes_two_w_chooses_by_codes_drawn_apart(generator, clip):
     steps = [
         step(
             generator,
-            FakeJob(clip),
+            FakeSteering(clip),
             batch=4,
             style_mixing=1.0,
             layers=LayerHyperparameters("adaptive", k=2, n_w=3, selection_codes=codes),
@@ -236,9 +230,9 @@ def test_a_step_that_mixes_two_w_chooses_by_codes_drawn_apart(generator, clip):
 
 
 def test_the_global_loss_renders_and_encodes_no_frozen_image(generator, clip):
-    job = FakeJob(clip)
+    steering = FakeSteering(clip)
     before = clip.calls
-    assert step(generator, job, batch=3, loss="global")[2] == 3
+    assert step(generator, steering, batch=3, loss="global")[2] == 3
     assert clip.calls - before == 4 + 1  # four texts of a new NadaLoss, one batch of images
 
 
@@ -250,20 +244,20 @@ def test_eq_1_reads_the_public_code_s_texts_as_a_loss_in_the_layer_choice_and_in
 ):
     expected = {use: clip.encode_texts([text])[0] for use, text in
                 {"loss": "a cat", "choice": "cat", "mapper": "cat"}.items()}  # fmt: skip
-    loss = NadaLoss(FakeJob(clip), NadaHyperparameters(), generator)
+    loss = NadaLoss(FakeSteering(clip), NadaHyperparameters(), generator)
     assert torch.equal(loss.targets[0], expected["loss"])
     assert torch.equal(loss.choice_targets[0], expected["choice"])
-    (found,) = target_embeddings(FakeJob(clip), [clip], NadaHyperparameters(), "mapper")
+    (found,) = target_embeddings(FakeSteering(clip), [clip], NadaHyperparameters(), "mapper")
     assert torch.equal(found, expected["mapper"])
 
 
 def test_in_the_prompt_templates_eq_1_reads_one_text_everywhere(generator, clip):
     hparams = NadaHyperparameters(global_prompt="templates")
-    loss = NadaLoss(FakeJob(clip), hparams, generator)
+    loss = NadaLoss(FakeSteering(clip), hparams, generator)
     mean = clip.encode_texts(["a cat", "photo of the cat"]).mean(dim=0)
     torch.testing.assert_close(loss.targets[0], torch.nn.functional.normalize(mean, dim=0))
     assert torch.equal(loss.targets[0], loss.choice_targets[0])
-    (mapper,) = target_embeddings(FakeJob(clip), [clip], hparams, "mapper")
+    (mapper,) = target_embeddings(FakeSteering(clip), [clip], hparams, "mapper")
     assert torch.equal(mapper, loss.targets[0])
 
 
@@ -271,10 +265,10 @@ def test_in_the_prompt_templates_eq_1_reads_one_text_everywhere(generator, clip)
 def test_layers_are_chosen_by_the_bare_text_while_the_global_loss_reads_a_target(
     double, monkeypatch, codes
 ):
-    generator, job = double
+    generator, steering = double
     adaptive = LayerHyperparameters("adaptive", k=2, n_w=4, selection_codes=codes)
     hparams = NadaHyperparameters(batch=4, loss="global", layers=adaptive)
-    loss = NadaLoss(job, hparams, generator)
+    loss = NadaLoss(steering, hparams, generator)
     trained = twin(generator)
     layers = Layers(trained, adaptive, loss.of_images, "v")
     asked = []
@@ -288,12 +282,12 @@ def test_layers_are_chosen_by_the_bare_text_while_the_global_loss_reads_a_target
 # --- the start: ΔI = 0
 
 
-def start(generator, job, steps=3, **hparams):
+def start(generator, steering, steps=3, **hparams):
     """(trained generator, loss of each step) of a run's first steps."""
     hparams = NadaHyperparameters(batch=3, **hparams)
     frozen = generator.requires_grad_(False)
     trained = copy.deepcopy(frozen)
-    loss = NadaLoss(job, hparams, frozen)
+    loss = NadaLoss(steering, hparams, frozen)
     for network in (frozen, trained):
         set_precision(network, hparams.precision)
     layers = Layers(trained, hparams.layers, loss.of_images, "v")
@@ -316,7 +310,7 @@ def test_a_run_with_the_public_guard_starts_with_numbers_and_moves(
 ):
     layers = LayerHyperparameters(policy, k=2, n_w=3)
     trained, losses = start(
-        generator, FakeJob(clip), precision=precision, noise=noise, layers=layers
+        generator, FakeSteering(clip), precision=precision, noise=noise, layers=layers
     )
     assert np.isfinite(losses).all()
     assert all(p.isfinite().all() for p in trained.parameters())
@@ -325,7 +319,7 @@ def test_a_run_with_the_public_guard_starts_with_numbers_and_moves(
 
 
 def test_the_public_guard_looks_again_at_images_shifted_by_a_millionth(generator, clip):
-    loss = NadaLoss(FakeJob(clip), NadaHyperparameters(noise="shared"), generator)
+    loss = NadaLoss(FakeSteering(clip), NadaHyperparameters(noise="shared"), generator)
     images = render(generator, NadaHyperparameters(batch=2, noise="shared"))[0]
     seen = loss.see(images, images)
     expected = clip.encode_images(images + 1e-6)
@@ -339,7 +333,7 @@ def test_the_public_guard_looks_again_at_images_shifted_by_a_millionth(generator
 
 def test_noise_drawn_twice_makes_two_images_so_that_the_guard_asks_nothing(generator, clip):
     def may_coincide(**hparams):
-        return NadaLoss(FakeJob(clip), NadaHyperparameters(**hparams), generator).may_coincide
+        return NadaLoss(FakeSteering(clip), NadaHyperparameters(**hparams), generator).may_coincide
 
     assert not may_coincide()
     assert may_coincide(noise="shared")
@@ -370,8 +364,8 @@ def test_an_image_direction_goes_from_n_s_source_images_to_the_few_shot_images(
     generator, clip, images
 ):
     hparams = NadaHyperparameters(direction="image", source_images=20)
-    loss = NadaLoss(FakeJob(clip, images), hparams, generator)
-    drawn = source_images(generator, 20, stream_seed("source images", FakeJob.name))
+    loss = NadaLoss(FakeSteering(clip, images), hparams, generator)
+    drawn = source_images(generator, 20, stream_seed("source images", FakeSteering.name))
     assert len({image.sum().item() for image in drawn}) == 20
     expected = units(clip, images).mean(axis=0) - units(clip, drawn).mean(axis=0)
     expected /= np.linalg.norm(expected)
@@ -381,15 +375,15 @@ def test_an_image_direction_goes_from_n_s_source_images_to_the_few_shot_images(
 def test_eq_1_and_the_layer_choice_aim_at_the_target_images_or_officially_at_the_text(
     generator, clip, images
 ):
-    def targets(job, **hparams):
-        loss = NadaLoss(job, NadaHyperparameters(**hparams), generator)
+    def targets(steering, **hparams):
+        loss = NadaLoss(steering, NadaHyperparameters(**hparams), generator)
         return loss.targets[0].numpy(), loss.choice_targets[0].numpy()
 
     mean = units(clip, images).mean(axis=0)
-    for found in targets(FakeJob(clip, images), direction="image"):
+    for found in targets(FakeSteering(clip, images), direction="image"):
         np.testing.assert_allclose(found, mean / np.linalg.norm(mean), atol=1e-6)
-    texts = targets(FakeJob(clip))
-    official = targets(FakeJob(clip, images), direction="image", global_target="text")
+    texts = targets(FakeSteering(clip))
+    official = targets(FakeSteering(clip, images), direction="image", global_target="text")
     np.testing.assert_array_equal(official, texts)
 
 
@@ -398,7 +392,7 @@ def test_target_images_are_antialiased_also_where_the_official_resize_is_not(gen
     expected = units(clip, large).mean(axis=0)
     hparams = NadaHyperparameters(direction="image", clip_resize="official")
     before = clip.calls
-    loss = NadaLoss(FakeJob(clip, large), hparams, generator)
+    loss = NadaLoss(FakeSteering(clip, large), hparams, generator)
     assert clip.calls - before == 2 + 1  # target and direction, source images: all are counted
     assert loss.clips[0].resize == "official"
     found = loss.targets[0].numpy()
@@ -415,4 +409,4 @@ def test_source_images_depend_on_their_seed_alone_and_move_no_random_stream(gene
 def test_an_image_direction_without_target_images_is_an_error(generator, clip):
     message = r"variant 'v': hyperparameters.direction is 'image', but .*shots is 0\); set shots to 1"
     with pytest.raises(UserError, match=message):
-        NadaLoss(FakeJob(clip), NadaHyperparameters(direction="image"), generator)
+        NadaLoss(FakeSteering(clip), NadaHyperparameters(direction="image"), generator)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from nada.mapper import CodePool, LatentMapper, MapperHyperparameters, MapperLoss, check_input
+from nada.latent_maps import LatentMapper
+from nada.mapper import CodePool, MapperHyperparameters, MapperLoss, check_input
 from nada.run.errors import UserError
 from nada.stylegan2.generator import Generator
 

@@ -19,9 +19,11 @@ from torch.utils.weak import WeakIdKeyDictionary
 from baselines.adversarial.batches import Batches
 from baselines.adversarial.warm_starts import Start
 from baselines.ojha import OjhaHyperparameters, OjhaTrainer, PatchHeads
-from nada.adapt import NadaHyperparameters, NadaLoss, forward_backward
+from nada.adapt import NadaHyperparameters, forward_backward
+from nada.latent_maps import LatentMapper
 from nada.layers import LayerHyperparameters, Layers
-from nada.mapper import OPTIMISERS, LatentMapper, MapperHyperparameters, MapperLoss
+from nada.mapper import OPTIMISERS, MapperHyperparameters, MapperLoss
+from nada.objective import NadaLoss
 from nada.run.errors import UserError
 from nada.stylegan2 import adversarial as training
 from nada.stylegan2.ada import AdaptiveAugment
@@ -148,7 +150,7 @@ def test_the_counter_lets_the_host_s_own_numbers_pass():
 # NADA ---------------------------------------------------------------------------------------------
 
 
-class FakeJob:
+class FakeSteering:
     label, name, shots = "variant 'v'", "dog2cat/nada-v/seed0", 0
 
     def __init__(self, clip):
@@ -169,7 +171,7 @@ def nada_waits(generator, clip, steps=4, size=0, **hparams):
     hparams = NadaHyperparameters(batch=3, **hparams)
     frozen = generator.requires_grad_(False)
     trained = copy.deepcopy(frozen)
-    loss = NadaLoss(FakeJob(clip), hparams, frozen)
+    loss = NadaLoss(FakeSteering(clip), hparams, frozen)
     layers = Layers(trained, hparams.layers, loss.of_images, "v")
     optimiser = torch.optim.Adam(layers.trainable().values(), lr=hparams.lr, betas=hparams.betas)
     seen = []

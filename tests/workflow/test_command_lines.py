@@ -5,7 +5,7 @@ import re
 import string
 import subprocess
 
-from nada.run.spec import as_json
+from nada.run.spec.base import as_json
 from workflow.lines import read_jobs, script
 from workflow.plan.plan import load_plan
 from workflow.plan.specs import STAGED, group_spec, run_spec, staged

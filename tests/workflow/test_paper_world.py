@@ -7,16 +7,18 @@ from baselines.adversarial.scaling import CATCH_UP_FLOOR
 from baselines.nada_presets import presets
 from nada.adapt import NadaHyperparameters
 from nada.run.hyperparameters import read_hyperparameters
+from workflow.lines import read_jobs
 from workflow.plan.checking import ConfigError
 from workflow.plan.config import load
 from workflow.plan.inputs import (
     adapt_inputs,
+    conversions,
     group_inputs,
     observation_inputs,
     reference_arguments,
     reference_inputs,
 )
-from workflow.plan.layout import reference_file
+from workflow.plan.layout import ready, reference_file
 from workflow.plan.plan import load_plan
 from workflow.plan.specs import group_spec, observation_spec, run_spec
 
@@ -87,15 +89,41 @@ def test_the_official_k_is_every_layer_of_the_model_that_it_is_compared_on(paper
 def test_jobs_wait_for_the_marks_of_the_files_that_they_open(paper):
     run = paper.run("dog2cat", "tgan-plain-10shot", 0)
     inputs = adapt_inputs(paper, run)
-    assert inputs["source"] == ["assets/.fetched/afhq_dog_512"]
+    assert inputs["source"] == ["results/paper/converted/dog.safetensors"]
     assert inputs["references"] == ["results/paper/references/cat.json"]
     assert reference_inputs(paper, "cat") == ["assets/.fetched/afhq"]
     nada = adapt_inputs(paper, paper.run("dog2cat", "nada-adaptive", 0))
     assert nada["clips"] == ["assets/.fetched/clip_vit_b_32", "assets/.fetched/clip_vit_b_16"]
     look = observation_spec(paper, "dog2cat", "nada-adaptive")
+    assert look.source == "results/paper/converted/dog.safetensors"
     assert list(look.referee.inception) == ["clean", "legacy_pytorch"] and look.referee.judge is None
     assert look.target is None  # what a judge alone would look for
     assert run_spec(paper, run).resolution == 512
+
+
+def test_every_official_model_is_converted_from_the_file_that_its_mark_stands_for(paper):
+    files = conversions(paper)
+    assert files == {domain: source["weights"] for domain, source in paper.world["sources"].items()}
+    assert {name: ready(paper, file) for name, file in files.items()} == {
+        "dog": ["assets/.fetched/afhq_dog_512"],
+        "face": ["assets/.fetched/ffhq_1024"],
+        "face256": ["assets/.fetched/ffhq_256"],
+        "church": ["assets/.fetched/lsun_church_256"],
+        "car": ["assets/.fetched/lsun_car_512"],
+    }
+
+
+def test_a_snakemake_plan_converts_a_model_once_and_before_its_runs(snakemake):
+    target = "results/none/runs/dog2cat/source-unchanged/seed0/model.safetensors"
+    words = [target, "-n", "-p", "--nolock", "--config", "world=rehearsal", "results=results/none"]
+    done = snakemake(*words)
+    assert done.returncode == 0, done.stdout[-2000:]
+    jobs = {job.rule: job for job in read_jobs(done.stdout)}
+    assert set(jobs) == {"asset", "convert", "run_spec", "adapt"}
+    assert "results/none/converted/dog.safetensors" in jobs["adapt"].reads
+    assert jobs["convert"].reads == ["assets/rehearsal/.fetched/afhq_dog_512"]
+    command = "-m nada.stylegan2.convert convert assets/rehearsal/afhqdog.pkl results/none/converted/dog.safetensors"
+    assert command in jobs["convert"].shell
 
 
 def test_sketches_are_trained_on_the_ten_of_ojha_et_al_and_measured_against_theirs_for_fid(paper):

@@ -10,7 +10,7 @@ ANSWERS = (  # columns of people's comparisons, as eval.study.comparison writes 
     *("task", "method", "variant", "shots", "warm_start"),
     *("people", "answers", "won", "low", "high"),
 )
-GALLERY_PSI = 0.7  # the truncation of the pictures that an observation keeps for people (eval/observe.py)
+GALLERY_PSI = 0.7  # the truncation of the pictures that an observation keeps for people (eval/observation.py)
 
 
 def check_groups(plan, best, root) -> None:

@@ -10,7 +10,9 @@ from workflow.plan.layout import (
     CURVES,
     FIGURES,
     PICTURES,
+    checkpoint_name,
     image_set,
+    is_foreign,
     observation_file,
     ready,
     real_observation,
@@ -50,6 +52,19 @@ def reference_count(plan: Plan, domain):
     tasks = plan.config["tasks"].values()
     asked = [task[key] for task in tasks for key in ("references", "few_shot") if task.get(key)]
     return max(images["count"] for images in asked if images["domain"] == domain)
+
+
+# ---- convert --------------------------------------------------------------------------------------
+
+
+def conversions(plan: Plan):
+    """{name: file of other people} of all that is converted: source models by their domain, and the
+    checkpoints that variants name."""
+    conditions = {run.condition for run in plan.runs.values()}
+    sources = {domain: source["weights"] for domain, source in plan.world["sources"].items()}
+    named = {plan.hyperparameters(condition).get("weights") for condition in conditions} - {None, ""}
+    files = {**sources, **{checkpoint_name(weights): weights for weights in sorted(named)}}
+    return {name: weights for name, weights in files.items() if is_foreign(weights)}
 
 
 # ---- adapt ----------------------------------------------------------------------------------------

@@ -1,15 +1,17 @@
 """Where every file of a plan lies: runs, looks, references, and the tables and figures of a group.
 
-All paths are relative to the folder that the workflow runs in; no file is read or written here.
+All paths are relative to the folder that the workflow runs in; no file is written here.
 """
 
+import hashlib
 from pathlib import Path
 
-from nada.run.spec import REAL, REPLAY
+from nada.run.spec.base import REAL, REPLAY
 from workflow.plan.measured import real_images
 from workflow.plan.plan import Plan
 
 TABLES = ("md", "html")  # a table's files for people; .csv and .tex come with them
+OURS = ".safetensors"  # how files of this project's layout end; other checkpoints are converted
 # Figures beside the grid: <group>_<kind>.svg by python -m eval.<kind>, and what it reads beside the
 # scores: the runs' curves, or the observations with the reference images.
 CURVES, PICTURES = "curves", "pictures"
@@ -83,6 +85,32 @@ def figures(plan: Plan, group):
         "neighbours": any(m.shots for m in members if m.method != REPLAY),
     }
     return [f"{prefix}_grid.png", *(f"{prefix}_{kind}.svg" for kind in FIGURES if has[kind])]
+
+
+def source_weights(plan: Plan, domain):
+    """The file of a domain's source model that jobs read: the world's, or what is converted from it."""
+    weights = plan.world["sources"][domain]["weights"]
+    return converted_file(plan, domain) if is_foreign(weights) else weights
+
+
+def checkpoint_weights(plan: Plan, weights):
+    """What jobs read of a model made elsewhere, as a variant names it: its file, the folder of a run, or
+    the file that is converted from it."""
+    return converted_file(plan, checkpoint_name(weights)) if is_foreign(weights) else weights
+
+
+def converted_file(plan: Plan, name):
+    return f"{plan.results}/converted/{name}{OURS}"
+
+
+def checkpoint_name(weights):
+    """A name for the conversion of a checkpoint that a variant names: two files may share a stem."""
+    return f"{Path(weights).stem}-{hashlib.sha256(str(weights).encode()).hexdigest()[:8]}"
+
+
+def is_foreign(weights):
+    """Whether a file is a checkpoint of other people, by its suffix; a run's folder is none."""
+    return Path(weights).suffix not in ("", OURS) and not Path(weights).is_dir()
 
 
 # ---- what the world brings ------------------------------------------------------------------------

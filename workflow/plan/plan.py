@@ -25,7 +25,7 @@ TARGETS = ("all", "tables", "figures", "report", "estimate", "pretrain_world")
 # Names of the Snakefile's rules, which no group may take.
 RULES = (
     *("all", "tables", "figures", "report", "estimate"),
-    *("assets", "asset", "references", "run_spec", "adapt"),
+    *("assets", "asset", "convert", "references", "run_spec", "adapt"),
     *("observation_spec", "observe", "group_spec", "score", "scores"),
     *("table", "paper_table", "grid", "figure", "claims", "pages", "html"),
     *("pretrain_world", "pretrain_source", "pretrain_clip", "pretrain_referee"),

@@ -1,4 +1,4 @@
-"""What each job is told: the RunSpec, ObservationSpec or GroupSpec of a plan (`nada/run/spec.py`).
+"""What each job is told: the RunSpec, ObservationSpec or GroupSpec of a plan (`nada/run/spec/`).
 
 A job is told the files that it opens and no other. `workflow.plan.inputs` makes its rule wait for these
 files, and `nada.run.job` and `eval.observe` list them in their records.
@@ -9,31 +9,26 @@ from pathlib import Path
 
 from nada.run.atomic import atomic_path
 from nada.run.run_id import DEFAULT_SHOTS
-from nada.run.spec import (
-    REAL,
-    ClipSpec,
-    Counts,
+from nada.run.spec.base import REAL, Target
+from nada.run.spec.group import (
     DifferenceSpec,
     GridSpec,
     GroupSpec,
     ModelSpec,
-    ObservationSpec,
-    ObservedRun,
-    RefereeSpec,
     RowRun,
     RowSpec,
-    RunSpec,
-    SourceSpec,
-    Target,
     TaskSpec,
-    TextSpec,
 )
-from workflow.plan.groups import rows_of
+from nada.run.spec.observation import Counts, ObservationSpec, ObservedRun, RefereeSpec
+from nada.run.spec.run import ClipSpec, RunSpec, SourceSpec, TextSpec
+from workflow.plan.config import rows_of
 from workflow.plan.layout import (
+    checkpoint_weights,
     observation_file,
     real_observation,
     reference_file,
     run_folder,
+    source_weights,
     training_file,
 )
 from workflow.plan.measured import compares_with_new, judged, not_measured
@@ -73,7 +68,8 @@ def run_spec(plan: Plan, run: Run) -> RunSpec:
     condition, method = run.condition, plan.methods[run.condition.method]
     told = {}
     if method.generator == "source":
-        told["source"] = SourceSpec(**plan.source(condition.task))
+        domain = plan.source(condition.task)["domain"]
+        told["source"] = SourceSpec(domain=domain, weights=source_weights(plan, domain))
     if method.supervision == "text":
         told["text"] = TextSpec(**plan.config["tasks"][condition.task]["text"])
         told["templates"] = plan.world["templates"]
@@ -84,11 +80,19 @@ def run_spec(plan: Plan, run: Run) -> RunSpec:
         seed=run.seed,
         device=plan.device,
         resolution=plan.resolution(condition.task),
-        hyperparameters=plan.hyperparameters(condition),
+        hyperparameters=_hyperparameters(plan, condition),
         parent=run.parent_id,
         training_images=training_file(plan, condition),
         **told,
     )
+
+
+def _hyperparameters(plan: Plan, condition: Condition):
+    """A run's hyperparameters; a model made elsewhere is named as the file that the run reads."""
+    hparams = plan.hyperparameters(condition)
+    if not hparams.get("weights"):
+        return hparams
+    return {**hparams, "weights": checkpoint_weights(plan, hparams["weights"])}
 
 
 def _clips(plan: Plan, condition: Condition):
@@ -132,7 +136,7 @@ def observation_spec(plan: Plan, task, name) -> ObservationSpec:
     images = training_file(plan, condition)
     return ObservationSpec(
         **_labels(condition),
-        source=plan.source(task)["weights"],
+        source=source_weights(plan, plan.source(task)["domain"]),
         references=reference_file(plan, task) if images and compares_with_new(plan, condition) else None,
         training_images=images,
         runs=tuple(_observed(plan, run) for run in plan.seeds_of(condition)),

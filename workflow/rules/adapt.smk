@@ -2,15 +2,13 @@
 # hash (workflow/plan/specs.py) and the rule copies it, since starting Python costs more than the file.
 
 from workflow.plan.inputs import adapt_inputs, parent_argument, reference_arguments, reference_inputs
-from nada.run.spec import as_json
+from nada.run.spec.base import as_json
 from workflow.plan.specs import run_spec, staged
 from workflow.plan.layout import run_folder
-from workflow.plan.code_digest import digest
+from workflow.plan.stages import code
 
 RUN = f"{RESULTS}/runs/{{task}}/{{condition}}/seed{{seed}}"
-ADAPT_CODE = {
-    name: digest("baselines.adapt", f"baselines.{name}") for name in PLAN.config["methods"]
-}
+ADAPT_CODE = {name: code("adapt", name) for name in PLAN.config["methods"]}
 
 
 rule run_spec:
@@ -35,7 +33,7 @@ rule references:
     benchmark:
         f"{RESULTS}/benchmarks/references/{{domain}}.{{kind}}.tsv"
     params:
-        code=lambda w: digest(PLAN.world["references"]["domains"][w.domain]["module"]),
+        code=lambda w: code("references", PLAN.world["references"]["domains"][w.domain]["module"]),
         module=lambda w: PLAN.world["references"]["domains"][w.domain]["module"],
         drawn=lambda w: PLAN.world["references"]["domains"][w.domain],
         images=lambda w: reference_arguments(PLAN, w.domain),

@@ -2,7 +2,7 @@
 # ask for consent: BENCHMARK_ACCEPT_LICENCES=LICENCE,...; `python -m workflow.assets list` shows them.
 
 from workflow.plan.layout import fetched_mark
-from workflow.plan.code_digest import digest
+from workflow.plan.stages import code
 
 ASSETS, FETCH = PLAN.world["assets"]["folder"], PLAN.world["assets"]["command"]
 
@@ -19,7 +19,7 @@ rule asset:
         # off is to go on where it stopped.
         f"{ASSETS}/.fetched/{{asset}}",
     params:
-        code=digest(FETCH),
+        code=code("asset", FETCH),
     threads: 1
     shell:
         # No log file: progress and the terms belong on the screen.

@@ -2,9 +2,11 @@
 # more than looking. `real` looks at the reference images in the same way.
 
 from workflow.plan.inputs import observation_inputs
-from nada.run.spec import as_json
+from nada.run.spec.base import as_json
 from workflow.plan.specs import observation_spec, staged
-from workflow.plan.code_digest import digest
+from workflow.plan.stages import code
+
+OBSERVE_CODE = {kind: code("observe", kind) for kind in (REAL, "runs")}
 
 
 rule observation_spec:
@@ -28,7 +30,7 @@ rule observe:
     benchmark:
         f"{RESULTS}/benchmarks/observations/{{task}}/{{condition}}.tsv"
     params:
-        code=digest("eval.observe"),
+        code=lambda w: OBSERVE_CODE[REAL if w.condition == REAL else "runs"],
     threads: 1
     resources:
         **GPU,

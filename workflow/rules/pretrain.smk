@@ -2,7 +2,7 @@
 # results/world_build and stops there; nothing else depends on it. What passes the bars is copied over
 # the shipped weights by hand: python -m workflow.worlds.mini.promote
 
-from workflow.plan.code_digest import digest
+from workflow.plan.stages import FILES, code
 
 BUILD = "results/world_build"
 MINI = "workflow.worlds.mini"
@@ -24,20 +24,22 @@ rule pretrain_source:
     log:
         f"{BUILD}/logs/{{domain}}.log",
     params:
-        code=digest(f"{MINI}.pretrain_source"),
+        code=code("pretrain_source"),
     threads: 1
     shell:
         "{PYTHON:q} -m {MINI:q}.pretrain_source --domain {wildcards.domain:q} --out {BUILD:q} > {log:q} 2>&1"
 
 
 rule pretrain_clip:
+    input:
+        FILES["pretrain_clip"],
     output:
         f"{BUILD}/clip_{{name}}.safetensors",
         f"{BUILD}/clip_{{name}}.json",
     log:
         f"{BUILD}/logs/clip_{{name}}.log",
     params:
-        code=digest(f"{MINI}.pretrain_clip"),
+        code=code("pretrain_clip"),
     threads: 1
     shell:
         "{PYTHON:q} -m {MINI:q}.pretrain_clip --name {wildcards.name:q} --out {BUILD:q} > {log:q} 2>&1"
@@ -51,7 +53,7 @@ rule pretrain_referee:
     log:
         f"{BUILD}/logs/{{name}}.log",
     params:
-        code=digest(f"{MINI}.pretrain_referee"),
+        code=code("pretrain_referee"),
     threads: 1
     shell:
         "{PYTHON:q} -m {MINI:q}.pretrain_referee --name {wildcards.name:q} --out {BUILD:q} > {log:q} 2>&1"

@@ -12,9 +12,9 @@ from workflow.plan.inputs import (
 )
 from workflow.plan.specs import staged
 from workflow.plan.layout import FIGURES, collected
-from workflow.plan.code_digest import digest
+from workflow.plan.stages import code
 
-FIGURE_CODE = {kind: digest(f"eval.figures.{kind}") for kind in FIGURES}
+FIGURE_CODE = {kind: code("figure", kind) for kind in FIGURES}
 
 
 rule table:
@@ -38,7 +38,7 @@ rule table:
     benchmark:
         f"{RESULTS}/benchmarks/tables/{{group}}.tsv"
     params:
-        code=digest("eval.tables"),
+        code=code("table"),
         prefix=f"{RESULTS}/tables/{{group}}",
     threads: 1
     shell:
@@ -68,7 +68,7 @@ rule paper_table:
     benchmark:
         f"{RESULTS}/benchmarks/tables/{{group}}_paper.tsv"
     params:
-        code=digest("eval.paper_table"),
+        code=code("paper_table"),
         prefix=f"{RESULTS}/tables/{{group}}_paper",
     threads: 1
     shell:
@@ -93,7 +93,7 @@ rule grid:
     benchmark:
         f"{RESULTS}/benchmarks/figures/{{group}}_grid.tsv"
     params:
-        code=digest("eval.figures.grid"),
+        code=code("grid"),
         prefix=f"{RESULTS}/figures/{{group}}_grid",
     threads: 1
     shell:
@@ -147,7 +147,7 @@ rule claims:
     benchmark:
         f"{RESULTS}/benchmarks/claims.tsv"
     params:
-        code=digest("eval.claims"),
+        code=code("claims"),
         world=PLAN.world["name"],
         truncation=PLAN.config["evaluation"]["truncation_psi"],
         prefix=f"{RESULTS}/claims",

@@ -1,9 +1,9 @@
 # From observations to numbers: one job per group, no device; then all groups in one tidy file.
 
 from workflow.plan.inputs import group_inputs
-from nada.run.spec import as_json
+from nada.run.spec.base import as_json
 from workflow.plan.specs import group_spec, staged
-from workflow.plan.code_digest import digest
+from workflow.plan.stages import code
 
 
 rule group_spec:
@@ -27,7 +27,7 @@ rule score:
     benchmark:
         f"{RESULTS}/benchmarks/scores/{{group}}.tsv"
     params:
-        code=digest("eval.score"),
+        code=code("score"),
     threads: 1
     shell:
         "{PYTHON:q} -m eval.score --spec {input.spec:q} --out {output:q} > {log:q} 2>&1"

@@ -2,38 +2,23 @@
 
 import copy
 from collections.abc import Callable, Iterable
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
 
 from nada.run.errors import UserError
 from nada.run.finite import check_finite
+from nada.run.messages import quoted, shown
+from nada.stylegan2 import architecture
+from nada.stylegan2.architecture import MAX_COUNTED, MAX_RESOLUTION
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
-from nada.stylegan2.ops import channels_at, fir_kernel
-from nada.stylegan2.readers.unpickle_limits import quoted, shown
+from nada.stylegan2.ops import fir_kernel
 
-MAX_RESOLUTION = 2048  # no StyleGAN2 was published above 1024
 W_AVG_SAMPLES = 4096  # what public code draws for it (rosinality's mean_latent, NADA)
 W_AVG_SEED, NOISE_SEED = 0, 0
 KERNEL_TOLERANCE = 1e-3
-WEIGHTS_SLACK = 1 << 24  # numbers, 64 MiB
-MAX_MAP = (
-    1 << 26
-)  # numbers of a map of features; the largest published ones have half (32 of 1024²)
 MAX_NAME = 200  # characters; published names have at most 40
-MAX_COUNTED = 32  # layers of a mapping network, or blocks; at most 8 and 9 were published
-LARGEST = {  # what a setting may be at most; what the weights may be together, `empty` says
-    "resolution": MAX_RESOLUTION,
-    "z_dim": 4096,
-    "style_dim": 4096,
-    "mapping_layers": MAX_COUNTED,
-    "channel_base": 1 << 40,
-    "channel_max": 1 << 20,
-    "mbstd_group_size": 1 << 20,
-}
-LR_MUL = 0.01  # of the mapping network where a layout does not say (Karras et al. 2019, appendix C)
 MBSTD_GROUP_SIZE = 4  # where a layout does not say (Karras et al. 2020; rosinality's constant)
 
 ESTIMATED = f"estimated: mean of {W_AVG_SAMPLES} mapped z, seed {W_AVG_SEED}; the file has none"
@@ -145,73 +130,8 @@ def fill(network: nn.Module, value: Callable[[str, torch.Size], Tensor]) -> nn.M
 
 
 def empty(make: type, layout: Layout, **config) -> nn.Module:
-    """A network of that architecture; draws from no stream that others draw from.
-
-    Raises UserError for hyperparameters that no StyleGAN2 has, and where its weights would be far more
-    numbers than `layout` has: a file that declares widths by a few tensors and lacks the rest makes
-    nothing large.
-    """
-    _check_config(config, layout.label)
-    needed = _generator_weights(config) if make is Generator else _discriminator_weights(config)
-    # a tensor under many names is held once
-    held = sum({id(tensor): tensor.numel() for tensor in layout.tensors.values()}.values())
-    if needed > 2 * held + WEIGHTS_SLACK:  # less is for `take`, which names what is missing
-        raise UserError(
-            f"{layout.label}: the widths found need {needed:,} weights, but it has {held:,} numbers; "
-            f"get a complete file"
-        )
-    with torch.random.fork_rng(devices=[]):
-        return make(**config)
-
-
-def _check_config(config: dict, label: str) -> None:
-    """Raise UserError unless every setting is a number of a kind and size that a StyleGAN2 has."""
-    for name, most in LARGEST.items():
-        least = 0 if name == "channel_base" else 1  # 0 is one channel everywhere
-        value = config.get(name, least)
-        if type(value) is not int or not least <= value <= most:
-            raise UserError(
-                f"{label}: its {name} is {quoted(value)}; a whole number from {least} to {most} expected"
-            )
-    number(config.get("mapping_lr_mul", LR_MUL), "mapping_lr_mul", label)
-    for side, count in zip((4 << i for i in range(16)), _channels(config)):
-        if side * side * count > MAX_MAP:
-            raise UserError(
-                f"{label}: has {count} features at {side}x{side}, {side * side * count:,} numbers a "
-                f"map; at most {MAX_MAP:,} are drawn here"
-            )
-
-
-def _channels(config: dict) -> list[int]:
-    """Features at the sides 4, 8, … of a network."""
-    sides = [2**i for i in range(2, config["resolution"].bit_length())]
-    return [channels_at(side, config["channel_base"], config["channel_max"]) for side in sides]
-
-
-def _generator_weights(config: dict) -> int:
-    """Numbers in the weights of a generator, without biases and noise."""
-    w, channels = config["style_dim"], _channels(config)
-    mapping = config["z_dim"] * w + (config["mapping_layers"] - 1) * w * w
-    pairs = [(channels[0], channels[0]), *pairwise(channels), *((c, c) for c in channels[1:])]
-    convs = sum(9 * c_in * c_out + w * c_in for c_in, c_out in pairs)
-    return mapping + convs + sum(3 * c + w * c for c in channels)
-
-
-def _discriminator_weights(config: dict) -> int:
-    """Numbers in the weights of a discriminator, without biases."""
-    channels = _channels(config)
-    blocks = sum(9 * c * c + 10 * c * c_out for c_out, c in pairwise(channels))
-    last = channels[0]
-    return 3 * channels[-1] + blocks + 9 * last * (last + 1) + 16 * last * last + last
-
-
-def number(value, what: str, label: str, kind: type = float):
-    """A recorded setting as a positive number. Raises UserError where it is none."""
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    if not plain or not 0 < value < 1e6 or kind(value) != value:
-        wanted = "a whole number" if kind is int else "a number"
-        raise UserError(f"{label}: its {what} is {quoted(value)}, {wanted} above 0 expected")
-    return kind(value)
+    """A network of that architecture, see `architecture.empty`, for the tensors of a layout."""
+    return architecture.empty(make, layout.tensors, layout.label, **config)
 
 
 def counted(layout: Layout, pattern: str, first: int = 0) -> int:

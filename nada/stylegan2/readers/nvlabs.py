@@ -20,12 +20,13 @@ import torch
 from torch import Tensor
 
 from nada.run.errors import UserError
+from nada.run.messages import quoted, shown
+from nada.stylegan2.architecture import LR_MUL, number
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
 from nada.stylegan2.readers.layouts import (
     DRAWN,
     ESTIMATED,
-    LR_MUL,
     MBSTD_GROUP_SIZE,
     Layout,
     counted,
@@ -34,13 +35,11 @@ from nada.stylegan2.readers.layouts import (
     estimate_w_avg,
     fill,
     joined,
-    number,
     once,
     parts,
     widths,
 )
 from nada.stylegan2.readers.unpickle_globals import PERSISTENT
-from nada.stylegan2.readers.unpickle_limits import quoted, shown
 from nada.stylegan2.readers.unpickle_values import Record
 
 FORMAT = "NVlabs PyTorch .pkl"

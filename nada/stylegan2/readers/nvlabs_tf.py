@@ -13,24 +13,23 @@ import torch
 from torch import Tensor
 
 from nada.run.errors import UserError
+from nada.run.messages import quoted, shown
+from nada.stylegan2.architecture import LR_MUL, number
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
 from nada.stylegan2.readers.layouts import (
-    LR_MUL,
     MBSTD_GROUP_SIZE,
     Layout,
     counted,
     empty,
     fill,
     joined,
-    number,
     once,
     parts,
     widths,
 )
 from nada.stylegan2.readers.nvlabs import WHOLE_BATCH
 from nada.stylegan2.readers.unpickle_globals import NETWORK
-from nada.stylegan2.readers.unpickle_limits import quoted, shown
 from nada.stylegan2.readers.unpickle_values import Record
 
 FORMAT = "NVlabs TensorFlow .pkl"

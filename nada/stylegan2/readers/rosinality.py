@@ -22,13 +22,13 @@ from torch import Tensor
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError
 from nada.run.finite import check_finite
+from nada.stylegan2.architecture import LR_MUL, number
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
 from nada.stylegan2.ops import channels_at, fir_kernel
 from nada.stylegan2.readers.layouts import (
     DRAWN,
     ESTIMATED,
-    LR_MUL,
     MBSTD_GROUP_SIZE,
     Layout,
     counted,
@@ -36,7 +36,6 @@ from nada.stylegan2.readers.layouts import (
     empty,
     estimate_w_avg,
     fill,
-    number,
     parts,
     widths,
 )

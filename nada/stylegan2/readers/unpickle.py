@@ -22,8 +22,9 @@ from torch import Tensor
 
 from nada.run.errors import UserError
 from nada.run.manifest import existing
+from nada.run.messages import shown
 from nada.stylegan2.readers.unpickle_globals import STORAGES, TORCHSCRIPT
-from nada.stylegan2.readers.unpickle_limits import LIMITS, Bounded, Broken, Budget, Limits, shown
+from nada.stylegan2.readers.unpickle_limits import LIMITS, Bounded, Broken, Budget, Limits
 from nada.stylegan2.readers.unpickle_machine import Machine
 from nada.stylegan2.readers.unpickle_values import Record, Storage, check_tree, expect
 

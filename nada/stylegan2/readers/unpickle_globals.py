@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from nada.stylegan2.readers.unpickle_limits import ITEM_BYTES, Broken, shown
+from nada.run.messages import shown
+from nada.stylegan2.readers.unpickle_limits import ITEM_BYTES, Broken
 from nada.stylegan2.readers.unpickle_values import (
     Array,
     Dtype,

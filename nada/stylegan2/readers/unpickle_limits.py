@@ -91,28 +91,3 @@ class Budget:
 
     def refuse(self, reason: str):
         raise UserError(f"{self.where}: refused: {reason}; get the file from its author again")
-
-
-def shown(value, most: int = 80) -> str:
-    """A value of the file for a message: one line, printable, at most `most` characters.
-
-    Of a container the type alone: as text, a few lists that share each other can be endless.
-    """
-    if isinstance(value, str | bytes):
-        value = value[: 5 * most]
-    elif isinstance(value, int) and value.bit_length() > 64:
-        value = f"a number of {value.bit_length()} bits"
-    elif not isinstance(value, int | float | BaseException | None):
-        value = f"a {type(value).__name__}"
-    clean = "".join(c if c.isprintable() else " " for c in str(value)[: 5 * most])
-    clean = " ".join(clean.split())
-    return clean if len(clean) <= most else clean[: most - 3] + "..."
-
-
-def quoted(value) -> str:
-    """A setting of the file for a message, as Python writes it: text in quotes, short lists."""
-    if isinstance(value, str):
-        return f"'{shown(value)}'"
-    if isinstance(value, list | tuple) and all(isinstance(v, int | float) for v in value[:9]):
-        return f"[{', '.join(shown(v, 20) for v in value[:8])}{', ...' if len(value) > 8 else ''}]"
-    return shown(value)

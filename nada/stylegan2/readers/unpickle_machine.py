@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pickletools import genops
 
 from nada.run.errors import UserError
+from nada.run.messages import shown
 from nada.stylegan2.readers.unpickle_globals import (
     BUILDERS,
     STORAGES,
@@ -22,7 +23,6 @@ from nada.stylegan2.readers.unpickle_limits import (
     Bounded,
     Broken,
     Budget,
-    shown,
 )
 from nada.stylegan2.readers.unpickle_values import Array, Dtype, Record, Word, as_key, expect, whole
 

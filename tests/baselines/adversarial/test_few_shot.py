@@ -13,8 +13,8 @@ from nada.run.artifact import load_artifact
 from nada.run.errors import UserError
 from nada.stylegan2.ada import AdaptiveAugment
 from nada.stylegan2.adversarial import AdversarialTrainer
-from nada.stylegan2.checkpoints import load_source
 from nada.stylegan2.discriminator import Discriminator
+from nada.stylegan2.source_model import load_source
 
 QUICK = {"iterations": 24, "batch": 2, "snapshots": 2, "checkpoint_every": 0}
 

@@ -1,6 +1,5 @@
 """Images of a data set that no card holds: 8-bit values, resume, room, and memory at the paper's count."""
 
-import contextlib
 import shutil
 import subprocess
 import sys
@@ -22,14 +21,14 @@ PUBLISHED = FineTuneHyperparameters().images
 ROOT = Path(__file__).parents[3]
 # Paint with a generator of constant images, then train on 500 batches; print the peak of the memory.
 MEMORY = """
-import contextlib, resource, sys
+import resource, sys
 import torch
 from baselines.adversarial.batches import Batches
 from baselines.finetune_gd import paint
 from baselines.adversarial.stored_images import StoredImages
 
 class Job:
-    name, device, running = "run", torch.device("cpu"), contextlib.nullcontext
+    name, device = "run", torch.device("cpu")
     log = staticmethod(lambda line: None)
 
 class Constant:
@@ -108,7 +107,7 @@ def test_at_the_published_number_a_card_holds_a_few_images(tmp_path, card):
         return sum(storage.nbytes() for storage in storages if storage is not None)
 
     class Job:
-        name, device, running = "run", torch.device("cuda"), contextlib.nullcontext
+        name, device = "run", torch.device("cuda")
         log = staticmethod(lambda line: None)
 
     class Constant:
@@ -172,7 +171,7 @@ def test_images_are_rendered_in_parts_that_a_small_card_holds(tmp_path, monkeypa
     sizes = []
 
     class Job:
-        name, device, running = "run", torch.device("cpu"), contextlib.nullcontext
+        name, device = "run", torch.device("cpu")
         log = staticmethod(lambda line: None)
 
     class Model:

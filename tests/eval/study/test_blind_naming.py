@@ -6,7 +6,7 @@ import pytest
 
 from eval.observation import Observation, save_observation
 from eval.study.blind_naming import EACH, main, pick, score
-from nada.images.tensors import save_images
+from nada.images.arrays import save_images
 from nada.run.errors import UserError
 
 

@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from nada.clip.clip_config import clip_files, read_json
+from nada.clip.clip_config import read_json
 from nada.clip.clip_weights import _published, check_pixels, read_tensors
 from nada.clip.encoder import OPENAI_MEAN, OPENAI_STD, load_clip, text_direction
+from nada.run.clip_files import clip_files
 from nada.run.errors import UserError
 from nada.stylegan2.readers.unpickle import read_state_dict
 

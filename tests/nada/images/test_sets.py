@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from nada.images import sets as image_sets
+from nada.images.arrays import load_images, save_images
 from nada.images.files import Policy, to_pixels
 from nada.images.sets import open_images, scan, write_index
-from nada.images.tensors import load_images, save_images
 from nada.run.errors import UserError
 from tests.nada.images.pictures import (
     DAMAGED,

@@ -7,7 +7,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nada.mapper import LatentMapper
+from nada.latent_maps import LatentMapper
 from nada.run import artifact
 from nada.run.artifact import AdaptedModel, load_artifact, save_artifact, snapshot_steps
 from nada.run.errors import UserError

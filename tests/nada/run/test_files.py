@@ -14,7 +14,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from nada.images.tensors import load_images, save_images, to_tensor, to_uint8
+from nada.images.arrays import load_images, save_images
+from nada.images.tensors import to_tensor, to_uint8
 from nada.run.atomic import atomic_path, sha256, write_json
 from nada.run.errors import UserError
 from nada.run.manifest import read_weights, verify_weights

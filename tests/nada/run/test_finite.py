@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 
 from eval.networks.referee import load_judge, load_perceptual
 from nada.clip.encoder import load_clip
-from nada.mapper import LatentMapper
+from nada.latent_maps import LatentMapper
 from nada.run.artifact import AdaptedModel, load_artifact, save_artifact
 from nada.run.errors import UserError
 from nada.run.finite import check_finite, is_finite
-from nada.stylegan2.checkpoints import load_source
+from nada.stylegan2.source_model import load_source
 
 WEIGHTS = Path(__file__).parents[3] / "workflow" / "worlds" / "mini" / "weights"
 FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.float8_e5m2)

@@ -5,11 +5,12 @@ from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
 
-from nada.adapt import NadaHyperparameters, snapshot_steps
+from nada.adapt import NadaHyperparameters
 from nada.layers import LayerHyperparameters
 from nada.mapper import MapperHyperparameters
 from nada.run.errors import UserError
 from nada.run.hyperparameters import read_hyperparameters, resolved, setting
+from nada.run.steps import snapshot_steps
 from tests.nada.departures import CHOICES, TABLE
 
 CLASSES = {"": NadaHyperparameters, "layers.": LayerHyperparameters, "mapper.": MapperHyperparameters}

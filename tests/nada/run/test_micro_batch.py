@@ -6,10 +6,12 @@ import pytest
 import torch
 from torch import nn
 
-from nada.adapt import NadaHyperparameters, NadaLoss, forward_backward, micro_batches
+from nada.adapt import NadaHyperparameters, forward_backward, micro_batches
+from nada.latent_maps import LatentMapper
 from nada.layers import LayerHyperparameters, Layers
-from nada.mapper import LatentMapper, MapperHyperparameters, MapperLoss
+from nada.mapper import MapperHyperparameters, MapperLoss
 from nada.mapper import forward_backward as mapper_step
+from nada.objective import NadaLoss
 from nada.run.errors import UserError
 from nada.run.micro_batch import Draws, MicroBatches, Rows, asked_for, split
 
@@ -22,7 +24,7 @@ NO_MEMORY = (
 
 
 class FakeJob:
-    """What a run asks of a job."""
+    """What a run asks of its job and of what steers it."""
 
     label, name, shots, device = "variant 'v'", "dog2cat/nada-v/seed0", 0, CPU
 

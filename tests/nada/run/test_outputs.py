@@ -9,7 +9,7 @@ from eval import claims, observe, paper_table, score, tables
 from eval.figures import grid as galleries
 from eval.figures import pareto
 from eval.figures import training_curves as training
-from nada.images.tensors import save_images
+from nada.images.arrays import save_images
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError
 from nada.run.outputs import begins_with, check_output, check_outputs

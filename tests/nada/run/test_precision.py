@@ -8,7 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from nada.adapt import NadaHyperparameters, draw_codes, render_pair
+from nada.adapt import NadaHyperparameters
+from nada.codes import draw_codes, render_pair
 from nada.losses import directional_loss
 from nada.run import precision
 from nada.run.precision import full_precision, set_numerics, set_precision

@@ -7,28 +7,25 @@ import sys
 import pytest
 
 from nada.run.errors import UserError
-from nada.run.spec import (
-    ClipSpec,
-    Counts,
+from nada.run.spec.base import Target, as_json
+from nada.run.spec.group import (
     DifferenceSpec,
     GridSpec,
     GroupSpec,
     ModelSpec,
+    RowRun,
+    RowSpec,
+    TaskSpec,
+    read_group_spec,
+)
+from nada.run.spec.observation import (
+    Counts,
     ObservationSpec,
     ObservedRun,
     RefereeSpec,
-    RowRun,
-    RowSpec,
-    RunSpec,
-    SourceSpec,
-    Target,
-    TaskSpec,
-    TextSpec,
-    as_json,
-    read_group_spec,
     read_observation_spec,
-    read_run_spec,
 )
+from nada.run.spec.run import ClipSpec, RunSpec, SourceSpec, TextSpec, read_run_spec
 
 BARE = RunSpec(
     world="mini", task="dog2cat", method="source", variant="unchanged", seed=0, device="cpu", resolution=32

@@ -1,13 +1,18 @@
 """What each job waits for: models, images, clips, curves."""
 
+
+import pytest
+
 from workflow.plan.inputs import (
     adapt_inputs,
+    conversions,
     figure_inputs,
     observation_inputs,
     parent_argument,
     published_inputs,
     reference_count,
 )
+from workflow.plan.specs import run_spec
 
 
 def test_a_method_reads_only_what_its_supervision_names(default):
@@ -24,6 +29,33 @@ def test_a_run_reads_the_model_of_its_parent_and_is_told_the_folder(default):
     assert (
         parent_argument(default, mapper) == f"--parent {model.removesuffix('/model.safetensors')}"
     )
+
+
+@pytest.mark.parametrize(
+    ("file", "converted"),
+    [("fox.pt", True), ("fox.pkl", True), ("fox.safetensors", False), ("run.1/model.safetensors", False)],
+)
+def test_a_checkpoint_of_other_people_is_converted_before_a_run_reads_it(
+    plan_with, tmp_path, file, converted
+):
+    path = tmp_path / file
+    path.parent.mkdir(exist_ok=True)
+    path.touch()
+    weights = str(path.parent if path.stem == "model" else path)  # a run's folder, or a file
+    theirs = {"hyperparameters": {}, "variants": {"theirs": {"hyperparameters": {"weights": weights}}}}
+    rows = [{"methods": ["checkpoint"], "variants": ["theirs"], "shots": [0], "warm_starts": ["source"]}]
+    group = {"title": "theirs", "like": "table1", "rows": rows, "paper": None}
+    plan = plan_with(seeds=[0], methods={"checkpoint": theirs}, groups={"theirs": group})
+    run = plan.runs["dog2cat/checkpoint-theirs/seed0"]
+    read = run_spec(plan, run).hyperparameters["weights"]
+    if converted:
+        (name,) = conversions(plan)
+        assert conversions(plan) == {name: weights} and name.startswith("fox-")
+        assert read == f"results/mini/converted/{name}.safetensors"
+        assert adapt_inputs(plan, run)["weights"] == [read]
+    else:
+        assert conversions(plan) == {} and read == weights
+        assert adapt_inputs(plan, run)["weights"] == [str(path)]
 
 
 def test_few_shot_runs_read_the_reference_images(plan_with):

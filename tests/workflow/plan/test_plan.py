@@ -454,7 +454,7 @@ def test_what_the_plan_says_of_pictures_and_metrics_is_what_eval_does(root):
     from eval.metrics.fid import MIN_IMAGES
     from eval.metrics.memorisation import QUANTILE
     from eval.metrics.metric import Metric
-    from eval.observe import GALLERY_PSI as kept
+    from eval.observation import GALLERY_PSI as kept
     from eval.paper_table import LAYOUTS
 
     assert kept == GALLERY_PSI

@@ -4,19 +4,10 @@ import json
 
 import pytest
 
-from nada.run.spec import (
-    ClipSpec,
-    DifferenceSpec,
-    ModelSpec,
-    RunSpec,
-    SourceSpec,
-    Target,
-    TextSpec,
-    as_json,
-    read_group_spec,
-    read_observation_spec,
-    read_run_spec,
-)
+from nada.run.spec.base import Target, as_json
+from nada.run.spec.group import DifferenceSpec, ModelSpec, read_group_spec
+from nada.run.spec.observation import read_observation_spec
+from nada.run.spec.run import ClipSpec, RunSpec, SourceSpec, TextSpec, read_run_spec
 from workflow.plan.layout import training_file
 from workflow.plan.runs import latent_seed
 from workflow.plan.specs import group_spec, observation_spec, run_spec

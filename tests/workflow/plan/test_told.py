@@ -6,9 +6,9 @@ For every method and kind of job of the embedded world, the paper's and its rehe
 import numpy as np
 import pytest
 
-from nada.images.tensors import save_images
+from nada.images.arrays import save_images
 from nada.run.job import Job
-from nada.run.spec import REAL, Spec
+from nada.run.spec.base import REAL, Spec
 from workflow.plan.inputs import adapt_inputs, group_inputs, observation_inputs, record_inputs
 from workflow.plan.layout import ready, reference_file, run_folder, training_file
 from workflow.plan.plan import load_plan

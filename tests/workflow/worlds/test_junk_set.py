@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from nada.clip.encoder import load_clip
-from nada.images.tensors import load_images
+from nada.images.arrays import load_images
 from nada.run.errors import UserError
 from workflow.worlds.mini.junk_set import EACH, JUNK_SET, KINDS, adversarial, corrupted
 from workflow.worlds.mini.outcome import BARS, bar_rows

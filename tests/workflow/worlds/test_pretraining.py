@@ -5,7 +5,7 @@ import pytest
 from eval.networks.referee import load_judge, load_perceptual
 from nada.run.manifest import read_weights
 from nada.run.training_state import TrainingState
-from nada.stylegan2.checkpoints import load_source
+from nada.stylegan2.source_model import load_source
 from workflow.worlds.mini import pretrain_clip, pretrain_referee, pretrain_source
 
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 
-from nada.stylegan2 import checkpoints
+from nada.stylegan2 import convert
 from workflow.assets.registry import load_registry
 from workflow.worlds.rehearsal import check, make, recipes
 from workflow.worlds.rehearsal.architectures import StyleGan, generator_tensors
@@ -120,14 +120,14 @@ MISTAKES = {
 @pytest.mark.parametrize("mistake", MISTAKES)
 @pytest.mark.parametrize("name", ["ffhq_1024", "ffhq_256", "lsun_church_256"])
 def test_a_mistake_in_reading_a_stylegan2_is_noticed(folder, monkeypatch, name, mistake):
-    read = checkpoints.load_source
+    read = convert.read_model
 
     def mistaken(path):
         source = read(path)
         MISTAKES[mistake](source)
         return source
 
-    monkeypatch.setattr(checkpoints, "load_source", mistaken)
+    monkeypatch.setattr(convert, "read_model", mistaken)
     assert not all(finding.ok for finding in found(name, folder))
 
 
@@ -325,14 +325,14 @@ def test_the_check_prints_one_line_per_comparison_and_fails_with_one(folder, mon
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5 and all(": ok (" in line for line in lines[:4])
     assert lines[4] == "1 of 1 assets as they should be"
-    read = checkpoints.load_source
+    read = convert.read_model
 
     def mistaken(path):
         source = read(path)
         flip(source.G_ema.synthesis.convs[3].weight)
         return source
 
-    monkeypatch.setattr(checkpoints, "load_source", mistaken)
+    monkeypatch.setattr(convert, "read_model", mistaken)
     assert check.main(words) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [": DIFFERS (" in line for line in lines] == [True, False, False, False, False]

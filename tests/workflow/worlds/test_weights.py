@@ -7,9 +7,10 @@ import torch
 
 from eval.networks.referee import load_judge, load_perceptual
 from nada.clip.encoder import load_clip
-from nada.images.tensors import load_images, to_tensor
+from nada.images.arrays import load_images
+from nada.images.tensors import to_tensor
 from nada.run.manifest import verify_weights
-from nada.stylegan2.checkpoints import load_source
+from nada.stylegan2.source_model import load_source
 from workflow.worlds.mini.junk_set import JUNK_SET
 from workflow.worlds.mini.pretrain_clip import embed
 from workflow.worlds.mini.pretrain_source import DOMAINS

@@ -110,7 +110,8 @@ def main(argv=None) -> None:
     import torch
     import yaml
 
-    from nada.images.tensors import save_images, to_uint8
+    from nada.images.arrays import save_images
+    from nada.images.tensors import to_uint8
     from nada.run.outputs import check_output
 
     for folder in arguments.global_runs:

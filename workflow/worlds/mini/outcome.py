@@ -43,7 +43,8 @@ def junk_rows(results: Path) -> list[dict]:
     from eval.metrics.fid import fid, gaussian_statistic
     from eval.networks.referee import load_perceptual
     from eval.observation import load_observation
-    from nada.images.tensors import load_images, to_tensor, to_uint8
+    from nada.images.arrays import load_images
+    from nada.images.tensors import to_tensor, to_uint8
     from workflow.worlds.mini.junk_set import adversarial, corrupted, of_runs, world_clips
     from workflow.worlds.mini.promote import WEIGHTS
 

@@ -309,7 +309,7 @@ def train(domain: str, out: Path, recipe: Recipe) -> None:
 
     from nada.run.atomic import atomic_path
     from nada.run.training_state import TrainingState
-    from nada.stylegan2.checkpoints import SourceModel, save_source
+    from nada.stylegan2.source_model import SourceModel, save_source
 
     torch.manual_seed(recipe.seed)
     regression = _Regression(domain, recipe)

@@ -59,7 +59,7 @@ def source_figures(build: Path, domain: str, judge, perceptual) -> dict:
     from eval.metrics.fid import fid, gaussian_statistic
     from eval.metrics.precision_recall import precision_recall
     from nada.images.tensors import to_tensor, to_uint8
-    from nada.stylegan2.checkpoints import load_source
+    from nada.stylegan2.source_model import load_source
     from workflow.worlds.mini.pretrain_source import DOMAINS
     from workflow.worlds.mini.references import reference_images
 
@@ -111,7 +111,8 @@ def failures(figures: dict[str, float]) -> list[str]:
 def promote(build: Path) -> None:
     """Check the bars, copy the files and write the manifest."""
     from eval.networks.referee import load_judge, load_perceptual
-    from nada.images.tensors import load_images, to_tensor
+    from nada.images.arrays import load_images
+    from nada.images.tensors import to_tensor
     from nada.run.atomic import sha256, write_json
     from workflow.worlds.mini.junk_set import JUNK_SET
 

@@ -58,7 +58,7 @@ def main(argv=None) -> None:
             raise UserError(f"{key} '{drawn[key]}': choose one of {', '.join(known)}.")
     if not 1 <= arguments.count <= LARGEST:
         raise UserError(f"count {arguments.count}: must be 1..{LARGEST}.")
-    from nada.images.tensors import save_images
+    from nada.images.arrays import save_images
     from nada.run.outputs import check_output
 
     check_output(arguments.out)

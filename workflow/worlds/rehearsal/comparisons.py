@@ -66,9 +66,9 @@ def compare(what: str, ours, reference, bound: float = BOUND) -> Finding:
 @torch.no_grad()
 def stylegan(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
     """G_ema with truncation, G without, D, and D's minibatch groups."""
-    from nada.stylegan2.checkpoints import load_source
+    from nada.stylegan2.convert import read_model
 
-    source, size = load_source(path), recipe.size
+    source, size = read_model(path), recipe.size
     dtype = torch.float64 if size.resolution <= LARGEST_PRECISE else torch.float32
 
     def numbers(part: str) -> dict[str, Tensor]:

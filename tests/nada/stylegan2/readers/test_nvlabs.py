@@ -18,8 +18,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from nada.run.errors import UserError
-from nada.stylegan2.checkpoints import load_source, save_source
+from nada.stylegan2.convert import read_model
 from nada.stylegan2.readers import rosinality
+from nada.stylegan2.source_model import save_source
 
 FIR = torch.outer(torch.tensor([1.0, 3, 3, 1]), torch.tensor([1.0, 3, 3, 1])) / 64
 Z = W = TOP = 16  # narrow everything: 1/32 of the published widths
@@ -418,7 +419,7 @@ def test_arguments_with_and_without_names_give_the_same_networks(
     G = Generator(resolution, base, layers, positional)
     D = Discriminator(resolution, base, group, positional)
     del D.b4.mbstd.group_size  # so that the arguments alone say it
-    source = load_source(write({"G": G, "D": D, "G_ema": G}))
+    source = read_model(write({"G": G, "D": D, "G_ema": G}))
     assert source.G.config["mapping_layers"] == layers
     assert source.G.config["channel_base"] == base
     assert source.D.config["mbstd_group_size"] == group
@@ -440,11 +441,11 @@ def test_every_configuration_is_read_converted_and_read_again(
         expected = {"G_ema": G_ema(z, 0.7), "D": D(batch)}
     assert max(value.abs().max() for value in expected.values()) < 200  # the clamp stays idle
 
-    source = load_source(path)
+    source = read_model(path)
     save_source(tmp_path / "ours.safetensors", source, torch.float32)
-    ours = load_source(tmp_path / "ours.safetensors")
+    ours = read_model(tmp_path / "ours.safetensors")
     rosinality.write(tmp_path / "theirs.pt", {"G": ours.G, "G_ema": ours.G_ema, "D": ours.D})
-    back = load_source(tmp_path / "theirs.pt")
+    back = read_model(tmp_path / "theirs.pt")
     assert source.D.config["mbstd_group_size"] == group
     assert close(images_of(back.G_ema, z), expected["G_ema"])
     with torch.no_grad():
@@ -471,7 +472,7 @@ def small():
 def test_every_protocol_of_pickle_is_read(write, small, protocol):
     G, D = small
     z = torch.randn(2, Z)
-    source = load_source(write({"G": G, "D": D, "G_ema": G}, protocol=protocol))
+    source = read_model(write({"G": G, "D": D, "G_ema": G}, protocol=protocol))
     assert close(images_of(source.G, z), G(z, 0.7).detach())
 
 
@@ -482,7 +483,7 @@ def test_frozen_weights_in_buffers_are_read(write, small):
     for module in (D.b16.fromrgb, D.b16.conv0, D.b16.conv1, D.b16.skip):
         module.freeze()
     assert "weight" in D.b16.conv0._buffers
-    source = load_source(write({"G": G, "D": D, "G_ema": G}))
+    source = read_model(write({"G": G, "D": D, "G_ema": G}))
     with torch.no_grad():
         assert close(source.D(batch), expected)
 
@@ -492,7 +493,7 @@ def test_a_group_of_the_whole_batch_stays_one(write, small):
     torch.manual_seed(2)
     D = Discriminator(16, 512, None)
     batch = torch.randn(6, 3, 16, 16)
-    source = load_source(write({"G": G, "D": D, "G_ema": G}))
+    source = read_model(write({"G": G, "D": D, "G_ema": G}))
     with torch.no_grad():
         assert close(source.D(batch), D(batch))
 
@@ -500,7 +501,7 @@ def test_a_group_of_the_whole_batch_stays_one(write, small):
 def test_the_learning_rate_factor_of_the_mapping_is_read(write):
     torch.manual_seed(3)
     G, z = Generator(16, 512, 2, lr=0.1), torch.randn(2, Z)
-    source = load_source(write({"G_ema": G}))
+    source = read_model(write({"G_ema": G}))
     assert source.G_ema.config["mapping_lr_mul"] == 0.1
     assert close(images_of(source.G_ema, z), G(z, 0.7).detach())
 
@@ -508,7 +509,7 @@ def test_the_learning_rate_factor_of_the_mapping_is_read(write):
 def test_layers_without_noise_are_read_as_noise_of_strength_0(write):
     torch.manual_seed(4)
     G, z = Generator(16, 512, 2, use_noise=False), torch.randn(2, Z)
-    source = load_source(write({"G_ema": G}))
+    source = read_model(write({"G_ema": G}))
     assert close(images_of(source.G_ema, z), G(z, 0.7).detach())
     assert source.metadata["imported"]["noise_const"].startswith("drawn")
 
@@ -516,7 +517,7 @@ def test_layers_without_noise_are_read_as_noise_of_strength_0(write):
 def test_an_averaged_generator_alone_gives_a_model_without_discriminator(write, small):
     G, _ = small
     path = write({"G": None, "D": None, "G_ema": G})
-    source = load_source(path)
+    source = read_model(path)
     assert source.D is None
     assert source.G is not source.G_ema
     with pytest.raises(UserError, match="net.pkl has no discriminator"):
@@ -526,7 +527,7 @@ def test_an_averaged_generator_alone_gives_a_model_without_discriminator(write, 
 def test_a_mean_w_that_was_not_tracked_is_estimated(write, small):
     G, _ = small
     del G.mapping.w_avg
-    source = load_source(write({"G_ema": G}))
+    source = read_model(write({"G_ema": G}))
     z = torch.randn(20_000, Z)
     expected = G.mapping(z).mean(0)
     assert (source.G_ema.w_avg - expected).abs().max() < 0.1 * G.mapping(z).std()
@@ -539,7 +540,7 @@ def test_loading_draws_no_random_numbers(write, small):
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
-    load_source(path)
+    read_model(path)
     assert torch.equal(torch.rand(1), expected)
 
 
@@ -548,7 +549,7 @@ def test_loading_draws_no_random_numbers(write, small):
 
 def refusal(path) -> str:
     with pytest.raises(UserError) as caught:
-        load_source(path)
+        read_model(path)
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -581,7 +582,7 @@ def test_other_activations_filters_and_colours_are_refused(write):
         G = Generator(16, 512, 2)
         change(G)
         with pytest.raises(UserError, match=expected):
-            load_source(write({"G_ema": G}))
+            read_model(write({"G_ema": G}))
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -610,7 +611,7 @@ def test_what_is_missing_left_over_or_misshapen_is_named(write):
         G = Generator(16, 512, 2)
         change(G)
         with pytest.raises(UserError, match=expected):
-            load_source(write({"G_ema": G}))
+            read_model(write({"G_ema": G}))
 
 
 def test_a_file_without_an_averaged_generator_is_refused(write, small):
@@ -647,10 +648,10 @@ def test_full_widths_survive_the_round_trip(
     z, batch = torch.randn(1, 512), torch.randn(group, 3, resolution, resolution)
     with torch.no_grad():
         image, logits = G(z, 0.7), D(batch)
-    source = load_source(path)
+    source = read_model(path)
     assert sum(p.numel() for p in source.G_ema.parameters()) == parameters
     rosinality.write(tmp_path / "theirs.pt", {n: getattr(source, n) for n in ("G", "G_ema", "D")})
-    back = load_source(tmp_path / "theirs.pt")
+    back = read_model(tmp_path / "theirs.pt")
     for model in (source, back):
         assert close(images_of(model.G_ema, z), image)
         with torch.no_grad():
@@ -667,7 +668,7 @@ def test_a_part_with_an_endless_name_is_refused_in_a_few_words(write, name):
     G = generator_16()
     G._modules[name] = FullyConnectedLayer(1, 1)
     with pytest.raises(UserError, match="G_ema: has a part by the name") as caught:
-        load_source(write({"G_ema": G}))
+        read_model(write({"G_ema": G}))
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 400
 
@@ -676,14 +677,14 @@ def test_a_module_that_stands_in_two_places_is_refused(write):
     G = generator_16()
     G.mapping.again = G.mapping.fc0
     with pytest.raises(UserError, match="'mapping.again' is a part that stands elsewhere"):
-        load_source(write({"G_ema": G}))
+        read_model(write({"G_ema": G}))
 
 
 def test_arguments_that_are_no_settings_are_named_by_their_type(write):
     G = generator_16()
     G._init_kwargs["c_dim"] = ("x" * 100_000,) * 50_000
     with pytest.raises(UserError, match="is conditional .c_dim a tuple."):
-        load_source(write({"G_ema": G}))
+        read_model(write({"G_ema": G}))
 
 
 def test_the_size_of_z_is_bounded(write):
@@ -691,4 +692,4 @@ def test_the_size_of_z_is_bounded(write):
     G.mapping.fc0.weight = nn.Parameter(torch.zeros(W, 100_000))
     del G.mapping.w_avg  # so that it would be estimated from thousands of z
     with pytest.raises(UserError, match="its z_dim is 100000"):
-        load_source(write({"G_ema": G}))
+        read_model(write({"G_ema": G}))

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 
 from nada.run.errors import UserError
-from nada.stylegan2.checkpoints import load_source, save_source
+from nada.stylegan2.convert import read_model
 from nada.stylegan2.readers import nvlabs_tf, rosinality
 from nada.stylegan2.readers.unpickle import read_pickle
+from nada.stylegan2.source_model import save_source
 
 W = 12  # size of z and w
 FIR = torch.outer(torch.tensor([1.0, 3, 3, 1]), torch.tensor([1.0, 3, 3, 1])) / 64
@@ -268,15 +269,15 @@ def test_a_file_draws_and_judges_as_its_variables_say_and_survives_the_round_tri
     count = widths(resolution)
     G, Gs = generator(count, layers), generator(count, layers)
     D = discriminator(count, mbstd_group_size=group)
-    source = load_source(write((G, D, Gs)))
+    source = read_model(write((G, D, Gs)))
     assert source.metadata["imported"]["format"] == "NVlabs TensorFlow .pkl"
     assert source.G_ema.config["mapping_layers"] == layers
     assert source.D.config["mbstd_group_size"] == group
 
     save_source(tmp_path / "ours.safetensors", source, torch.float32)
-    ours = load_source(tmp_path / "ours.safetensors")
+    ours = read_model(tmp_path / "ours.safetensors")
     rosinality.write(tmp_path / "theirs.pt", {"G": ours.G, "G_ema": ours.G_ema, "D": ours.D})
-    back = load_source(tmp_path / "theirs.pt")
+    back = read_model(tmp_path / "theirs.pt")
     z = torch.randn(1, W)
     batch = torch.randn(2 if resolution > 256 else 8, 3, resolution, resolution)
     assert close(images_of(back.G_ema, z), drawn(variables_of(Gs), z, 0.7))
@@ -301,13 +302,13 @@ def test_a_value_that_is_not_finite_is_named(write, networks, value):
     names = [name for name, _ in networks[1].state["variables"]]
     networks[1].state["variables"][names.index("Output/bias")][1][...] = value
     with pytest.raises(UserError, match="net.pkl: D: the tensor Output/bias has values that are"):
-        load_source(write(tuple(networks)))
+        read_model(write(tuple(networks)))
 
 
 def test_arguments_where_files_differ_are_read(write, networks):
     networks[0].state["static_kwargs"]["mapping_lrmul"] = 0.1
     networks[2].state["static_kwargs"]["conv_clamp"] = 256
-    source = load_source(write(tuple(networks)))
+    source = read_model(write(tuple(networks)))
     assert source.G.config["mapping_lr_mul"] == 0.1
     assert source.G_ema.config["mapping_lr_mul"] == 0.01
     assert source.D.config["mbstd_group_size"] == 4
@@ -320,7 +321,7 @@ def test_every_protocol_and_double_precision_are_read(write, networks, protocol)
     for network in networks:
         pairs = network.state["variables"]
         network.state["variables"] = [(k, v.astype(np.float64)) for k, v in pairs]
-    source = load_source(write(tuple(networks), protocol))
+    source = read_model(write(tuple(networks), protocol))
     assert torch.equal(source.G_ema.synthesis.const, expected)
     assert source.G_ema.synthesis.const.dtype == torch.float32
 
@@ -387,23 +388,23 @@ def change_variable(network, name, value):
 def test_what_is_another_network_is_refused_by_name(write, networks, change, expected):
     change(networks[2], networks[1])
     with pytest.raises(UserError, match=expected) as caught:
-        load_source(write(tuple(networks)))
+        read_model(write(tuple(networks)))
     assert "net.pkl" in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 def test_other_tuples_are_no_source_models(write, networks):
     with pytest.raises(UserError, match="no source model"):
-        load_source(write((1, 2, 3)))
+        read_model(write((1, 2, 3)))
     with pytest.raises(UserError, match="no source model"):
-        load_source(write(tuple(networks[:2])))
+        read_model(write(tuple(networks[:2])))
 
 
 @pytest.mark.parametrize("value", [["x" * 100_000] * 50_000, "text", 3, True, None])
 def test_a_variable_that_is_no_array_is_named_by_its_type(write, networks, value):
     networks[0].state["variables"].append(("odd", value))
     with pytest.raises(UserError, match=f"G: odd is of type {type(value).__name__}, not floats"):
-        load_source(write(tuple(networks)))
+        read_model(write(tuple(networks)))
 
 
 def test_one_array_under_many_names_is_converted_once(write, networks):
@@ -418,15 +419,15 @@ def test_parts_with_endless_names_and_parts_of_two_places_are_refused(write, net
     parts = networks[0].state["components"]
     parts["n" * 100_000] = Network("x", {"a": torch.zeros(1)})
     with pytest.raises(UserError, match="G: has a part by the name 'nnn") as caught:
-        load_source(write(tuple(networks)))
+        read_model(write(tuple(networks)))
     assert len(str(caught.value)) < 400
     del parts["n" * 100_000]
     parts["again"] = parts["mapping"]
     with pytest.raises(UserError, match="G: 'again' is a part that stands elsewhere"):
-        load_source(write(tuple(networks)))
+        read_model(write(tuple(networks)))
 
 
 def test_arguments_that_are_no_settings_are_named_in_a_few_words(write, networks):
     networks[2].state["static_kwargs"]["architecture"] = ["x" * 100_000] * 50_000
     with pytest.raises(UserError, match="Gs: has architecture a list"):
-        load_source(write(tuple(networks)))
+        read_model(write(tuple(networks)))

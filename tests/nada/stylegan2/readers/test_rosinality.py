@@ -9,13 +9,14 @@ import torch
 import torch.nn.functional as F
 
 from nada.run.errors import UserError
-from nada.stylegan2 import checkpoints
-from nada.stylegan2.checkpoints import SourceModel, load_source, save_source
+from nada.stylegan2 import convert
+from nada.stylegan2.convert import read_model
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
 from nada.stylegan2.readers import rosinality
 from nada.stylegan2.readers.layouts import widths
 from nada.stylegan2.readers.unpickle import read_torch
+from nada.stylegan2.source_model import SourceModel, save_source
 
 W = 12  # size of z and w
 FIR = torch.outer(torch.tensor([1.0, 3, 3, 1]), torch.tensor([1.0, 3, 3, 1])) / 64
@@ -174,7 +175,7 @@ def images_of(G, z, psi=1.0):
 def test_a_file_draws_what_its_tensors_say_by_an_independent_forward_pass(
     content, write, reference, form
 ):
-    source = load_source(write(content, **form))
+    source = read_model(write(content, **form))
     z = torch.randn(2, W)
     for G, state in ((source.G, content["g"]), (source.G_ema, content["g_ema"])):
         w = content["latent_avg"] + 0.7 * (mapped(state, z) - content["latent_avg"])
@@ -205,7 +206,7 @@ def test_the_discriminator_gives_the_logits_of_an_independent_forward_pass(
     expected = reference.discriminator(
         {k: v.double() for k, v in renamed.items()}, batch.double(), 4
     )
-    source = load_source(write(content))
+    source = read_model(write(content))
     assert source.D.config["mbstd_group_size"] == 4
     with torch.no_grad():
         assert close(source.D(batch), expected.float())
@@ -216,7 +217,7 @@ def test_the_discriminator_gives_the_logits_of_an_independent_forward_pass(
 def test_resolution_widths_and_depth_are_read_from_shapes(write, resolution, base):
     count = {2**i: max(1, min(base >> i, 8)) for i in range(2, resolution.bit_length())}
     torch.manual_seed(0)
-    source = load_source(write({"g_ema": generator_state(count, 3)}))
+    source = read_model(write({"g_ema": generator_state(count, 3)}))
     config = source.G_ema.config
     assert (config["resolution"], config["mapping_layers"], config["style_dim"]) == (
         resolution,
@@ -242,10 +243,10 @@ def test_widths_that_no_base_gives_are_refused():
 
 
 def test_prefixes_of_data_parallel_training_are_dropped(content, write):
-    plain = load_source(write(content))
+    plain = read_model(write(content))
     for key in ("g", "g_ema", "d"):
         content[key] = OrderedDict((f"module.{k}", v) for k, v in content[key].items())
-    prefixed = load_source(write(content))
+    prefixed = read_model(write(content))
     for name in ("G", "G_ema", "D"):
         states = getattr(plain, name).state_dict(), getattr(prefixed, name).state_dict()
         assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
@@ -253,7 +254,7 @@ def test_prefixes_of_data_parallel_training_are_dropped(content, write):
 
 def test_a_file_of_nada_with_g_ema_alone_gives_no_discriminator(content, write):
     path = write({"g_ema": content["g_ema"], "g_optim": content["g_optim"]})
-    source = load_source(path)
+    source = read_model(path)
     assert source.D is None
     assert torch.equal(source.G.synthesis.const, source.G_ema.synthesis.const)
     assert source.G is not source.G_ema
@@ -265,26 +266,26 @@ def test_a_file_of_nada_with_g_ema_alone_gives_no_discriminator(content, write):
 
 
 def test_a_model_without_discriminator_is_kept_as_such(content, write, tmp_path):
-    source = load_source(write({"g_ema": content["g_ema"]}))
+    source = read_model(write({"g_ema": content["g_ema"]}))
     for name in ("again.safetensors", "again.pt"):
         if name.endswith(".pt"):
             networks = {"G": source.G, "G_ema": source.G_ema, "D": None}
             rosinality.write(tmp_path / name, networks)
         else:
             save_source(tmp_path / name, source, torch.float32)
-        again = load_source(tmp_path / name)
+        again = read_model(tmp_path / name)
         assert again.D is None
         assert torch.equal(again.G_ema.w_avg, source.G_ema.w_avg)
 
 
 def test_a_bare_state_dict_is_read_as_g_ema(content, write):
-    source = load_source(write(content["g_ema"]))
+    source = read_model(write(content["g_ema"]))
     assert torch.equal(source.G_ema.synthesis.const, content["g_ema"]["input.input"][0])
 
 
 def test_a_missing_mean_w_is_estimated_from_a_fixed_seed_and_said(content, write):
     del content["latent_avg"]
-    source, again = load_source(write(content)), load_source(write(content))
+    source, again = read_model(write(content)), read_model(write(content))
     assert torch.equal(source.G_ema.w_avg, again.G_ema.w_avg)
     w = mapped(content["g_ema"], torch.randn(50_000, W))
     assert (source.G_ema.w_avg - w.mean(0)).abs().max() < 0.1 * w.std()
@@ -295,7 +296,7 @@ def test_noise_that_old_files_lack_is_drawn_from_a_fixed_seed_and_said(content, 
     for key in ("g", "g_ema"):
         for name in [name for name in content[key] if name.startswith("noises.")]:
             del content[key][name]
-    source, again = load_source(write(content)), load_source(write(content))
+    source, again = read_model(write(content)), read_model(write(content))
     convs = source.G_ema.synthesis.convs
     assert all(conv.noise_const.std() > 0.5 for conv in convs)
     assert not torch.equal(convs[1].noise_const, convs[2].noise_const)
@@ -309,7 +310,7 @@ def test_loading_draws_no_random_numbers(content, write):
     torch.manual_seed(0)
     expected = torch.rand(1)
     torch.manual_seed(0)
-    load_source(path)
+    read_model(path)
     assert torch.equal(torch.rand(1), expected)
 
 
@@ -337,7 +338,7 @@ def test_loading_draws_no_random_numbers(content, write):
 def test_what_does_not_fit_is_named_in_one_sentence(content, write, change, expected):
     change(content)
     with pytest.raises(UserError, match=expected) as caught:
-        load_source(write(content))
+        read_model(write(content))
     assert "dog.pt" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -346,14 +347,14 @@ def test_widths_that_a_few_tensors_declare_make_nothing_large(content, write):
     wide = torch.zeros(8, 4000)  # its square, four times, is no memory for a file of this size
     content["g_ema"]["conv1.conv.modulation.weight"] = wide
     with pytest.raises(UserError, match="the widths found need 64,"):
-        load_source(write(content))
+        read_model(write(content))
 
 
 # Out ----------------------------------------------------------------------------------------------
 
 
 def test_a_file_written_here_has_the_names_and_shapes_of_public_code(content, write, tmp_path):
-    source = load_source(write(content))
+    source = read_model(write(content))
     path = tmp_path / "again.pt"
     rosinality.write(path, {"G": source.G, "G_ema": source.G_ema, "D": source.D})
     written = torch.load(path, weights_only=True)
@@ -365,7 +366,7 @@ def test_a_file_written_here_has_the_names_and_shapes_of_public_code(content, wr
 
 
 def test_equal_models_give_equal_bytes(content, write, tmp_path):
-    source = load_source(write(content))
+    source = read_model(write(content))
     networks = {"G": source.G, "G_ema": source.G_ema, "D": source.D}
     for name in ("one.pt", "two.pt"):
         rosinality.write(tmp_path / name, networks)
@@ -389,7 +390,7 @@ def ours(randomise):
 def test_groups_means_and_learning_rate_factors_survive_the_way_out_and_back(ours, tmp_path):
     networks = {"G": ours.G, "G_ema": ours.G_ema, "D": ours.D}
     rosinality.write(tmp_path / "ours.pt", networks)
-    back = load_source(tmp_path / "ours.pt")
+    back = read_model(tmp_path / "ours.pt")
     z, batch = torch.randn(2, 8), torch.randn(8, 3, 16, 16)
     for name in ("G", "G_ema"):
         before, after = getattr(ours, name), getattr(back, name)
@@ -427,7 +428,7 @@ def test_z_and_w_of_different_sizes_cannot_be_written(ours, tmp_path):
 
 def test_show_says_what_a_file_holds(content, write, capsys):
     path = write(content)
-    assert checkpoints.main(["show", str(path)]) == 0
+    assert convert.main(["show", str(path)]) == 0
     shown = capsys.readouterr().out
     for part in (
         "format: rosinality .pt",
@@ -445,16 +446,16 @@ def test_show_says_what_a_file_holds(content, write, capsys):
 
 def test_check_compares_the_hash_and_draws_an_image(content, write, capsys):
     path = write(content)
-    digest = checkpoints.sha256(path)
-    assert checkpoints.main(["check", str(path), "--sha256", digest.upper()]) == 0
+    digest = convert.sha256(path)
+    assert convert.main(["check", str(path), "--sha256", digest.upper()]) == 0
     assert "an image with constant noise has values from" in capsys.readouterr().out
-    assert checkpoints.main(["check", str(path), "--sha256", "0" * 64]) == 2
+    assert convert.main(["check", str(path), "--sha256", "0" * 64]) == 2
     assert f"has SHA-256 {digest}, but 000" in capsys.readouterr().err
 
 
 def test_check_finds_a_value_that_is_no_number(content, write, capsys):
     content["g_ema"]["convs.1.conv.weight"][0, 0, 0, 0, 0] = float("nan")
-    assert checkpoints.main(["check", str(write(content))]) == 2
+    assert convert.main(["check", str(write(content))]) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert "dog.pt: g_ema: the tensor convs.1.conv.weight has values that are not finite" in error
@@ -468,7 +469,7 @@ def test_convert_refuses_a_value_that_is_not_finite_and_writes_nothing(
 ):
     content["d"]["final_linear.1.bias"][0] = value
     out = tmp_path / f"out{suffix}"
-    assert checkpoints.main(["convert", str(write(content)), str(out)]) == 2
+    assert convert.main(["convert", str(write(content)), str(out)]) == 2
     error = capsys.readouterr().err
     assert "dog.pt: d: the tensor final_linear.1.bias has values that are not finite" in error
     assert [file.name for file in tmp_path.iterdir()] == ["dog.pt"]
@@ -476,21 +477,21 @@ def test_convert_refuses_a_value_that_is_not_finite_and_writes_nothing(
 
 def test_convert_goes_to_ours_and_back_without_a_change(content, write, tmp_path, capsys):
     path, ours, back = write(content), tmp_path / "dog.safetensors", tmp_path / "back.pt"
-    assert checkpoints.main(["convert", str(path), str(ours)]) == 0
-    assert checkpoints.main(["convert", str(ours), str(back)]) == 0
+    assert convert.main(["convert", str(path), str(ours)]) == 0
+    assert convert.main(["convert", str(ours), str(back)]) == 0
     assert (
         "note: these widths are not those of channel_multiplier 1 or 2" in capsys.readouterr().out
     )
     before, after = read_torch(path), read_torch(back)
     for key in ("g", "g_ema", "d"):
         assert all(torch.equal(before[key][name], after[key][name]) for name in before[key])
-    assert load_source(ours).metadata["imported"]["file"] == "dog.pt"
-    assert checkpoints.main(["show", str(ours)]) == 0
+    assert read_model(ours).metadata["imported"]["file"] == "dog.pt"
+    assert convert.main(["show", str(ours)]) == 0
     shown = capsys.readouterr().out
     assert "format: stylegan2-source-1\n" in shown
     assert "imported from: dog.pt (rosinality .pt, " in shown
     half = tmp_path / "half.safetensors"
-    assert checkpoints.main(["convert", str(path), str(half), "--half"]) == 0
+    assert convert.main(["convert", str(path), str(half), "--half"]) == 0
     assert half.stat().st_size < 0.6 * ours.stat().st_size
 
 
@@ -509,7 +510,7 @@ def test_a_mistake_is_one_sentence(
 ):
     before = write(content).read_bytes()
     monkeypatch.chdir(tmp_path)
-    assert checkpoints.main(arguments) == 2
+    assert convert.main(arguments) == 2
     error = capsys.readouterr().err
     assert error.startswith("error: ")
     assert expected in error
@@ -522,7 +523,7 @@ def test_a_mistake_is_one_sentence(
 def test_convert_writes_over_no_file_that_is_there(content, write, tmp_path, capsys, name):
     other = tmp_path / name
     other.write_bytes(b"another model")
-    assert checkpoints.main(["convert", str(write(content)), str(other)]) == 2
+    assert convert.main(["convert", str(write(content)), str(other)]) == 2
     assert f"{name}: is there already; remove it, or name another" in capsys.readouterr().err
     assert other.read_bytes() == b"another model"
 
@@ -544,7 +545,7 @@ def test_arguments_are_read_before_torch_is(root):
     import sys
 
     code = (
-        "import sys, nada.stylegan2.checkpoints as c\n"
+        "import sys, nada.stylegan2.convert as c\n"
         "try: c.main(['show'])\n"
         "except SystemExit as end: print(end.code, 'torch' in sys.modules)"
     )
@@ -563,7 +564,7 @@ def test_a_tensor_under_many_names_is_not_counted_as_many(content, write):
     for name in ("conv1", "convs.1", "convs.3"):
         state[f"{name}.conv.weight"] = torch.zeros(1, 2000, 1, 1, 1)
     with pytest.raises(UserError, match="the widths found need"):
-        load_source(write({"g_ema": state}))
+        read_model(write({"g_ema": state}))
 
 
 @pytest.mark.parametrize("name", ["style.{}.weight", "to_rgbs.{}.conv.weight"])
@@ -572,7 +573,7 @@ def test_more_layers_than_any_network_has_make_none(content, write, name):
     for i in range(1, 100):
         state[name.format(i)] = state[f"convs.{2 * i + 1}.conv.weight"] = one
     with pytest.raises(UserError, match="no StyleGAN2 is that deep") as caught:
-        load_source(write(content))
+        read_model(write(content))
     assert len(str(caught.value)) < 400
 
 
@@ -580,7 +581,7 @@ def test_a_generator_without_mapping_layers_is_refused(content, write):
     state = content["g_ema"]
     content["g_ema"] = {k: v for k, v in state.items() if not k.startswith("style.")}
     with pytest.raises(UserError, match="g_ema: its mapping_layers is 0"):
-        load_source(write(content))
+        read_model(write(content))
 
 
 def test_maps_too_large_to_draw_are_refused_before_they_are_drawn(write):
@@ -593,7 +594,7 @@ def test_maps_too_large_to_draw_are_refused_before_they_are_drawn(write):
     for i in range(9):
         state |= {f"to_rgbs.{i}.conv.weight": one, f"convs.{2 * i + 1}.conv.weight": one}
     with pytest.raises(UserError, match="has 40 features at 2048x2048"):
-        load_source(write({"g_ema": state}))
+        read_model(write({"g_ema": state}))
 
 
 @pytest.mark.parametrize(
@@ -609,20 +610,20 @@ def test_maps_too_large_to_draw_are_refused_before_they_are_drawn(write):
 def test_a_setting_that_is_no_count_is_named_in_a_few_words(content, write, value, shown):
     content["mbstd_group_size"] = value
     with pytest.raises(UserError, match=f"mbstd_group_size is {shown}, a whole number") as caught:
-        load_source(write(content))
+        read_model(write(content))
     assert len(str(caught.value)) < 300
 
 
 def test_a_count_of_thousands_of_digits_is_named_by_its_bits(content, write):
     content["mbstd_group_size"] = 10**5000
     with pytest.raises(UserError, match="mbstd_group_size is a number of 16610 bits"):
-        load_source(write(content))
+        read_model(write(content))
 
 
 def test_names_of_the_file_come_printable_and_short_into_the_message(content, write, capsys):
     content["g_ema"]["\x1b[31m" + "x" * 100_000] = torch.zeros(1)
     path = write(content)
-    assert checkpoints.main(["show", str(path)]) == 2
+    assert convert.main(["show", str(path)]) == 2
     error = capsys.readouterr().err.rstrip("\n")
     assert error.isprintable()
     assert len(error) < 400
@@ -631,10 +632,10 @@ def test_names_of_the_file_come_printable_and_short_into_the_message(content, wr
 def test_a_filter_that_is_not_a_number_is_refused(content, write):
     content["g_ema"]["convs.0.conv.blur.kernel"] = torch.full((4, 4), math.nan)
     with pytest.raises(UserError, match="the filter convs.0.conv.blur.kernel"):
-        load_source(write(content))
+        read_model(write(content))
 
 
 def test_a_folder_is_no_place_to_convert_to(content, write, tmp_path, capsys):
     (tmp_path / "out.pt").mkdir()
-    assert checkpoints.main(["convert", str(write(content)), str(tmp_path / "out.pt")]) == 2
+    assert convert.main(["convert", str(write(content)), str(tmp_path / "out.pt")]) == 2
     assert "is a folder" in capsys.readouterr().err

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from nada.run.errors import UserError
 from nada.run.manifest import read_weights
-from nada.stylegan2.checkpoints import main
+from nada.stylegan2.convert import main
 from nada.stylegan2.readers.unpickle import (
     read_checkpoint,
     read_pickle,

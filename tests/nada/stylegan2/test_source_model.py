@@ -8,9 +8,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from nada.run.errors import UserError
-from nada.stylegan2.checkpoints import SourceModel, describe, load_source, save_source
+from nada.stylegan2.convert import describe
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
+from nada.stylegan2.source_model import SourceModel, load_source, save_source
 
 
 @pytest.fixture(scope="module")

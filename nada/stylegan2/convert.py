@@ -1,164 +1,53 @@
-"""Source models: G, G_ema and D of one domain in one file, of ours or of other people's layouts.
+"""Checkpoints of other people as source models of this project: read as plain data, checked, converted.
 
-Ours is a safetensors file. Other layouts (rosinality's `.pt`, NVlabs' `.pkl` of PyTorch and of
-TensorFlow) are told apart by content and read without running a byte of theirs.
+    python -m nada.stylegan2.convert show FILE
+    python -m nada.stylegan2.convert check FILE [--sha256 HEX]
+    python -m nada.stylegan2.convert convert IN OUT      (OUT .safetensors: ours, .pt: rosinality)
 
-    python -m nada.stylegan2.checkpoints show FILE
-    python -m nada.stylegan2.checkpoints check FILE [--sha256 HEX]
-    python -m nada.stylegan2.checkpoints convert IN OUT      (OUT .safetensors: ours, .pt: rosinality)
+rosinality's `.pt` and NVlabs' `.pkl` of PyTorch and of TensorFlow are told apart by content and read
+without executing anything in them. All other code reads the converted file.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from nada.run.atomic import atomic_path, canonical_json, sha256
+from nada.run.atomic import sha256
 from nada.run.errors import UserError, command
 from nada.run.outputs import check_output
+from nada.stylegan2.source_model import (
+    FORMAT,
+    NETWORKS,
+    SourceModel,
+    is_foreign,
+    load_source,
+    save_source,
+)
 
-if TYPE_CHECKING:  # the command line reads its arguments before it imports torch
-    import torch
 
-    from nada.stylegan2.discriminator import Discriminator
-    from nada.stylegan2.generator import Generator
+def read_model(path: str | os.PathLike) -> SourceModel:
+    """Read a source model of any layout, in float32 on the CPU; draws no random numbers.
 
-FORMAT = "stylegan2-source-1"
-NETWORKS = ("G", "G_ema", "D")
-
-
-@dataclass
-class SourceModel:
-    """The pre-trained networks of one domain; `metadata` is free provenance (JSON-able values).
-
-    D is None where the file has none (models that NADA or Ojha et al. adapted); who trains one asks
-    `discriminator_for`. file and layout: what the model was read from, for messages.
+    `metadata.imported` of a model of another layout: the layout, the file's name and SHA-256, what the
+    file lacks, what cannot be converted. Raises UserError as `load_source`.
     """
+    from nada.run.manifest import existing
 
-    G: Generator
-    G_ema: Generator
-    D: Discriminator | None
-    metadata: dict = field(default_factory=dict)
-    file: str = ""
-    layout: str = FORMAT
-
-    def discriminator_for(self, purpose: str) -> Discriminator:
-        """D. Raises UserError, naming the file and the purpose, where there is none."""
-        if self.D is None:
-            raise UserError(
-                f"{purpose} needs a discriminator, but the file {self.file or 'of the source model'} "
-                f"has no discriminator; use the file that the model's training wrote, with 'd' or "
-                f"'D' in it"
-            )
-        return self.D
-
-
-def save_source(
-    path: str | os.PathLike, source: SourceModel, dtype: torch.dtype | None = None
-) -> None:
-    """Write a source model to one safetensors file, atomically; equal models give equal bytes.
-
-    dtype: torch.float16 (shipped weights, the default) or torch.float32. A value that is not finite
-    in it is a UserError, and nothing is written. A model without D is written without.
-    """
-    import torch
-    from safetensors.torch import save_file
-
-    from nada.run.finite import is_finite
-    from nada.run.manifest import METADATA_KEY
-
-    dtype = torch.float16 if dtype is None else dtype
-    if dtype not in (torch.float16, torch.float32):
-        raise UserError(f"dtype: {dtype} given, must be torch.float16 or torch.float32")
-    networks = _networks(source)
-    tensors = {}
-    for name, network in networks.items():
-        for key, value in network.state_dict().items():
-            stored = value.detach().to("cpu", dtype, copy=True).contiguous()
-            if not is_finite(stored):
-                raise UserError(
-                    f"{path}: {name}.{key} has values that are not finite in {dtype}; nothing "
-                    f"was written"
-                )
-            tensors[f"{name}.{key}"] = stored
-    about = {
-        "format": FORMAT,
-        "architecture": {n: networks[n].config if n in networks else None for n in NETWORKS},
-        "provenance": source.metadata,
-    }
-    with atomic_path(Path(path)) as temporary:
-        save_file(tensors, temporary, metadata={METADATA_KEY: canonical_json(about)})
-
-
-def load_source(path: str | os.PathLike, device: str | torch.device = "cpu") -> SourceModel:
-    """Read a source model in float32 on `device`, networks in eval mode; draws no random numbers.
-
-    The content says which layout it is: ours, rosinality's, NVlabs' of PyTorch or TensorFlow. A
-    file of another layout is read as plain data (nada/stylegan2/readers/unpickle.py), and what it lacks or
-    what cannot be converted is in the metadata.
-    Raises UserError where the file is missing, truncated, not a source model, or inconsistent, and
-    where a tensor has NaN or infinity.
-    """
-    from nada.stylegan2.readers.unpickle import tell_format
-
-    if tell_format(path) in ("torch zip", "pickle"):
-        source = _load_foreign(path)
-    else:
-        source = _load_own(path)
-    for network in _networks(source).values():
-        network.to(device).eval()
+    if not is_foreign(existing(path)):
+        return load_source(path)
+    source = _read_foreign(path)
+    for network in source.networks().values():
+        network.eval()
     return source
 
 
-def _load_own(path: str | os.PathLike) -> SourceModel:
-    from torch import nn
-
-    from nada.run.manifest import described, read_weights
-    from nada.stylegan2.discriminator import Discriminator
-    from nada.stylegan2.generator import Generator
-    from nada.stylegan2.readers.layouts import Layout, empty
-    from nada.stylegan2.readers.unpickle_limits import quoted, shown
-
-    tensors, metadata = read_weights(path)
-    about = described(metadata)
-    found = about.get("format")
-    if found != FORMAT:
-        raise UserError(
-            f"{path}: not a source model: format {quoted(found)} in its metadata, {FORMAT!r} expected"
-        )
-
-    def made(make: type, name: str, config: dict) -> nn.Module:
-        own = {key: value for key, value in tensors.items() if key.startswith(f"{name}.")}
-        return empty(make, Layout(own, name), **config)
-
-    try:
-        provenance = about.get("provenance", {})
-        if not isinstance(provenance, dict):
-            raise TypeError(f"its provenance is {quoted(provenance)}")
-        canonical_json(provenance).encode()  # as who saves the model again will write it
-        # the file's tensors move in; on the device "meta" this would import a compiler, for seconds
-        configs = about["architecture"]
-        networks = {name: made(Generator, name, configs[name]) for name in ("G", "G_ema")}
-        if configs["D"] is not None:  # null says that the model has none
-            networks["D"] = made(Discriminator, "D", configs["D"])
-        nn.ModuleDict(networks).load_state_dict(tensors, strict=True, assign=True)
-    except (KeyError, TypeError, ValueError, RuntimeError, UserError) as error:
-        raise UserError(
-            f"{path}: tensors and architecture do not match ({shown(error, 300)}); make or fetch it "
-            f"again"
-        ) from error
-    networks.setdefault("D", None)
-    return SourceModel(**networks, metadata=provenance, file=str(path))
-
-
-def _load_foreign(path: str | os.PathLike) -> SourceModel:
+def _read_foreign(path: str | os.PathLike) -> SourceModel:
     """A checkpoint of other people, by the layout that its tree is in."""
+    from nada.run.messages import shown
     from nada.stylegan2.readers import nvlabs, nvlabs_tf, rosinality
     from nada.stylegan2.readers.unpickle import UNEXPECTED, read_checkpoint
-    from nada.stylegan2.readers.unpickle_limits import shown
 
     tree = read_checkpoint(path)
     layouts = (
@@ -185,12 +74,6 @@ def _load_foreign(path: str | os.PathLike) -> SourceModel:
     )
 
 
-def _networks(source: SourceModel) -> dict:
-    """The networks that the model has, by name."""
-    every = {name: getattr(source, name) for name in NETWORKS}
-    return {name: network for name, network in every.items() if network is not None}
-
-
 # The command --------------------------------------------------------------------------------------
 
 
@@ -202,8 +85,8 @@ def main(argv=None) -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m nada.stylegan2.checkpoints",
-        description="ObservationSpec into, check and convert StyleGAN2 checkpoints; no code in them is run.",
+        prog="python -m nada.stylegan2.convert",
+        description="Look into, check and convert StyleGAN2 checkpoints; no code in them is run.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     listing = commands.add_parser("show", help="say what a file holds")
@@ -228,7 +111,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _show(options) -> int:
-    source = load_source(options.file)
+    source = read_model(options.file)
     for line in describe(source):
         print(line)
     print(f"size: {options.file.stat().st_size:,} bytes")
@@ -238,7 +121,7 @@ def _show(options) -> int:
 
 def describe(source: SourceModel) -> list[str]:
     """What a source model is, in lines for people: layout, networks, widths, notes."""
-    from nada.stylegan2.readers.unpickle_limits import shown
+    from nada.run.messages import shown
 
     config = source.G_ema.config
     notes = source.metadata.get("imported")
@@ -249,7 +132,7 @@ def describe(source: SourceModel) -> list[str]:
     mapping = f"{config['mapping_layers']} layers, z {config['z_dim']}, w {config['style_dim']}"
     lines = [
         f"format: {source.layout}",
-        f"networks: {', '.join(_counted(n, net) for n, net in _networks(source).items())}",
+        f"networks: {', '.join(_counted(n, net) for n, net in source.networks().items())}",
         f"resolution: {config['resolution']}x{config['resolution']}, {source.G_ema.num_ws} style slots",
         f"widths: {widths} (base {config['channel_base']}, at most {config['channel_max']})",
         f"mapping: {mapping}, learning-rate factor {config['mapping_lr_mul']:g}",
@@ -276,9 +159,9 @@ def _check(options) -> int:
     if options.sha256 is not None:
         _check_hash(options.file, options.sha256)
         print("sha256: as given")
-    source = load_source(options.file)
+    source = read_model(options.file)
     side = source.G_ema.config["resolution"]
-    print(f"shapes: consistent, {', '.join(_networks(source))} of {side}x{side}")
+    print(f"shapes: consistent, {', '.join(source.networks())} of {side}x{side}")
     low, high = check_source(source)
     print(f"values: finite; an image with constant noise has values from {low:.3g} to {high:.3g}")
     return 0
@@ -304,7 +187,7 @@ def check_source(source: SourceModel) -> tuple[float, float]:
     from nada.run.finite import check_finite
 
     where = source.file or "the source model"
-    for name, network in _networks(source).items():
+    for name, network in source.networks().items():
         tensors = {f"{name}.{key}": value for key, value in network.state_dict().items()}
         check_finite(where, tensors, "get it again")
     G = source.G_ema
@@ -318,6 +201,8 @@ def check_source(source: SourceModel) -> tuple[float, float]:
 
 
 def _convert(options) -> int:
+    from nada.run.manifest import verify_weights
+
     suffix = options.out.suffix
     if suffix not in (".safetensors", ".pt"):
         raise UserError(
@@ -332,7 +217,8 @@ def _convert(options) -> int:
         raise UserError("--half: is for .safetensors files; leave it out for a .pt file")
     check_output(options.out)  # any file there is a model that somebody may need
     print(f"reading {options.source}", flush=True)
-    source = load_source(options.source)
+    verify_weights(options.source)
+    source = read_model(options.source)
     for line in describe(source):
         print(f"  {line}")
     if suffix == ".pt":

@@ -1,0 +1,62 @@
+"""What the specs of all jobs share: a frozen, strict record that is written as JSON and read again.
+
+`workflow/plan/specs.py` builds specs from the configuration. A spec holds only what its job uses: an edit
+of anything else runs nothing again. No torch: the Snakefile imports this module.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated, Literal, NamedTuple
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serializer
+
+from nada.run.errors import UserError
+from nada.run.validation import sentence
+
+#: The name of the observation of the reference images themselves, which no run made.
+REAL = "real"
+#: Controls, which bound every metric: the source model, its few target images, the real images.
+SOURCE, REPLAY = "source", "replay"
+BOUNDS = (SOURCE, REPLAY, REAL)
+#: What the seeds of one row of a table share: the columns of scores and tables that name a condition.
+CONDITION_KEYS = ("task", "method", "variant", "shots", "warm_start")
+
+Name = Annotated[str, Field(min_length=1)]
+Count = Annotated[int, Field(ge=1)]
+Device = Literal["cpu", "cuda"]
+
+
+class Spec(BaseModel):
+    """A frozen record that refuses unknown keys and other types; keys that are absent are not written."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
+
+    @model_serializer(mode="wrap")
+    def _present(self, serialize) -> dict:
+        return {key: value for key, value in serialize(self).items() if value is not None}
+
+
+class Target(NamedTuple):
+    """What the judge must see in an adapted image: a class or a style that it knows, by name."""
+
+    kind: Literal["class", "style"]
+    name: str
+
+
+def as_json(spec: Spec) -> str:
+    """The text of a spec's file: keys in the order of their declaration, so that equal specs give equal text."""
+    content = spec.model_dump(mode="json")
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def read(cls, path, kind: str):
+    """Read a spec. UserError: one sentence that names file, key, value and what is allowed."""
+    try:
+        text = Path(path).read_bytes()
+    except FileNotFoundError:
+        rule = kind.replace(" ", "_")
+        raise UserError(f"the {kind} {path} is missing; the workflow's rule '{rule}' makes it.") from None
+    try:
+        return cls.model_validate_json(text)
+    except ValidationError as error:
+        raise UserError(f"the {kind} {path}: {sentence(error)}") from None

@@ -1,0 +1,144 @@
+"""GroupSpec: conditions that are scored and shown together, as the commands that score, tabulate and draw read it."""
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from nada.run.run_id import DEFAULT_SHOTS, DEFAULT_WARM_START
+from nada.run.spec.base import CONDITION_KEYS, Count, Device, Name, Spec, Target, read
+
+
+class RowRun(Spec):
+    """One run of a row. curves: its curves.csv. costs: cost records of the run and of its ancestors."""
+
+    seed: int
+    curves: Name
+    costs: tuple[Name, ...] = ()
+
+
+class RowSpec(Spec):
+    """One condition of a group: a row of its tables.
+
+    observation: file. layers: convolutions trained at a step, absent where the method does not choose
+    them; chooses_layers: whether it chooses them anew at each step. training_images: the file of the
+    images that the runs are trained on, if any.
+    """
+
+    task: Name
+    method: Name
+    variant: Name
+    shots: int = Field(DEFAULT_SHOTS, ge=0)
+    warm_start: Name = DEFAULT_WARM_START
+    observation: Name
+    layers: int | None = None
+    chooses_layers: bool = False
+    training_images: Name | None = None
+    runs: tuple[RowRun, ...] = ()
+
+    @property
+    def condition(self) -> tuple:
+        """The values of CONDITION_KEYS."""
+        return tuple(getattr(self, key) for key in CONDITION_KEYS)
+
+
+class TaskSpec(Spec):
+    """A task of a group. real: the observation of its reference images, where it has any.
+
+    target: what a judge looks for, and what kind of target the published numbers are of.
+    not_measured: what the task lacks -> why, for the footers of tables; absent where it lacks nothing.
+    """
+
+    real: Name | None = None
+    target: Target | None = None
+    not_measured: dict[Literal["judge", "real_images", "new_images"], Name] | None = None
+
+
+class DifferenceSpec(Spec):
+    """Paired differences that a table shows: of `variants` of a method from its variant `baseline`."""
+
+    method: Name
+    baseline: Name
+    variants: tuple[Name, ...]
+
+
+class ModelSpec(Spec):
+    """One model of each task: the condition without the task."""
+
+    method: Name
+    variant: Name
+    shots: int = Field(DEFAULT_SHOTS, ge=0)
+    warm_start: Name = DEFAULT_WARM_START
+
+    @property
+    def condition(self) -> tuple:
+        """The values of CONDITION_KEYS but the task."""
+        return tuple(getattr(self, key) for key in CONDITION_KEYS[1:])
+
+
+class GridSpec(Spec):
+    """The group's picture: rows (latents), and the truncation of its images, 0 to 1 (1 is none)."""
+
+    rows: Count = 6
+    truncation_psi: float = Field(0.7, ge=0, le=1)
+
+
+class GroupSpec(Spec):
+    """Conditions that are scored and shown together.
+
+    preset: of the configuration, which `workflow.publish` reports with world and device.
+    rows, tasks: in the order of the tables. k_medoids: clusters of intra-cluster LPIPS.
+    truncation_psi: of the measured images (1 is none). table: metrics shown, absent: the default
+    columns. oracle, raw: those of them that are shown again, of the best snapshot, or of the weights
+    behind an average. differences: paired differences that tables show. sweep: metrics drawn against
+    the layers trained at a step. convolutions: of the world's generator. preference: the model that all
+    others are compared with, image by image. paper: the published table that is shown beside.
+    """
+
+    name: Name
+    title: Name
+    world: Name
+    preset: Name
+    device: Device
+    tasks: dict[str, TaskSpec]
+    rows: tuple[RowSpec, ...] = Field(min_length=1)
+    k_medoids: Count = 10
+    truncation_psi: float = Field(1.0, gt=0, le=1)
+    convolutions: int = Field(0, ge=0)
+    table: tuple[Name, ...] | None = None
+    oracle: tuple[Name, ...] = ()
+    raw: tuple[Name, ...] = ()
+    differences: tuple[DifferenceSpec, ...] = ()
+    sweep: tuple[Name, ...] = ()
+    preference: ModelSpec | None = None
+    paper: Name | None = None
+    grid: GridSpec = GridSpec()
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if unknown := [row.task for row in self.rows if row.task not in self.tasks]:
+            raise ValueError(f"'rows' names the task '{unknown[0]}', which 'tasks' lacks")
+        shown = [row.condition[1:] for row in self.rows]
+        if self.preference is not None and self.preference.condition not in shown:
+            raise ValueError("'preference' names a model that the group does not show")
+        return self
+
+    @property
+    def conditions(self) -> list[tuple]:
+        """The values of CONDITION_KEYS of each row."""
+        return [row.condition for row in self.rows]
+
+    @property
+    def real(self) -> dict[str, str]:
+        """task → observation of its reference images, of the tasks that have any."""
+        return {name: task.real for name, task in self.tasks.items() if task.real is not None}
+
+    @property
+    def heading(self) -> str:
+        """The title of every table and figure: world, title, truncation where there is one."""
+        cut = f" (measured images: truncation {self.truncation_psi:g})"
+        return f"World {self.world}: {self.title}{cut if self.truncation_psi != 1 else ''}"
+
+
+def read_group_spec(path) -> GroupSpec:
+    """Read a group spec. UserError: see `nada.run.spec.base.read`."""
+    return read(GroupSpec, path, "group spec")

@@ -1,0 +1,46 @@
+"""Which modules each kind of job runs, and the digest of their code, which its rule keeps.
+
+A kind is a rule and, where the rule runs other modules for each, a method, a figure or `real`. The
+table in docs/architecture.md, "What an edit runs again", follows from it.
+"""
+
+from nada.run.spec.base import REAL
+from workflow.plan.code_digest import ROOT, digest
+
+MINI = "workflow.worlds.mini"
+#: Rules whose jobs all run the same modules.
+MODULES = {
+    "convert": ("nada.stylegan2.convert",),
+    "score": ("eval.score",),
+    "table": ("eval.tables",),
+    "paper_table": ("eval.paper_table",),
+    "grid": ("eval.figures.grid",),
+    "claims": ("eval.claims",),
+    "pretrain_source": (f"{MINI}.pretrain_source",),
+    "pretrain_clip": (f"{MINI}.pretrain_clip",),
+    "pretrain_referee": (f"{MINI}.pretrain_referee",),
+}
+#: Files that a rule's modules read and that nothing tells them: {rule: (file, …)}.
+FILES = {"pretrain_clip": ("workflow/worlds/mini/templates.txt",)}
+
+
+def modules(rule, kind=""):
+    """The modules that a rule's jobs of one kind run; that of `references` and `asset` is the world's.
+
+    kind: the method of `adapt`, the condition of `observe`, the figure of `figure`, the module of
+    `references` and `asset`.
+    """
+    if rule == "adapt":
+        return ("baselines.adapt", f"baselines.{kind}")
+    if rule == "observe":
+        return ("eval.observe", "eval.observe_real" if kind == REAL else "eval.observe_runs")
+    if rule == "figure":
+        return (f"eval.figures.{kind}",)
+    if rule in ("references", "asset"):
+        return (kind,)
+    return MODULES[rule]
+
+
+def code(rule, kind="", root=ROOT):
+    """The digest of the code that a rule's jobs of one kind run."""
+    return digest(*modules(rule, kind), root=root)
