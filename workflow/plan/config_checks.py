@@ -11,6 +11,7 @@ from nada.run.run_id import DEFAULT_SHOTS, DEFAULT_WARM_START
 from workflow.plan.checking import ConfigError, known_name, merge, nearest, short
 from workflow.plan.groups import OWN, controls, members, on_task, rows_of, with_parents
 from workflow.plan.measured import LEAST_REAL
+from workflow.plan.own_tasks import check_count
 from workflow.plan.world import convolutions
 
 NO_IMAGES = {"count": 0, "domain": "no domain"}  # of a task that has only a text
@@ -156,14 +157,14 @@ def check_values(config, world, root, used) -> None:
     groups = {name: config["groups"][name] for name in used}
     tasks = dict.fromkeys(task for group in groups.values() for task in group["tasks"])
     for task in tasks:
-        _check_task(task, config["tasks"][task], world)
+        _check_task(task, config["tasks"][task], world, root)
     _check_conditions(groups.values(), config, world, root)
     for name, group in groups.items():
         _check_shown(name, group, config)
     _check_evaluation(config, tasks)
 
 
-def _check_task(name, task, world) -> None:
+def _check_task(name, task, world, root) -> None:
     """Refuse a task whose source, images or target the world does not have."""
     domains = world["references"]["domains"]
     known_name(task["source"], world["sources"], f"'tasks.{name}.source'")
@@ -178,6 +179,7 @@ def _check_task(name, task, world) -> None:
                 f"config: {where} is '{domain}' of {domains[domain]['resolution']} px, but the "
                 f"source '{task['source']}' makes {size} px; give the domain that size."
             )
+        check_count(name, key, task[key], world, root)
         most = world["references"].get("draws", {}).get("most")
         if most and "source" not in domains[domain] and task[key]["count"] > most:
             raise ConfigError(

@@ -67,6 +67,21 @@ def _count(domain, world, root, most, where):
     return min(most, counted(path, images, domain, root))
 
 
+def check_count(task, key, images, world, root) -> None:
+    """Refuse more images of a task ({domain, count}, under a key of its entry) than lie in their place."""
+    domain = world["references"]["domains"][images["domain"]]
+    path = domain.get("source")
+    fetched = path and any(Path(path).is_relative_to(asset) for asset in world["fetched"])
+    if path is None or fetched or not Path(root, path).exists():
+        return
+    there = counted(path, domain, images["domain"], root)
+    if images["count"] > there:
+        raise ConfigError(
+            f"config: 'tasks.{task}.{key}.count' is {images['count']}, but {path} holds {there} images; "
+            "leave the count out to use all."
+        )
+
+
 def counted(path, images, domain, root):
     """The number of images in a folder, zip or LMDB; none is decoded.
 
@@ -80,7 +95,7 @@ def counted(path, images, domain, root):
         source = open_source(Path(root, path))
         names, _, _ = listed(source, images["resolution"], [split] if split else None, 0, None)
     except UserError as error:
-        raise ConfigError(f"{path}: the images of the domain '{domain}': {error}") from None
+        raise ConfigError(f"the domain '{domain}': {error}") from None
     if len(names) <= HEADERS:
         _check_sizes(path, source, names, images, domain)
     return len(names)
@@ -104,10 +119,9 @@ def _check_sizes(path, source, names, images, domain):
             if min(size) < wanted:
                 small.append(f"{name} ({size[0]}x{size[1]})")
     if small:
-        more = f" and {len(small) - 1} more" if len(small) > 1 else ""
+        of = f"{len(small)} of {len(names)} images of the domain '{domain}' are smaller"
         raise ConfigError(
-            f"{path}: {small[0]}{more} of {len(names)} images of the domain '{domain}' are smaller than "
-            f"its {wanted} px; take them out, or put larger ones there."
+            f"{path}: {of} than {wanted} px, such as {small[0]}; take them out, or put larger ones there."
         )
 
 

@@ -3,12 +3,12 @@
 A method brings its own rules by its name or by the schema that its schema extends. No torch.
 """
 
-import json
 from pathlib import Path
 
 from baselines.adversarial.scaling import scaled
 from nada.run.run_id import DEFAULT_WARM_START
 from workflow.plan.checking import ConfigError, nearest
+from workflow.plan.weight_files import described, networks, resolution
 
 LOOP = "few_shot"  # the schema that every adversarial method extends
 PAIR = "finetune_gd"  # the method whose parent's images are its data
@@ -18,9 +18,9 @@ MOST_KIMG = 100_000  # half-life of an average (nada/stylegan2/adversarial.py)
 
 def check_runs(plan, root) -> None:
     """Raise ConfigError for the first condition whose runs could not be made. plan: workflow.plan.plan.Plan."""
-    networks = {task: architecture(plan, task, root) for task in tasks_of(plan)}
-    for task, found in networks.items():
-        check_size(plan, task, found)
+    found = {task: networks(Path(root, plan.source(task)["weights"])) for task in tasks_of(plan)}
+    for task in found:
+        check_size(plan, task, root)
     for condition in plan.conditions_of(plan.used):
         hparams = plan.hyperparameters(condition, defaults=True)
         who = f"config: variant '{condition.variant}' of method '{condition.method}'"
@@ -32,7 +32,7 @@ def check_runs(plan, root) -> None:
         if (plan.schemas[condition.method] or {}).get("extends") == LOOP:
             check_start(plan, condition, who)
             check_lengths(condition, hparams, who)
-            check_source(plan, condition, networks[condition.task], who)
+            check_source(plan, condition, found[condition.task], who)
         if condition.method == "freezed":
             check_frozen(plan, condition, hparams, who)
         if condition.method == "checkpoint":
@@ -204,31 +204,10 @@ def check_checkpoint(hparams, root, who) -> None:
 # ---- what weight files say of themselves ----------------------------------------------------------
 
 
-def described(path) -> dict:
-    """What a network of this project says of itself in its safetensors file; {} of any other file.
-
-    The header is the length of a JSON text in 8 bytes, and the text (safetensors' format).
-    """
-    try:
-        with open(path, "rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        said = json.loads(header["__metadata__"]["json"])
-    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
-        return {}
-    return said if isinstance(said, dict) else {}
-
-
-def architecture(plan, task, root) -> dict:
-    """The networks of a task's source model, as its file says; {} where only the job can tell."""
-    found = described(Path(root, plan.source(task)["weights"])).get("architecture")
-    return found if isinstance(found, dict) else {}
-
-
-def check_size(plan, task, networks) -> None:
+def check_size(plan, task, root) -> None:
     """Refuse a source model whose images have another size than its world says."""
-    generator = networks.get("G_ema")
-    found = generator.get("resolution") if isinstance(generator, dict) else None
     wanted, source = plan.resolution(task), plan.source(task)
+    found = resolution(Path(root, source["weights"]))
     if found is not None and found != wanted:
         raise ConfigError(
             f"{source['weights']}: makes {found}x{found} images, but the world '{plan.world['name']}' "
@@ -236,9 +215,9 @@ def check_size(plan, task, networks) -> None:
         )
 
 
-def check_source(plan, condition, networks, who) -> None:
+def check_source(plan, condition, found, who) -> None:
     """Refuse adversarial training where the source model's file has no discriminator."""
-    if networks and "D" not in networks and condition.warm_start != FINETUNED:
+    if found and "D" not in found and condition.warm_start != FINETUNED:
         raise ConfigError(
             f"{who} needs a discriminator, but {plan.source(condition.task)['weights']} holds none; "
             "choose another source for its tasks."

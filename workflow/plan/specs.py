@@ -21,7 +21,7 @@ from nada.run.spec.group import (
 )
 from nada.run.spec.observation import Counts, ObservationSpec, ObservedRun, RefereeSpec
 from nada.run.spec.run import ClipSpec, RunSpec, SourceSpec, TextSpec
-from workflow.plan.config import rows_of
+from workflow.plan.groups import rows_of
 from workflow.plan.layout import (
     checkpoint_weights,
     observation_file,

@@ -16,9 +16,10 @@ from workflow.plan.group_checks import GALLERY_PSI
 from workflow.plan.groups import parts
 from workflow.plan.measured import LEAST_FRESH, LEAST_REAL
 from workflow.plan.plan import METRIC, load_plan, metric_names
-from workflow.plan.run_checks import check_runs, check_targets, described
+from workflow.plan.run_checks import check_runs, check_targets
 from workflow.plan.runs import Condition
 from workflow.plan.text_checks import check_texts
+from workflow.plan.weight_files import described
 
 
 def test_there_is_one_run_per_setting_and_seed_whatever_the_groups_share(default):
