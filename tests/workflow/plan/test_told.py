@@ -76,7 +76,7 @@ def test_a_group_names_the_files_that_its_jobs_wait_for(plan):
 
 def test_a_method_is_told_what_its_supervision_needs_and_nothing_more(plan):
     seen = set()
-    for run in plan.runs.values():
+    for run in plan.runs_of(plan.shown):
         told, condition = set(run_spec(plan, run).model_dump()), run.condition
         supervision = plan.methods[condition.method].supervision
         seen.add(supervision)
