@@ -154,7 +154,8 @@ def memorisation_values(observation: Observation, prefix: str) -> Iterator[Value
     yield Value(memorisation.NEAREST_TRAINING, float(near.mean()), len(near))
     if f"{prefix}/fresh_lpips" in observation.arrays:  # else too few real images are new to the run
         fresh = memorisation.nearest(observation[f"{prefix}/fresh_lpips"])
-        yield Value(memorisation.MEMORISED, memorisation.memorised(near, fresh), len(near))
+        if memorisation.enough(fresh):
+            yield Value(memorisation.MEMORISED, memorisation.memorised(near, fresh), len(near))
 
 
 def mean_lpips_values(distances) -> Iterator[Value]:

@@ -31,6 +31,11 @@ def nearest(distances: np.ndarray) -> np.ndarray:
     return distances.min(axis=1)
 
 
+def enough(fresh: np.ndarray) -> bool:
+    """Whether so many of the real images [m], by their `nearest`, are no copies that `memorised` can tell."""
+    return int((np.asarray(fresh) >= COPY).sum()) >= 1 / QUANTILE
+
+
 def memorised(generated: np.ndarray, fresh: np.ndarray) -> float:
     """Share of generated images nearer to a training image than all but 5 % of new real images.
 
@@ -41,7 +46,7 @@ def memorised(generated: np.ndarray, fresh: np.ndarray) -> float:
     """
     fresh = np.asarray(fresh, dtype=np.float64)
     new = fresh[fresh >= COPY]
-    if len(new) < 1 / QUANTILE:
+    if not enough(fresh):
         copies = len(fresh) - len(new)
         among = f" ({copies} more are copies of training images)" if copies else ""
         raise UserError(

@@ -107,9 +107,10 @@ def read_files(root, overrides):
     """
     base = read_yaml(Path(root, CONFIG))
     if world := overrides.get("world", base.get("world")):
+        taken = base.get("tasks", ())
         for name in reversed(lineage(str(world), root)):
             folder = Path(root, "workflow", "worlds", name)
-            base = merge(base, brought(world, read_yaml(folder / WORLD)))
+            base = merge(base, brought(world, read_yaml(folder / WORLD), folder / WORLD, taken))
             base = merge(base, read_yaml(folder / CONFIG)) if (folder / CONFIG).is_file() else base
     preset = overrides.get("preset", base.get("preset", "default"))
     presets = Path(root, "workflow", "presets")

@@ -16,11 +16,25 @@ IMAGES = ("references", "few_shot")  # keys of a task that name images of a doma
 HEADERS = 1000  # images of a set whose sizes are read before anything starts
 
 
-def brought(world, content):
-    """What a world.yaml changes in config.yaml: nothing where it declares no tasks."""
-    if not content.get("tasks"):
+def brought(world, content, file, taken):
+    """What a world.yaml changes in config.yaml: nothing where it declares no tasks.
+
+    world: the name of the world that is loaded. content: of the file, its own or that of a world that it
+    is `like`. taken: names of tasks that config.yaml has. Raises ConfigError for one of these.
+    """
+    tasks = content.get("tasks")
+    if not tasks or not isinstance(tasks, dict):
         return {}
-    return {"results": f"results/{world}", "show": [OWN], "tasks": content["tasks"]}
+    for name in tasks:
+        if name in taken:
+            raise ConfigError(f"{file}: config.yaml has a task '{name}' already; choose another name.")
+    tasks = {name: _with_domains(task) if isinstance(task, dict) else task for name, task in tasks.items()}
+    return {"results": f"results/{world}", "show": [OWN], "tasks": tasks}
+
+
+def _with_domains(task):
+    """A task with {domain} in place of a domain's name, which other files can then add to."""
+    return {k: {"domain": v} if k in IMAGES and isinstance(v, str) else v for k, v in task.items()}
 
 
 # ---- tasks ------------------------------------------------------------------------------------------
@@ -35,10 +49,9 @@ def completed(tasks, evaluation, world, root):
     """
     done = {}
     for name, task in tasks.items():
-        task = {"role": ROLE, **task}
+        task = _with_domains({"role": ROLE, **task})
         for key in IMAGES:
             images = task.get(key)
-            images = {"domain": images} if isinstance(images, str) else images
             if images and "count" not in images:
                 where = f"'tasks.{name}.{key}'"
                 most = evaluation["fid_images"]

@@ -184,6 +184,22 @@ def test_more_images_than_are_measured_are_not_used(plan, project):
     assert planned.config["tasks"]["mine2cat"]["references"]["count"] == 50
 
 
+def test_the_command_line_changes_a_task_of_the_world(plan):
+    change = {"tasks": {"mine2cat": {"references": {"count": "30"}}}}
+    assert plan(overrides=change).config["tasks"]["mine2cat"]["references"] == {"domain": "photos", "count": 30}
+
+
+def test_a_world_like_one_s_own_has_its_tasks_and_may_change_them(plan, project):
+    plan()
+    second = project / "workflow/worlds/second"
+    second.mkdir()
+    text = {"mine2cat": {"text": {"target": "fox"}}}
+    (second / "world.yaml").write_text(yaml.safe_dump({"like": "mine", "tasks": text}))
+    planned = load_plan(project, {"world": "second"})
+    assert planned.config["tasks"]["mine2cat"]["text"] == {"source": "dog", "target": "fox"}
+    assert (planned.shown, planned.results) == (["own"], "results/second")
+
+
 def test_a_domain_takes_the_size_of_the_source_model_whose_file_says_it(plan, project):
     generator(project / "workflow/worlds/mine/my_generator.safetensors", 16)
     planned = plan()
@@ -253,6 +269,11 @@ MISTAKES = {
     "source": ({"task": {"source": "min"}}, None, "'tasks.mine2cat.source' names 'min'; did you mean 'mine'?"),
     "key": ({"task": {"refs": "photos"}}, None, "unknown key 'refs' in 'tasks.mine2cat'; did you mean 'references'?"),
     "target": ({"task": {"target_class": "dgo"}}, None, "which the judge does not know; did you mean 'dog'?"),
+    "taken name": (
+        {"tasks": {"dog2cat": WORLD["tasks"]["mine2cat"]}}, None,
+        "mine/world.yaml: config.yaml has a task 'dog2cat' already; choose another name.",
+    ),
+    "no mapping": ({"tasks": {"mine2cat": 3}}, None, "'tasks.mine2cat' is 3; a mapping of keys to values is wanted"),
     "no tasks": ({"tasks": {}}, None, "world.yaml: 'tasks' is {}; at least one entry is wanted"),
     "images of no count": (
         {"task": {"references": {"domain": "photos", "count": 0}}}, None, "count' is 0; at least 1 is wanted"
