@@ -30,11 +30,13 @@ from nada.run.spec.base import REAL
 from workflow.estimate import sentence
 from workflow.forecast import page, places
 from workflow.gpu import NO_CARD, missing_card
+from workflow.plan.figure_kinds import FIGURES
 from workflow.plan.inputs import conversions
-from workflow.plan.specs import staged
-from workflow.plan.layout import FIGURES, collected, figures, shown
+from workflow.plan.layout import collected, figures, shown
+from workflow.plan.specs import prune, staged
 from workflow.plan.plan import load_plan
 from workflow.plan.targets import asked_targets, check_targets, groups_asked
+from workflow.terminal import planned
 
 min_version("9.19")
 
@@ -49,7 +51,8 @@ except UserError as error:
 if workflow.cores < 1:
     stop(f"--cores is {workflow.cores}, so that no job could start; give 1 or more, or all.")
 
-config.update(PLAN.config)  # what the report says about the configuration
+config.update(PLAN.config)  # what the report says about the configuration, and about each figure
+config["captions"] = {kind: figure.caption for kind, figure in FIGURES.items()}
 GROUPS = groups_asked(PLAN, ASKED)
 WHAT = ", ".join(ASKED or ["all"]) if len(ASKED) < 5 else f"{len(ASKED)} targets"
 print(PLAN.summary(WHAT, GROUPS), sentence(PLAN, workflow.cores, WHAT, GROUPS), sep="\n", file=sys.stderr)
@@ -64,6 +67,8 @@ onstart:
     if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
         logger.debug("The default limit of job submissions is lifted.")
+    prune()  # specs that no plan has named for months
+    logger.info(None, extra=planned(PLAN, workflow))  # for the lines of workflow/terminal.py
 
 
 RESULTS = PLAN.results

@@ -4,31 +4,35 @@ The workflow converts a file of another layout first (`nada.stylegan2.convert`),
 safetensors alone.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from baselines.registry import Method
 from nada.run.artifact import AdaptedModel, load_artifact
 from nada.run.errors import UserError
+from nada.run.hyperparameters import hyperparameter, hyperparameters
 from nada.run.job import Job
 from nada.stylegan2.generator import Generator
 from nada.stylegan2.source_model import load_source
 from nada.stylegan2.source_networks import source_networks
+
+
+@hyperparameters
+class CheckpointHyperparameters:
+    """Which model is looked at."""
+
+    weights: str = hyperparameter(
+        "", "The file (.pt, .pkl, .safetensors), or the folder of a run of this benchmark; it must be given.",
+        unit="path",
+    )
+
 
 METHOD = Method(
     name="checkpoint",
     paper="a model trained elsewhere; see where its file is from",
     licence="this project's MIT",
     supervision="none",
+    hyperparameters=CheckpointHyperparameters,
 )
-
-
-@dataclass
-class CheckpointHyperparameters:
-    """weights: a source model's file, or the folder of a run of this benchmark. A variant may name a
-    .pt or .pkl as well; the run is told the file that was converted from it."""
-
-    weights: str = ""
 
 
 def adapt(job: Job) -> AdaptedModel:

@@ -3,44 +3,47 @@
 The result is a pair that belongs together, where NADA leaves a generator and no discriminator.
 """
 
-from dataclasses import dataclass
 
 import torch
 
 from baselines.adversarial.few_shot import FewShotHyperparameters, fine_tune, plain_trainer
+from baselines.adversarial.scaling import LENGTHS
 from baselines.adversarial.stored_images import StoredImages
 from baselines.adversarial.warm_starts import Start, opponent
 from baselines.registry import Method
 from nada.run.artifact import AdaptedModel
 from nada.run.errors import UserError
-from nada.run.hyperparameters import setting
+from nada.run.hyperparameters import Whole, hyperparameter, hyperparameters
 from nada.run.job import Job
 from nada.run.precision import set_numerics
 from nada.run.streams import stream_seed
 from nada.stylegan2.source_networks import source_networks
+
+
+@hyperparameters
+class FineTuneHyperparameters(FewShotHyperparameters):
+    """FewShotHyperparameters, and the images' that the pair is trained on."""
+
+    images: Whole = hyperparameter(
+        25_000, "Images that the parent's model draws, on which the pair is trained.", unit="images",
+        source="paper (App. C)", shortened=LENGTHS["images"], ge=1,
+    )
+    truncation_psi: float = hyperparameter(
+        1.0, "Truncation of the codes that the images are drawn from.", source="ours (1 is none)", gt=0
+    )
+
 
 METHOD = Method(
     name="finetune_gd",
     paper="Gal et al. 2021, App. C, Tab. 1: the pair fine-tuned on images of StyleGAN-NADA",
     licence="no public code",
     supervision="none",
+    hyperparameters=FineTuneHyperparameters,
 )
 
 IMAGES = "painted.u8"  # in the folder of the run's training state: gone when the run is done
 BLOCK = 50  # images whose codes are drawn together, and that an interruption may cost
 RENDERED_PIXELS = 1 << 21  # at once: 8 images of 512 px, which a card of 8 GiB renders
-
-
-@dataclass
-class FineTuneHyperparameters(FewShotHyperparameters):
-    """FewShotHyperparameters, and the images' that the pair is trained on.
-
-    images (s): how many the parent's model draws (paper: 25 000).
-    truncation_psi: of the codes they are drawn from.
-    """
-
-    images: int = setting(25_000, 1)
-    truncation_psi: float = setting(1.0, above=0)
 
 
 def adapt(job: Job) -> AdaptedModel:

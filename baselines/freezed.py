@@ -1,7 +1,6 @@
 """FreezeD (Mo et al. 2020): fine-tuning with the layers of D nearest to the image frozen."""
 
 import math
-from dataclasses import dataclass
 from typing import Literal
 
 from baselines.adversarial.few_shot import FewShotHyperparameters, fine_tune, plain_trainer
@@ -10,31 +9,33 @@ from baselines.registry import Method
 from nada.images.training_images import few_shot_images
 from nada.run.artifact import AdaptedModel
 from nada.run.errors import UserError
-from nada.run.hyperparameters import setting
+from nada.run.hyperparameters import Natural, hyperparameter, hyperparameters
 from nada.run.job import Job
 from nada.stylegan2.discriminator import Discriminator
+
+
+@hyperparameters
+class FreezeDHyperparameters(FewShotHyperparameters):
+    """FewShotHyperparameters, and how much of D is frozen."""
+
+    frozen_blocks: Natural | Literal["published"] = hyperparameter(
+        "published", "Residual blocks of D that are frozen, from the image's resolution down, fromRGB with "
+        "them; 0 freezes nothing. 'published' freezes those that see more than 16 px: 4 at 256 px, 5 at "
+        "512 px, 1 at 32 px.", unit="blocks",
+        source="paper: 4 layers at 256 px; its code names those that train, 16, 8 and 4 px",
+    )
+
 
 METHOD = Method(
     name="freezed",
     paper="Mo et al. 2020, Freeze the discriminator: a simple baseline for fine-tuning GANs",
     licence="no licence file",
     supervision="images",
+    hyperparameters=FreezeDHyperparameters,
 )
 
 
 LARGEST_TRAINED = 16  # px: input of the largest block that the published code trains
-
-
-@dataclass
-class FreezeDHyperparameters(FewShotHyperparameters):
-    """FewShotHyperparameters, and how much of D is frozen.
-
-    frozen_blocks: residual blocks from the image's resolution down, fromRGB with them; 0 freezes
-    nothing. 'published': those that see more than 16 px, which are the paper's 4 layers at 256 px
-    (its code names those that train: 16, 8 and 4 px); 5 at 512 px, 1 at 32 px.
-    """
-
-    frozen_blocks: int | Literal["published"] = setting("published", 0)
 
 
 def published_blocks(resolution: int) -> int:

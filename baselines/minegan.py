@@ -4,44 +4,48 @@ One maps z, the other makes G's constant; the second is that of the public code 
 """
 
 import itertools
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from baselines.adversarial.few_shot import FewShotHyperparameters, fine_tune, plain_trainer
+from baselines.adversarial.scaling import LENGTHS
 from baselines.adversarial.warm_starts import Start, warm_start
 from baselines.registry import Method
 from nada.images.training_images import few_shot_images
 from nada.latent_maps import Miner
 from nada.run.artifact import AdaptedModel
-from nada.run.hyperparameters import setting
+from nada.run.hyperparameters import Whole, hyperparameter, hyperparameters
 from nada.run.job import Job
 from nada.stylegan2.ops import EqualizedConv2d
+
+
+@hyperparameters
+class MineGanHyperparameters(FewShotHyperparameters):
+    """FewShotHyperparameters, and the miner's."""
+
+    miner_iterations: Whole = hyperparameter(
+        1000, "Steps of the first stage, in which G is frozen.", unit="steps", source="public code",
+        shortened=LENGTHS["miner_iterations"], ge=0,
+    )
+    gradients: Literal["zeroed", "official"] = hyperparameter(
+        "zeroed", "Gradients of the miners are zeroed at each step, or never, so that they add up over the run.",
+        source="paper (gradient descent); official: never",
+    )
+    semantic: bool = hyperparameter(
+        True, "Whether a second miner replaces the learned constant. It begins at random, so the first images "
+        "are destroyed.", source="public code for StyleGAN2",
+    )
+
 
 METHOD = Method(
     name="minegan",
     paper="Wang et al. 2020, MineGAN: effective knowledge transfer from GANs to few images",
     licence="MIT",
     supervision="images",
+    hyperparameters=MineGanHyperparameters,
 )
-
-
-@dataclass
-class MineGanHyperparameters(FewShotHyperparameters):
-    """FewShotHyperparameters, and the miner's.
-
-    miner_iterations (s): steps of the first stage, in which G is frozen (public code).
-    gradients: those of the miners are 'zeroed' at each step (paper: gradient descent), or as in
-    the 'official' code never zeroed, so that they add up over the run.
-    semantic: whether a second miner replaces the learned constant (public code for StyleGAN2). It
-    begins at random, so the first images are destroyed.
-    """
-
-    miner_iterations: int = setting(1000, 0)
-    gradients: Literal["zeroed", "official"] = "zeroed"
-    semantic: bool = True
 
 
 class AccumulatedGradients:

@@ -11,6 +11,7 @@ METHOD = Method(
     paper="Gal et al. 2021, StyleGAN-NADA: CLIP-Guided Domain Adaptation of Image Generators",
     licence="MIT; some of its files are NVIDIA's",
     supervision="text",
+    hyperparameters=NadaHyperparameters,
 )
 
 

@@ -5,7 +5,6 @@ codes, the anchors, whole images must look like the target's, everywhere else on
 """
 
 import copy
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -17,43 +16,51 @@ from baselines.adversarial.warm_starts import Start, warm_start
 from baselines.registry import Method
 from nada.images.training_images import few_shot_images
 from nada.run.artifact import AdaptedModel
-from nada.run.hyperparameters import setting
+from nada.run.hyperparameters import Whole, hyperparameter, hyperparameters
 from nada.run.job import Job
 from nada.stylegan2.adversarial import AdversarialTrainer, r1_penalty
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
 from nada.stylegan2.ops import EqualizedConv2d
 
+
+@hyperparameters
+class OjhaHyperparameters(FewShotHyperparameters):
+    """FewShotHyperparameters, and the method's; the defaults are those of the public code."""
+
+    batch: Whole = hyperparameter(
+        4, "Images of a step: 2 or more, since the method keeps the distances between those of a batch.",
+        unit="images", source="public code", ge=2,
+    )
+    consistency_weight: float = hyperparameter(
+        1000.0, "λ, the weight of the distance consistency (§3.1).",
+        source="public code (paper: 1000 to 10000)", ge=0,
+    )
+    anchor_std: float = hyperparameter(
+        0.1, "Standard deviation of the noise around an anchor.", source="public code", ge=0
+    )
+    kl: Literal["entries", "samples"] = hyperparameter(
+        "entries", "The divergence is a mean over all entries of the similarities [N, N-1], or over samples, "
+        "which is larger by N-1.", source="public code",
+    )
+    patch_features: Literal["first", "all"] = hyperparameter(
+        "first", "The map of D that patches are judged on: the first candidate, or one of all, drawn at each "
+        "step for real and generated images alike.", source="public code",
+    )
+    patch_r1: bool = hyperparameter(
+        False, "Whether R1 also acts on the logits of patches.", source="public code"
+    )
+
+
 METHOD = Method(
     name="ojha",
     paper="Ojha et al. 2021, Few-shot image generation via cross-domain correspondence",
     licence="Adobe Research License (non-commercial)",
     supervision="images",
+    hyperparameters=OjhaHyperparameters,
 )
 
 CYCLE = 4  # one step in four is an anchor step, the others see patches
-
-
-@dataclass
-class OjhaHyperparameters(FewShotHyperparameters):
-    """FewShotHyperparameters, and the method's; the defaults are those of the public code.
-
-    batch: 2 images or more, since the method keeps the distances between those of a batch.
-    consistency_weight: λ of the distance consistency (1000 to 10000 in the paper).
-    anchor_std: standard deviation of the noise around an anchor.
-    kl: the divergence is a mean over all 'entries' of the similarities [N, N-1], or over 'samples',
-    which is larger by N-1.
-    patch_features: the map of D that patches are judged on: the 'first' of the candidates, or 'all'
-    of them, one drawn at each step for real and generated images alike.
-    patch_r1: whether R1 also acts on the logits of patches.
-    """
-
-    batch: int = setting(4, 2)
-    consistency_weight: float = setting(1000.0, 0)
-    anchor_std: float = setting(0.1, 0)
-    kl: Literal["entries", "samples"] = "entries"
-    patch_features: Literal["first", "all"] = "first"
-    patch_r1: bool = False
 
 
 # Distance consistency ------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import ast
 import difflib
 import importlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from nada.run.errors import UserError
@@ -15,7 +15,7 @@ GENERATOR = ("source", "none")
 
 @dataclass(frozen=True)
 class Method:
-    """What a method's file declares about itself, with literals only.
+    """What a method's file declares about itself, with literals and the name of one class.
 
     name: as in the configuration. paper: where it was published.
     licence: that of the public code which the method's authors published, by name; 'no licence
@@ -26,6 +26,9 @@ class Method:
     supervision: what it learns the target from: 'text', 'images' or 'none'.
     generator: what a run starts from: 'source', the task's source model, or 'none', where it opens no
     generator of the world.
+    hyperparameters: the class that declares them (nada/run/hyperparameters.py). It is known where the
+    file is imported; read without being imported, a method has None here. baselines/describe.py says
+    what it declares.
     """
 
     name: str
@@ -33,6 +36,12 @@ class Method:
     licence: str
     supervision: str
     generator: str = "source"
+    hyperparameters: type | None = field(default=None, compare=False)
+
+
+def files(folder: Path = FOLDER) -> dict[str, Path]:
+    """The file of every declared method, by name."""
+    return {method.name: folder / f"{stem}.py" for stem, method in _declared(folder)}
 
 
 def methods(folder: Path = FOLDER) -> dict[str, Method]:
@@ -74,7 +83,13 @@ def _declared(folder: Path) -> list[tuple[str, Method]]:
 
 def _declaration(path: Path) -> ast.Call | None:
     """The call in `METHOD = Method(…)` at the top level of a file, if it has one."""
-    for node in ast.parse(path.read_text(encoding="utf-8"), filename=str(path)).body:
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+    except SyntaxError as error:
+        raise UserError(
+            f"{path.parent.name}/{path.name}, line {error.lineno}: Python cannot read it ({error.msg})."
+        ) from None
+    for node in tree.body:
         names = (
             [getattr(t, "id", None) for t in node.targets] if isinstance(node, ast.Assign) else []
         )
@@ -84,15 +99,20 @@ def _declaration(path: Path) -> ast.Call | None:
 
 
 def _read_declaration(path: Path, call: ast.Call) -> Method:
-    wanted = ", ".join(field.name for field in fields(Method))
+    """The declaration in a file. UserError where a value is no literal, or the class has no name there."""
+    given = {keyword.arg: keyword.value for keyword in call.keywords}
+    named = isinstance(given.pop("hyperparameters", None), (ast.Name, ast.Attribute))
     try:
-        values = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+        values = {name: ast.literal_eval(value) for name, value in given.items()}
         method = Method(**values)
-        complete = not call.args and all(isinstance(value, str) for value in values.values())
+        complete = named and not call.args and all(isinstance(value, str) for value in values.values())
     except (ValueError, TypeError):
         complete = False
     if not complete:
-        raise UserError(f"{path.name}: METHOD must give {wanted} by keyword, each a plain string.")
+        raise UserError(
+            f"{path.name}: METHOD must give name, paper, licence, supervision and, where it is none, "
+            "generator by keyword, each a plain string, and hyperparameters, the name of a class."
+        )
     if method.supervision not in SUPERVISION:
         raise UserError(
             f"{path.name}: METHOD's supervision is '{method.supervision}'; "

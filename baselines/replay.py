@@ -3,7 +3,6 @@
 What a metric says here, it says of a model that learnt its training images by heart.
 """
 
-from dataclasses import dataclass
 
 import torch
 
@@ -12,7 +11,14 @@ from nada.images.image_bank import ImageBank
 from nada.images.tensors import to_uint8
 from nada.images.training_images import few_shot_images
 from nada.run.artifact import AdaptedModel
+from nada.run.hyperparameters import hyperparameters
 from nada.run.job import Job
+
+
+@hyperparameters
+class ReplayHyperparameters:
+    """The control has no hyperparameters."""
+
 
 METHOD = Method(
     name="replay",
@@ -20,12 +26,8 @@ METHOD = Method(
     licence="this project's MIT",
     supervision="images",
     generator="none",
+    hyperparameters=ReplayHyperparameters,
 )
-
-
-@dataclass
-class ReplayHyperparameters:
-    """The control has no hyperparameters."""
 
 
 def adapt(job: Job) -> AdaptedModel:

@@ -1,23 +1,25 @@
 """Control: the source model, unchanged. What a metric says here, it says of no adaptation."""
 
-from dataclasses import dataclass
 
 from baselines.registry import Method
 from nada.run.artifact import AdaptedModel
+from nada.run.hyperparameters import hyperparameters
 from nada.run.job import Job
 from nada.stylegan2.source_networks import source_networks
+
+
+@hyperparameters
+class SourceHyperparameters:
+    """The control has no hyperparameters."""
+
 
 METHOD = Method(
     name="source",
     paper="control: the unadapted StyleGAN2 source generator (Karras et al. 2020)",
     licence="this project's MIT",
     supervision="none",
+    hyperparameters=SourceHyperparameters,
 )
-
-
-@dataclass
-class SourceHyperparameters:
-    """The control has no hyperparameters."""
 
 
 def adapt(job: Job) -> AdaptedModel:

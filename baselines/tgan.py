@@ -12,6 +12,7 @@ METHOD = Method(
     paper="Wang et al. 2018, Transferring GANs: generating images from limited data",
     licence="no licence file",
     supervision="images",
+    hyperparameters=FewShotHyperparameters,
 )
 
 

@@ -1,40 +1,45 @@
 """TGAN + ADA (Karras et al. 2020): fine-tuning under adaptive discriminator augmentation."""
 
-from dataclasses import dataclass
 
 from baselines.adversarial.few_shot import FewShotHyperparameters, fine_tune, plain_trainer
+from baselines.adversarial.scaling import LENGTHS
 from baselines.adversarial.warm_starts import warm_start
 from baselines.registry import Method
 from nada.images.training_images import few_shot_images
 from nada.run.artifact import AdaptedModel
-from nada.run.hyperparameters import setting
+from nada.run.hyperparameters import hyperparameter, hyperparameters
 from nada.run.job import Job
 from nada.stylegan2.ada import AdaptiveAugment, PLimit, Warp
+
+
+@hyperparameters
+class AdaHyperparameters(FewShotHyperparameters):
+    """FewShotHyperparameters, and ADA's."""
+
+    ada_kimg: float = hyperparameter(
+        100.0, "Images in which p would go from 0 to 1.", unit="thousands of images",
+        source="public code when fine-tuning", shortened=LENGTHS["ada_kimg"], ge=1e-6,
+    )
+    ada_target: float = hyperparameter(
+        0.6, "E[sign D(real)] that p steers to.", source="paper", ge=-1, le=1
+    )
+    ada_warp: Warp = hyperparameter(
+        "centred", "Images move to where the transforms say, or on the public code's grid, which neglects the "
+        "wavelet filter's phase (nada/stylegan2/ada.py).", source="paper; official: the second",
+    )
+    ada_p_limit: PLimit = hyperparameter(
+        "one", "p stays a probability, or may rise over 1 (nada/stylegan2/ada.py).",
+        source="paper; official: the second",
+    )
+
 
 METHOD = Method(
     name="tgan_ada",
     paper="Karras et al. 2020, Training generative adversarial networks with limited data",
     licence="Nvidia Source Code License (non-commercial)",
     supervision="images",
+    hyperparameters=AdaHyperparameters,
 )
-
-
-@dataclass
-class AdaHyperparameters(FewShotHyperparameters):
-    """FewShotHyperparameters, and ADA's.
-
-    ada_kimg (s): thousands of images in which p would go from 0 to 1 (100 when fine-tuning).
-    ada_target: E[sign D(real)] that p steers to.
-    ada_warp: 'centred' moves images to where the transforms say; 'official' is the public code's
-    grid, which neglects the wavelet filter's phase.
-    ada_p_limit: 'one' keeps p a probability, as the paper does; 'official' lets it rise over 1, as
-    the public code does. Both are described in nada/stylegan2/ada.py.
-    """
-
-    ada_kimg: float = setting(100.0, 1e-6)
-    ada_target: float = setting(0.6, -1, 1)
-    ada_warp: Warp = "centred"
-    ada_p_limit: PLimit = "one"
 
 
 def adapt(job: Job) -> AdaptedModel:

@@ -1,31 +1,34 @@
 """<Name> (<authors and year>, § of the paper): <what it does, in one line>."""
 
-from dataclasses import dataclass
-
 from baselines.adversarial.few_shot import FewShotHyperparameters, fine_tune, plain_trainer
 from baselines.adversarial.warm_starts import warm_start
 from baselines.registry import Method
 from nada.images.training_images import few_shot_images
 from nada.run.artifact import AdaptedModel
-from nada.run.hyperparameters import setting
+from nada.run.hyperparameters import hyperparameter, hyperparameters
 from nada.run.job import Job
+
+
+@hyperparameters
+class MyMethodHyperparameters(FewShotHyperparameters):
+    """FewShotHyperparameters, and the method's own."""
+
+    strength: float = hyperparameter(
+        1.0,  # the default
+        "Weight of the pull towards grey.",  # what it means, in one sentence
+        source="paper, §3",  # where the default is from
+        unit="",  # "steps", "images", …
+        ge=0,  # its range: ge (≥), gt (>), le (≤), lt (<)
+    )
+
 
 METHOD = Method(
     name="my_method",  # this file's name, and the key in config.yaml
     paper="Authors 2025, Title",
     licence="MIT",  # of the method's public code, by name; see baselines/registry.py
     supervision="images",  # images | text | none: what it learns the target from
+    hyperparameters=MyMethodHyperparameters,
 )
-
-
-@dataclass
-class MyMethodHyperparameters(FewShotHyperparameters):
-    """FewShotHyperparameters, and the method's own.
-
-    strength: say here what a setting means, its unit and its source.
-    """
-
-    strength: float = setting(1.0, 0)  # default, least (and greatest) value
 
 
 def adapt(job: Job) -> AdaptedModel:

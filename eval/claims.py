@@ -1,10 +1,10 @@
-"""The paper's sentences, tested: each claim gets a verdict, holds, fails or undecided.
+"""Tests the claims of the paper: each holds, fails or is undecided.
 
     python -m eval.claims --claims claims.yaml --scores scores.csv --world mini --out PREFIX
 
-writes PREFIX.csv, .md and .html. claims.yaml says what is tested and how; it is committed before the
-run that it judges. `eval.analysis.evidence` turns scores into one number per seed, `eval.analysis.statistics.verdicts`
-tests them. A claim that the world cannot test, or has too few seeds for, has no verdict and is not
+writes PREFIX.csv, .md and .html. claims.yaml says what is tested and how; it is committed before the run
+that it judges. `eval.analysis.evidence` computes one number per seed, `eval.analysis.statistics.verdicts`
+tests the numbers. A claim that the world cannot test, or that has too few seeds, gets no verdict and is not
 counted in Holm's correction; the page gives the reason.
 """
 
@@ -39,7 +39,7 @@ def read_claims(path) -> list[Claim]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file of claims.") from None
     except (yaml.YAMLError, KeyError, TypeError) as error:
-        raise UserError(f"{path}: a mapping with the key 'claims' is wanted ({error}).") from None
+        raise UserError(f"{path}: it must be a mapping with the key 'claims' ({error}).") from None
     return [_claim(path, name, entry) for name, entry in entries.items()]
 
 
@@ -59,13 +59,13 @@ def _claim(path, name: str, entry: dict) -> Claim:
     for column in (entry["metric"], entry.get("second", entry["metric"])):
         metric(column)
     if not isinstance(entry.get("dropped", {}), dict):
-        raise UserError(f"{path}: 'dropped' of '{name}' must name worlds and reasons.")
+        raise UserError(f"{path}: 'dropped' of '{name}' must map worlds to reasons.")
     rest = {key: value for key, value in entry.items() if key not in KEYS}
     return Claim(name, *(entry[key] for key in KEYS), rest)
 
 
 def found_for(claims: list[Claim], scores: Scores) -> tuple[dict[str, Evidence], dict[str, str]]:
-    """(evidence by claim, reason by claim of those that it is too little for or missing)."""
+    """({claim: evidence}, {claim: why it is not tested}); evidence of too few seeds is in both."""
     found, reasons = {}, {}
     for claim in claims:
         if reason := claim.dropped(scores.world):
@@ -84,9 +84,8 @@ def found_for(claims: list[Claim], scores: Scores) -> tuple[dict[str, Evidence],
 def decide(claims: list[Claim], scores: Scores, raw: Scores | None = None) -> pd.DataFrame:
     """One row per claim: verdict, mean, half_width, seeds, p, tasks, raw_verdict and reason.
 
-    raw: the scores of the weights behind averages; raw_verdict is empty where they change nothing
-    that a claim compares. reason: why a claim was not tested. Holm's correction runs over the
-    claims that were tested.
+    raw: scores of the weights behind averages; raw_verdict is empty if the claim compares no model with
+    such weights. reason: why a claim was not tested. Holm's correction counts the tested claims.
     """
     found, reasons = found_for(claims, scores)
     tested = [claim for claim in claims if claim.name not in reasons]
@@ -112,7 +111,7 @@ def decide(claims: list[Claim], scores: Scores, raw: Scores | None = None) -> pd
         values = (untested, None, None, 0, None)
         if verdict := decided.get(claim.name):
             values = (verdict.outcome, verdict.mean, verdict.half_width, verdict.n, verdict.p)
-        elif claim.name in found:  # too few seeds: the mean is shown all the same
+        elif claim.name in found:  # too few seeds: only the mean is shown
             seeds = found[claim.name].values
             values = (untested, float(seeds.mean()), None, len(seeds), None)
         about = (claim.name, claim.sentence, claim.where, claim.metric, claim.margin)
@@ -125,18 +124,17 @@ def decide(claims: list[Claim], scores: Scores, raw: Scores | None = None) -> pd
 
 
 NOTE = (
-    "The number is the mean over seeds of the claim's advantage, positive where it speaks for the"
-    " claim; claims.yaml says of what. Exact sign-flip test over paired seeds, Holm-corrected over"
-    " the claims that this world can test ({claims} here): fewer than {seeds} seeds cannot decide any."
+    "Advantage: mean over seeds of what claims.yaml compares, positive if it supports the claim."
+    " Verdicts: exact sign-flip test over paired seeds, Holm-corrected over the claims that this world can"
+    " test ({claims} here): fewer than {seeds} seeds cannot decide any."
 )
 RAW_NOTE = (
-    "Raw weights: the verdict on the weights behind the averages of the few-shot methods, where it"
-    " differs."
+    "Raw weights: the verdict for the weights behind the averages of the few-shot methods, if it differs."
 )
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """The table for people."""
+    """The table as text, for the pages."""
 
     def number(row) -> str:
         if row.seeds == 0:
@@ -163,18 +161,17 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def notes_on(table: pd.DataFrame, truncation_psi: float) -> list[str]:
-    """What stands beneath the table."""
+    """The notes under the table."""
     count = int((~table.verdict.isin(UNTESTED)).sum())
     notes = [NOTE.format(claims=count, seeds=seeds_needed(count))]
     if ((table.raw_verdict != "") & (table.raw_verdict != table.verdict)).any():
         notes.append(RAW_NOTE)
     if (table.metric == PREFERENCE.name).any():
         notes.append(
-            "Comparisons won: by realism, an automatic judge (eval/metrics/realism.py), where the paper asks"
-            " people."
+            "Comparisons won: decided by realism (eval/metrics/realism.py); the paper asks people."
         )
     if truncation_psi != 1:
-        notes.append(f"Truncation {truncation_psi:g} of the measured images.")
+        notes.append(f"All images are generated at truncation {truncation_psi:g}.")
     for row in table[table.verdict.isin(UNTESTED)].itertuples():
         notes.append(f"{row.verdict.capitalize()}: “{row.sentence}” Reason: {row.reason}.")
     return notes
@@ -207,11 +204,11 @@ def main(argv=None):
     """Command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m eval.claims", description=__doc__)
     parser.add_argument("--claims", required=True, help="the claims (YAML)")
-    parser.add_argument("--scores", required=True, help="the scores of all groups (CSV)")
-    parser.add_argument("--world", required=True, help="the world whose scores count")
-    parser.add_argument("--out", required=True, help="names to write, without an ending")
+    parser.add_argument("--scores", required=True, help="the table of scores of all groups (CSV)")
+    parser.add_argument("--world", required=True, help="the world whose scores are used")
+    parser.add_argument("--out", required=True, help="path of the files to write, without an ending")
     parser.add_argument(
-        "--truncation", type=float, default=1.0, help="of the measured images (1 is none)"
+        "--truncation", type=float, default=1.0, help="truncation of the images, for a note (default: 1, none)"
     )
     arguments = parser.parse_args(argv)
     check_outputs(arguments.out, ENDINGS, [arguments.claims, arguments.scores])

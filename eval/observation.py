@@ -1,28 +1,28 @@
-"""The file that an observation leaves: named arrays and what they are, in one .npz; no torch.
+"""The file of an observation: named arrays and their description in one .npz; no torch.
 
-Keys of a look at runs, per seed k (n_fid, n_div, n_gal, n_snap: counts of `meta["counts"]`):
+Arrays of an observation of runs, for each seed k (n_fid, n_div, n_gal, n_snap: see `meta["counts"]`):
 
 | key | content |
 |---|---|
-| `seed<k>/features` | float32 [n_fid, d]: FID features of the measured images |
-| `seed<k>/class_logits`, `style_logits`, `factors` | float32 [n_fid, …]: the judge |
-| `seed<k>/lpips` | float32 [n_div, n_div] among the first measured images |
-| `seed<k>/source_lpips` | float32 [n_gal, n_gal]: rows adapted, columns frozen, same latents |
-| `seed<k>/source_factors` | float32 [n_gal, F]: the judge on the frozen images |
-| `seed<k>/images`, `source_images` | uint8 [n_gal, H, W, 3]: the first measured images |
-| `seed<k>/gallery`, `source_gallery` | uint8 [n_gal, H, W, 3]: truncated, same latents |
+| `seed<k>/features` | float32 [n_fid, d]: FID features of the generated images |
+| `seed<k>/class_logits`, `style_logits`, `factors` | float32 [n_fid, …]: what the judge says |
+| `seed<k>/lpips` | float32 [n_div, n_div] LPIPS among the first generated images |
+| `seed<k>/source_lpips` | float32 [n_gal, n_gal]: LPIPS, rows adapted, columns source model, same latent codes |
+| `seed<k>/source_factors` | float32 [n_gal, F]: the judge's factors of the source model's images |
+| `seed<k>/images`, `source_images` | uint8 [n_gal, H, W, 3]: the first generated images |
+| `seed<k>/gallery`, `source_gallery` | uint8 [n_gal, H, W, 3]: the same latent codes, truncated |
 | `seed<k>/snapshot<step>/…` | `features`, `class_logits`, `style_logits`, `lpips` of the first n_snap images |
-| `seed<k>/raw/…`, `raw_snapshot<step>/…` | `features`, `class_logits`, `style_logits` of weights that were not averaged, where kept |
-| `seed<k>/training_rows` | int64 [m]: the images that the run trained on, if any: rows of the reference file, or of the task's own file of few-shot images |
-| `seed<k>/trained_references` | int64: rows of the reference file with the same pixels as one of those, mirrored or not |
-| `seed<k>/training_lpips` | float32 [n_gal, 2m]: measured images to those and their mirrors |
-| `seed<k>/fresh_lpips` | float32 [n, 2m]: other reference images to the same |
+| `seed<k>/raw/…`, `raw_snapshot<step>/…` | `features`, `class_logits`, `style_logits` of the weights behind the average, where kept |
+| `seed<k>/training_rows` | int64 [m]: the training images of the run, if any: rows of the reference file, or of the task's own file of few-shot images |
+| `seed<k>/trained_references` | int64: rows of the reference file with the pixels of a training image, mirrored or not |
+| `seed<k>/training_lpips` | float32 [n_gal, 2m]: LPIPS of generated images to training images, then to their mirror images |
+| `seed<k>/fresh_lpips` | float32 [n, 2m]: LPIPS of the other reference images to the same |
 
-`source_lpips` is left out where the generator has no W+ (an image bank): no image of the source
-belongs to one of its own.
+`source_lpips` is absent if the generator has no W+ space (an image bank), so that its images correspond to
+no image of the source model. The judge's arrays are absent in worlds without a judge.
 
-A look at the reference images has `half0/…` and `half1/…` with `features`, the judge's arrays,
-`lpips`, `images`, `rows` (which images of the file these are); the halves share no image.
+An observation of the reference images has `half0/…` and `half1/…`, which share no image, with `features`,
+the judge's arrays, `lpips`, `images`, and `rows` (the rows of the reference file).
 """
 
 import json
@@ -35,7 +35,7 @@ import numpy as np
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError
 
-#: Raised when the arrays' meaning changes; an older file is refused.
+#: Increased when the meaning of an array changes; files of another format are refused.
 FORMAT = 2
 #: Truncation of the galleries that people look at (Gal et al. 2021, Fig. 5, 6, 20-23).
 GALLERY_PSI = 0.7
@@ -45,7 +45,7 @@ MIN_IMAGES = 50
 
 @dataclass(frozen=True)
 class Observation:
-    """meta: what was looked at, with what (JSON). arrays: key -> array. path: where it was read."""
+    """meta: what was observed, and by which networks (JSON). arrays: by name. path: the file."""
 
     meta: dict
     arrays: dict[str, np.ndarray]
@@ -64,10 +64,7 @@ class Observation:
 
 
 def save_observation(path, observation: Observation) -> None:
-    """Write meta and arrays atomically; the same content gives the same bytes.
-
-    (numpy writes each entry with the zip format's first date, not the clock's.)
-    """
+    """Write meta and arrays atomically. The same content gives the same bytes: numpy dates no entry."""
     meta = json.dumps({"format": FORMAT, **observation.meta}, sort_keys=True, allow_nan=False)
     arrays = {key: observation.arrays[key] for key in sorted(observation.arrays)}
     with atomic_path(path) as temporary:
@@ -75,7 +72,7 @@ def save_observation(path, observation: Observation) -> None:
 
 
 def is_observation(path: Path) -> bool:
-    """Whether a file is an observation, of whatever version; nothing of it is unpacked."""
+    """Whether a file is an observation, of any format. Reads only the list of its entries."""
     try:
         with zipfile.ZipFile(path) as archive:
             return "meta.npy" in archive.namelist()
@@ -84,7 +81,7 @@ def is_observation(path: Path) -> bool:
 
 
 def load_observation(path) -> Observation:
-    """Read an observation whole. UserError: missing, truncated, or written by another version."""
+    """Read an observation. UserError: no such file, a truncated one, or one of another format."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such observation; make it with python -m eval.observe.")
@@ -98,5 +95,5 @@ def load_observation(path) -> Observation:
             f" it again with python -m eval.observe."
         ) from None
     if meta.get("format") != FORMAT:
-        raise UserError(f"{path}: format {meta.get('format')}, {FORMAT} is wanted; make it again.")
+        raise UserError(f"{path}: format {meta.get('format')}, but this version reads {FORMAT}; make it again.")
     return Observation(meta, arrays, str(path))

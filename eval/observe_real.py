@@ -19,7 +19,7 @@ def halves(count: int) -> list:
 
 def observe(spec: ObservationSpec, observer: Observer) -> dict:
     """Arrays of two disjoint random halves of the reference images, keys `half<k>/…`."""
-    from nada.images.sets import open_images
+    from nada.images.lazy import open_images
 
     images = open_images(spec.references)
     counts = spec.counts

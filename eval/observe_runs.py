@@ -113,7 +113,7 @@ def observe_training(spec: ObservationSpec, observer: Observer, few_shot: dict, 
     """
     import numpy as np
 
-    from nada.images.sets import open_images
+    from nada.images.lazy import open_images
 
     file = spec.training_images
     if file is None:
@@ -140,7 +140,7 @@ def observe_training(spec: ObservationSpec, observer: Observer, few_shot: dict, 
 @functools.lru_cache(maxsize=1)  # one observation has one file of references, and several seeds
 def rows_by_pixels(path: str) -> dict[bytes, list[int]]:
     """The rows of an image file by the digest of their pixels; copies share one."""
-    from nada.images.sets import open_images
+    from nada.images.lazy import open_images
 
     images, found = open_images(path), {}
     for row in range(len(images)):  # one at a time: the file may hold more than fits in memory

@@ -1,4 +1,4 @@
-"""The frame of every HTML page, one file that needs nothing else, and the rows that go into it."""
+"""The HTML page of a table: one self-contained file, and helpers for its rows and notes."""
 
 import html
 
@@ -30,7 +30,7 @@ def heads(names) -> str:
 
 
 def rows(frame) -> str:
-    """The rows of a table of texts as HTML; its cells are HTML already."""
+    """The rows of a table as HTML. The cells are HTML already: escape them first."""
     lines = ("".join(f"<td>{cell}</td>" for cell in row) for row in frame.itertuples(index=False))
     return "\n".join(f"<tr>{line}</tr>" for line in lines)
 

@@ -1,12 +1,12 @@
-"""Tables 1 and 2 as the paper lays them out, the published numbers beside ours, and what they cost.
+"""Tables 1 and 2 in the layout of the paper, with the published numbers and the costs of the runs.
 
     python -m eval.paper_table --spec SPEC.json --scores FILE.csv --out PREFIX
 
-writes PREFIX.csv (every cell: ours, the paper's, whether the two may be compared and why),
-PREFIX.md, .html and .tex (for people) and PREFIX_cost.csv. Cells are FID, mean over seeds ± the
-half-width of the 95 % interval. A cell is one model: a method's variant on so many images from one
-warm start. Bold: the best warm start of a method (Table 1) or the better of a pair (Table 2); a star
-marks the best of a column; equal cells have no mark. The published numbers are in eval/paper/.
+writes PREFIX.csv (every cell: our FID, the paper's, and whether the two are comparable), PREFIX.md, .html
+and .tex (for people), and PREFIX_cost.csv. A cell is the FID of one model (method, variant, shots, warm
+start): mean over seeds ± half-width of the 95 % t interval. Bold: the best warm start of a method (Table 1)
+or the better of a pair (Table 2). Star: the best of a column. Equal cells have no mark. The published
+numbers are in eval/paper/.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from nada.run.spec.base import CONDITION_KEYS
 from nada.run.spec.group import GroupSpec, read_group_spec
 
 FOLDER = Path(__file__).parent / "paper"
-#: Worlds whose numbers may stand beside the paper's, and why the others' may not.
+#: Worlds whose FID is comparable with the paper's, and why that of others is not.
 COMPARABLE_WORLDS = ("paper",)
 REASONS = {
     "mini": "another world: rendered pictures of 32 px, its own FID network",
@@ -54,8 +54,8 @@ BOUNDS = {
 
 @dataclass(frozen=True)
 class Layout:
-    """rows, columns: the keys that name them. rivals: cells of a column among which the best is
-    bold, those that share these keys."""
+    """rows, columns: the keys that name them. rivals: bold marks the best cell of a column among
+    those that share these keys."""
 
     rows: tuple[str, ...]
     columns: tuple[str, ...]
@@ -69,12 +69,12 @@ LAYOUTS = {
 #: What names a cell of the paper's tables, and what names one of ours.
 KEYS = ["task", "shots", "method", "warm_start"]
 OWN_KEYS = [*KEYS, "variant"]
-#: The variant that stands for a method where the group shows none of a cell.
+#: The variant of an empty cell, if the group has no variant of its method.
 PLAIN = "plain"
 
 
 def published(name: str) -> pd.DataFrame:
-    """The paper's numbers: KEYS and fid. UserError for a table that eval/paper/ does not have."""
+    """The published numbers: KEYS and fid. UserError: no such table in eval/paper/."""
     path = FOLDER / f"{name}.csv"
     if name not in LAYOUTS or not path.is_file():
         raise UserError(f"paper: no table is called {name!r}; known: {', '.join(LAYOUTS)}.")
@@ -82,22 +82,22 @@ def published(name: str) -> pd.DataFrame:
 
 
 def fids(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
-    """The rows of a group's world that hold the FID of a run's last model."""
+    """The rows with the FID of final models in the group's world."""
     part = scores[(scores.world == group.world) & (scores.step == LAST)]
     return part[part.metric == FID.name].astype({"value": float, "shots": int})
 
 
 def cells(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
-    """One row per cell: OWN_KEYS, model, mean, half_width, n, paper, comparable, reason; bold and best.
+    """One row per cell: OWN_KEYS, model, mean, half_width, n, paper, comparable, reason, bold and best.
 
-    model: what the method is called, with its variant where the group shows several of it.
+    model: the name of the method, with the variant if the group has several of the method.
     """
     layout = LAYOUTS[group.paper]
     known = published(group.paper)
     theirs = list(known[KEYS].drop_duplicates().itertuples(index=False, name=None))
     own = own_cells(group)
     wanted = [key for cell in theirs for key in variants_of(cell, own)]
-    wanted = dict.fromkeys([*wanted, *own])  # what the paper does not have comes last
+    wanted = dict.fromkeys([*wanted, *own])  # cells that the paper lacks come last
     part = fids(group, scores)
     found = []
     for key in wanted:
@@ -123,14 +123,14 @@ def cells(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def is_best(table: pd.DataFrame, keys: list[str]) -> pd.Series:
-    """Which cells are the least, as printed, of those that share the keys; none where all are equal."""
+    """Whether each cell is the smallest, as printed, of those that share the keys; none if all are equal."""
     shown = table["mean"].round(FID.digits)
     rivals = shown.groupby([table[key] for key in keys])
     return (shown == rivals.transform("min")) & (rivals.transform("nunique") > 1)
 
 
 def own_cells(group: GroupSpec) -> list[tuple]:
-    """OWN_KEYS of every model that the group shows, its bounds left out."""
+    """OWN_KEYS of every model of the group, without its bounds."""
     return [
         tuple(getattr(row, key) for key in OWN_KEYS)
         for row in group.rows
@@ -139,15 +139,15 @@ def own_cells(group: GroupSpec) -> list[tuple]:
 
 
 def variants_of(cell: tuple, own: list[tuple]) -> list[tuple]:
-    """OWN_KEYS of the group's models that stand in a cell of the paper's; without one, of an empty cell
-    under the variant that the group shows of the method."""
+    """OWN_KEYS of the group's models in a cell of the paper; if there is none, of an empty cell with
+    the variant that the group has of the method."""
     here = [key for key in own if key[:-1] == cell]
     others = [key[-1] for key in own if key[2] == cell[2]]
     return here or [(*cell, others[0] if others else PLAIN)]
 
 
 def text(cell, bold: str = "{}", plus_minus: str = "±") -> str:
-    """`12.3 ± 0.4 [45.1]`, the paper's number in brackets; a star marks a column's best."""
+    """`12.3 ± 0.4 [45.1]`, with the published number in brackets and a star for the best of a column."""
     if not np.isfinite(cell["mean"]):
         return "–"
     digits = FID.digits
@@ -161,7 +161,7 @@ def text(cell, bold: str = "{}", plus_minus: str = "±") -> str:
 
 
 def name(keys: tuple[str, ...], cell) -> str:
-    """How a row or a column is called by the values of its keys."""
+    """The name of a row or a column, from the values of its keys."""
     called = {"warm_start": WARM_STARTS}
     parts = [str(called.get(key, {}).get(cell[key], cell[key])) for key in keys]
     return ", ".join(f"{p} images" if k == "shots" else p for k, p in zip(keys, parts, strict=True))
@@ -170,7 +170,7 @@ def name(keys: tuple[str, ...], cell) -> str:
 def bounds(
     group: GroupSpec, scores: pd.DataFrame, table: pd.DataFrame, plus_minus: str = "±"
 ) -> pd.DataFrame:
-    """One row of text per bound (BOUNDS) in the columns of `laid_out`, FID of the column's task."""
+    """One row of text per bound (BOUNDS): FID on the task of each column of `laid_out`."""
     layout = LAYOUTS[group.paper]
     part = fids(group, scores)
     lines: dict[str, dict[str, str]] = {label: {} for label in BOUNDS.values()}
@@ -188,7 +188,7 @@ def bounds(
 
 
 def laid_out(table: pd.DataFrame, layout: Layout, **how) -> pd.DataFrame:
-    """The table as text, rows and columns in the order of the cells."""
+    """The table as text, in the layout of the paper."""
     lines: dict[str, dict[str, str]] = {}
     order = {start: i for i, start in enumerate(WARM_STARTS)}
     for _, cell in table.sort_values("warm_start", key=lambda s: s.map(order), kind="stable").iterrows():  # fmt: skip
@@ -202,23 +202,23 @@ def laid_out(table: pd.DataFrame, layout: Layout, **how) -> pd.DataFrame:
 
 
 def notes(group: GroupSpec, table: pd.DataFrame) -> list[str]:
-    """What stands beneath the table."""
+    """The notes under the table."""
     seeds = sorted({int(n) for n in table.n if n})
-    lines = ["FID, less is better; in brackets the paper's number of the same cell."]
+    lines = ["FID, lower is better; in brackets the published number of the same cell."]
     if group.truncation_psi != 1:
-        lines.append(f"Truncation {group.truncation_psi:g} of the measured images.")
+        lines.append(f"All images are generated at truncation {group.truncation_psi:g}.")
     reasons = table.reason[~table.comparable & table.paper.notna()]
     if len(reasons):
-        lines.append(f"Not comparable with the paper's: {reasons.iloc[0]}.")
+        lines.append(f"Not comparable with the published numbers: {reasons.iloc[0]}.")
     if seeds == [1]:
-        lines.append("One seed: no interval, and no claim.")
+        lines.append("One seed: no interval.")
     elif seeds:
         number = "–".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
         lines.append(f"Mean over {number} seeds ± half-width of the 95 % t interval.")
     lines.append(
-        "Bold: best of a method's warm starts; star: best of its column; last rows: bounds."
+        "Bold: best of a method's warm starts. Star: best of a column. The last rows are bounds."
     )
-    lines.append(f"{costs.NOTE} Equal iterations are no equal cost.")
+    lines.append(f"{costs.NOTE} Equal iterations do not mean equal costs.")
     return [*lines, *lengths.notes(group)]
 
 
@@ -258,7 +258,7 @@ def write(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
 
 
 def latex(frame: pd.DataFrame) -> str:
-    """A booktabs tabular; goes into any document that loads booktabs."""
+    """A tabular for any LaTeX document that loads booktabs."""
     lines = [r"\begin{tabular}{l" + "r" * (frame.shape[1] - 1) + "}", r"\toprule"]
     lines.append(" & ".join(str(c) for c in frame.columns) + r" \\ \midrule")
     lines += [" & ".join(row) + r" \\" for row in frame.itertuples(index=False, name=None)]
@@ -280,12 +280,12 @@ def main(argv=None):
     parser = argparse.ArgumentParser(prog="python -m eval.paper_table", description=__doc__)
     parser.add_argument("--spec", required=True, help="the group spec (JSON)")
     parser.add_argument("--scores", required=True, help="the table of scores (CSV)")
-    parser.add_argument("--out", required=True, help="names to write, without an ending")
+    parser.add_argument("--out", required=True, help="path of the files to write, without an ending")
     arguments = parser.parse_args(argv)
     check_outputs(arguments.out, ENDINGS, [arguments.spec, arguments.scores])
     group = read_group_spec(arguments.spec)
     if group.paper is None:
-        raise UserError(f"{arguments.spec}: 'paper' names no table to stand beside.")
+        raise UserError(f"{arguments.spec}: 'paper' names none of the paper's tables.")
     published(group.paper)
     write(group, read_scores(arguments.scores), arguments.out)
 

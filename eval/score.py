@@ -1,37 +1,27 @@
-"""Turn observations into numbers: one tidy row per run and metric.
+"""Compute scores from observations: a table with one row per run, step and metric.
 
     python -m eval.score --spec SPEC.json --out FILE.csv
 
 Columns: world, task, method, variant, shots, warm_start, seed, step, weights, metric, value, n.
-`step` is "last" for the model as it ended, else the snapshot's step (on fewer images: see n).
-`weights` is "final", or "raw" for the weights behind an average, where a method keeps both.
-Rows of method "real" are the reference images against themselves: FID between two halves, the rest
-for each half (`seed` counts the halves). `n`: images behind the value (clusters asked for
-clusters_used).
+`step`: "last" for the final model, else the step of a snapshot, which has fewer images.
+`weights`: "final" for the weights that the model samples from, "raw" for those behind an average, where
+a method keeps both. `n`: number of images behind the value (clusters, for clusters_used).
+Rows of method "real" compare the reference images with themselves: FID, precision and recall between two
+halves, other metrics for each half (`seed` is the number of the half).
 """
 
 import argparse
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
 
-from eval.metrics.catalogue import (
-    Value,
-    accepted_values,
-    copies_values,
-    correspondence_values,
-    diversity_values,
-    fid_values,
-    kid_values,
-    mean_lpips_values,
-    memorisation_values,
-    other_fid_values,
-    precision_recall_values,
-    target_values,
-)
-from eval.metrics.fid import OTHER_MODES, FeatureSet
+from eval.metrics import catalogue
+from eval.metrics.fid import FID_IMAGES_PER_FEATURE, IMAGES_PER_FEATURE, OTHER_MODES, FeatureSet
+from eval.metrics.metric import Value
 from eval.metrics.realism import PREFERENCE, REALISM, preference, realism
+from eval.metrics.sample import Sample
 from eval.observation import Observation, load_observation
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
@@ -43,10 +33,10 @@ COLUMNS = [
     "world", "task", "method", "variant", "shots", "warm_start", "seed", "step", "weights",
     "metric", "value", "n",
 ]  # fmt: skip
-#: Value of column `step` for a model as its run left it.
+#: Value of column `step` for the final model of a run.
 LAST = "last"
-#: Values of column `weights`: what `sample` draws from (an average, where there is one), and the
-#: weights behind that average.
+#: Values of column `weights`: those that `sample` draws from (an average, where there is one), and
+#: those behind the average.
 WEIGHTS, RAW = "final", "raw"
 
 
@@ -65,9 +55,9 @@ def _row(meta: dict, seed: int, step, value: Value, weights: str = WEIGHTS) -> d
 
 
 def reference_sets(real: Observation) -> dict[str, FeatureSet]:
-    """Features of all reference images, both halves, by the name of their array in an observation.
+    """Features of all reference images (both halves) by the name of their array in an observation.
 
-    "features", and those of clean-fid's other modes that the observation took.
+    The names: "features", and those of clean-fid's other modes that the observation has.
     """
     names = ["features", *(name for name in OTHER_MODES if f"half0/{name}" in real.arrays)]
     halves = {name: [real[f"half{half}/{name}"] for half in (0, 1)] for name in names}
@@ -77,78 +67,50 @@ def reference_sets(real: Observation) -> dict[str, FeatureSet]:
 def score_runs(
     observation: Observation, references: dict[str, FeatureSet] | None, k: int
 ) -> list[dict]:
-    """Rows of every seed and snapshot of one observation.
+    """Rows of every seed, snapshot and weights of one observation.
 
-    references: the features of its reference images; without, nothing is compared with them.
+    references: as `reference_sets` returns them; None where the task has no reference images. k:
+    clusters of intra-cluster LPIPS.
     """
-    meta, rows = observation.meta, []
-    for run in meta["runs"]:
-        seed, prefix = run["seed"], f"seed{run['seed']}"
-        values = [
-            *compared_values(observation, prefix, references, run["id"]),
-            *diversity_values(observation[f"{prefix}/lpips"], k),
-            *accepted_values(observation, prefix),
-            *target_values(observation, prefix),
-            *memorisation_values(observation, prefix),
-            *correspondence_values(observation, prefix),
-        ]
-        rows += [_row(meta, seed, LAST, value) for value in values]
-        for step in observation.snapshots(seed):
-            at_step = f"{prefix}/snapshot{step}"
-            values = [
-                *snapshot_values(observation, at_step, references),
-                *target_values(observation, at_step),
-                *mean_lpips_values(observation[f"{at_step}/lpips"]),
+    rows = []
+    for run in observation.meta["runs"]:
+        for step, sample in samples(observation, run, references, k):
+            weights = RAW if sample.raw else WEIGHTS
+            rows += [
+                _row(observation.meta, run["seed"], step, value, weights)
+                for value in catalogue.values(sample)
             ]
-            rows += [_row(meta, seed, step, value) for value in values]
-        rows += score_raw(observation, run, references)
     return rows
 
 
-def compared_values(observation: Observation, prefix: str, references: dict | None, what: str):
-    """FID in every mode, KID, precision and recall against all reference images, if there are any."""
-    if references is None:
-        return
-    features, reference = observation[f"{prefix}/features"], references["features"]
-    yield from fid_values(features, reference, what)
-    yield from other_fid_values(observation, prefix, references, what)
-    yield from precision_recall_values(features, reference.features)
+def samples(
+    observation: Observation, run: dict, references: dict | None, k: int
+) -> Iterator[tuple[int | str, Sample]]:
+    """(step, sample) of one run: the final model and its snapshots, then the same with raw weights.
 
-
-def snapshot_values(observation: Observation, prefix: str, references: dict | None):
-    """KID against all reference images, if there are any."""
-    if references is not None:
-        yield from kid_values(observation[f"{prefix}/features"], references["features"].features)
-
-
-def score_raw(observation: Observation, run: dict, references: dict | None) -> list[dict]:
-    """Rows of a run's weights without averaging, last and snapshots; none where it kept no such."""
-    prefix, seed, rows = f"seed{run['seed']}", run["seed"], []
-    if f"{prefix}/raw/features" not in observation.arrays:
-        return rows
-    looks = [(LAST, f"{prefix}/raw")]
-    looks += [(s, f"{prefix}/raw_snapshot{s}") for s in observation.snapshots(seed)]
-    for step, at in looks:
-        if f"{at}/features" not in observation.arrays:  # the last snapshot is the model itself
-            continue
-        values = [*target_values(observation, at)]
-        if references is not None:
-            features, reference = observation[f"{at}/features"], references["features"]
-            last = step == LAST
-            whole = fid_values(features, reference, run["id"]) if last else None
-            values = [*(whole or kid_values(features, reference.features)), *values]
-        rows += [_row(observation.meta, seed, step, value, RAW) for value in values]
-    return rows
+    The raw weights of the last snapshot are those of the final model and are measured once.
+    """
+    prefix, steps = f"seed{run['seed']}", observation.snapshots(run["seed"])
+    told = {"name": run["id"], "references": references, "clusters": k}
+    yield LAST, Sample(observation, prefix, **told)
+    for step in steps:
+        yield step, Sample(observation, f"{prefix}/snapshot{step}", **told, snapshot=True)
+    if f"{prefix}/raw/features" in observation.arrays:
+        yield LAST, Sample(observation, f"{prefix}/raw", **told, raw=True)
+        for step in steps:
+            at = f"{prefix}/raw_snapshot{step}"
+            if f"{at}/features" in observation.arrays:
+                yield step, Sample(observation, at, **told, snapshot=True, raw=True)
 
 
 def preference_rows(
     runs: dict[tuple, Observation], baseline: tuple, real: Observation
 ) -> list[dict]:
-    """Comparisons won against the baseline run of the same task and seed (2AFC, automatic judge).
+    """Rows of realism, and of comparisons won against the preferred model's run of the same seed.
 
     runs: (method, variant, shots, warm_start, seed) -> observation, of one task. baseline: the first
-    four of them. Realism of both sides is measured against the real images without those
-    that the other side trained on.
+    four of the preferred model. The realism of both models is measured against the real images that
+    the compared model did not train on.
     """
     rows = []
     reference, numbers = reference_sets(real)["features"].features, reference_rows(real)
@@ -170,29 +132,18 @@ def preference_rows(
 
 
 def reference_rows(real: Observation) -> np.ndarray:
-    """Which images of the reference file the rows of `reference_sets` are."""
+    """Index [N] in the reference file of each row of `reference_sets`."""
     return np.concatenate([real["half0/rows"], real["half1/rows"]])
 
 
 def score_real(observation: Observation, k: int) -> list[dict]:
-    """Rows of the reference images: half against half, and each half by itself."""
-    meta, what = observation.meta, "half of the references"
-    taken = reference_sets(observation)
-    others = {name: FeatureSet(observation[f"half1/{name}"], what) for name in taken}
-    one, other = observation["half0/features"], others["features"]
-    values = [
-        *fid_values(one, other, what),
-        *other_fid_values(observation, "half0", others, what),
-        *precision_recall_values(one, other.features),
-        *copies_values(taken["features"].features),
-    ]
-    rows = [_row(meta, 0, LAST, value) for value in values]
-    for half in (0, 1):
-        values = [
-            *diversity_values(observation[f"half{half}/lpips"], k),
-            *target_values(observation, f"half{half}"),
-        ]
-        rows += [_row(meta, half, LAST, value) for value in values]
+    """Rows of the reference images: half 0 against half 1, and each half by itself."""
+    name = "half of the references"
+    other = {array: FeatureSet(observation[f"half1/{array}"], name) for array in reference_sets(observation)}
+    rows = []
+    for half, references in ((0, other), (1, None)):
+        sample = Sample(observation, f"half{half}", name, references, k, real=True)
+        rows += [_row(observation.meta, half, LAST, value) for value in catalogue.values(sample)]
     return rows
 
 
@@ -201,7 +152,7 @@ def score(group: GroupSpec) -> pd.DataFrame:
     reals = {task: load_observation(path) for task, path in group.real.items()}
     for task, real in reals.items():
         if real.meta["method"] != REAL or real.meta["task"] != task:
-            raise UserError(f"{real.path}: not a look at the reference images of {task}.")
+            raise UserError(f"{real.path}: not an observation of the reference images of {task}.")
     rows = [row for real in reals.values() for row in score_real(real, group.k_medoids)]
     references = {task: reference_sets(real) for task, real in reals.items()}
     compared: dict[str, dict] = {}
@@ -212,7 +163,9 @@ def score(group: GroupSpec) -> pd.DataFrame:
         real = reals.get(meta["task"])  # None: a task that has only a text
         for name in meta["referee"] if real else ():
             if meta["hashes"][name] != real.meta["hashes"].get(name):
-                raise UserError(f"{path}: seen by another {name} network than {real.path}.")
+                raise UserError(
+                    f"{path}: measured by another {name} network than {real.path}; make both again."
+                )
         rows += score_runs(observation, references.get(meta["task"]), group.k_medoids)
         if group.preference:
             labels = tuple(meta[key] for key in COLUMNS[2:6])
@@ -224,19 +177,20 @@ def score(group: GroupSpec) -> pd.DataFrame:
             raise UserError(f"{group.name}: 'preference' needs reference images of task {task}.")
         rows += preference_rows(runs, group.preference.condition, reals[task])
     table = pd.DataFrame(rows, columns=COLUMNS)
-    for row in table[(table.metric == "fid_images_per_feature") & (table.value < 2)].itertuples():
+    few = (table.metric == FID_IMAGES_PER_FEATURE.name) & (table.value < IMAGES_PER_FEATURE)
+    for row in table[few].itertuples():
         print(
-            f"note: {row.task}, {row.method} {row.variant}, seed {row.seed}: {row.value:.1f}"
-            f" images per FID feature; below 2 the bias of FID dominates it."
+            f"note: {row.task}, {row.method} {row.variant}, seed {row.seed}: {row.value:.1f} images per"
+            f" FID feature; below {IMAGES_PER_FEATURE}, FID is dominated by its bias."
         )
     return table
 
 
 def read_scores(path, raw: bool = False) -> pd.DataFrame:
-    """Read a scores table, rows of raw weights only when asked.
+    """Read a table of scores; raw: with the rows of raw weights.
 
-    Equal rows are merged: two groups may show the same run. UserError: no such file, no such column,
-    or two rows that give one run's metric different values.
+    Equal rows are merged, since two groups may show the same run. UserError: no such file, a missing
+    column, or two rows with different values of one run's metric.
     """
     try:
         table = pd.read_csv(path, dtype={"step": str}, keep_default_na=False)
@@ -254,7 +208,7 @@ def read_scores(path, raw: bool = False) -> pd.DataFrame:
 
 
 def one_value_each(table: pd.DataFrame, path) -> pd.DataFrame:
-    """The table with equal rows merged. UserError names the first rows that contradict each other."""
+    """The table with equal rows merged. UserError names the first rows that contradict one another."""
     table = table.drop_duplicates(ignore_index=True)
     keys = COLUMNS[:-2]  # all but value and n
     if (twice := table.duplicated(keys)).any():
@@ -263,8 +217,8 @@ def one_value_each(table: pd.DataFrame, path) -> pd.DataFrame:
         run = ", ".join(f"{row[key]}" for key in keys[1:-1] if row[key] != "")
         raise UserError(
             f"{path}: {row.metric} of {run} has {len(values)} different values:"
-            f" {', '.join(f'{value}' for value in values)}. Two groups scored the run in different"
-            " ways; make all scores again, or score these groups into different folders."
+            f" {', '.join(f'{value}' for value in values)}. Two groups scored the run differently;"
+            " make all scores again, or score these groups into different folders."
         )
     return table
 

@@ -5,11 +5,10 @@ policy in `layers.py`, the mapper in `mapper.py`.
 """
 
 import copy
-import dataclasses
-from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
 from nada.clip.steering import Steering
@@ -18,7 +17,7 @@ from nada.layers import LayerHyperparameters, Layers
 from nada.mapper import MapperHyperparameters, train_mapper
 from nada.objective import NadaLoss, Seen, target_embeddings
 from nada.run.artifact import AdaptedModel
-from nada.run.hyperparameters import setting
+from nada.run.hyperparameters import Betas, Natural, Unique, Whole, hyperparameter, hyperparameters
 from nada.run.job import Job
 from nada.run.micro_batch import MicroBatches, Rows, split
 from nada.run.precision import Precision, set_numerics, set_precision
@@ -26,84 +25,120 @@ from nada.stylegan2.generator import Generator
 from nada.stylegan2.source_networks import source_networks
 
 
-@dataclass
+@hyperparameters
 class NadaHyperparameters:
     """How a generator is adapted. Each default is the paper's; where it is silent, the public code's.
 
-    'official' is what the public code does; what is called "ours" below neither of them does
+    'official' is what the public code does; what is called "ours" neither of them does
     (docs/departures.md lists every switch).
-    iterations: training steps (paper: 300 for textures, 2000 for animals). batch: codes per step
-    (paper: 2). loss: 'directional' (Eq. 2) or 'global' (Eq. 1).
-    lr, betas: Adam's. Paper: 0.002, with StyleGAN2's betas. Official: 0.0016 and (0, 0.99^0.8 =
-    0.992), a lazy-regularisation factor of 4/5.
-    direction: from the source text to the target 'text' (ΔT), or from images of the source
-    generator to the run's few-shot images ('image', Eq. 3), `shots` of them. source_images: N_s,
-    how many of the source's (paper: 16). global_target: with image directions, Eq. 1 (layer choice
-    and mapper too) aims at the images' mean embedding ('direction', the paper's), or still at the
-    target text ('text', official).
-    style_mixing: probability that a step's codes mix two w (Table 3: 0 or 0.9).
-    snapshots: models kept on the way: how many, evenly spaced, or a list of steps.
-    checkpoint_every: steps between training states kept for resume; 0 keeps none.
-    precision, tf32, deterministic: how numbers are computed, see nada/run/precision.py; the last two
-    have an effect on a GPU alone.
-    micro_batch: images rendered at once at most, in a step and in its layer choice, and in a step
-    of the mapper; 0 for all. Less memory, the same draws, and the same results but for rounding. A
-    step that runs out of memory on a GPU halves it for the rest of the run.
-    codes: both generators render one W+ ('shared', the paper's one w), or each its own crossover of
-    a step that mixes two w ('official').
-    noise: both generators' images have noise 'drawn' anew (the paper is silent, so the public code
-    decides), or ours: the same noise ('shared'). Then ΔI is exactly 0 before the first step, which
-    asks for a guard that bounds the gradient.
-    guard: where ΔI = 0. The paper is silent, so 'official' is the default: where a batch's (or a
-    micro-batch's) ΔI sums to exactly 0, its trained images are shifted by 1e-6. With shared noise
-    that is so at step 1, whose gradient is then some 1e6 times the next ones': Adam's second moment
-    keeps the layers of that step nearly still for hundreds of steps (measured: docs/settings.md).
-    Ours: 'epsilon', √(‖ΔI‖²+ε²) in place of ‖ΔI‖.
-    epsilon: that ε, in the length of an embedding difference; read by guard 'epsilon' alone. 0.05
-    is of the mini world's CLIPs: the ‖ΔI‖ of its published runs passes it within 10 steps and ends
-    at 0.2 to 1.3 (`image_change` in curves.csv).
-    clip_resize: 'antialias', as CLIP's own preprocessing, or 'official', bicubic without it.
-    clips: names of the world's CLIPs that steer the run (Table 3 uses one or two); null: all of them.
-    augment: CLIP sees both generators' images as they are ('none', the paper's). Ours: 'shared', in
-    `augment_views` random views a step, the same of both (nada/augment.py; a mapper's images are
-    never augmented).
-    global_prompt: the texts of Eq. 1. The paper is silent, so 'official' is the default: the loss
-    "global" reads "a {target}", layer choice and mapper the bare target text. Ours: 'templates',
-    all three read the prompt templates.
-    skipped_layer_state: Adam's state of a layer not chosen is left alone ('skip', the paper's), or
-    decays as under the old zero gradients of the public code ('decay', official: its next step is
-    up to 11x longer).
-    layers: see LayerHyperparameters. mapper: see MapperHyperparameters; given, the run trains only a mapper, on
-    its parent's model or on the source's.
     """
 
-    iterations: int = setting(300, 1)
-    batch: int = setting(2, 1)
-    loss: Literal["directional", "global"] = "directional"
-    lr: float = setting(0.002, above=0)
-    betas: tuple[float, float] = setting((0.0, 0.99), 0, below=1)
-    direction: Literal["text", "image"] = "text"
-    source_images: int = setting(16, 1)
-    global_target: Literal["direction", "text"] = "direction"
-    style_mixing: float = setting(0.0, 0, 1)
-    snapshots: int | list[int] = setting(5, 0)  # noqa: RUF009 (a frozen default)
-    checkpoint_every: int = setting(100, 0)
-    precision: Precision = "fp32"
-    tf32: bool = False
-    deterministic: bool = True
-    micro_batch: int = setting(0, 0)
-    codes: Literal["shared", "official"] = "shared"
-    noise: Literal["drawn", "shared"] = "drawn"
-    guard: Literal["official", "epsilon"] = "official"
-    epsilon: float = setting(0.05, above=0)
-    clip_resize: Literal["antialias", "official"] = "antialias"
-    clips: list[str] | None = None
-    augment: Literal["none", "shared"] = "none"
-    augment_views: int = setting(1, 1)
-    global_prompt: Literal["official", "templates"] = "official"
-    skipped_layer_state: Literal["skip", "decay"] = "skip"
-    layers: LayerHyperparameters = dataclasses.field(default_factory=LayerHyperparameters)
-    mapper: MapperHyperparameters | None = None
+    iterations: Whole = hyperparameter(
+        300, "Training steps.", unit="steps", ge=1,
+        source="paper: 300 for textures, 2000 for animals",
+    )
+    batch: Whole = hyperparameter(2, "Latent codes of a step.", unit="codes", source="paper", ge=1)
+    loss: Literal["directional", "global"] = hyperparameter(
+        "directional", "The loss: Eq. 2 ('directional') or Eq. 1 ('global').", source="paper"
+    )
+    lr: float = hyperparameter(
+        0.002, "Adam's learning rate.", source="paper; official: 0.0016, a factor 4/5 of lazy regularisation",
+        gt=0,
+    )
+    betas: Betas = hyperparameter(
+        (0.0, 0.99), "Adam's decay rates.", source="paper, as StyleGAN2's; official: 0 and 0.99^0.8 = 0.992"
+    )
+    direction: Literal["text", "image"] = hyperparameter(
+        "text", "What the training follows: from the source text to the target text (ΔT), or from images "
+        "of the source generator to the run's few-shot images (Eq. 3).", source="paper",
+    )
+    source_images: Whole = hyperparameter(
+        16, "N_s, images of the source generator in a direction of images.", unit="images",
+        source="paper", ge=1,
+    )
+    global_target: Literal["direction", "text"] = hyperparameter(
+        "direction", "With a direction of images, what Eq. 1 aims at (layer choice and mapper too): the "
+        "images' mean embedding, or still the target text.", source="paper; official: text",
+    )
+    style_mixing: float = hyperparameter(
+        0.0, "Probability that the codes of a step mix two w.", source="paper (Table 3: 0 or 0.9)",
+        ge=0, le=1,
+    )
+    snapshots: Natural | list[Natural] = hyperparameter(
+        5, "Models kept on the way: how many, evenly spaced, or a list of steps.", unit="models or steps",
+        source="ours",
+    )
+    checkpoint_every: Whole = hyperparameter(
+        100, "Steps between training states kept for resume; 0 keeps none.", unit="steps", source="ours", ge=0
+    )
+    precision: Precision = hyperparameter(
+        "fp32", "float32 throughout, or the generator's highest resolutions in half precision "
+        "(nada/run/precision.py).", source="ours",
+    )
+    tf32: bool = hyperparameter(
+        False, "Whether a GPU may multiply in TF32 (nada/run/precision.py).", source="ours"
+    )
+    deterministic: bool = hyperparameter(
+        True, "Whether a GPU uses repeatable algorithms alone (nada/run/precision.py).", source="ours"
+    )
+    micro_batch: Whole = hyperparameter(
+        0, "Images rendered at once at most, in a step, its layer choice and a step of the mapper; 0 for all. "
+        "Less memory, the same draws, and the same results but for rounding. A step that runs out of "
+        "memory on a GPU halves it for the rest of the run.", unit="images", source="ours", ge=0,
+    )
+    codes: Literal["shared", "official"] = hyperparameter(
+        "shared", "Both generators render one W+, or each its own crossover of a step that mixes two w.",
+        source="paper (one w); official: drawn independently",
+    )
+    noise: Literal["drawn", "shared"] = hyperparameter(
+        "drawn", "Both generators' noise is drawn anew, or is the same. Shared noise makes ΔI exactly 0 "
+        "before the first step, which asks for the guard 'epsilon'.",
+        source="public code, where the paper is silent; ours: shared",
+    )
+    # With shared noise the official guard acts at step 1, whose gradient is then some 1e6 times the next
+    # ones': Adam's second moment keeps the layers of that step nearly still for hundreds of steps
+    # (measured: docs/choosing-hyperparameters.md).
+    guard: Literal["official", "epsilon"] = hyperparameter(
+        "official", "Where ΔI = 0: the trained images are shifted by 1e-6 if the ΔI of a batch (or "
+        "micro-batch) sums to exactly 0, or √(‖ΔI‖²+ε²) replaces ‖ΔI‖.",
+        source="public code, where the paper is silent; ours: epsilon",
+    )
+    epsilon: float = hyperparameter(
+        0.05, "The ε of guard 'epsilon', which alone reads it.", unit="length of an embedding difference",
+        source="ours, for the mini world's CLIPs: the ‖ΔI‖ of its published runs passes it within 10 steps "
+        "and ends at 0.2 to 1.3 (`image_change` in curves.csv)", gt=0,
+    )
+    clip_resize: Literal["antialias", "official"] = hyperparameter(
+        "antialias", "How images are resized for CLIP: as its own preprocessing does, or bicubic without "
+        "antialias.", source="CLIP's preprocessing; official: without",
+    )
+    clips: Annotated[Unique[str], Field(min_length=1)] | None = hyperparameter(
+        None, "Names of the world's CLIPs that steer the run; null for all.",
+        source="ours; Table 3 uses one or two",
+    )
+    augment: Literal["none", "shared"] = hyperparameter(
+        "none", "CLIP sees both generators' images as they are, or in random views, the same of both "
+        "(nada/augment.py); a mapper's images are never augmented.", source="paper; ours: shared",
+    )
+    augment_views: Whole = hyperparameter(
+        1, "Random views of a step, where `augment` is 'shared'.", unit="views", source="ours", ge=1
+    )
+    global_prompt: Literal["official", "templates"] = hyperparameter(
+        "official", "The texts of Eq. 1: the loss 'global' reads \"a {target}\", layer choice and mapper the "
+        "bare target text; or all three read the prompt templates.",
+        source="public code, where the paper is silent; ours: templates",
+    )
+    skipped_layer_state: Literal["skip", "decay"] = hyperparameter(
+        "skip", "Adam's state of a layer that is not chosen: left alone, or decayed as under a zero "
+        "gradient (its next step is up to 11x longer).", source="paper; official: decay",
+    )
+    layers: LayerHyperparameters = hyperparameter(
+        LayerHyperparameters, "How layers are chosen (§4.2).", source="see each"
+    )
+    mapper: MapperHyperparameters | None = hyperparameter(
+        None, "Given, the run trains only a latent mapper (§4.3), on its parent's model or the source's.",
+        source="paper",
+    )
 
 
 def adapt_generator(job: Job, hparams: NadaHyperparameters) -> AdaptedModel:

@@ -5,14 +5,13 @@ mapping network and every toRGB stay frozen, and so do the affine layers that tu
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
 from nada.run.errors import UserError
-from nada.run.hyperparameters import setting
+from nada.run.hyperparameters import Natural, Unique, Whole, hyperparameter, hyperparameters
 from nada.run.micro_batch import Draws, NoiseRows, split
 from nada.stylegan2.generator import Generator
 
@@ -27,43 +26,55 @@ SELECTION_LR = 0.01  # SGD on the codes, public code; with one step it changes n
 FIRST_RGB = "to_rgb"  # what the official slot map trains for slot 1, in place of a convolution
 
 
-@dataclass
+@hyperparameters
 class LayerHyperparameters:
-    """How layers are chosen (§4.2). Each default is the paper's; where it is silent, the public code's.
+    """How layers are chosen (§4.2). Each default is the paper's; where it is silent, the public code's."""
 
-    policy: 'all' layers; 'manual'ly named ones; 'adaptive', k of them anew at each step.
-    manual: convolution indices from 0 (4x4), or texture, shape, shape_expanded, no_fine.
-    k: layers chosen at each step. The paper counts slots, so that its k = 18 at 1024 px means all.
-    n_w: codes that choose (paper: 8). n_i: optimisation steps on them (paper: 1).
-    selection_codes: all n_w codes are 'drawn' anew (paper and public code). Ours: 'shared', the
-    step's own batch chooses first and only what n_w exceeds it by is drawn beside it, so that one
-    forward pass serves Eq. 1 and the loss (see `Layers.shares`).
-    micro_batch: codes drawn apart that are rendered at once at most, 0 for all (the run's own
-    micro_batch limits them too); less memory, the same draws and the same mean.
-    map: slot i trains convolution i ('aligned', the paper's), or the layer before it ('official').
-    score: for n_i = 1 the mean absolute gradient ('gradient'), which ranks as the paper's change of
-    the code; 'official': the float32 change itself, which rounds small gradients away.
-    affine: 'frozen' (paper), or trained with their convolution ('official').
-    constant: the learned 4x4 constant trains with convolution 0 ('with_conv_0', the paper's), or
-    only where all layers or a named manual set train ('official').
-    saturated: a k from the number of convolutions on trains 'all' of them without choosing (the
-    paper's meaning of such a k), or chooses even then ('select', official).
-    """
-
-    policy: Literal["all", "manual", "adaptive"] = "all"
-    manual: list[int] | Literal["texture", "shape", "shape_expanded", "no_fine"] = setting(  # noqa: RUF009
-        "shape", 0
+    policy: Literal["all", "manual", "adaptive"] = hyperparameter(
+        "all", "Which layers train: all, manually named ones, or k of them chosen anew at each step.",
+        source="paper",
     )
-    k: int = setting(3, 1)
-    n_w: int = setting(8, 1)
-    n_i: int = setting(1, 1)
-    selection_codes: Literal["drawn", "shared"] = "drawn"
-    micro_batch: int = setting(0, 0)
-    map: Literal["aligned", "official"] = "aligned"
-    score: Literal["gradient", "official"] = "gradient"
-    affine: Literal["frozen", "official"] = "frozen"
-    constant: Literal["with_conv_0", "official"] = "with_conv_0"
-    saturated: Literal["all", "select"] = "all"
+    manual: Unique[Natural] | Literal["texture", "shape", "shape_expanded", "no_fine"] = hyperparameter(
+        "shape", "The layers of policy 'manual': convolutions counted from 0 (4x4), or a named set.",
+        source="public code",
+    )
+    k: Whole = hyperparameter(
+        3, "Layers chosen at each step. The paper counts slots, so that its k = 18 at 1024 px means all.",
+        unit="layers", source="ours", ge=1,
+    )
+    n_w: Whole = hyperparameter(8, "N_w, codes that choose.", unit="codes", source="paper", ge=1)
+    n_i: Whole = hyperparameter(
+        1, "N_i, optimisation steps on the codes that choose.", unit="steps", source="paper", ge=1
+    )
+    selection_codes: Literal["drawn", "shared"] = hyperparameter(
+        "drawn", "All n_w codes are drawn anew; or the step's own batch chooses first and only what n_w "
+        "exceeds it by is drawn, so that one forward pass serves Eq. 1 and the loss (`Layers.shares`).",
+        source="paper and public code; ours: shared",
+    )
+    micro_batch: Whole = hyperparameter(
+        0, "Codes drawn apart that are rendered at once at most; 0 for all. The run's own micro_batch "
+        "limits them too. Less memory, the same draws and the same mean.", unit="codes", source="ours", ge=0,
+    )
+    map: Literal["aligned", "official"] = hyperparameter(
+        "aligned", "Slot i trains convolution i, or the layer before it.", source="paper; official: off by one"
+    )
+    score: Literal["gradient", "official"] = hyperparameter(
+        "gradient", "For n_i = 1: the mean absolute gradient, which ranks as the paper's change of the code; or "
+        "the float32 change itself, which rounds small gradients away.",
+        source="paper; official: the change after one step",
+    )
+    affine: Literal["frozen", "official"] = hyperparameter(
+        "frozen", "Affine layers stay frozen, or train with their convolution.",
+        source="paper; official: trained",
+    )
+    constant: Literal["with_conv_0", "official"] = hyperparameter(
+        "with_conv_0", "The learned 4x4 constant trains with convolution 0; or only where all layers or a "
+        "named manual set train.", source="paper; official: the second",
+    )
+    saturated: Literal["all", "select"] = hyperparameter(
+        "all", "A k from the number of convolutions on trains all of them without choosing, or chooses even "
+        "then.", source="paper; official: select",
+    )
 
 
 class Layers:

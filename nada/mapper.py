@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from pydantic import model_validator
 from torch import Tensor
 
 from nada.clip.encoder import Clip
@@ -16,7 +17,7 @@ from nada.latent_maps import LatentMapper
 from nada.losses import embedding_distance_loss, embedding_norm_loss, ensemble, global_loss
 from nada.ranger import Ranger
 from nada.run.errors import UserError
-from nada.run.hyperparameters import setting
+from nada.run.hyperparameters import Betas, Whole, hyperparameter, hyperparameters
 from nada.run.micro_batch import MicroBatches, split
 from nada.run.streams import stream_seed
 from nada.stylegan2.generator import Generator
@@ -25,44 +26,62 @@ OPTIMISERS = {"ranger": Ranger, "radam": torch.optim.RAdam}
 POOL_UNIT = 32  # StyleCLIP's code repeats a pixel 224/32 = 7 times, then pools R/32
 
 
-@dataclass
+@hyperparameters
 class MapperHyperparameters:
-    """How the mapper is trained. Each default is the paper's; where it is silent, StyleCLIP's code's.
+    """How the mapper is trained. Each default is the paper's; where it is silent, StyleCLIP's code's."""
 
-    base: the model it is trained on: the 'parent' run's, or ours, the control of a mapper without
-    NADA: the unadapted 'source', without parent.
-    iterations: steps (StyleCLIP: 50 000 at 1024 px). batch: codes per step (StyleCLIP: 2).
-    optimiser: 'ranger' (StyleCLIP; nada/ranger.py), or ours: 'radam', without Ranger's slow weights
-    and centred gradients. lr, betas: the optimiser's (StyleCLIP: 0.5 and (0.95, 0.999)). The rate
-    is large because the layers' own multiplier is 0.01.
-    lambda_l2: weight of mean (ŵ − w)² (paper: 0.5; official: 0.8). lambda_norm: weight of Eq. 5
-    (paper: 0.2; official: 0.5). norm_loss: the squared 'distance' of raw embeddings, summed over
-    the CLIPs, as Eq. 5 is printed; or the 'official' squared difference of their norms under the
-    first CLIP, which is what the paper's text says that Eq. 5 is for.
-    clip_input: CLIP reads images through its own preprocessing ('clip', the paper's E_I), or in
-    [-1,1] without mean and deviation, each pixel repeated 7 times and then averaged over squares of
-    R/32 ('official'; R is a multiple of 32).
-    code_pool: 0 samples fresh codes at every step (paper); else how many are asked for of a fixed
-    pool (official: 5000), as `CodePool` makes it.
-    normalise: each level divides a code by the root mean square over its 'features', as StyleGAN's
-    mapping network does and as StyleCLIP describes its own, or over the level's slots ('official':
-    the public code normalises the dimension after the batch's, which in W+ is that of the slots).
-    truncation_psi: truncation of the codes it learns on (StyleCLIP: 0.7); at 0 they would be one code.
-    """
+    base: Literal["parent", "source"] = hyperparameter(
+        "parent", "The model it is trained on: the parent run's, or the unadapted source model without "
+        "a parent, the control of a mapper without NADA.", source="paper; ours: source",
+    )
+    iterations: Whole = hyperparameter(
+        50_000, "Training steps.", unit="steps", source="StyleCLIP: 50 000 at 1024 px", ge=1
+    )
+    batch: Whole = hyperparameter(2, "Latent codes of a step.", unit="codes", source="StyleCLIP", ge=1)
+    optimiser: Literal["ranger", "radam"] = hyperparameter(
+        "ranger", "Ranger (nada/ranger.py), or RAdam, without Ranger's slow weights and centred gradients.",
+        source="StyleCLIP; ours: radam",
+    )
+    lr: float = hyperparameter(
+        0.5, "The optimiser's learning rate; large, because the layers' own multiplier is 0.01.",
+        source="StyleCLIP", gt=0,
+    )
+    betas: Betas = hyperparameter((0.95, 0.999), "The optimiser's decay rates.", source="StyleCLIP")
+    lambda_l2: float = hyperparameter(
+        0.5, "Weight of the mean of (ŵ − w)².", source="paper; official: 0.8", ge=0
+    )
+    lambda_norm: float = hyperparameter(0.2, "Weight of Eq. 5.", source="paper; official: 0.5", ge=0)
+    norm_loss: Literal["distance", "official"] = hyperparameter(
+        "distance", "Eq. 5 as it is printed: the squared distance of raw embeddings, summed over the CLIPs; or "
+        "the squared difference of their norms under the first CLIP, which is what the paper's text says "
+        "that Eq. 5 is for.", source="paper; official: the second",
+    )
+    clip_input: Literal["clip", "official"] = hyperparameter(
+        "clip", "CLIP reads images through its own preprocessing (the paper's E_I); or in [-1,1] without mean "
+        "and deviation, each pixel repeated 7 times and averaged over squares of R/32 (R a multiple of 32).",
+        source="paper; official: the second",
+    )
+    code_pool: Whole = hyperparameter(
+        0, "0 samples fresh codes at each step; else how many are asked for of a fixed pool (`CodePool`), "
+        "a batch or more.", unit="codes", source="paper; official: 5000", ge=0,
+    )
+    normalise: Literal["features", "official"] = hyperparameter(
+        "features", "Each level divides a code by the root mean square over its features, or over the level's "
+        "slots (the dimension after the batch's, which is theirs in W+).",
+        source="StyleGAN's mapping network, as StyleCLIP describes it; official: the second",
+    )
+    truncation_psi: float = hyperparameter(
+        0.7, "Truncation of the codes that it learns on; at 0 they would be one code.", source="StyleCLIP", gt=0
+    )
 
-    base: Literal["parent", "source"] = "parent"
-    iterations: int = setting(50_000, 1)
-    batch: int = setting(2, 1)
-    optimiser: Literal["ranger", "radam"] = "ranger"
-    lr: float = setting(0.5, above=0)
-    betas: tuple[float, float] = setting((0.95, 0.999), 0, below=1)
-    lambda_l2: float = setting(0.5, 0)
-    lambda_norm: float = setting(0.2, 0)
-    norm_loss: Literal["distance", "official"] = "distance"
-    clip_input: Literal["clip", "official"] = "clip"
-    code_pool: int = setting(0, 0)
-    normalise: Literal["features", "official"] = "features"
-    truncation_psi: float = setting(0.7, above=0)
+    @model_validator(mode="after")
+    def _pool_holds_a_batch(self):
+        if 0 < self.code_pool < self.batch:
+            raise ValueError(
+                f"code_pool is {self.code_pool}, which holds no batch of {self.batch}; set it to "
+                f"{self.batch} or more, or to 0 for fresh codes"
+            )
+        return self
 
 
 @dataclass
@@ -130,15 +149,10 @@ class CodePool:
     count codes z are drawn; window b holds z_b … z_(b+batch-1), so that count // batch windows use
     count // batch + batch - 1 different codes, most of them `batch` times. An epoch shows all codes
     of all windows once, in an order of its own. Everything follows from the run's name.
-    name: the run's. Raises UserError where the pool is smaller than a batch.
+    name: the run's. count: a batch or more; MapperHyperparameters refuses less.
     """
 
     def __init__(self, name: str, count: int, batch: int, z_dim: int):
-        if count < batch:
-            raise UserError(
-                f"{name}: a pool of {count} codes holds no batch of {batch}; set mapper.code_pool "
-                f"to {batch} or more, or to 0 for fresh codes."
-            )
         self.name, self.batch = name, batch
         stream = torch.Generator().manual_seed(stream_seed("code pool", name))
         self.z = torch.randn(count, z_dim, generator=stream)

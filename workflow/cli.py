@@ -1,9 +1,10 @@
-"""The `snakemake` entry of this project: Snakemake with four comforts on its command line.
+"""The `snakemake` entry of this project: Snakemake with a few comforts on its command line.
 
 A target may follow an option that takes a list (`--resources gpu=1 all`, `-R adapt ablation`): it goes
 first. `--config methods.nada.hyperparameters.lr=0.001` changes one nested key. What Snakemake would answer with
-a traceback or with its whole usage is one sentence. Everything else is handed on as it is typed.
-`python -m snakemake` is Snakemake itself.
+a traceback or with its whole usage is one sentence. `--list` shows the targets and groups. A run prints one line
+for each job (workflow/terminal.py). Everything else is handed on as it is typed. `python -m snakemake` is
+Snakemake itself.
 """
 
 import contextlib
@@ -23,9 +24,11 @@ from snakemake.common.configfile import load_configfile
 from snakemake.exceptions import CliException, WorkflowError
 
 from nada.run.errors import UserError
+from workflow import terminal
 from workflow.plan.checking import merge, read_yaml
 from workflow.plan.code_digest import ROOT
 from workflow.plan.plan import TARGETS, load_plan
+from workflow.plan.targets import listing
 
 CONFIG = ("--config", "-C")
 RESOURCES = ("--resources", "--res")
@@ -207,16 +210,21 @@ def options_of(argv):
     return options
 
 
+def plan_of(argv):
+    """The plan that a command line configures. UserError or ValueError for a mistake in it."""
+    overrides, words = {}, [(option, word) for option, word in by_option(argv) if word != option]
+    for option, file in words:
+        if option in CONFIGFILE and os.path.isfile(file):  # else it may be a target
+            overrides = merge(overrides, read_yaml(file))
+    told = parse_config([word for option, word in words if option in CONFIG])
+    return load_plan(".", merge(overrides, told))
+
+
 def targets_of(argv):
     """The targets of the plan that a command line configures; those of every plan where it has a
     mistake, which Snakemake's start reports."""
-    overrides, words = {}, [(option, word) for option, word in by_option(argv) if word != option]
     try:
-        for option, file in words:
-            if option in CONFIGFILE and os.path.isfile(file):  # else it may be a target
-                overrides = merge(overrides, read_yaml(file))
-        told = parse_config([word for option, word in words if option in CONFIG])
-        return load_plan(".", merge(overrides, told)).targets
+        return plan_of(argv).targets
     except (UserError, ValueError):
         return TARGETS
 
@@ -236,14 +244,26 @@ def understood(argv):
     return argv
 
 
+def with_terminal(argv):
+    """A command line with the lines of workflow/terminal.py, unless it names a logger of its own."""
+    if any(word.split("=")[0] == "--logger" for word in argv):
+        return argv
+    terminal.register()
+    return [f"--logger={terminal.NAME}", *argv]
+
+
 def main():
     try:
         argv = understood(sys.argv[1:])
+        options = get_argument_parser().parse_args(argv)
+        if options.list_rules or options.list_target_rules:
+            print(listing(plan_of(argv)))
+            return
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
     sys.argv[1:] = argv  # where the Snakefile reads what was asked for
-    snakemake(argv)
+    snakemake(with_terminal(argv))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""How long a plan takes on this kind of machine, from the seconds that its world.yaml names."""
+"""How long a plan takes on a machine like the one whose seconds are in world.yaml."""
 
+from nada.run.spec.base import REAL
 from workflow.plan.layout import shown
 from workflow.plan.plan import Plan
 
 
 def core_seconds(plan: Plan, groups: list[str] | None = None) -> dict[str, float]:
-    """Seconds of one core by stage (train, observe, show) when nothing is made yet.
+    """Seconds of one core by stage (train, observe, show), if nothing is made yet.
 
-    groups: what is asked for; without, every group of the configuration.
-    Empty for a world that names no seconds.
+    groups: the requested groups; default: every group. Empty for a world without measured seconds.
     """
     known = plan.world.get("seconds")
     if known is None:
@@ -25,7 +25,7 @@ def core_seconds(plan: Plan, groups: list[str] | None = None) -> dict[str, float
 
 
 def training_seconds(plan: Plan, condition) -> float:
-    """Seconds of one run's steps; a mapper's are its own, and controls have none."""
+    """Seconds of one run's steps; a mapper has its own number of steps, and controls have none."""
     known = plan.world["seconds"]["step"]
     hparams = plan.hyperparameters(condition, defaults=True)
     if mapper := hparams.get("mapper"):
@@ -34,10 +34,31 @@ def training_seconds(plan: Plan, condition) -> float:
     return steps * known.get(condition.method, known["other"])
 
 
-def sentence(plan: Plan, cores: int, what: str = "all", groups: list[str] | None = None) -> str:
-    """One line for the start of every run; it says so where nobody has measured.
+def forecast(plan: Plan, rule: str, wildcards: dict) -> tuple[str, float | None]:
+    """(kind, forecast seconds of one core) of a job; jobs of one kind take alike long for their work.
 
-    what: the targets asked for; groups: those that they take, none where they take no runs.
+    wildcards: as Snakemake reads them from the job's files. None for a world that names no seconds.
+    """
+    if rule.endswith("_spec"):  # a copy
+        return rule, 0.0
+    known = plan.world.get("seconds")
+    if rule == "adapt":
+        condition = plan.conditions[wildcards["task"], wildcards["condition"]]
+        mapper = plan.hyperparameters(condition, defaults=True).get("mapper")
+        kind = f"adapt {condition.method}{' mapper' if mapper else ''}"
+        return kind, known and known["start"] + training_seconds(plan, condition)
+    if rule == "observe":
+        passes = 1 if wildcards["condition"] == REAL else len(plan.config["seeds"])
+        images = passes * plan.config["evaluation"]["fid_images"]
+        return rule, known and known["start"] + images / 1000 * known["observation"]
+    kind = f"figure {wildcards['kind']}" if rule == "figure" else rule
+    return kind, known and known["start"]
+
+
+def sentence(plan: Plan, cores: int, what: str = "all", groups: list[str] | None = None) -> str:
+    """The estimate as one line of text, or that there is none.
+
+    what: the requested targets; groups: the groups that they need, [] if they need no runs.
     """
     if groups == []:
         return f"estimate: none, since no group of runs is asked for by name ({what})"
@@ -53,7 +74,7 @@ def sentence(plan: Plan, cores: int, what: str = "all", groups: list[str] | None
 
 
 def minutes(seconds: float) -> str:
-    """`12 minutes`, or hours where that reads better."""
+    """A duration as text: `12 minutes`, or hours from two hours on."""
     value = seconds / 60
     if value >= 120:
         return f"{value / 60:.1f} hours"

@@ -1,12 +1,12 @@
-"""What a plan costs, forecast from runs of the same methods and sizes that were measured: time, disk, memory.
+"""Forecast the time, disk and memory of a plan from measured runs of the same methods and sizes.
 
-`snakemake estimate --config world=paper` reads what the rehearsal left: its runs' cost.json and the
-benchmarks of its observations. In a fresh clone, which has no runs yet, it reads the published records. What
-nobody measured is named, not guessed.
+`snakemake estimate --config world=paper` reads the rehearsal's results: the cost.json of its runs and
+the benchmarks of its observations. A fresh clone has no runs, so the published records are read. Kinds
+of runs that were never measured are listed, not guessed.
 
     python -m workflow.forecast --results results/rehearsal --device cuda --out costs.csv
 
-writes those measurements themselves: seconds of a step, peak memory, bytes on disk, by kind of run.
+writes the measurements: seconds per step, peak memory and bytes on disk, by kind of run.
 """
 
 import argparse
@@ -30,10 +30,10 @@ GIB = 2**30
 class Costs:
     """Measured costs by kind of run, (method or 'nada mapper', pixels per side).
 
-    step: seconds of an iteration. start: seconds of a run beside its iterations. memory: peak bytes,
-    the card's where there was one. model, snapshot: bytes on disk. observation: seconds of an image looked
-    at, by pixels. host: what measured. passed_over: records that cannot be read, such as those of a
-    run that was interrupted.
+    step: seconds per iteration. start: seconds of a run outside its iterations. memory: peak bytes, of
+    the GPU if there was one. model, snapshot: bytes on disk. observation: seconds per observed image,
+    by pixels per side. host: the processor or GPU. skipped: records that cannot be read, such as those
+    of an interrupted run.
     """
 
     step: dict = field(default_factory=dict)
@@ -43,7 +43,7 @@ class Costs:
     snapshot: dict = field(default_factory=dict)
     observation: dict = field(default_factory=dict)
     host: str = ""
-    passed_over: list = field(default_factory=list)
+    skipped: list = field(default_factory=list)
 
 
 #: What a record that is cut short, incomplete or of another kind raises when it is read.
@@ -52,7 +52,7 @@ UNREADABLE = (UserError, OSError, ValueError, KeyError, TypeError, IndexError, A
 
 @dataclass(frozen=True)
 class Line:
-    """One kind of run in a plan: how many, and what they take; None where it was never measured."""
+    """One kind of run in a plan: number of runs and their costs; None if it was never measured."""
 
     kind: tuple[str, int]
     runs: int
@@ -62,23 +62,23 @@ class Line:
 
 
 def kind_of(method: str, hparams: dict, resolution: int) -> tuple[str, int]:
-    """What runs of equal cost per step share."""
+    """The kind of a run: runs of one kind have equal cost per step."""
     return (f"{method} mapper" if hparams.get("mapper") else method, resolution)
 
 
 def iterations_of(hparams: dict) -> int:
-    """Steps of a run; a mapper's are its own, and controls have none."""
+    """Steps of a run; a mapper has its own number, and controls have none."""
     return (hparams.get("mapper") or hparams).get("iterations", 0)
 
 
 def measured(results: Path, device: str) -> Costs:
-    """What the runs and observations in a folder of results cost; only those of this device."""
+    """Costs of the runs and observations in a folder of results, for one device."""
     found, costs = defaultdict(lambda: defaultdict(list)), Costs()
     for record in sorted(results.glob("runs/*/*/seed*/run.json")):
         try:
             host, kind, values = _cost_of_run(record, device)
         except UNREADABLE:
-            costs.passed_over.append(record)
+            costs.skipped.append(record)
             continue
         costs.host = host or costs.host
         for name, value in values.items():
@@ -87,7 +87,7 @@ def measured(results: Path, device: str) -> Costs:
         try:
             pixels, seconds = _cost_of_observation(spec, results, device)
         except UNREADABLE:
-            costs.passed_over.append(spec)
+            costs.skipped.append(spec)
             continue
         if seconds is not None:
             found["observation"][pixels].append(seconds)
@@ -101,15 +101,15 @@ def measured(results: Path, device: str) -> Costs:
 
 
 def places(plan) -> list[Path]:
-    """Folders that a plan's costs may be read from: its own results, or those that its world names, and
-    the published records of the same world."""
+    """Folders that may hold a plan's costs: its own results, or those that its world names, then the
+    published records of the same world."""
     own = Path(plan.world.get("measured", plan.results))
     published = own.name if "measured" in plan.world else plan.world["name"]
     return [own, Path("results", "published", published)]
 
 
 def _read_table(path: Path, costs: Costs) -> None:
-    """Add the kinds of a table of costs (`main` writes it) that no record has; without a file none."""
+    """Add kinds from a table of costs (written by `main`) that no record has, if the file exists."""
     if not path.is_file():
         return
     with open(path, encoding="utf-8", newline="") as file:
@@ -127,7 +127,7 @@ def _read_table(path: Path, costs: Costs) -> None:
 
 
 def _cost_of_run(record: Path, device: str) -> tuple[str, tuple[str, int] | None, dict[str, float]]:
-    """(what it ran on, its kind, its values by name) of a run; empty of another device."""
+    """(host, kind, values by name) of a run; empty for another device."""
     run, cost = _read(record), _read(record.with_name("cost.json"))
     if run["device"] != device:
         return "", None, {}
@@ -156,7 +156,7 @@ def _cost_of_observation(spec: Path, results: Path, device: str) -> tuple[int, f
 
 
 def forecast(plan, costs: Costs) -> list[Line]:
-    """A line for each kind of run of a plan's groups, and for the observations at each size of images."""
+    """A line for each kind of run of a plan's groups, and for the observations at each image size."""
     counts, hours, disk = Counter(), defaultdict(float), defaultdict(float)
     for run in plan.runs_of(plan.shown):
         hparams = plan.hyperparameters(run.condition, defaults=True)
@@ -182,10 +182,10 @@ def forecast(plan, costs: Costs) -> list[Line]:
 
 
 def page(plan, *folders) -> str:
-    """The forecast for people: a line for each kind of run, the sum, and what is not known.
+    """The forecast as text: a line for each kind of run, the sum, and what is unknown.
 
-    folders: of results, which need not exist; the first counts in which runs on the plan's device lie.
-    Where it has no timed observations, the seconds that the world names are taken, and said to be.
+    folders: results, which need not exist; the first with runs on the plan's device is used. Without
+    timed observations, the seconds in world.yaml are used, and the text says so.
     """
     found = {folder: measured(Path(folder), plan.device) for folder in folders}
     results = next((folder for folder, costs in found.items() if costs.host), folders[0])
@@ -202,7 +202,7 @@ def page(plan, *folders) -> str:
             f"nothing is measured: no {plan.device} run in {' or '.join(map(str, folders))}. "
             f"Measure first: {_measure(plan)}"
         )
-        return "\n".join([*text, *_passed_over(costs)])
+        return "\n".join([*text, *_skipped(costs)])
     unit = "GPU-hours" if plan.device == "cuda" else "hours of one core"
     text.append(f"forecast in {unit}, from {results} ({costs.host})")
     text.append(f"{'':28}{'runs':>6}{'hours':>10}{'disk, GiB':>12}{'memory, GiB':>13}")
@@ -214,10 +214,10 @@ def page(plan, *folders) -> str:
     peak = max((line.memory for line in lines if line.memory), default=None)
     text.append(f"{'together':28}{'':6}{hours:10.2f}{_cell(disk, GIB):>12}{_cell(peak, GIB):>13}")
     if named:
-        text.append(f"observations: {known['observation']} seconds a thousand images, as the world's world.yaml says")
+        text.append(f"observations: {known['observation']} seconds per thousand images, from world.yaml")
     if not costs.model:
-        text.append(f"disk is not known: no weights lie in {results}")
-    text += _passed_over(costs)
+        text.append(f"disk use is unknown: {results} has no weights")
+    text += _skipped(costs)
     if unknown := [line for line in lines if line.hours is None]:
         names = ", ".join(f"{line.kind[0]} {line.kind[1]} px" for line in unknown)
         text.append(
@@ -227,10 +227,10 @@ def page(plan, *folders) -> str:
     return "\n".join(text)
 
 
-def _passed_over(costs: Costs) -> list[str]:
-    """A sentence about records that cannot be read, if there are any."""
-    bad = costs.passed_over
-    return [f"passed over: {len(bad)} records that cannot be read, the first {bad[0]}"] if bad else []
+def _skipped(costs: Costs) -> list[str]:
+    """A sentence about unreadable records, if there are any."""
+    bad = costs.skipped
+    return [f"skipped: {len(bad)} records that cannot be read, the first {bad[0]}"] if bad else []
 
 
 def _name(line: Line) -> str:
@@ -238,14 +238,14 @@ def _name(line: Line) -> str:
 
 
 def _measure(plan) -> str:
-    """The command after which a plan's kinds of runs are measured."""
+    """The command that measures a plan's kinds of runs."""
     if "measured" in plan.world:
         return "snakemake at_256 at_512 at_1024 --config world=rehearsal"
     return f"snakemake all --config world={plan.world['name']} device={plan.device}"
 
 
 def rows_of(costs: Costs) -> list[dict]:
-    """What was measured, one row for each kind of run, and one for the observations at each size."""
+    """The measurements: one row for each kind of run, and one for observations at each size."""
     rows = [
         {
             "what": method, "pixels": pixels, "host": costs.host,
@@ -279,17 +279,16 @@ COLUMNS = ("what", "pixels", "host", "seconds_per_step", "seconds_per_image", "p
 
 @command
 def main(argv=None) -> None:
-    """Command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m workflow.forecast", description=__doc__)
-    parser.add_argument("--results", type=Path, required=True, help="a folder of measured runs")
-    parser.add_argument("--device", choices=("cpu", "cuda"), required=True, help="whose runs count")
-    parser.add_argument("--out", required=True, help="the table to write (CSV)")
+    parser.add_argument("--results", type=Path, required=True, help="folder of measured runs")
+    parser.add_argument("--device", choices=("cpu", "cuda"), required=True, help="use only runs on this device")
+    parser.add_argument("--out", required=True, help="CSV file to write")
     arguments = parser.parse_args(argv)
     check_output(arguments.out, begins_with(",".join(COLUMNS)))
     rows = rows_of(measured(arguments.results, arguments.device))
     if not rows:
         raise UserError(
-            f"{arguments.results}: no run on {arguments.device} lies there; run the rehearsal first: "
+            f"{arguments.results} has no run on {arguments.device}; run the rehearsal first: "
             "snakemake at_256 --config world=rehearsal."
         )
     with atomic_path(arguments.out) as temporary, open(temporary, "w", newline="") as file:

@@ -1,8 +1,7 @@
 """Lease one CUDA card for a command: `python -m workflow.gpu -- CMD ...`.
 
-Snakemake counts GPUs but never says which one a job may use, so jobs on one node would all take
-card 0. A lease is an exclusive `flock` on a file per card; the kernel frees it when the process
-ends, however it ends. The locks live in a node-local folder, since `flock` is not reliable on NFS.
+Snakemake counts GPUs but does not assign them, so all jobs on one node would use card 0. A lease is an exclusive `flock` on a file per card; the kernel frees it when the process
+ends, however it ends. The locks are in a node-local folder, because `flock` is not reliable on NFS.
 """
 
 import argparse
@@ -26,8 +25,8 @@ def visible_cards(environ=os.environ):
     """List the cards this process may use, as CUDA_VISIBLE_DEVICES names them.
 
     An existing CUDA_VISIBLE_DEVICES (a scheduler's or the user's) is the only choice; without one,
-    `nvidia-smi` is asked. Returns a list of strings, each once, empty where there is no card. As for
-    CUDA itself, a mask ends at its first entry that is no card.
+    `nvidia-smi` is asked. Returns a list of unique strings, empty if there is no card. As in CUDA
+    itself, a mask ends at its first invalid entry.
     """
     mask = environ.get("CUDA_VISIBLE_DEVICES")
     if mask is not None:
@@ -42,10 +41,10 @@ def visible_cards(environ=os.environ):
 
 
 def missing_card(workflow, environ=os.environ):
-    """Whether a Snakemake workflow is about to start a job on this machine that needs a card it has not.
+    """Whether a Snakemake workflow is about to start a job here that needs a card, without one.
 
-    Not so for a dry run, nor where an executor sends the jobs elsewhere: a plan for a cluster is made
-    on any machine. Targets whose jobs ask for no card (assets, references) start anywhere, too.
+    False for a dry run and for an executor that runs jobs elsewhere: any machine can plan for a
+    cluster. False also if no job asks for a card (assets, references).
     """
     if not workflow.is_main_process or not workflow.local_exec or workflow.touch or workflow.dryrun:
         return False
@@ -54,10 +53,10 @@ def missing_card(workflow, environ=os.environ):
 
 
 def lease(cards, folder, poll=POLL_SECONDS):
-    """Wait for a free card of `cards` and hold it; return (card, file descriptor).
+    """Wait for a free card of `cards` and lock it; returns (card, file descriptor).
 
-    `folder` holds one lock file per card and is made when missing. The lease lasts as long as the
-    descriptor stays open, in this process or in one that inherited it.
+    `folder` has one lock file per card and is made if missing. The lease lasts as long as the
+    descriptor is open, in this process or in one that inherited it.
     """
     if not cards:
         raise ValueError("no card to lease")
@@ -92,7 +91,7 @@ def main(argv=None):
     card, lock = lease(cards, args.locks)
     # The command inherits the descriptor, so the lease ends exactly when the command does.
     os.set_inheritable(lock, True)
-    # Numbers count as nvidia-smi's do; by itself CUDA puts the fastest card first.
+    # Number cards as nvidia-smi does; by default CUDA puts the fastest card first.
     environ = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", **os.environ, "CUDA_VISIBLE_DEVICES": card}
     print(f"card {card} leased of {len(cards)} ({', '.join(cards)})", flush=True)
     try:

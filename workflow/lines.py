@@ -1,10 +1,10 @@
-"""A target as plain shell lines, for a machine that has the packages and no Snakemake.
+"""Print a target as a shell script, for a machine that has the packages but not Snakemake.
 
     python -m workflow.lines at_256 --config world=rehearsal device=cuda > at_256.sh
     PYTHON=python3 bash at_256.sh
 
-Snakemake plans here; the lines are its own, each after those whose files it reads, with the folders
-made before. Whatever is up to date here is left out.
+Snakemake plans on this machine. The script has its commands in order of their dependencies, and makes
+their folders. Jobs that are up to date on this machine are left out.
 """
 
 import argparse
@@ -25,11 +25,11 @@ HEADER = """\
 set -euo pipefail
 PYTHON=${{PYTHON:-python}}
 """
-#: How a dry run announces a job, and what it says of its files.
+# Patterns of a dry run: a job's heading, its files, its command.
 JOB = re.compile(r"^\[\w{3} \w{3} .*\]$\n(?:local)?rule (\w+):$", re.MULTILINE)
 FILES = re.compile(r"^    (input|output|log|benchmark): (.*?)(?: \(.*\))?$", re.MULTILINE)
 SHELL = re.compile(r"^Shell command: (.*)", re.MULTILINE | re.DOTALL)
-END_OF_FILE = "END_OF_FILE"  # no line of JSON reads so
+END_OF_FILE = "END_OF_FILE"  # cannot be a line of JSON
 END = re.compile(r"^Job stats:$", re.MULTILINE)
 
 
@@ -53,7 +53,7 @@ def main(argv=None) -> None:
 
 
 def script(targets: list[str], config: list[str]) -> str:
-    """The script that makes targets. UserError where there is no plan: the project's, or Snakemake's words."""
+    """The script that makes the targets. Raises UserError if planning fails or nothing is to be done."""
     words = [*targets, "-n", "-p", "--nolock", "--cores", "1"]
     words += ["--config", *config] if config else []
     done = subprocess.run(
@@ -67,15 +67,15 @@ def script(targets: list[str], config: list[str]) -> str:
         raise UserError(f"Snakemake has no plan for {' '.join(targets)}: {done.stdout.strip()}")
     jobs = read_jobs(done.stdout)
     if not jobs:
-        raise UserError(f"nothing to be done for {' '.join(targets)}: all of it is up to date.")
+        raise UserError(f"nothing to do for {' '.join(targets)}: everything is up to date.")
     what = shlex.join([*targets, *(["--config", *config] if config else [])])
     return HEADER.format(what=what, count=len(jobs)) + "".join(map(lines, jobs))
 
 
 def read_jobs(dry_run: str) -> list[Job]:
-    """The jobs of `snakemake -n -p`, each after those that write what it reads.
+    """The jobs in the output of `snakemake -n -p`, in order of their dependencies.
 
-    A dry run names them in no such order. Jobs without a command, which only collect files, are
+    The dry run itself lists them in another order. Jobs without a command only collect files and are
     left out.
     """
     _, *parts = JOB.split(dry_run)  # rule, what is said of it, rule, …
@@ -95,13 +95,13 @@ def read_jobs(dry_run: str) -> list[Job]:
 
 
 def lines(job: Job) -> str:
-    """A job's lines: what it is, its folders, its command."""
+    """A job as shell lines: a comment, its folders, its command."""
     folders = sorted({os.path.dirname(file) for file in job.writes} - {""})
     make = f"mkdir -p {shlex.join(folders)}\n" if folders else ""
     if " -m snakemake " in job.shell:
         return f"\n# {job.rule}: left out, since it needs Snakemake\n"
     words = shlex.split(job.shell) if job.shell.startswith("cp ") else []
-    if len(words) == 3 and words[1].startswith(STAGED):  # kept here alone: the script writes it itself
+    if len(words) == 3 and words[1].startswith(STAGED):  # a staged file exists only here: the script writes it
         text = Path(words[1]).read_text(encoding="utf-8")
         return f"\n# {job.rule}\n{make}cat > {shlex.quote(words[2])} <<'{END_OF_FILE}'\n{text}{END_OF_FILE}\n"
     shell = job.shell.replace(shlex.quote(sys.executable), '"$PYTHON"')

@@ -1,17 +1,17 @@
-"""Copy what a finished run leaves for readers into a tracked folder, results/published/<world>/.
+"""Copy the results of a finished run into a tracked folder, results/published/<world>/.
 
-Tables, grids, figures with the numbers that they draw, scores, and the records of every run: identity
-with its resolved hyperparameters, and cost. No weights, no observations; of the curves only what the
-training figures draw, since those of every run would outweigh all the rest. Published files are
-tracked, so they are never outputs of a rule.
+Copied are tables, grids, figures with the numbers that they draw, scores, and the records of every
+run: identity with its resolved hyperparameters, and cost. Not copied are weights and observations;
+of the training curves only the part that the figures draw, because all of them would be too large.
+Published files are tracked, so they are never outputs of a rule.
 
     python -m workflow.publish --results results/full
     python -m workflow.publish --results results/rehearsal --groups at_256
-    python -m workflow.publish --results results/full --dry-run      # what would change, and nothing else
+    python -m workflow.publish --results results/full --dry-run      # only list the changes
 
-With --groups only what belongs to those groups is copied: a run in which others are not finished, or
-were made otherwise. What is published already is replaced only by the same world, preset and device,
-by all of its seeds and groups; `--replace` says that another one is meant.
+With --groups only the files of those groups are copied, for a run whose other groups are unfinished or
+were made differently. A publication is replaced only by one of the same world, preset and device that
+has all of its seeds and groups; `--replace` allows any other.
 """
 
 import argparse
@@ -27,7 +27,7 @@ from nada.run.atomic import write_json
 from nada.run.errors import UserError, command
 from nada.run.spec.group import read_group_spec
 
-ABOUT = "publication.json"  # what a published folder says of itself
+ABOUT = "publication.json"  # describes a published folder
 KEPT = (
     ABOUT,
     "outcome.csv",
@@ -41,12 +41,12 @@ KEPT = (
     "runs/*/*/*/cost.json",
 )
 NEEDED = ("scores.csv", "tables/*.md", "figures/*_grid.png", "runs/*/*/*/run.json")
-SHOWN = 6  # names of files that are listed of each kind of change
+SHOWN = 6  # file names listed for each kind of change
 
 
 @dataclass(frozen=True)
 class About:
-    """What a publication is of: the world, the preset, the device, the seeds, the groups."""
+    """Contents of a publication: world, preset, device, seeds and groups."""
 
     world: str
     preset: str
@@ -55,32 +55,32 @@ class About:
     groups: list[str]
 
     def lacks(self, old: "About") -> list[str]:
-        """Why this may not replace an older one without being asked to: sentences without an end."""
+        """Reasons why this may not replace an older publication without --replace."""
         same = [(key, getattr(old, key), getattr(self, key)) for key in ("world", "preset", "device")]
         found = [f"the {key} is '{new}', not '{was}'" for key, was, new in same if was != new]
         for key in ("seeds", "groups"):
             if gone := [x for x in getattr(old, key) if x not in getattr(self, key)]:
-                found.append(f"the {key} {', '.join(map(str, gone))} would go")
+                found.append(f"the {key} {', '.join(map(str, gone))} would be removed")
         return found
 
 
 def about_results(results: Path, groups: list[str] | None) -> About:
-    """What a folder of results holds, or some groups of it, as the groups' own files say; the targets of
-    single variants (`<group>_<variant>`) are not counted as groups.
+    """Contents of a folder of results or of some of its groups, read from the groups' specs.
 
-    Raises UserError where there are none, or where they are of several worlds, presets or devices.
+    Targets of single variants (`<group>_<variant>`) do not count as groups. Raises UserError if there
+    are no groups, or if they are of several worlds, presets or devices.
     """
     told = sorted((results / "scores").glob("*.json"))
     told = [file for file in told if groups is None or file.stem in groups]
     contents = [read_group_spec(file) for file in told]
     if not contents:
-        raise UserError(f"{results}: there is no scores/SPEC.json; run the groups first: snakemake all.")
+        raise UserError(f"{results} has no scores/GROUP.json; run the groups first: snakemake all.")
     facts = {}
     for key in ("world", "preset", "device"):
         values = sorted({getattr(content, key) for content in contents})
         if len(values) > 1:
             raise UserError(
-                f"{results}: its groups are of several {key}s ({', '.join(values)}); name those that "
+                f"the groups of {results} are of several {key}s ({', '.join(values)}); name those that "
                 "belong together with --groups, or run them again."
             )
         facts[key] = values[0]
@@ -91,30 +91,30 @@ def about_results(results: Path, groups: list[str] | None) -> About:
 
 
 def about_published(out: Path) -> About | None:
-    """What a published folder says of itself; None where nothing is published.
+    """Contents of a published folder, or None if nothing is published.
 
-    Raises UserError where the folder holds something else, or does not say what it is.
+    Raises UserError if the folder holds something else or has no valid description.
     """
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return None
     if not (out / "scores.csv").is_file():
-        raise UserError(f"{out}: this is no folder of published results; name one with --out.")
+        raise UserError(f"{out} is not a folder of published results; name one with --out.")
     try:
         return About(**json.loads((out / ABOUT).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         raise UserError(
-            f"{out}: {ABOUT} is missing or broken, so what is published there is not known; restore it "
+            f"{out}: {ABOUT} is missing or damaged, so its contents are unknown; restore it "
             f"(git checkout -- {out}), or move the folder away."
         ) from None
 
 
 def of_groups(results: Path, groups: list[str]) -> list[Path]:
-    """The kept files of some groups: tables, pictures, claims, and the records of their runs."""
+    """The files to publish of some groups: tables, figures, claims, and the records of their runs."""
     files = list(results.glob("claims.*"))
     for group in groups:
         told = results / "scores" / f"{group}.json"
         if not told.is_file():
-            raise UserError(f"{results}: no group '{group}' was run; run it first: snakemake {group}.")
+            raise UserError(f"{results} has no group '{group}'; run it first: snakemake {group}.")
         for pattern in (f"tables/{group}.*", f"tables/{group}_paper*", f"figures/{group}_grid.png"):
             files += results.glob(pattern)
         for ending in ("svg", "csv"):
@@ -128,7 +128,7 @@ def of_groups(results: Path, groups: list[str]) -> list[Path]:
 
 
 def joined_scores(results: Path, groups: list[str]) -> str:
-    """The scores of some groups under one header; what two groups share once."""
+    """The scores of some groups under one header; rows that groups share appear once."""
     lines = [
         line
         for group in groups
@@ -138,11 +138,11 @@ def joined_scores(results: Path, groups: list[str]) -> str:
 
 
 def kept_files(results: Path, groups: list[str] | None) -> list[Path]:
-    """Files of a finished run that are published. Raises UserError where it is not finished."""
+    """Files of a finished run to publish. Raises UserError if it is not finished."""
     for pattern in NEEDED if groups is None else ():
         if not any(results.glob(pattern)):
             raise UserError(
-                f"{results}: there is no {pattern}; finish the run first: snakemake all."
+                f"{results} has no {pattern}; finish the run first: snakemake all."
             )
     if groups is not None:
         return of_groups(results, groups)
@@ -151,7 +151,7 @@ def kept_files(results: Path, groups: list[str] | None) -> list[Path]:
 
 
 def build(results: Path, out: Path, fresh: Path, about: About, groups: list[str] | None) -> None:
-    """Make the new publication in `fresh`: the kept files, and what `out` holds that no run leaves."""
+    """Build the new publication in `fresh`: files of the run, and other files that `out` holds."""
     shutil.rmtree(fresh, ignore_errors=True)
     copies = {path.relative_to(results): path for path in kept_files(results, groups)}
     ours = {path for pattern in KEPT for path in out.glob(pattern)}
@@ -167,7 +167,7 @@ def build(results: Path, out: Path, fresh: Path, about: About, groups: list[str]
 
 
 def changes(out: Path, fresh: Path) -> str:
-    """What a new publication changes in the old one, for people: facts, rows of scores, files."""
+    """Text that says what a new publication changes: contents, rows of scores, files."""
 
     def names(folder):
         return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
@@ -193,11 +193,11 @@ def changes(out: Path, fresh: Path) -> str:
         more = f", and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
         listed = f": {', '.join(files[:SHOWN])}{more}" if files else ""
         text.append(f"{len(files)} files {kind}{listed}")
-    return "\n".join([*text, f"{len(both) - len(changed)} files stay as they are"])
+    return "\n".join([*text, f"{len(both) - len(changed)} files unchanged"])
 
 
 def swap(out: Path, fresh: Path) -> None:
-    """Put `fresh` in the place of `out` by renaming; `out` comes back where that fails."""
+    """Replace `out` by `fresh` by renaming; `out` is restored if that fails."""
     old = beside(out, "old")
     if out.exists():
         out.rename(old)
@@ -211,7 +211,7 @@ def swap(out: Path, fresh: Path) -> None:
 
 
 def beside(out: Path, what: str) -> Path:
-    """A hidden name beside a folder."""
+    """Path of a hidden folder beside `out`."""
     return out.with_name(f".{out.name}.{what}")
 
 
@@ -226,15 +226,15 @@ def recover(out: Path) -> None:
 def publish(
     results: Path, out: Path, groups: list[str] | None = None, replace=False, dry_run=False, say=print
 ) -> None:
-    """Put the kept files of `results` in the place of what is published in `out`.
+    """Publish `results` in `out`, replacing an earlier publication.
 
-    groups: only those. replace: also where the old one is of another kind, or has more. dry_run: say
-    what would change and stop. Raises UserError where the run is not finished, or may not replace what
-    is there; `out` is then left as it is, as it is by any failure.
+    groups: publish only these. replace: allow another world, preset or device, and fewer seeds or groups.
+    dry_run: only report the changes. Raises UserError if the run is not finished or may not replace the
+    earlier publication. After any failure `out` is unchanged.
     """
     out, inside = Path(os.path.normpath(out)), results.resolve()
     if out.resolve() in (inside, *inside.parents) or inside in out.resolve().parents:
-        raise UserError(f"{out}: the published folder and the results {results} may not hold each other.")
+        raise UserError(f"{out} and {results}: neither folder may contain the other; name another folder with --out.")
     recover(out)
     kept_files(results, groups)
     old, new = about_published(out), about_results(results, groups)
@@ -245,8 +245,8 @@ def publish(
         refused = new.lacks(old) if old else []
         if refused and not replace:
             raise UserError(
-                f"{out}: what is published there is another benchmark: {'; '.join(refused)}; nothing was "
-                "changed. Name another folder with --out, or add --replace if you mean it."
+                f"{out} holds another publication: {'; '.join(refused)}; nothing was "
+                "changed. Name another folder with --out, or add --replace to replace it."
             )
         if not dry_run:
             swap(out, fresh)
@@ -256,15 +256,14 @@ def publish(
 
 @command
 def main(argv=None) -> None:
-    """Command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m workflow.publish", description=__doc__)
     parser.add_argument("--results", type=Path, default=Path("results/mini"), help="a finished run")
     parser.add_argument(
-        "--out", type=Path, help="what to replace; without, results/published/<world of the run>"
+        "--out", type=Path, help="published folder; default: results/published/<world of the run>"
     )
-    parser.add_argument("--groups", nargs="+", help="only these groups of the run")
-    parser.add_argument("--replace", action="store_true", help="also another preset, or fewer seeds")
-    parser.add_argument("--dry-run", action="store_true", help="say what would change, and stop")
+    parser.add_argument("--groups", nargs="+", help="publish only these groups")
+    parser.add_argument("--replace", action="store_true", help="allow another preset, or fewer seeds")
+    parser.add_argument("--dry-run", action="store_true", help="only list the changes")
     arguments = parser.parse_args(argv)
     results, groups = arguments.results, arguments.groups
     kept_files(results, groups)

@@ -7,17 +7,17 @@ of baselines/adversarial/scaling.py shortens every length with the run.
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import nn
 
 from baselines.adversarial.batches import Batches, Images, Sampling
-from baselines.adversarial.scaling import scaled
+from baselines.adversarial.scaling import LENGTHS, Length, scaled
 from baselines.adversarial.warm_starts import Start
 from nada.run.artifact import AdaptedModel
 from nada.run.errors import UserError
-from nada.run.hyperparameters import setting
+from nada.run.hyperparameters import Natural, Whole, hyperparameter, hyperparameters
 from nada.run.job import Job
 from nada.run.micro_batch import asked_for
 from nada.run.precision import Precision, set_numerics, set_precision
@@ -25,47 +25,81 @@ from nada.run.steps import Stateful
 from nada.stylegan2.adversarial import AdversarialTrainer, TrainingHyperparameters
 
 
-@dataclass
+@hyperparameters
 class FewShotHyperparameters:
     """What every adversarial method has in common; defaults are those of the published runs.
 
-    iterations: steps of G and D together, catch-up included. published_iterations: those of the
-    published runs; the ratio of the two, s, multiplies every length below that is marked (s).
-    batch: images per step. g_lr, d_lr: Adam's, before the correction for lazy regularisation.
-    r1_gamma, path_length_weight, style_mixing: see nada/stylegan2/adversarial.py.
-    ema_kimg (s): half-life of the averaged generator, in thousands of images. 1.25 at batch 4 is the
-    published decay of 0.5 ** (32 / 10000) a step, a half-life of 312.5 steps.
-    catchup_steps (s, but 10 or more; 0 for none): steps of D alone under the warm start nada_catchup.
-    mirror: probability that a real image is mirrored, each by itself.
-    sampling: 'epochs' shows every real image once before any comes again, as the published loaders
-    do; 'replacement' draws each image of a batch from all. See baselines/adversarial/batches.py.
-    snapshots: models kept on the way: how many, evenly spaced, or a list of steps.
-    checkpoint_every: steps between training states kept for resume; 0 keeps none.
-    precision: 'mixed' renders G's images in half precision where D or G's loss sees them; D, R1 and
-    path length stay float32. tf32, deterministic: on a GPU; see nada/run/precision.py.
+    `shortened` marks the lengths that s, iterations / published_iterations, multiplies
+    (baselines/adversarial/scaling.py).
     """
 
-    iterations: int = setting(5000, 1)
-    published_iterations: int = setting(5000, 1)
-    batch: int = setting(4, 1)
-    g_lr: float = setting(0.002, maximum=1, above=0)
-    d_lr: float = setting(0.002, maximum=1, above=0)
-    r1_gamma: float = setting(10.0, 0, 10_000)
-    path_length_weight: float = setting(2.0, 0, 10_000)
-    style_mixing: float = setting(0.9, 0, 1)
-    ema_kimg: float = setting(1.25, 0, 100_000)
-    catchup_steps: int = setting(50, 0)
-    mirror: float = setting(0.5, 0, 1)
-    sampling: Sampling = "epochs"
-    snapshots: int | list[int] = setting(5, 0)  # noqa: RUF009 (a frozen default)
-    checkpoint_every: int = setting(100, 0)
-    precision: Precision = "fp32"
-    tf32: bool = False
-    deterministic: bool = True
+    adversarial: ClassVar[bool] = True  # for the plan: training with D, from a warm start
+
+    iterations: Whole = hyperparameter(
+        5000, "Steps of G and D together, catch-up included.", unit="steps", source="published runs", ge=1
+    )
+    published_iterations: Whole = hyperparameter(
+        5000, "Steps of the published runs; iterations / published_iterations = s multiplies every length that "
+        "is marked (s).", unit="steps", source="published runs", ge=1,
+    )
+    batch: Whole = hyperparameter(4, "Images of a step.", unit="images", source="published runs", ge=1)
+    g_lr: float = hyperparameter(
+        0.002, "Adam's learning rate of G, before the correction for lazy regularisation.",
+        source="published runs", gt=0, le=1,
+    )
+    d_lr: float = hyperparameter(
+        0.002, "Adam's learning rate of D, before the correction for lazy regularisation.",
+        source="published runs", gt=0, le=1,
+    )
+    r1_gamma: float = hyperparameter(
+        10.0, "Weight γ of R1 (nada/stylegan2/adversarial.py).", source="published runs", ge=0, le=10_000
+    )
+    path_length_weight: float = hyperparameter(
+        2.0, "Weight of path-length regularisation (nada/stylegan2/adversarial.py).", source="published runs",
+        ge=0, le=10_000,
+    )
+    style_mixing: float = hyperparameter(
+        0.9, "Probability that a code mixes two w (nada/stylegan2/adversarial.py).", source="published runs",
+        ge=0, le=1,
+    )
+    ema_kimg: float = hyperparameter(
+        1.25, "Half-life of the averaged generator, 312.5 steps at batch 4.", unit="thousands of images",
+        source="published decay of 0.5 ** (32 / 10000) a step", shortened=LENGTHS["ema_kimg"],
+        ge=0, le=100_000,
+    )
+    catchup_steps: Whole = hyperparameter(
+        50, "Steps of D alone under the warm start nada_catchup; when shortened 10 or more, 0 for none.",
+        unit="steps", source="ours", shortened=LENGTHS["catchup_steps"], ge=0,
+    )
+    mirror: float = hyperparameter(
+        0.5, "Probability that a real image is mirrored, each by itself.", source="published runs", ge=0, le=1
+    )
+    sampling: Sampling = hyperparameter(
+        "epochs", "Every real image is shown once before any comes again, or each image of a batch is drawn "
+        "from all (baselines/adversarial/batches.py).", source="published loaders: epochs",
+    )
+    snapshots: Natural | list[Natural] = hyperparameter(
+        5, "Models kept on the way: how many, evenly spaced, or a list of steps.", unit="models or steps",
+        source="ours",
+    )
+    checkpoint_every: Whole = hyperparameter(
+        100, "Steps between training states kept for resume; 0 keeps none.", unit="steps", source="ours", ge=0
+    )
+    precision: Precision = hyperparameter(
+        "fp32", "float32 throughout, or G's images in half precision where D or G's loss sees them; D, R1 and "
+        "path length stay float32 (nada/run/precision.py).", source="ours",
+    )
+    tf32: bool = hyperparameter(
+        False, "Whether a GPU may multiply in TF32 (nada/run/precision.py).", source="ours"
+    )
+    deterministic: bool = hyperparameter(
+        True, "Whether a GPU uses repeatable algorithms alone (nada/run/precision.py).", source="ours"
+    )
 
     def length(self, name: str) -> float:
-        """A setting marked (s) at this run's number of iterations."""
-        return scaled(vars(self), name)
+        """A length that is `shortened` where it is declared, at this run's number of iterations."""
+        declared = type(self).__pydantic_fields__[name].json_schema_extra
+        return scaled(vars(self), name, Length(**declared["shortened"]))
 
     def training(self) -> TrainingHyperparameters:
         """The adversarial loop's hyperparameters."""

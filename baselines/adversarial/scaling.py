@@ -13,15 +13,26 @@ batch 4, a half-life of 1,250 images; a shorter run's half-life is 1,250 s image
 No torch is imported here: tables print s and what the rule made of every length, for each method.
 """
 
+from typing import NamedTuple
+
 CATCH_UP_FLOOR = 10  # steps of D alone: fewer teach it nothing
 
-#: Hyperparameters that the rule shortens: what they are, their unit, and the least that is left of them.
+
+class Length(NamedTuple):
+    """A hyperparameter that the rule shortens: what it is, its unit, and the least that is left of it."""
+
+    what: str
+    unit: str  # "steps" and "images" are whole
+    least: int = 0
+
+
+#: The lengths of the methods that tables name. A method's class declares its own with `shortened=`.
 LENGTHS = {
-    "ema_kimg": ("half-life of the average", "kimg", 0),
-    "ada_kimg": ("ADA's p from 0 to 1", "kimg", 0),
-    "miner_iterations": ("MineGAN's first stage", "steps", 0),
-    "catchup_steps": ("D's catch-up", "steps", CATCH_UP_FLOOR),
-    "images": ("images that NADA paints for the pair", "images", 1),
+    "ema_kimg": Length("half-life of the average", "kimg"),
+    "ada_kimg": Length("ADA's p from 0 to 1", "kimg"),
+    "miner_iterations": Length("MineGAN's first stage", "steps"),
+    "catchup_steps": Length("D's catch-up", "steps", CATCH_UP_FLOOR),
+    "images": Length("images that NADA paints for the pair", "images", 1),
 }
 WHOLE = ("steps", "images")
 
@@ -31,9 +42,12 @@ def scale(iterations: int, published_iterations: int) -> float:
     return iterations / published_iterations
 
 
-def scaled(hparams: dict, name: str) -> float:
-    """A length of LENGTHS as a run with these hyperparameters has it; steps and images are whole, 0 stays 0."""
-    _, unit, least = LENGTHS[name]
+def scaled(hparams: dict, name: str, length: Length | None = None) -> float:
+    """A length (default: that of LENGTHS) as a run with these hyperparameters has it.
+
+    Steps and images are whole; 0 stays 0.
+    """
+    _, unit, least = length or LENGTHS[name]
     if hparams[name] == 0:
         return 0
     value = hparams[name] * scale(hparams["iterations"], hparams["published_iterations"])

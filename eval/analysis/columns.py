@@ -1,4 +1,4 @@
-"""What the columns and rows of a group's tables are: a metric and which of its values, a model's name."""
+"""The columns of a group's tables (a metric and which of its values) and the names of their rows."""
 
 from dataclasses import dataclass
 
@@ -11,8 +11,10 @@ from nada.run.spec.base import REAL, REPLAY, SOURCE
 
 @dataclass(frozen=True)
 class Column:
-    """A metric of the model as its run left it; with oracle, of the best of its snapshots; with
-    raw, of the weights behind its average."""
+    """A metric of the final model.
+
+    oracle: of the run's best snapshot instead. raw: of the weights behind the average instead.
+    """
 
     metric: Metric
     oracle: bool = False
@@ -20,12 +22,12 @@ class Column:
 
     @property
     def name(self) -> str:
-        """Its name in the .csv file."""
+        """The name of the column in the .csv file."""
         return self.metric.name + "_oracle" * self.oracle + "_raw" * self.raw
 
     @property
     def heading(self) -> str:
-        """Its title in a table for people."""
+        """The title of the column in .md, .html and .tex."""
         if self.raw:
             return f"{self.metric.label}, raw weights {self.metric.arrow}"
         if not self.oracle:
@@ -34,7 +36,7 @@ class Column:
 
 
 def label(method: str, variant: str, shots: int, warm_start: str) -> str:
-    """How a table calls a model."""
+    """The name of a row: method, variant, shots and warm start, or what a control is."""
     if method == REAL:
         return "real images (two halves)"
     if method == SOURCE:
@@ -50,9 +52,9 @@ def label(method: str, variant: str, shots: int, warm_start: str) -> str:
 
 
 def seed_values(part: pd.DataFrame, column: Column) -> pd.Series:
-    """One value per seed [seed -> float] of one condition's scores; empty where nothing was scored.
+    """One value per seed {seed: float} of one condition's scores; empty if nothing was scored.
 
-    Oracle: the best over a seed's snapshots, where there are two or more of them.
+    An oracle's value is the best over a seed's snapshots; empty for a run of fewer than two snapshots.
     """
     part = part[part.weights == (RAW if column.raw else WEIGHTS)]
     part = part[part.metric == column.metric.name].astype({"value": float})

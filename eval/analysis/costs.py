@@ -1,7 +1,7 @@
-"""What a group's runs cost, and how long they are beside the published ones.
+"""The costs of a group's runs, and their lengths as a share of the published ones.
 
-Reads the records of runs, `cost.json` and the `run.json` beside it. A run that goes on from another
-(a warm start, a mapper) needs that one's steps, images and seconds, too: they are counted with its own.
+Read from the records of the runs, `cost.json` and `run.json`. A run that continues another (a warm start,
+a mapper) also needs that run's images and seconds, so these are added to its own.
 """
 
 import csv
@@ -30,17 +30,17 @@ COLUMNS = {
     "wall_seconds": "seconds",
     "n": "runs",
 }
-#: What adds up over a run and those that it goes on from.
+#: Columns that are summed over a run and those that it continues.
 SUMS = ("images_seen", "clip_calls", "wall_seconds")
 
 
 @dataclass(frozen=True)
 class Length:
-    """A training's iterations and the published number of them; None: none is published.
+    """The iterations of a training, and the published number of them (None: none is published).
 
-    name: whose training it is, as a sentence calls it. task: where the number depends on it, else
-    None. where: the place of the published number, empty where the method's own hyperparameters state it.
-    hyperparameters: the method's hyperparameters, defaults included.
+    name: of the method, or of its mapper. task: None unless the published number depends on it.
+    where: the source of the published number; empty if the hyperparameters state the number.
+    hyperparameters: of the method, defaults included.
     """
 
     name: str
@@ -52,12 +52,12 @@ class Length:
 
     @property
     def s(self) -> float | None:
-        """The share of the published length."""
+        """iterations / published, or None."""
         return None if self.published is None else self.iterations / self.published
 
 
 def record(path) -> dict:
-    """A cost record. UserError: no such file, or not a record."""
+    """The cost record in a file. UserError: no such file, or another one."""
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -65,7 +65,7 @@ def record(path) -> dict:
 
 
 def length(cost_record: str, group: GroupSpec) -> Length:
-    """The length of the run that a cost record belongs to. UserError: no run record beside it."""
+    """The length of the run that a cost record belongs to. UserError: its run.json is missing."""
     path = Path(cost_record).with_name("run.json")
     try:
         run = json.loads(path.read_text(encoding="utf-8"))["spec"]
@@ -101,7 +101,7 @@ def _known_lengths() -> dict[tuple[str, str], tuple[int, str]]:
 
 
 def known_length(stage: str, task: str) -> tuple[int | None, str]:
-    """(iterations, where) that the paper gives for a stage on a task, or UNKNOWN."""
+    """(iterations, where) of the published training of a stage on a task, or UNKNOWN."""
     return _known_lengths().get((stage, task), UNKNOWN)
 
 
@@ -148,6 +148,6 @@ def as_text(table: pd.DataFrame) -> pd.DataFrame:
 
 
 NOTE = (
-    "Costs: means over seeds, of a run together with the runs that it goes on from (iterations"
-    " before); s: its own iterations / the published ones; seconds: wall clock of training."
+    "Costs: means over seeds, of a run together with the runs that it continues (iterations before)."
+    " s: its own iterations / the published ones. Seconds: wall clock of training."
 )

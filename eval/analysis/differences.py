@@ -1,4 +1,4 @@
-"""Differences of a group's variants from a baseline, paired over seeds: the second table."""
+"""The second table: differences of a group's variants from a baseline, paired over seeds."""
 
 from dataclasses import dataclass
 
@@ -23,7 +23,7 @@ Model = tuple[str, str, int, str]
 
 @dataclass(frozen=True)
 class Difference:
-    """A variant minus its baseline over the seeds that both have: one metric of one task.
+    """A variant minus its baseline, over the seeds that both have: one metric on one task.
 
     mean, half: of the paired differences, as measured (not signed by what is better). p: two-sided
     exact sign-flip test, Holm-corrected over the rows of its column; None below LEAST_SEEDS seeds.
@@ -35,7 +35,7 @@ class Difference:
     p: float | None
 
     def text(self) -> str:
-        """`+1.23 ± 0.45, p 0.06`; `undecided` in place of p where the seeds are too few."""
+        """`+1.23 ± 0.45, p 0.06`; `undecided` in place of p if there are too few seeds."""
         spread = "" if self.half is None else f" ± {self.half:.{self.metric.digits}f}"
         verdict = UNDECIDED if self.p is None else f"p {self.p:.2g}"
         return f"{self.mean:+z.{self.metric.digits}f}{spread}, {verdict}"
@@ -101,14 +101,14 @@ def frame(rows: list[tuple], columns: list[Column]) -> pd.DataFrame:
 
 
 NOTE = (
-    "Differences, paired over seeds: mean, 95 % t interval; p of the two-sided exact sign-flip test,"
-    f" Holm-corrected over a task's rows; undecided: fewer than {LEAST_SEEDS} seeds. {{rows}} rows need"
-    " {needed} seeds before p can fall below 5 %: look at the intervals."
+    "Differences, paired over seeds: mean, 95 % t interval, and p of the two-sided exact sign-flip test,"
+    f" Holm-corrected over a task's rows; undecided: fewer than {LEAST_SEEDS} seeds. With {{rows}} rows, p"
+    " cannot fall below 5 % with fewer than {needed} seeds; see the intervals."
 )
 
 
 def note(rows: list[tuple]) -> str:
-    """What stands beneath the second table; two-sided tests are twice as many as claims."""
+    """The note under the second table. A two-sided test counts as two claims."""
     tasks = [task for task, *_ in rows]
     most = max(tasks.count(task) for task in tasks)
     return NOTE.format(rows=most, needed=seeds_needed(2 * most))

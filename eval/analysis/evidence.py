@@ -1,8 +1,8 @@
-"""What the scores say of one claim: one number per seed, or why there is none.
+"""The evidence for one claim: one number per seed, or the reason why there is none.
 
-A claim (an entry of claims.yaml) names a statistic of STATISTICS. Each becomes one difference per
-seed, positive where it speaks for the claim. A claim that needs what a world does not have (a task,
-a judge, reference images, a model) is not testable there, and `NotTestable` says why.
+A claim (an entry of claims.yaml) names a statistic of STATISTICS, which gives one difference per seed,
+positive if it supports the claim. A claim is not testable in a world that lacks what it needs: a task, a
+judge, reference images or a model. `NotTestable` says which.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,22 +11,22 @@ from dataclasses import dataclass
 import pandas as pd
 
 from eval.figures.drawing import name_of
-from eval.metrics.catalogue import COMPARED, metric, needs_judge
+from eval.metrics.catalogue import metric, needs
 from eval.score import LAST, RAW
 
 BASELINE = "source"
-#: The methods of Tables 1 and 2; a method that somebody adds changes no claim.
+#: The methods of Tables 1 and 2. An added method changes no claim.
 FEW_SHOT = ("ojha", "minegan", "tgan", "tgan_ada")
 HALF = 0.5
 
 
 class NotTestable(Exception):
-    """The reason why the scores of a world cannot test a claim."""
+    """Why the scores of a world cannot test a claim."""
 
 
 @dataclass(frozen=True)
 class Claim:
-    """One entry of claims.yaml; see its head for the keys. rest: the keys of its statistic."""
+    """One entry of claims.yaml, whose head explains the keys. rest: the keys of its statistic."""
 
     name: str
     sentence: str
@@ -38,27 +38,27 @@ class Claim:
     rest: dict
 
     def dropped(self, world: str) -> str | None:
-        """Why the claim is not tested in a world; None where it is."""
+        """Why the claim is not tested in a world; None if it is tested."""
         return self.rest.get("dropped", {}).get(world)
 
     @property
     def sign(self) -> float:
-        """1 where more of the metric is better, else -1."""
+        """1 if more of the metric supports the claim, else -1."""
         return 1.0 if self.direction == "higher" else -1.0
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """values: seed -> difference, positive for the claim. tasks: those that it was tested on."""
+    """values: seed -> difference, positive if it supports the claim. tasks: those it was tested on."""
 
     values: pd.Series
     tasks: tuple[str, ...]
 
 
 class Scores:
-    """Last scores of one world, one metric at a time: values by seed.
+    """Scores of the final models of one world.
 
-    raw: of the weights behind an average, where a model has them; else of what `sample` draws from.
+    raw: of the weights behind an average, for models that have them; else of the weights sampled from.
     """
 
     def __init__(self, table: pd.DataFrame, world: str, raw: bool = False):
@@ -73,7 +73,7 @@ class Scores:
         self.table = kept
 
     def of(self, task, name, method, variant, shots=0, warm_start=BASELINE) -> pd.Series:
-        """Values [seed -> float] of a metric. NotTestable: nothing was scored, and why."""
+        """Values {seed: float} of a metric of one model. NotTestable: there are none, and why."""
         on_task = self.table[self.table.task == task]
         if on_task.empty:
             raise NotTestable(f"there is no task {task}")
@@ -93,17 +93,18 @@ class Scores:
 
 
 def _lacking(name: str, measured: set[str]) -> str:
-    """What a metric needs and a task does not have, as nothing else that needs it was measured."""
-    if name in COMPARED and not measured & COMPARED:
-        return "reference images"
-    return "a judge of classes" if needs_judge(name) and not any(map(needs_judge, measured)) else ""
+    """What a metric needs and the task lacks: no other metric that needs it was measured either."""
+    need = needs(name)
+    if not need or need in map(needs, measured):
+        return ""
+    return {"references": "reference images", "judge": "a judge of classes"}[need]
 
 
 # ---- statistics on one task -----------------------------------------------------------------------
 
 
 def better(claim: Claim, scores: Scores, task: str) -> pd.Series:
-    """The least advantage of `ours` over all `theirs`: every comparison must hold."""
+    """The smallest advantage of `ours` over any of `theirs`, so that every comparison must hold."""
     found = [
         (scores.of(task, claim.metric, **ours) - scores.of(task, claim.metric, **theirs))
         for ours in models(claim.rest["ours"])
@@ -113,23 +114,23 @@ def better(claim: Claim, scores: Scores, task: str) -> pd.Series:
 
 
 def above(claim: Claim, scores: Scores, task: str) -> pd.Series:
-    """The metric of `ours` minus `threshold`."""
+    """The metric of `ours` minus `threshold`, in the claim's direction."""
     (ours,) = models(claim.rest["ours"])
     return (scores.of(task, claim.metric, **ours) - claim.rest["threshold"]) * claim.sign
 
 
 def most(claim: Claim, scores: Scores, task: str) -> pd.Series:
-    """The share of `theirs` whose metric lies beyond `threshold`, minus one half."""
+    """The share of `theirs` whose metric is beyond `threshold`, minus one half."""
     found = [scores.of(task, claim.metric, **model) for model in rivals(claim)]
     beaten = paired(found).sub(claim.rest["threshold"]).mul(claim.sign) > 0
     return beaten.mean(axis=1) - HALF
 
 
 def front(claim: Claim, scores: Scores, task: str) -> pd.Series:
-    """One half in a seed in which none of `theirs` beats `ours` in both metrics, else minus one half.
+    """+1/2 in a seed in which none of `theirs` beats `ours` in both metrics, else -1/2.
 
-    In the first metric (comparisons won against ours) a model beats ours on the other side of
-    `threshold` than the claim's direction, in the metric `second` with a larger value than ours.
+    A model beats ours in the first metric (comparisons won against ours) if it is on the side of
+    `threshold` opposite to the claim's direction, and in the metric `second` if its value is larger.
     """
     (ours,) = models(claim.rest["ours"])
     level = scores.of(task, claim.rest["second"], **ours)
@@ -143,7 +144,8 @@ def front(claim: Claim, scores: Scores, task: str) -> pd.Series:
 
 
 def steadiest(claim: Claim, scores: Scores, task: str) -> pd.Series:
-    """In how many methods FID is better from `ours`, minus the most from any of `theirs`; 0 is a tie."""
+    """The number of methods whose FID the warm start `ours` improves, minus the largest such number
+    of any of `theirs`; 0 is a tie."""
 
     def won(start: str) -> pd.Series:
         gains = [
@@ -156,10 +158,10 @@ def steadiest(claim: Claim, scores: Scores, task: str) -> pd.Series:
 
 
 def cells(claim: Claim, scores: Scores) -> pd.Series:
-    """How many of `cells` have the better FID from the warm start, minus (`at_least` - 1/2).
+    """The number of `cells` whose FID the warm start improves, minus (`at_least` - 1/2).
 
-    The half makes `at_least` cells count for the claim and one less against it: no tie is possible.
-    Without `at_least`: more than half of the cells.
+    With the half, `at_least` cells support the claim and one fewer contradicts it: no tie is possible.
+    `at_least` defaults to more than half of the cells.
     """
     gains = [
         gain
@@ -173,11 +175,11 @@ def cells(claim: Claim, scores: Scores) -> pd.Series:
     return (paired(gains) > 0).sum(axis=1) - (wanted - HALF)
 
 
-#: Statistics of one task, by name. `cells` alone speaks about several tasks at once.
+#: Statistics of one task, by name. Only `cells` is about several tasks at once.
 ON_A_TASK: dict[str, Callable] = {
     "better": better, "above": above, "most": most, "front": front, "steadiest": steadiest,
 }  # fmt: skip
-#: Every statistic, and the keys of an entry that it needs.
+#: Every statistic, and the keys that its entry needs.
 STATISTICS = {
     "better": ("tasks", "ours", "theirs"),
     "above": ("tasks", "ours", "threshold"),
@@ -189,10 +191,10 @@ STATISTICS = {
 
 
 def evidence(claim: Claim, scores: Scores) -> Evidence:
-    """One number per seed that has everything the claim compares; more speaks for the claim.
+    """One number per seed that has all models compared; positive if it supports the claim.
 
-    Tasks on which the world cannot test the claim are left out; of the others the least number
-    counts. NotTestable: no task is left, or no seed has all that is compared.
+    Tasks on which the world cannot test the claim are left out; the smallest number over the other
+    tasks counts. NotTestable: no task is left, or no seed has all models.
     """
     if claim.statistic == "cells":
         tasks = dict.fromkeys(task for entry in claim.rest["cells"] for task in entry["tasks"])
@@ -208,12 +210,12 @@ def evidence(claim: Claim, scores: Scores) -> Evidence:
             raise NotTestable("; ".join(dict.fromkeys(reasons)))
         found = Evidence(paired(list(on.values())).min(axis=1), tuple(on))
     if found.values.empty:
-        raise NotTestable("no seed has all the models that it compares")
+        raise NotTestable("no seed has all models that it compares")
     return found
 
 
 def models(entry: dict) -> Iterator[dict]:
-    """The models of an entry {method, variant, shots}: one for each number of shots."""
+    """The models of an entry {method, variant, shots}, one per number of shots."""
     for shots in entry.get("shots", [0]):
         yield {"method": entry["method"], "variant": entry["variant"], "shots": shots}
 
@@ -224,7 +226,7 @@ def rivals(claim: Claim) -> list[dict]:
 
 
 def gains_of(claim: Claim, scores: Scores, task: str, shots: int, start: str) -> list[pd.Series]:
-    """Warm start against baseline by seed, for each few-shot method; positive is better."""
+    """Gain in FID of a warm start over none, {seed: float} for each few-shot method; positive is better."""
     return [
         claim.sign
         * (

@@ -7,32 +7,19 @@ without a value and sentences of the footer. No torch.
 import pandas as pd
 
 from eval.analysis.columns import Column
-from eval.metrics.catalogue import COMPARED, needs_judge
-from eval.metrics.memorisation import MEMORISED
 from nada.run.spec.group import GroupSpec
 
-#: What a task can lack -> whether a metric, by name, needs it.
-NEEDS = {
-    "judge": needs_judge,
-    "real_images": COMPARED.__contains__,
-    "new_images": MEMORISED.name.__eq__,
-}
 
-
-def lacking(group: GroupSpec, name: str) -> dict[str, tuple[str, ...]]:
-    """task -> why it has no value of a metric; only tasks that lack something."""
-    found = {}
-    for task, spec in group.tasks.items():
-        reasons = tuple(why for need, why in (spec.not_measured or {}).items() if NEEDS[need](name))
-        if reasons:
-            found[task] = reasons
-    return found
+def why_not(group: GroupSpec, column: Column) -> dict[str, str]:
+    """task -> why it has no value in a column (`Metric.needs`); only tasks that lack what it needs."""
+    lacks = {task: (spec.not_measured or {}).get(column.metric.needs) for task, spec in group.tasks.items()}
+    return {task: why for task, why in lacks.items() if why}
 
 
 def measured(group: GroupSpec, last: pd.DataFrame, columns: list[Column]) -> list[Column]:
     """The columns without those that have no value because of what the tasks lack."""
     values = set(last.metric)
-    return [column for column in columns if column.name in values or not lacking(group, column.name)]
+    return [column for column in columns if column.name in values or not why_not(group, column)]
 
 
 def notes(group: GroupSpec, last: pd.DataFrame, columns: list[Column]) -> list[str]:
@@ -41,9 +28,8 @@ def notes(group: GroupSpec, last: pd.DataFrame, columns: list[Column]) -> list[s
     names = {}  # (tasks, whether some of their rows have a value, reason) -> labels of metrics
     for column in columns:
         of_reason = {}
-        for task, reasons in lacking(group, column.name).items():
-            for why in reasons:
-                of_reason.setdefault(why, []).append(task)
+        for task, why in why_not(group, column).items():
+            of_reason.setdefault(why, []).append(task)
         for why, tasks in of_reason.items():
             partly = any((task, column.name) in measured for task in tasks)
             labels = names.setdefault((tuple(tasks), partly, why), {})

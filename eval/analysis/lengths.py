@@ -1,4 +1,4 @@
-"""How much shorter a group's trainings are than the published ones, in sentences for its tables."""
+"""Notes for a group's tables: how long its trainings are as a share of the published ones."""
 
 from baselines.adversarial.scaling import LENGTHS, scaled
 from eval.analysis.costs import Length, length
@@ -6,10 +6,10 @@ from nada.run.spec.group import GroupSpec
 
 
 def notes(group: GroupSpec) -> list[str]:
-    """One sentence per training of the group and of what it goes on from: iterations and s.
+    """One sentence per training of the group, and of the runs that it continues: iterations and s.
 
-    Methods of one length share a sentence, which names what s made of their other lengths. Controls,
-    which train nothing, have none.
+    Methods of one length share a sentence, which also gives the other lengths that s shortened.
+    Controls train nothing and have no sentence.
     """
     found: dict[tuple, list[Length]] = {}
     for row in group.rows:
@@ -44,5 +44,5 @@ def _sentence(lengths: list[Length]) -> str:
 
 
 def shown(hparams: dict, name: str) -> str:
-    """A length with its unit."""
+    """The scaled value of a length with its unit."""
     return f"{scaled(hparams, name):,.4g} {LENGTHS[name][1]}"

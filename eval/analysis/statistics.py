@@ -1,4 +1,4 @@
-"""Means, intervals and verdicts over seeds: exact tests of paired differences, corrected for number."""
+"""Means, intervals and verdicts over seeds: exact tests of paired differences, Holm-corrected."""
 
 import math
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from nada.run.errors import UserError
 
 #: Coverage of every interval in tables and figures.
 CONFIDENCE = 0.95
-#: A claim holds where its corrected p value is no larger.
+#: A claim holds if its corrected p value is at most this.
 ALPHA = 0.05
-#: Fewer paired seeds decide nothing: with four, no exact test can reach 0.05.
+#: Fewer paired seeds decide nothing: with four, no exact test reaches 0.05.
 LEAST_SEEDS = 5
-#: More paired seeds have too many choices of signs to count (two lists of 2^20 sums, 8 MiB each).
+#: With more paired seeds there are too many choices of signs to count (two lists of 2^20 sums).
 MOST_SEEDS = 40
 HOLDS, FAILS, UNDECIDED = "holds", "fails", "undecided"
 
@@ -28,7 +28,7 @@ def t_interval(values, confidence: float = CONFIDENCE) -> tuple[float, float | N
     """
     values = np.asarray(values, dtype=np.float64)
     if values.ndim != 1 or len(values) == 0 or not np.isfinite(values).all():
-        raise ValueError(f"values: a non-empty list of finite numbers wanted, got {values}")
+        raise ValueError(f"values: one or more finite numbers expected, got {values}")
     n = len(values)
     if n == 1:
         return float(values[0]), None
@@ -41,7 +41,7 @@ def t_interval(values, confidence: float = CONFIDENCE) -> tuple[float, float | N
 
 @dataclass(frozen=True)
 class Verdict:
-    """What paired seeds say of one claim.
+    """The verdict on one claim.
 
     outcome: HOLDS (p <= ALPHA), FAILS (the same test of the opposite claim has p <= ALPHA), else
     UNDECIDED; with fewer than LEAST_SEEDS pairs always UNDECIDED. p, p_opposite: after Holm's
@@ -68,15 +68,15 @@ def sign_flip_p(differences, alternative: str = "greater") -> float:
     """
     d = np.asarray(differences, dtype=np.float64)
     if d.ndim != 1 or len(d) == 0 or not np.isfinite(d).all():
-        raise ValueError(f"differences: one or more finite numbers wanted, got {d}")
+        raise ValueError(f"differences: one or more finite numbers expected, got {d}")
     if len(d) > MOST_SEEDS:
         raise UserError(
-            f"sign-flip test: {len(d)} paired seeds are too many to count every choice of signs; score"
-            f" {MOST_SEEDS} seeds or fewer together."
+            f"sign-flip test: {len(d)} paired seeds are too many to count every choice of signs; use"
+            f" {MOST_SEEDS} seeds or fewer."
         )
     first, second = signed_sums(d[::2]), np.sort(signed_sums(d[1::2]))
     rounding, choices = 1e-12 * np.abs(d).sum(), float(len(first) * len(second))
-    # a sum of all is one of the first list plus one of the second: count these without the product
+    # each sum is one of the first list plus one of the second: count them without forming all
     below = np.searchsorted(second, d.sum() - rounding - first, side="left").sum()
     not_above = np.searchsorted(second, d.sum() + rounding - first, side="right").sum()
     at_least, at_most = 1 - below / choices, not_above / choices
@@ -108,16 +108,19 @@ def holm(p_values) -> np.ndarray:
 
 
 def seeds_needed(claims: int) -> int:
-    """Paired seeds that can decide anything among so many claims: 2^-n times their number is 5 % or
-    less, where all n differences agree; LEAST_SEEDS at the least."""
+    """The fewest paired seeds that can decide one of so many claims.
+
+    If all n differences agree, p = 2^-n; times the number of claims it must be ALPHA or less. At least
+    LEAST_SEEDS.
+    """
     return max(LEAST_SEEDS, math.ceil(math.log2(max(1, claims) / ALPHA)))
 
 
 def verdicts(claims: Sequence[tuple[Sequence[float], float]]) -> list[Verdict]:
-    """Decide claims together: each (differences, margin) claims "mean difference > -margin".
+    """Decide claims together; each (differences, margin) claims "mean difference > -margin".
 
-    differences: one per paired seed, signed so that more is better; margin 0 claims better,
-    a margin > 0 "as good as". Holm's correction runs over all claims, in each direction.
+    differences: one per paired seed, signed so that more is better. margin: 0 claims "better", more than
+    0 "as good as". Holm's correction counts all claims, in each direction.
     """
     shifted = [np.asarray(d, dtype=np.float64) + margin for d, margin in claims]
     p = holm([sign_flip_p(d, "greater") for d in shifted])

@@ -1,1 +1,4 @@
-"""The figures: one file each; `drawing` and `palette` are what they share."""
+"""The figures: one file each. docs/add-a-figure.md says how to add one.
+
+`figure` has the type of a declaration; `drawing` and `palette` have what figures share.
+"""

@@ -1,9 +1,12 @@
-"""Which convolutions adaptive selection trained, and when (Gal et al. 2021, §4.2, Fig. 4).
+"""How often adaptive selection trained each convolution (Gal et al. 2021, §4.2, Fig. 4).
+
+One panel per task and adaptive variant. Bars, light to dark: the share of steps in each quarter of the
+training that trained the convolution; black line: the share of all steps; mean over seeds. The dotted line
+is a random choice.
 
     python -m eval.figures.chosen_layers --spec SPEC.json --scores FILE.csv --out PREFIX
 
-writes PREFIX.svg, .png and .csv from the column `layers` of the runs' curves: one panel per task and
-adaptive variant.
+writes PREFIX.svg, .png and .csv from the column `layers` of the runs' curves.
 """
 
 import sys
@@ -11,12 +14,15 @@ import sys
 import numpy as np
 import pandas as pd
 
-from eval.figures import drawing as figures
+from eval.figures import drawing
+from eval.figures.figure import Figure
 from nada.run.errors import UserError, command
 from nada.run.spec.base import CONDITION_KEYS
 from nada.run.spec.group import GroupSpec
 
-#: Parts of a training that are told apart, and the name of the whole.
+FIGURE = Figure(reads=("curves",), when="chooses_layers")
+
+#: Parts of a training, and the name of the whole.
 QUARTERS, WHOLE = 4, "all"
 #: Panels side by side.
 ACROSS = 3
@@ -25,10 +31,10 @@ KEYS = [*CONDITION_KEYS, "quarter", "layer"]
 
 
 def shares(chosen: pd.Series, layers: list[str]) -> dict[tuple[str, str], float]:
-    """{(quarter, layer): share of the quarter's steps that trained the layer}, quarter "all" too.
+    """{(quarter, layer): share of the quarter's steps that trained the layer}; "all" is the whole.
 
-    chosen: per step the layers, separated by blanks; layers: those that are counted. Quarters are
-    equal in length to one step; one without a step is left out.
+    chosen: the layers of each step, separated by blanks. layers: those to count. The lengths of quarters
+    differ by one step at most; a quarter without a step is left out.
     """
     steps = [set(text.split()) for text in chosen]
     cuts = np.array_split(np.arange(len(steps)), QUARTERS)
@@ -45,8 +51,8 @@ def shares(chosen: pd.Series, layers: list[str]) -> dict[tuple[str, str], float]
 def data(group: GroupSpec) -> pd.DataFrame:
     """Everything that is drawn: KEYS, mean over seeds, half_width, n.
 
-    The convolutions come first, then what only official's slot map can choose (to_rgb). UserError:
-    a run that should have chosen layers recorded none.
+    The convolutions come first, then the layers that only the slot map of the official code can choose
+    (to_rgb). UserError: a run that selects layers recorded none.
     """
     rows = []
     for row in group.rows:
@@ -54,35 +60,35 @@ def data(group: GroupSpec) -> pd.DataFrame:
             continue
         for run in row.runs:
             path = run.curves
-            curves = figures.read_curves(path)
+            curves = drawing.read_curves(path)
             if "layers" not in curves or curves.layers.isna().any():
-                raise UserError(f"{path}: the run chose layers, but its curves name none.")
+                raise UserError(f"{path}: the run selects layers, but its curves name none.")
             seen = {layer for text in curves.layers for layer in text.split()}
             layers = [str(index) for index in range(group.convolutions)]
             layers += sorted(seen - set(layers))
             counted = shares(curves.layers, layers)
             rows += [(*row.condition, *key, run.seed, share) for key, share in counted.items()]
     if not rows:
-        raise UserError(f"group {group.name}: none of its hyperparameters chooses layers.")
-    return figures.over_seeds(pd.DataFrame(rows, columns=[*KEYS, "seed", "value"]), KEYS)
+        raise UserError(f"group {group.name}: none of its conditions selects layers.")
+    return drawing.over_seeds(pd.DataFrame(rows, columns=[*KEYS, "seed", "value"]), KEYS)
 
 
 def _name(layer: str) -> str:
-    """`3` -> its number and the side of its maps: convolution 0 at 4x4, then two at each size."""
+    """The tick of layer `3`: its number and the size of its maps (layer 0 is at 4², then two per size)."""
     return (
         f"{layer}\n{4 << (int(layer) + 1) // 2}²" if layer.isdigit() else layer.replace("_", "\n")
     )
 
 
 def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
-    """Write the figure and its numbers; scores are not needed."""
+    """Write the figure and its numbers; scores are not used."""
     import seaborn
 
     table = data(group)
     panels = list(table.groupby(list(CONDITION_KEYS), sort=False))
     across = min(ACROSS, len(panels))
     rows = -(-len(panels) // across)
-    figure, grid = figures.axes(rows, across, sharey=True)
+    figure, grid = drawing.axes(rows, across, sharey=True)
     shades = seaborn.color_palette("Blues", QUARTERS + 1)[1:]
     drawn = {}
     for index, ((task, method, variant, shots, _), part) in enumerate(panels):
@@ -97,23 +103,23 @@ def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
         ends = np.arange(len(layers))
         drawn.setdefault("all steps", axis.hlines(whole, ends - 0.4, ends + 0.4, color="black"))
         even = axis.axhline(whole.sum() / len(layers), color="grey", ls=":", lw=1)
-        drawn.setdefault("even choice", even)
+        drawn.setdefault("random choice", even)
         axis.set_xticks(ends, [_name(layer) for layer in layers])
-        axis.set(title=f"{task}: {figures.name_of(method, variant, shots)}", ylim=(0, 1))
+        axis.set(title=f"{task}: {drawing.name_of(method, variant, shots)}", ylim=(0, 1))
         axis.grid(axis="x", visible=False)
     for axis in grid.flat[len(panels) :]:
         axis.set_visible(False)
     for row in grid:
         row[0].set_ylabel("share of steps")
-    figures.legend(figure, drawn)
-    figures.title(figure, f"{group.heading}, layers chosen")
-    figures.save(figure, table, prefix)
+    drawing.legend(figure, drawn)
+    drawing.title(figure, f"{group.heading}, layers chosen")
+    drawing.save(figure, table, prefix)
 
 
 @command
 def main(argv=None):
     """Command line of this module."""
-    figures.command_line(argv, "layers", __doc__, draw)
+    drawing.command_line(argv, "chosen_layers", __doc__, draw)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""What the figures share: one observation, a vector file, a picture and the drawn numbers beside them.
+"""What figures share: the command line, style, legend, title, and the files that they write.
 
-Same data, same bytes: no clock and no random ids go into the files.
+The same data give the same bytes: the files hold no date and no random ids.
 """
 
 import argparse
@@ -13,23 +13,24 @@ import pandas as pd
 from eval.analysis.statistics import t_interval
 from eval.score import read_scores
 from nada.run.atomic import atomic_path
+from nada.run.errors import UserError
 from nada.run.outputs import check_outputs
 from nada.run.spec.group import read_group_spec
 
 #: Pixels per inch of the PNG.
 DPI = 110
-#: Height and width of one panel, and the least width of a figure, in inches.
+#: Height and width of one panel, and the smallest width of a figure, in inches.
 PANEL, LEAST_WIDTH = (2.1, 2.9), 7
-#: Variants that a method's name stands for alone.
+#: Variants that a legend does not name: the method's name is enough.
 PLAIN = ("", "plain", "unchanged", "images")
 #: Widths of a letter in a legend and in a title, in inches.
 LETTER, TITLE_LETTER = 0.063, 0.078
-#: Decimal digits of the numbers beside a figure.
+#: Decimals of the numbers in the .csv file.
 DIGITS = 6
 
 
 def axes(rows: int, columns: int, **options):
-    """(figure, axes [rows, columns]) in the house style: seaborn's whitegrid, small type."""
+    """(figure, axes [rows, columns]) in seaborn's style whitegrid, with small type."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -43,7 +44,7 @@ def axes(rows: int, columns: int, **options):
 
 
 def save(figure, data: pd.DataFrame, prefix: str) -> None:
-    """Write PREFIX.svg, PREFIX.png and PREFIX.csv, each whole or not at all."""
+    """Write PREFIX.svg, PREFIX.png and PREFIX.csv, atomically."""
     from matplotlib import pyplot as plt
 
     for ending, about in ((".svg", {"Date": None, "Creator": None}), (".png", {"Software": None})):
@@ -56,9 +57,9 @@ def save(figure, data: pd.DataFrame, prefix: str) -> None:
 
 
 def over_seeds(rows: pd.DataFrame, keys: list[str], value: str = "value") -> pd.DataFrame:
-    """One row per value of `keys`: mean over the rows, half_width of the 95 % t interval, n.
+    """One row per value of `keys`, in order of appearance: mean, half_width of the 95 % t interval, n.
 
-    half_width is empty for one seed. Order of appearance is kept.
+    half_width is None for one seed.
     """
     found = []
     for key, part in rows.groupby(keys, sort=False):
@@ -68,7 +69,7 @@ def over_seeds(rows: pd.DataFrame, keys: list[str], value: str = "value") -> pd.
 
 
 def name_of(method: str, variant: str, shots: int, warm_start: str = "source") -> str:
-    """How a condition is called in a legend."""
+    """The name of a condition in a legend."""
     label = variant.replace("_", " ") if method == "nada" else method
     label += f" {variant.replace('_', ' ')}" if method != "nada" and variant not in PLAIN else ""
     label += f", {shots}-shot" if shots else ""
@@ -76,7 +77,7 @@ def name_of(method: str, variant: str, shots: int, warm_start: str = "source") -
 
 
 def name_axes(panels, tasks: list[str], below: str) -> None:
-    """Tasks at the left of their rows of panels, the name of x below the last row."""
+    """Write each task left of its row of panels, and the name of x below the last row."""
     for row, task in zip(panels, tasks, strict=True):
         row[0].set_ylabel(task)
     for axis in panels[-1]:
@@ -84,7 +85,7 @@ def name_axes(panels, tasks: list[str], below: str) -> None:
 
 
 def legend(figure, lines: dict) -> None:
-    """One legend for all panels, below them, in as many columns as fit: {label: line}."""
+    """Draw one legend {label: line} below all panels, in as many columns as fit."""
     width = 0.6 + LETTER * max(len(label) for label in lines)
     columns = max(1, min(len(lines), int(figure.get_figwidth() / width)))
     figure.legend(
@@ -94,22 +95,22 @@ def legend(figure, lines: dict) -> None:
 
 
 def title(figure, text: str) -> None:
-    """What stands above all panels, in lines that fit."""
+    """Write a title above all panels, in lines that fit."""
     width = int(figure.get_figwidth() / TITLE_LETTER)
     lines = [part for line in text.split("\n") for part in textwrap.wrap(line, width)]
     figure.suptitle("\n".join(lines), fontsize=10)
 
 
 def command_line(argv, module: str, doc: str, draw: Callable, raw: bool = False, **options: str):
-    """Run a figure's command: read group and scores (raw weights' too?), draw(group, scores, prefix).
+    """Run a figure's command: read group and scores, then call draw(group, scores, prefix).
 
-    options: names of further files that may be given, with a word of help each; they reach draw by
-    name, None where they are not given.
+    module: the name of the figure's file. raw: whether scores include those of raw weights. options: name
+    -> help of further optional files; draw gets their paths by name, None if not given.
     """
-    parser = argparse.ArgumentParser(prog=f"python -m eval.{module}", description=doc)
+    parser = argparse.ArgumentParser(prog=f"python -m eval.figures.{module}", description=doc)
     parser.add_argument("--spec", required=True, help="the group spec (JSON)")
     parser.add_argument("--scores", required=True, help="the table of scores (CSV)")
-    parser.add_argument("--out", required=True, help="names to write, without an ending")
+    parser.add_argument("--out", required=True, help="path of the files to write, without an ending")
     for name, text in options.items():
         parser.add_argument(f"--{name}", help=text)
     arguments = parser.parse_args(argv)
@@ -123,12 +124,10 @@ def command_line(argv, module: str, doc: str, draw: Callable, raw: bool = False,
 
 
 def read_curves(path) -> pd.DataFrame:
-    """The curves of one run, indexed by step; empty for a run that trained nothing.
+    """The curves of one run, indexed by step; empty for a run without training.
 
-    `layers` stays text. UserError: no such file, or one without a column `step`.
+    Column `layers` is text. UserError: no such file, or no column `step`.
     """
-    from nada.run.errors import UserError
-
     try:
         curves = pd.read_csv(path, dtype={"layers": str})
     except FileNotFoundError:

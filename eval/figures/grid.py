@@ -1,8 +1,8 @@
-"""Pictures of a group: the grid, one row per latent, source first, one column per variant (Fig. 14).
+"""The image grid of a group: one row per latent code, one column per variant, the source first (Fig. 14).
 
     python -m eval.figures.grid --spec SPEC.json --out PREFIX
 
-writes PREFIX.png and, beside it, PREFIX.csv: which run and which latent is in which cell.
+writes PREFIX.png, and PREFIX.csv with the run and the latent code of each cell.
 """
 
 import argparse
@@ -19,21 +19,21 @@ from nada.run.errors import UserError, command
 from nada.run.outputs import check_outputs
 from nada.run.spec.group import GroupSpec, read_group_spec
 
-#: Smallest side of a cell in the picture; smaller images are enlarged by a whole factor.
+#: Smallest side of a cell in pixels; smaller images are enlarged by a whole factor.
 CELL_PIXELS = 96
-#: Largest side; larger images are reduced to it.
+#: Largest side of a cell in pixels; larger images are reduced to it.
 MOST_CELL_PIXELS = 192
-#: Letters that fit over a cell.
+#: Letters that fit above a cell.
 TITLE_LETTERS = 15
-#: Gap between cells, and between the columns of two tasks, in pixels of the picture.
+#: Gap between cells, and between the columns of two tasks, in pixels.
 GAP, TASK_GAP = 4, 24
-#: Pixels per inch of the picture; text sizes are in points of it.
+#: Pixels per inch; sizes of text are in points.
 DPI = 100
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column: title, task, the run's id, and images uint8 [rows,H,W,3] of shared latents."""
+    """One column: title, task, id of the run, and images uint8 [rows,H,W,3] of the shared latent codes."""
 
     title: str
     task: str
@@ -42,7 +42,7 @@ class Column:
 
 
 def _pictures(observation: Observation, seed: int, psi: float, source: bool) -> np.ndarray:
-    """The kept images of a seed at a truncation; UserError names the truncations that were kept."""
+    """The images of a seed at a truncation. UserError: the observation has none at this truncation."""
     kept = {
         float(observation.meta["gallery_psi"]): "gallery",
         float(observation.meta["counts"]["truncation_psi"]): "images",
@@ -50,7 +50,7 @@ def _pictures(observation: Observation, seed: int, psi: float, source: bool) -> 
     if psi not in kept:
         have = ", ".join(map(str, sorted(kept)))
         raise UserError(
-            f"{observation.path}: no images at truncation_psi {psi} were kept; choose one of {have}."
+            f"{observation.path}: no images at truncation_psi {psi}; choose one of {have}."
         )
     return observation[f"seed{seed}/{'source_' if source else ''}{kept[psi]}"]
 
@@ -58,7 +58,7 @@ def _pictures(observation: Observation, seed: int, psi: float, source: bool) -> 
 def columns(group: GroupSpec) -> list[Column]:
     """The grid's columns: per task the source, then each observation's first seed, in order.
 
-    UserError: fewer images kept than the rows asked, or another seed's latents in a column.
+    UserError: fewer images than rows, or a column with other latent codes.
     """
     observations = [load_observation(row.observation) for row in group.rows]
     found: list[Column] = []
@@ -72,7 +72,7 @@ def columns(group: GroupSpec) -> list[Column]:
                 continue  # it is the first column already
             run = observation.meta["runs"][0]
             if run["latent_seed"] != first["latent_seed"]:
-                raise UserError(f"{observation.path}: its first seed was shown other latents.")
+                raise UserError(f"{observation.path}: its first seed has other latent codes.")
             images = _pictures(observation, run["seed"], group.grid.truncation_psi, source=False)
             found.append(Column(_title(observation.meta), task, run["id"], images))
     for column in found:
@@ -96,9 +96,9 @@ def _title(meta: dict) -> str:
 
 
 def fitted(images: np.ndarray, size: int = CELL_PIXELS, most: int = MOST_CELL_PIXELS) -> np.ndarray:
-    """uint8 [N,H,W,3] enlarged by the least whole factor (nearest) that reaches `size` pixels.
+    """uint8 [N,H,W,3] enlarged to `size` pixels or more by the smallest whole factor (nearest pixel).
 
-    Images of more than `most` pixels are reduced to that many, with Lanczos.
+    Images larger than `most` pixels are reduced to `most` (Lanczos).
     """
     if images.shape[1] > most:
         from PIL import Image
@@ -112,7 +112,7 @@ def fitted(images: np.ndarray, size: int = CELL_PIXELS, most: int = MOST_CELL_PI
 
 
 def layout(table: list[Column]) -> tuple[np.ndarray, list[int], int]:
-    """The cells on white: canvas uint8 [H,W,3], left edge of every column, side of a cell."""
+    """(canvas uint8 [H,W,3] with the cells on white, left edge of each column, side of a cell)."""
     cells = [fitted(column.images) for column in table]
     side = max(cell.shape[1] for cell in cells)
     lefts, x = [], 0
@@ -131,7 +131,7 @@ def layout(table: list[Column]) -> tuple[np.ndarray, list[int], int]:
 
 
 def draw(table: list[Column], title: str, path) -> None:
-    """Write the grid as PNG: title, tasks, column titles, and the latent's number at each row."""
+    """Write the grid as PNG, with title, tasks, titles of columns, and the latent code of each row."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -161,7 +161,7 @@ def draw(table: list[Column], title: str, path) -> None:
 
 
 def records(table: list[Column], psi: float) -> pd.DataFrame:
-    """What is in which cell: row, column, task, run, latent (index among the shared ones), psi."""
+    """One row per cell: row, column, task, title, run, latent (index of the shared codes), truncation_psi."""
     return pd.DataFrame(
         [
             {"row": row, "column": index, "task": column.task, "title": column.title.replace("\n", " "),
@@ -188,7 +188,7 @@ def main(argv=None):
     """Command line of this module."""
     parser = argparse.ArgumentParser(prog="python -m eval.figures.grid", description=__doc__)
     parser.add_argument("--spec", required=True, help="the group spec (JSON)")
-    parser.add_argument("--out", required=True, help="names to write, without .png and .csv")
+    parser.add_argument("--out", required=True, help="path of the files to write, without an ending")
     arguments = parser.parse_args(argv)
     check_outputs(arguments.out, (".png", ".csv"), [arguments.spec])
     group = read_group_spec(arguments.spec)

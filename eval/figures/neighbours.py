@@ -1,10 +1,10 @@
-"""Samples and the training images nearest to them: who learnt by heart (Gal et al. 2021, Figs. 13, 26)?
+"""Samples of few-shot models, each above the training image nearest to it (Gal et al. 2021, Figs. 13, 26).
+
+Distance is LPIPS; a training image is shown mirrored where its mirror image is nearer. Two rows per model.
 
     python -m eval.figures.neighbours --spec SPEC.json --scores FILE.csv --out PREFIX
 
-writes PREFIX.png, .svg and .csv: for each few-shot model of the group two rows, images of the shared
-latents above and beneath each the training image with the least LPIPS to it, mirrored if that is
-nearer. Without scores, straight from the observations and the images that were trained on.
+writes PREFIX.png, .svg and .csv from the observations and the training images; scores are not used.
 """
 
 import sys
@@ -12,16 +12,19 @@ import sys
 import numpy as np
 import pandas as pd
 
-from eval.figures import drawing as figures
+from eval.figures import drawing
+from eval.figures.figure import Figure
 from eval.observation import load_observation
-from nada.images.sets import open_images
+from nada.images.lazy import open_images
 from nada.run.errors import UserError, command
 from nada.run.spec.base import CONDITION_KEYS, REPLAY
 from nada.run.spec.group import GroupSpec
 
-#: Latents shown.
+FIGURE = Figure(reads=("observations",), when="few_shot")
+
+#: Latent codes shown.
 SHOWN = 10
-#: Inches of one picture.
+#: Side of one image in inches.
 SIDE = 0.62
 
 
@@ -61,7 +64,7 @@ def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
     table, pictures = data(group)
     conditions = list(dict.fromkeys(condition for condition, _ in pictures))
     shown = 1 + max(latent for _, latent in pictures)
-    figure, panels = figures.axes(2 * len(conditions), shown)
+    figure, panels = drawing.axes(2 * len(conditions), shown)
     figure.set_size_inches(1.9 + SIDE * shown, SIDE * 2 * len(conditions) + 0.6)
     for axis in panels.flat:
         axis.set(xticks=[], yticks=[])
@@ -72,19 +75,19 @@ def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
             for half, image in enumerate(pictures[condition, latent]):
                 panels[2 * place + half][latent].imshow(np.asarray(image), interpolation="nearest")
         task, method, variant, shots, start = condition
-        name = figures.name_of(method, variant, shots, start)
+        name = drawing.name_of(method, variant, shots, start)
         for half, text in enumerate((f"{task}\n{name}", "nearest")):
             panels[2 * place + half][0].set_ylabel(
                 text, rotation=0, ha="right", va="center", fontsize=6
             )
-    figures.title(figure, f"{group.heading}, nearest training images")
-    figures.save(figure, table, prefix)
+    drawing.title(figure, f"{group.heading}, nearest training images")
+    drawing.save(figure, table, prefix)
 
 
 @command
 def main(argv=None):
     """Command line of this module."""
-    figures.command_line(argv, "neighbours", __doc__, draw)
+    drawing.command_line(argv, "neighbours", __doc__, draw)
 
 
 if __name__ == "__main__":

@@ -1,25 +1,25 @@
-"""One colour and dash per method and variant, the same in every figure; safe for colour-blind readers.
+"""A colour and a dash for each method and variant, the same in every figure.
 
-Colours are Okabe and Ito's (2008, "Color universal design"); where a figure holds more lines than
-eight, the dash tells them apart, and k of the sweep walks along viridis.
+The colours are those of Okabe and Ito (2008, "Color universal design"), which colour-blind readers can
+distinguish; dashes distinguish more lines than there are colours. Values of k take colours of viridis.
 """
 
 import re
 import zlib
 
-#: Okabe and Ito's eight colours, less black (kept for real images) and yellow (too light on white).
+#: Okabe and Ito's eight colours without black (real images) and yellow (too light on white).
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9")
-#: FreezeD's brown, and three of Tol's ("muted") for names that this file does not know.
+#: FreezeD's brown, and three of Tol's ("muted") for names that KNOWN lacks.
 MORE = ("#8C564B", "#882255", "#999933", "#332288")
 BLACK, GREY, LIGHT = "#000000", "#777777", "#AAAAAA"
 #: Dashes as matplotlib's (offset, (on, off, …)).
 DASHES = ((0, ()), (0, (4, 1.5)), (0, (1, 1)), (0, (5, 1, 1, 1)))
-#: Markers where there are no lines to dash, in the order of the dashes.
+#: Markers for figures without lines, in the order of the dashes.
 MARKERS = ("o", "s", "^", "D")
-#: The largest k that the sweep's colours tell apart.
+#: The largest k with a colour of its own.
 LARGEST_K = 17
 
-#: (method, variant) -> index of colour and dash. The variants that the paper shows come first.
+#: (method, variant) -> (index of the colour, index of the dash). The paper's variants come first.
 KNOWN = {
     ("nada", name): (index % len(COLOURS), index // len(COLOURS))
     for index, name in enumerate(
@@ -33,19 +33,19 @@ KNOWN = {
         )
     )
 }
-# Those for which no pair is left, in FreezeD's brown, which is never beside them; and the paper world's
-# form of a switch that the mini world has the other way round.
+# Those for which no pair is left take FreezeD's brown: no figure shows both. The last is the paper world's
+# form of a switch that the mini world sets the other way.
 KNOWN |= {
     ("nada", "official_image_target"): (6, 0), ("nada", "mixed"): (6, 1),
     ("nada", "official_codes"): (6, 2), ("nada", "no_views"): (6, 3),
     ("nada", "official_norm_loss"): KNOWN["nada", "printed_norm_loss"],
 }  # fmt: skip
-# The few-shot methods, each with the colour of none of the NADA variants that stand beside them.
+# Few-shot methods: none has the colour of a NADA variant of the same figure.
 KNOWN |= {
     ("tgan", "plain"): (0, 0), ("tgan_ada", "plain"): (1, 0), ("minegan", "plain"): (3, 0),
     ("ojha", "plain"): (5, 0), ("freezed", "plain"): (6, 0),
 }  # fmt: skip
-# What their public code does otherwise: the method's colour with another dash, while there is one.
+# Switches to what their public code does: the method's colour with another dash, while one is left.
 KNOWN |= {
     ("tgan", "with_replacement"): (0, 1), ("tgan_ada", "official_warp"): (1, 1),
     ("minegan", "z_miner_only"): (3, 1), ("minegan", "official_gradients"): (3, 2),
@@ -58,8 +58,8 @@ BOUNDS = {"real": BLACK, "source": GREY, "replay": LIGHT}
 def styles(conditions) -> dict[tuple[str, str], dict]:
     """{(method, variant): {"color", "linestyle"}} for the lines of one figure.
 
-    A name that is not known takes a colour of its own that no known one has, the one that the name
-    decides or the next that is free; then dashes, then what the known ones leave.
+    A name that KNOWN lacks takes a colour that no known name has: the one that a hash of the name
+    selects, or the next free one; then other dashes, then free pairs of known colours.
     """
     names = list(dict.fromkeys(conditions))
     taken = {KNOWN[name] for name in names if name in KNOWN}
@@ -80,7 +80,7 @@ def styles(conditions) -> dict[tuple[str, str], dict]:
 
 
 def _free(name: str, taken: set[tuple[int, int]]) -> tuple[int, int]:
-    """The first (colour, dash) that is free, from the one that a name decides on."""
+    """The first free (colour, dash), starting from the one that the hash of a name selects."""
     own = range(len(COLOURS) + 1, len(COLOURS) + len(MORE))
     start = zlib.crc32(name.encode())
     ring = [own[(start + i) % len(own)] for i in range(len(own))]
@@ -90,7 +90,7 @@ def _free(name: str, taken: set[tuple[int, int]]) -> tuple[int, int]:
 
 
 def _walk(k: int) -> str:
-    """The colour of k on viridis, dark for small k."""
+    """The colour of k in viridis, dark for small k."""
     from matplotlib import colormaps, colors
 
     return colors.to_hex(colormaps["viridis"](min(k, LARGEST_K) / (LARGEST_K + 1)))

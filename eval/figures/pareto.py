@@ -1,14 +1,14 @@
-"""Diversity against quality: the Pareto plot of Fig. 12 (Gal et al. 2021, §5.3).
+"""Quality against diversity (Gal et al. 2021, §5.3, Fig. 12), mean over seeds with 95 % t intervals.
+
+Quality is the share of comparisons that a model's images win, latent code by latent code, against those of
+the group's preferred model, which itself is drawn at 0.5. Where people were asked, they decide; otherwise
+an automatic judge does, by realism, and the axis says so. Diversity is intra-cluster LPIPS; where the world
+has a judge of classes, a second panel counts only images that the judge accepts as the target, since noise
+raises diversity. A model that memorised its training images is drawn hollow and is not part of the front.
 
     python -m eval.figures.pareto --spec SPEC.json --scores FILE.csv --out PREFIX [--answers RESULT.csv]
 
-writes PREFIX.svg, .png and .csv. Quality (x) is the share of comparisons that a model's images win
-against those of the group's preferred model, latent by latent, so a model equal to it stands at 0.5.
-The paper asks people: --answers takes theirs (eval/study/comparison.py); without them an automatic judge
-decides by realism (eval/metrics/realism.py), and the axis says so. Diversity (y) is intra-cluster LPIPS; a second
-panel counts accepted images alone, those that the judge calls the target, since diversity rewards
-noise; in a world without a judge it is left out, and the title says so. A model that memorised its
-training images is drawn hollow, and is no part of the front: it would win every comparison.
+writes PREFIX.svg, .png and .csv. --answers takes what people said (eval/study/comparison.py).
 """
 
 import sys
@@ -16,9 +16,11 @@ import sys
 import numpy as np
 import pandas as pd
 
-from eval.figures import drawing as figures
+from eval.figures import drawing
+from eval.figures.figure import Figure
 from eval.figures.palette import BOUNDS, DASHES, MARKERS, styles
-from eval.metrics.intra_cluster_lpips import ACCEPTED_LPIPS, INTRA_CLUSTER_LPIPS
+from eval.metrics.intra_cluster_lpips import INTRA_CLUSTER_LPIPS
+from eval.metrics.mean_lpips import ACCEPTED_LPIPS
 from eval.metrics.memorisation import FLOOR, MEMORISED
 from eval.metrics.realism import PREFERENCE
 from eval.score import LAST
@@ -27,20 +29,23 @@ from nada.run.errors import UserError, command
 from nada.run.spec.base import CONDITION_KEYS, REAL
 from nada.run.spec.group import GroupSpec
 
+FIGURE = Figure(reads=("answers",), when="preference")
+
 KEYS = ["task", "method", "variant", "shots"]
-#: What the panels show upwards.
+#: Metrics on the y axis, one per panel.
 DIVERSITIES = (INTRA_CLUSTER_LPIPS, ACCEPTED_LPIPS)
-#: Metrics that points are made of.
+#: Metrics that are drawn.
 METRICS = (PREFERENCE.name, MEMORISED.name, *(metric.name for metric in DIVERSITIES))
-#: A model that is compared with itself neither wins nor loses.
+#: Share of comparisons that a model wins against itself.
 ITSELF = 0.5
-#: Where a point's name may stand: points to the right and up, and its alignment.
+#: Places of a point's name: offset to the right and up in points, and alignment.
 PLACES = (
     (7, 0, "left"), (-7, 0, "right"), (6, 7, "left"), (6, -7, "left"), (-6, 7, "right"),
     (-6, -7, "right"), (0, 11, "center"), (0, -11, "center"), (9, 15, "left"), (9, -15, "left"),
     (-9, 15, "right"), (-9, -15, "right"), (8, 1, "left"),
 )  # fmt: skip
-#: Fewer seeds with a value (a model with accepted images, say) give an interval as wide as the figure.
+#: With fewer values (as of models without accepted images on some seeds) no interval is drawn: it
+#: would be as wide as the figure.
 LEAST_DRAWN = 3
 SIZES = {0: 60, 5: 22, 10: 40, 100: 75}
 
@@ -48,8 +53,8 @@ SIZES = {0: 60, 5: 22, 10: 40, 100: 75}
 def data(group: GroupSpec, scores: pd.DataFrame, answers: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row per condition and diversity: quality and diversity with half_width, memorised, front.
 
-    answers: people's, as `eval.study.comparison.score` counts them; models that nobody was shown have no
-    quality then. UserError: the group prefers no model, or its scores hold no comparison.
+    answers: those of people, as `eval.study.comparison.score` returns them; models that were not shown to
+    people then have no quality. UserError: the group prefers no model, or no comparison was scored.
     """
     if group.preference is None:
         raise UserError(f"group {group.name}: 'preference' names no model to compare with.")
@@ -58,7 +63,7 @@ def data(group: GroupSpec, scores: pd.DataFrame, answers: pd.DataFrame | None = 
     conditions = part[list(CONDITION_KEYS)].itertuples(index=False, name=None)
     shown = set(group.conditions)  # a file of all groups holds others' models, too
     part = part[[condition in shown for condition in conditions]]
-    found = figures.over_seeds(part.astype({"value": float}), [*KEYS, "metric"])
+    found = drawing.over_seeds(part.astype({"value": float}), [*KEYS, "metric"])
     if not (found.metric == PREFERENCE.name).any():
         raise UserError(f"group {group.name}: no comparison was scored; make the scores again.")
     found.loc[found.n < LEAST_DRAWN, "half_width"] = None
@@ -75,7 +80,7 @@ def data(group: GroupSpec, scores: pd.DataFrame, answers: pd.DataFrame | None = 
         ours = key[1:] == group.preference.condition[:3]
         quality = (ITSELF, None) if ours else values.get((*key, PREFERENCE.name), nothing)
         memorised, _ = values.get((*key, MEMORISED.name), nothing)
-        for metric in shown:  # no accepted image, no diversity among them
+        for metric in shown:  # without accepted images there is no diversity of them
             spread = values.get((*key, metric.name), nothing)
             rows.append((*key, metric.name, *quality, *spread, memorised))
     columns = ["quality", "quality_half_width", "diversity", "diversity_half_width", "memorised"]
@@ -90,7 +95,7 @@ def data(group: GroupSpec, scores: pd.DataFrame, answers: pd.DataFrame | None = 
 
 
 def pareto_front(x, y) -> np.ndarray:
-    """Which points [N] no other one beats in both x and y (and truly in one); more is better."""
+    """Whether each point [N] is on the front: no other has x and y as large or larger, and one larger."""
     x, y = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     no_worse = (x[None] >= x[:, None]) & (y[None] >= y[:, None])
     better = (x[None] > x[:, None]) | (y[None] > y[:, None])
@@ -98,22 +103,22 @@ def pareto_front(x, y) -> np.ndarray:
 
 
 def label(row) -> str:
-    """What stands beside a point."""
+    """The name beside a point."""
     if row.method == "nada":
         return "NADA" if row.variant == "adaptive" else f"NADA, {row.variant.replace('_', ' ')}"
-    name = row.method if row.variant in figures.PLAIN else f"{row.method}, {row.variant}"
+    name = row.method if row.variant in drawing.PLAIN else f"{row.method}, {row.variant}"
     return f"{name} {row.shots}" if row.shots else name
 
 
 def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str, answers: str | None = None) -> None:
-    """Write the figure and its numbers; answers: the file of people's comparisons."""
+    """Write the figure and its numbers. answers: the file of people's comparisons, if any."""
     people = read_result(answers) if answers else None
     table = data(group, scores, people)
     judge = "realism, automatic judge" if people is None else f"{people.people.max()} people"
     tasks = list(dict.fromkeys(table.task))
     shown = [metric for metric in DIVERSITIES if metric.name in set(table.metric)]
     names = [metric.name for metric in shown]
-    figure, panels = figures.axes(len(tasks), len(shown))
+    figure, panels = drawing.axes(len(tasks), len(shown))
     figure.set_size_inches(7.2 * len(shown), 5 * len(tasks))
     looks = styles(zip(table.method, table.variant, strict=True))
     for (task, metric), part in table.groupby(["task", "metric"], sort=False):
@@ -141,17 +146,17 @@ def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str, answers: str | Non
         axis.set_ylabel(f"diversity: {shown[column].label} →")
     note = f"hollow: more than {FLOOR:.0%} of its images memorised; grey line: Pareto front"
     if ACCEPTED_LPIPS not in shown:
-        note += "; diversity of accepted images: not measured, this world has no judge of classes"
-    figures.title(figure, f"{group.heading}\n{note}")
-    figure.canvas.draw()  # now every point is where it stays
+        note += "; diversity of accepted images is not measured: this world has no judge of classes"
+    drawing.title(figure, f"{group.heading}\n{note}")
+    figure.canvas.draw()  # fixes the positions of the points
     for (task, metric), part in table.groupby(["task", "metric"], sort=False):
         column = names.index(metric)
         name_points(panels[tasks.index(task)][column], part, looks)
-    figures.save(figure, table, prefix)
+    drawing.save(figure, table, prefix)
 
 
 def name_points(axis, part: pd.DataFrame, looks: dict) -> None:
-    """Write each point's name beside it, at the first of PLACES where no name, point or bar is."""
+    """Write each point's name beside it, at the first of PLACES without another name, point or bar."""
     from matplotlib.patheffects import withStroke
     from matplotlib.transforms import Bbox
 
@@ -187,7 +192,7 @@ def _half(value) -> float | None:
 @command
 def main(argv=None):
     """Command line of this module."""
-    figures.command_line(
+    drawing.command_line(
         argv, "pareto", __doc__, draw, answers="people's comparisons: result.csv of eval.study.comparison"
     )
 

@@ -1,17 +1,21 @@
-"""Metrics against k, the convolutions that adaptive selection trains at a step (Gal et al. 2021, §4.2).
+"""Metrics against k, the number of convolutions that adaptive selection trains at a step (§4.2).
+
+One row of panels per task, one panel per metric of the group's `sweep`. The last point trains all
+convolutions without selection. Mean over seeds, with the 95 % t interval for two seeds or more. Conditions
+with other shots or warm starts have lines of their own. Dashed lines are bounds: the source model, and one
+half of the real images against the other.
 
     python -m eval.figures.sweep --spec SPEC.json --scores FILE.csv --out PREFIX
 
-writes PREFIX.svg, .png and .csv: one row of panels per task, one panel per metric of the group's
-`sweep`. The condition that trains all layers without choosing is the last point. Hyperparameters of other
-shots or warm starts have a line of their own.
+writes PREFIX.svg, .png and .csv.
 """
 
 import sys
 
 import pandas as pd
 
-from eval.figures import drawing as figures
+from eval.figures import drawing
+from eval.figures.figure import Figure
 from eval.figures.palette import COLOURS, styles
 from eval.metrics.catalogue import metric
 from eval.score import LAST
@@ -19,8 +23,10 @@ from nada.run.errors import UserError, command
 from nada.run.spec.base import CONDITION_KEYS, REAL
 from nada.run.spec.group import GroupSpec
 
+FIGURE = Figure(when="sweep")
+
 KEYS = ["task", "k", *CONDITION_KEYS[1:], "metric"]
-#: Controls drawn as lines across.
+#: Controls drawn as horizontal lines.
 BOUNDS = ("source", REAL)
 
 
@@ -31,7 +37,7 @@ def data(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
     """
     layers = {row.condition: row.layers for row in group.rows if row.layers}
     if len(set(layers.values())) < 2:
-        raise UserError(f"group {group.name}: a sweep needs variants of two or more values of k.")
+        raise UserError(f"group {group.name}: a sweep needs variants with two or more values of k.")
     part = scores[(scores.world == group.world) & (scores.step == LAST)]
     part = part[part.metric.isin(group.sweep) & part.task.isin(group.real)].copy()
     conditions = list(part[list(CONDITION_KEYS)].itertuples(index=False, name=None))
@@ -41,8 +47,8 @@ def data(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
         raise UserError(f"group {group.name}: no score for {name}; make the scores again.")
     part["k"] = [layers.get(condition, 0) for condition in conditions]
     part = part[(part.k > 0) | part.method.isin(BOUNDS)].astype({"value": float})
-    found = figures.over_seeds(part, KEYS)
-    found.loc[found.method == REAL, "half_width"] = None  # two halves of one set are no seeds
+    found = drawing.over_seeds(part, KEYS)
+    found.loc[found.method == REAL, "half_width"] = None  # two halves are not seeds
     return found.sort_values(["task", "metric", "k"], kind="stable", ignore_index=True)
 
 
@@ -50,7 +56,7 @@ def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
     """Write the figure and its numbers."""
     table = data(group, scores)
     tasks = list(dict.fromkeys(table.task))
-    figure, panels = figures.axes(len(tasks), len(group.sweep), sharex=True)
+    figure, panels = drawing.axes(len(tasks), len(group.sweep), sharex=True)
     swept = table[table.k > 0]
     ways = list(dict.fromkeys(zip(swept.shots, swept.warm_start, strict=True)))
     lines = {}
@@ -59,7 +65,7 @@ def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
         swept = part[part.k > 0]
         for (shots, start), line in swept.groupby(["shots", "warm_start"], sort=False):
             half = line.half_width.astype(float).fillna(0)
-            label = figures.name_of("nada", "adaptive, k layers at a step", shots, start)
+            label = drawing.name_of("nada", "adaptive, k layers at a step", shots, start)
             colour = COLOURS[ways.index((shots, start)) % len(COLOURS)]
             look = {"color": colour, "marker": "o", "ms": 4}
             drawn = axis.errorbar(line.k, line["mean"], half, **look, lw=1.2, capsize=2)
@@ -71,16 +77,16 @@ def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
             lines.setdefault(label, line)
         axis.set_xticks(sorted(set(swept.k)))
         axis.set(title=metric(name).heading if task == tasks[0] else "")
-    figures.name_axes(panels, tasks, "k")
-    figures.legend(figure, lines)
-    figures.title(figure, group.heading)
-    figures.save(figure, table, prefix)
+    drawing.name_axes(panels, tasks, "k")
+    drawing.legend(figure, lines)
+    drawing.title(figure, group.heading)
+    drawing.save(figure, table, prefix)
 
 
 @command
 def main(argv=None):
     """Command line of this module."""
-    figures.command_line(argv, "sweep", __doc__, draw)
+    drawing.command_line(argv, "sweep", __doc__, draw)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,15 @@
-"""Training curves of a group: loss and image change step by step, the referee's view of snapshots.
+"""Every method over its training, against steps and against seconds, two rows of panels per task.
+
+Loss and ‖ΔI‖ (how far CLIP sees the images move) of every step, smoothed by a running mean over a
+twentieth of the run; and metrics of the snapshots, on fewer images than in the tables (column n of the
+scores). A line is the mean over seeds, its band the 95 % t interval for two seeds or more. Where a method
+averages its weights, a pale line shows the weights behind the average. Seconds are wall clock and include
+the runs that a run goes on from; a mapper counts its own steps. Losses of different kinds (Eq. 1, Eq. 2,
+the mapper's) share a panel but have no common scale.
 
     python -m eval.figures.training_curves --spec SPEC.json --scores FILE.csv --out PREFIX
 
-writes PREFIX.svg, .png and .csv: two rows of panels per task, against steps and against seconds, one
-line per method and variant. Seconds are wall clock: those of the runs that a run goes on from, then
-its own, evenly over its steps. Where a method averages its weights, a pale line shows those behind
-the average.
+writes PREFIX.svg, .png and .csv.
 """
 
 import sys
@@ -14,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from eval.analysis import costs
-from eval.figures import drawing as figures
+from eval.figures import drawing
+from eval.figures.figure import Figure
 from eval.figures.palette import DASHES, styles
 from eval.metrics.catalogue import metric
 from eval.score import LAST, RAW, WEIGHTS
@@ -22,13 +27,15 @@ from nada.run.errors import UserError, command
 from nada.run.spec.base import CONDITION_KEYS
 from nada.run.spec.group import GroupSpec
 
-#: Columns of a run's curves that are drawn, and what they are called.
+FIGURE = Figure(reads=("curves", "records"), when="trained")
+
+#: Columns of a run's curves that are drawn, and their labels.
 CURVES = {
     "loss": "loss", "image_change": "‖ΔI‖ in CLIP", "d_loss": "D's loss", "g_loss": "G's loss"
 }  # fmt: skip
 #: Metrics of the snapshots that are drawn.
 METRICS = ("kid", "target_rate", "mean_lpips")
-#: The running mean spans this share of a run.
+#: Width of the running mean, as a share of the run.
 WINDOW = 1 / 20
 #: Points of a smoothed curve that are kept.
 POINTS = 50
@@ -39,9 +46,9 @@ PALE = 0.35
 
 
 def smooth(values: pd.Series, window: float = WINDOW, points: int = POINTS) -> pd.Series:
-    """A centred running mean over a share of the run, at no more than `points` steps, the last too.
+    """A centred running mean over a share of the run, at `points` steps or fewer, the last included.
 
-    values: indexed by step. At the ends the mean is over what there is.
+    values: indexed by step. Near the ends the window is cut off.
     """
     width = max(1, round(len(values) * window))
     means = values.rolling(width, center=True, min_periods=1).mean()
@@ -54,7 +61,7 @@ def from_curves(group: GroupSpec) -> pd.DataFrame:
     rows = []
     for row in group.rows:
         for run in row.runs:
-            curves = figures.read_curves(run.curves)
+            curves = drawing.read_curves(run.curves)
             for quantity in CURVES:
                 if quantity in curves and curves[quantity].notna().any():
                     smoothed = smooth(curves[quantity].dropna())
@@ -64,9 +71,9 @@ def from_curves(group: GroupSpec) -> pd.DataFrame:
 
 
 def from_snapshots(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores of every snapshot of the group's hyperparameters: columns KEYS, seed, value.
+    """Scores of every snapshot of the group's conditions: columns KEYS, seed, value.
 
-    Raw weights at the end were looked at once, on all images; that look is their last point.
+    Final raw weights are measured once, on all images; that value is their last point.
     """
     condition = list(CONDITION_KEYS)
     wanted = set(group.conditions)
@@ -76,7 +83,7 @@ def from_snapshots(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
     part = part[here]
     snapshots = part[part.step != LAST].astype({"step": int}).sort_values("step", kind="stable")
     several = snapshots.groupby(condition).step.transform("nunique") > 1
-    snapshots = snapshots[several]  # one point is no course of a training
+    snapshots = snapshots[several]  # one point makes no curve
     ends = snapshots.groupby(condition, as_index=False).step.max()
     raw_ends = part[(part.step == LAST) & (part.weights == RAW)].drop(columns="step")
     both = pd.concat([snapshots, raw_ends.merge(ends, on=condition)], ignore_index=True)
@@ -84,9 +91,9 @@ def from_snapshots(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def seconds_of(group: GroupSpec) -> dict[tuple, tuple[float, float]]:
-    """When a condition's own training began, and how long a step took: condition -> (before, per_step).
+    """{condition: (seconds before its own training, seconds per step)}, means over seeds.
 
-    Both in seconds, means over seeds; hyperparameters that trained nothing are left out.
+    Conditions without training are left out.
     """
     found = {}
     for row in group.rows:
@@ -105,8 +112,8 @@ def data(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
     """Everything that is drawn: KEYS, mean over seeds, half_width, n, seconds (NaN: not recorded)."""
     rows = pd.concat([from_curves(group), from_snapshots(group, scores)], ignore_index=True)
     if rows.empty:
-        raise UserError(f"group {group.name}: none of its runs trained anything to draw.")
-    found = figures.over_seeds(rows, KEYS)
+        raise UserError(f"group {group.name}: none of its runs trained anything.")
+    found = drawing.over_seeds(rows, KEYS)
     clocks, conditions = seconds_of(group), found[list(CONDITION_KEYS)]
     known = [clocks.get(key, (np.nan, np.nan)) for key in conditions.itertuples(False, None)]
     found["seconds"] = [
@@ -122,9 +129,9 @@ def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
     tasks = list(dict.fromkeys(table.task))
     quantities = [q for q in (*CURVES, *METRICS) if (table.quantity == q).any()]
     clocks = ["step", *(["seconds"] if table.seconds.notna().any() else [])]
-    figure, panels = figures.axes(len(tasks) * len(clocks), len(quantities))
+    figure, panels = drawing.axes(len(tasks) * len(clocks), len(quantities))
     looks = styles(zip(table.method, table.variant, strict=True))
-    # where a method is shown with several shots or warm starts, the dash tells them apart
+    # if a method has several shots or warm starts, the dash distinguishes them
     ways = list(dict.fromkeys(zip(table.shots, table.warm_start, strict=True)))
     per_model = table.groupby(["method", "variant"])[["shots", "warm_start"]].nunique()
     dashed = (per_model > 1).to_numpy().any()
@@ -142,22 +149,22 @@ def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
                     look = {**look, "linestyle": DASHES[ways.index((shots, start)) % len(DASHES)]}
                 drawn = draw_line(axis, line, clock, weights == RAW, look, marker)
                 if drawn is not None:
-                    lines.setdefault(figures.name_of(method, variant, shots, start), drawn)
+                    lines.setdefault(drawing.name_of(method, variant, shots, start), drawn)
     for row, of_row in enumerate(panels):
         task, clock = tasks[row // len(clocks)], clocks[row % len(clocks)]
         of_row[0].set_ylabel(task)
         for axis, quantity in zip(of_row, quantities, strict=True):
             name = CURVES.get(quantity) or metric(quantity).heading
             axis.set(title=name if row == 0 else "", xlabel=clock)
-    figures.legend(figure, lines)
+    drawing.legend(figure, lines)
     pale = "; pale: the weights behind the average" if (table.weights == RAW).any() else ""
-    clock = "; seconds include the runs that a run goes on from" if len(clocks) > 1 else ""
-    figures.title(figure, f"{group.heading}, over training{pale}{clock}")
-    figures.save(figure, table, prefix)
+    clock = "; seconds include the runs that a run continues" if len(clocks) > 1 else ""
+    drawing.title(figure, f"{group.heading}, over training{pale}{clock}")
+    drawing.save(figure, table, prefix)
 
 
 def draw_line(axis, line: pd.DataFrame, clock: str, raw: bool, look: dict, marker: str | None):
-    """Draw the means of one model with their interval; returns the line, None of raw weights (pale)."""
+    """Draw the means of one model with their interval. Returns the line; None for raw weights (pale)."""
     if raw:
         axis.plot(line[clock], line["mean"], **look, lw=0.9, alpha=PALE)
         return None
@@ -172,7 +179,7 @@ def draw_line(axis, line: pd.DataFrame, clock: str, raw: bool, look: dict, marke
 @command
 def main(argv=None):
     """Command line of this module."""
-    figures.command_line(argv, "training", __doc__, draw, raw=True)
+    drawing.command_line(argv, "training_curves", __doc__, draw, raw=True)
 
 
 if __name__ == "__main__":

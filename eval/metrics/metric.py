@@ -1,6 +1,6 @@
-"""What a metric says about itself: declared once, beside the function that computes it.
+"""What a metric declares about itself, and one value of it.
 
-Arrows, bold cells and digits of every table and axis come from here.
+Arrows, digits and bold cells of every table and axis come from the declaration.
 """
 
 from dataclasses import dataclass
@@ -8,10 +8,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """name: the value of column `metric` in scores.csv. label: for people. unit: "" when none.
+    """The declaration of a metric: one constant beside the function that computes it.
 
-    maximize: True (more is better), False (less is better), None (neither: it only describes).
-    digits: decimals shown in a table.
+    name: the value of column `metric` in scores.csv. label: its name in tables and figures. unit: ""
+    when it has none. maximize: True (more is better), False (less is better) or None (neither).
+    digits: decimals in a table. needs: what the metric cannot be measured without: "references" (the
+    task's reference images), "judge" (the world's classifier, and a target for it), "new_images" (real
+    images that the model was not trained on), or "" (none of them).
     """
 
     name: str
@@ -19,14 +22,24 @@ class Metric:
     unit: str
     maximize: bool | None
     digits: int
+    needs: str = ""
 
     @property
     def arrow(self) -> str:
-        """↑, ↓ or nothing."""
+        """↑ when more is better, ↓ when less is better, else nothing."""
         return {True: "↑", False: "↓", None: ""}[self.maximize]
 
     @property
     def heading(self) -> str:
-        """Label, unit and arrow, as a table's column title."""
+        """The title of a table's column: label, unit and arrow."""
         unit = f" ({self.unit})" if self.unit else ""
         return f"{self.label}{unit} {self.arrow}".strip()
+
+
+@dataclass(frozen=True)
+class Value:
+    """One value of a metric. n: the number of images (clusters, for `clusters_used`) behind it."""
+
+    metric: Metric
+    value: float
+    n: int

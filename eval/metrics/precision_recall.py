@@ -1,32 +1,50 @@
-"""Precision and recall of features by k-nearest-neighbour spheres (Kynkäänniemi et al. 2019, Eq. 1-3).
+"""Precision and recall by k-nearest-neighbour spheres of features (Kynkäänniemi et al. 2019, Eq. 1-3).
 
-Precision: the share of generated images inside the manifold of the real ones (realism). Recall: the
-share of real images inside the manifold of the generated ones (coverage). The manifold of a set is
-the union of spheres around its points, each as wide as the distance to the point's k-th neighbour.
-A real image that stands in the set several times counts once: with k copies its sphere would have no
-width, and nothing could lie inside. No torch: works on the features that FID uses.
+Precision: the share of generated images inside the manifold of the real images. Recall: the share of
+real images inside the manifold of the generated images. The manifold of a set is the union of spheres
+around its points; the radius of each is the distance to the point's k-th nearest neighbour. Repeated
+real images count once, since k copies would give their sphere the radius 0. Computed from the features
+of FID; no torch.
 """
 
 import bisect
+from collections.abc import Iterator
 
 import numpy as np
 
-from eval.metrics.metric import Metric
+from eval.metrics.metric import Metric, Value
+from eval.metrics.sample import Sample
 from nada.run.errors import UserError
 
-PRECISION = Metric("precision", "precision", "", maximize=True, digits=3)
-RECALL = Metric("recall", "recall", "", maximize=True, digits=3)
-#: Real images of a set that repeat another of it.
-REFERENCE_COPIES = Metric("reference_copies", "copies among the real images", "", None, digits=0)
-METRICS = (PRECISION, RECALL)
+PRECISION = Metric("precision", "precision", "", maximize=True, digits=3, needs="references")
+RECALL = Metric("recall", "recall", "", maximize=True, digits=3, needs="references")
+#: Number of reference images that repeat another reference image.
+REFERENCE_COPIES = Metric(
+    "reference_copies", "copies among the real images", "", maximize=None, digits=0, needs="references"
+)
+METRICS = (PRECISION, RECALL, REFERENCE_COPIES)
 
-#: Neighbours that a sphere reaches to (the paper's choice).
+#: k: a sphere reaches to this neighbour (the paper's choice).
 NEIGHBOURS = 3
 #: Real images nearer than this share of the set's spread (root mean square distance to the mean) are
 #: the same image: the features of one image differ by rounding from batch to batch.
 SAME = 1e-4
-#: Rows of the distance matrix that are held at once.
+#: Rows of the distance matrix held in memory at once.
 BLOCK = 1024
+
+
+def values(sample: Sample) -> Iterator[Value]:
+    """Precision and recall against the reference images; copies among these, where there are any."""
+    if sample.references is None or sample.snapshot or sample.raw:
+        return
+    features, reference = sample["features"], sample.references["features"].features
+    precision, recall = precision_recall(reference, features)
+    yield Value(PRECISION, precision, len(features))
+    yield Value(RECALL, recall, len(features))
+    if sample.real:
+        both = np.concatenate([features, reference])  # the two halves of the reference images
+        if copies := int(repeats(both).sum()):
+            yield Value(REFERENCE_COPIES, copies, len(both))
 
 
 def precision_recall(
@@ -34,28 +52,28 @@ def precision_recall(
 ) -> tuple[float, float]:
     """(precision, recall), each in [0,1], of features real [N,D] and fake [M,D]; float64 inside.
 
-    k: neighbours of a sphere, the point itself not counted; each set needs more than k rows. Of equal
-    real images one is kept; equal generated images stay, since a collapsed model shall have no recall.
-    A point on a sphere lies inside. UserError: too few rows, or values that are not finite.
+    k: a sphere reaches to the k-th neighbour, the point itself not counted; each set needs more than k
+    rows. Repeated real images count once. Repeated generated images stay, so that a collapsed model
+    has no recall. A point on a sphere is inside. UserError: too few rows, or values that are not finite.
     """
     real, fake = distinct(_checked(real, "real", k)), _checked(fake, "generated", k)
     real = _checked(real, "distinct real", k)
     if real.shape[1] != fake.shape[1]:
-        raise ValueError(f"features: equal widths wanted, got {real.shape[1]}, {fake.shape[1]}")
+        raise ValueError(f"features: equal widths expected, got {real.shape[1]}, {fake.shape[1]}")
     return share_inside(fake, real, radii(real, k)), share_inside(real, fake, radii(fake, k))
 
 
 def distinct(points: np.ndarray) -> np.ndarray:
-    """The points [N,D] without those that repeat an earlier one (see SAME), in their order."""
+    """The points of [N,D] that repeat no earlier one (within SAME), in their order."""
     points = np.asarray(points, dtype=np.float64)
     return points[~repeats(points)]
 
 
 def repeats(points: np.ndarray) -> np.ndarray:
-    """For each point [N] of [N,D] whether it is the same as one that is kept before it (see SAME)."""
+    """Whether each point of [N,D] repeats an earlier one (within SAME): bool [N]."""
     points = np.asarray(points, dtype=np.float64)
     spread = np.sqrt(np.square(points - points.mean(axis=0)).sum(axis=1).mean())
-    # points that are near are near on any line, too: compare only with neighbours on one
+    # near points have near projections on any line: compare only with neighbours on one line
     direction = np.random.default_rng(0).normal(size=points.shape[1])
     places = points @ (direction / np.linalg.norm(direction))
     radius, found = SAME * spread, np.zeros(len(points), bool)
@@ -80,7 +98,7 @@ def radii(points: np.ndarray, k: int) -> np.ndarray:
 
 
 def share_inside(points: np.ndarray, centres: np.ndarray, radius: np.ndarray) -> float:
-    """Share of points [M,D] inside at least one of the spheres (centres [N,D], radius [N])."""
+    """Share in [0,1] of the points [M,D] inside one or more of the spheres (centres [N,D], radius [N])."""
     from scipy.spatial.distance import cdist
 
     inside = 0
@@ -93,11 +111,11 @@ def share_inside(points: np.ndarray, centres: np.ndarray, radius: np.ndarray) ->
 def _checked(features, name: str, k: int) -> np.ndarray:
     features = np.asarray(features, dtype=np.float64)
     if features.ndim != 2:
-        raise ValueError(f"{name} features: [N,D] wanted, got {list(features.shape)}")
+        raise ValueError(f"{name} features: [N,D] expected, got {list(features.shape)}")
     if not 1 <= k < len(features):
         raise UserError(
-            f"precision and recall: k={k} neighbours asked of {len(features)} {name} images;"
-            f" k must lie in 1..{len(features) - 1}"
+            f"precision and recall: k={k} neighbours of {len(features)} {name} images;"
+            f" k must be in 1..{len(features) - 1}"
         )
     if not np.isfinite(features).all():
         bad = int(np.flatnonzero(~np.isfinite(features).all(axis=1))[0])

@@ -1,1 +1,1 @@
-"""The networks that measure: Inception, VGG16, and the mini world's own."""
+"""The networks that measure: Inception, VGG16 (LPIPS), and the perceptual network and judge of mini."""

@@ -1,4 +1,4 @@
-"""Images → FID features in a stream, through the same rounding as clean-fid's folder of PNGs."""
+"""FID features of a stream of images, rounded as if they were saved as a folder of PNGs for clean-fid."""
 
 from collections.abc import Callable, Iterable
 
@@ -13,7 +13,7 @@ from nada.run.errors import UserError
 class CleanFidModel(nn.Module):
     """A perceptual network under clean-fid's contract: [N,3,H,W] in [0,255] -> features [N,d].
 
-    Pass it as `model` to `cleanfid.fid.get_folder_features`; the stream below calls it too.
+    `cleanfid.fid.get_folder_features` takes it as `model`, and so does `stream_features`.
     """
 
     def __init__(self, perceptual: nn.Module):
@@ -31,7 +31,7 @@ def batches(images: np.ndarray, batch: int) -> Iterable[Tensor]:
 
 
 def check_finite(images: Tensor, first: int, what: str) -> None:
-    """UserError when an image [N,3,H,W] holds NaN or infinity; `first`: index of the first one."""
+    """UserError if an image of [N,3,H,W] has NaN or infinity. first: index of the first image."""
     finite = images.isfinite().flatten(1).all(dim=1)
     if not finite.all():
         bad = first + int((~finite).nonzero()[0])
@@ -44,12 +44,13 @@ def stream_features(
     resize: Callable[[np.ndarray], np.ndarray] | None = None,
     what: str = "images",
 ) -> np.ndarray:
-    """Features [N,d] float32 of a stream of batches [n,3,H,W] in [-1,1]; nothing else is kept.
+    """Features [N,d] float32 of a stream of batches [n,3,H,W] in [-1,1].
 
-    Every image is clamped and rounded to uint8 first, as if it had been saved as PNG.
+    Images are first clamped and rounded to uint8, as in a PNG. Only features are kept in memory.
     model: [n,3,h,w] in [0,255] -> [n,d] (`CleanFidModel`, or clean-fid's Inception).
     resize: uint8 or float [H,W,3] -> float [h,w,3] in [0,255], e.g. clean-fid's
-        `build_resizer("clean")`; None keeps the size. UserError when an image is not finite.
+        `build_resizer("clean")`; None keeps the size.
+    what: what errors call the images. UserError: an image that is not finite, or no image.
     """
     rows, count = [], 0
     for images in image_batches:

@@ -1,9 +1,9 @@
 """Features of clean-fid's Inception from local files (Parmar et al. 2022; Heusel et al. 2017).
 
-Modes: `clean` (bicubic with antialiasing, NVIDIA's TorchScript network) and `legacy_pytorch`
-(bilinear without, the weights of pytorch-fid in clean-fid's own module). clean-fid would fetch both
-networks into shared folders without a check; here nothing is fetched. A TorchScript file is code
-that torch runs, so it is opened only under its published SHA-256 or one that the user declares.
+Modes: `clean` (bicubic with antialiasing, NVIDIA's TorchScript network) and `legacy_pytorch` (bilinear
+without antialiasing, the weights of pytorch-fid in clean-fid's own module). Nothing is downloaded, whereas
+clean-fid downloads both networks into shared folders without a check. A TorchScript file is code that torch
+runs, so it is opened only if its SHA-256 is the published or a declared one.
 """
 
 import hashlib
@@ -30,23 +30,23 @@ PUBLISHED = {
     "legacy_pytorch": "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
 }
 MODES = tuple(PUBLISHED)
-#: Side of the images that the network reads, in pixels.
+#: Side of the network's input in pixels.
 SIZE = 299
-#: Images that one message to a worker process holds; batches that wait are at most 2 per worker.
+#: Images per message to a worker process; at most 2 messages per worker wait.
 CHUNK = 8
-#: clean-fid's constructor is handed its weights through a global of its module: one at a time.
+#: clean-fid's constructor gets its weights through a global of its module: one thread at a time.
 _BUILDING = threading.Lock()
 
 
 class Resizer:
-    """clean-fid's own resizing, in this process or in `workers` others; the same numbers.
+    """clean-fid's resizing, in this process (workers=0) or in worker processes; the same values.
 
-    Close it, or use it in a `with`: the processes live as long as it does, and start at first use.
+    Use it in a `with`, or close it: the worker processes start at first use and end with it.
     """
 
     def __init__(self, workers: int = 0):
         if workers < 0:
-            raise ValueError(f"workers: 0 or more wanted, got {workers}")
+            raise ValueError(f"workers: 0 or more expected, got {workers}")
         self.workers = workers
         self._pool: ProcessPoolExecutor | None = None
 
@@ -57,7 +57,7 @@ class Resizer:
         self.close()
 
     def close(self) -> None:
-        """End the processes; images that wait are dropped."""
+        """End the worker processes. Images that wait are dropped."""
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
             self._pool = None
@@ -65,14 +65,14 @@ class Resizer:
     def resized(self, batches: Iterable[np.ndarray], mode: str) -> Iterator[np.ndarray]:
         """uint8 batches [n,H,W,3] -> float32 [n,299,299,3] in [0,255], in order.
 
-        Memory: a few batches beyond the one asked for, however long the stream.
+        Reads a few batches ahead, so memory does not grow with the stream.
         """
         if self.workers == 0:
             yield from (resize_images(batch, mode) for batch in batches)
             return
         if self._pool is None:
-            # not forked from here: a fork would inherit torch's threads and the CUDA context; from
-            # a server that has imported torch once, so that sixteen workers start as fast as one
+            # a plain fork would inherit torch's threads and the CUDA context; the fork server imports
+            # torch once, so that sixteen workers start as fast as one
             context = multiprocessing.get_context("forkserver")
             context.set_forkserver_preload(["cleanfid.resize", __name__])
             self._pool = ProcessPoolExecutor(self.workers, context, initializer=_one_thread)
@@ -95,7 +95,7 @@ def _joined(futures: list) -> np.ndarray:
 def _one_thread() -> None:
     import torch
 
-    torch.set_num_threads(1)  # a process per core already
+    torch.set_num_threads(1)  # there is one process per core
 
 
 @cache
@@ -103,12 +103,12 @@ def _resizer(mode: str):
     """clean-fid's function for one image, [H,W,3] -> float32 [299,299,3]."""
     from cleanfid.resize import build_resizer  # imports torch: not before it is needed
 
-    with warnings.catch_warnings():  # building one silences warnings everywhere
+    with warnings.catch_warnings():  # build_resizer silences warnings globally
         return build_resizer(mode)
 
 
 def resize_images(images: np.ndarray, mode: str) -> np.ndarray:
-    """uint8 [N,H,W,3] -> float32 [N,299,299,3] in [0,255], as clean-fid resizes a file of each."""
+    """uint8 [N,H,W,3] -> float32 [N,299,299,3] in [0,255], as clean-fid resizes image files."""
     resize = _resizer(_known(mode))
     return np.stack([resize(image) for image in images]).astype(np.float32, copy=False)
 
@@ -120,9 +120,9 @@ def _known(mode: str) -> str:
 
 
 class Inception:
-    """One frozen network under clean-fid's contract: [n,3,299,299] in [0,255] -> [n,2048].
+    """A frozen network under clean-fid's contract: [n,3,299,299] in [0,255] -> [n,2048].
 
-    Pass it as `model` to `cleanfid.fid.get_folder_features`; `inception_features` calls it too.
+    `cleanfid.fid.get_folder_features` takes it as `model`, and so does `inception_features`.
     """
 
     def __init__(self, network, mode: str, device, file: str, sha256: str):
@@ -134,9 +134,9 @@ class Inception:
         import torch
 
         if x.ndim != 4 or tuple(x.shape[1:]) != (3, SIZE, SIZE):
-            raise ValueError(f"images: shape [n,3,{SIZE},{SIZE}] wanted, got {list(x.shape)}")
-        # no autocast, whatever the caller's; and without the optimiser of TorchScript, which
-        # rewrites a network after its first calls: equal images would round differently
+            raise ValueError(f"images: shape [n,3,{SIZE},{SIZE}] expected, got {list(x.shape)}")
+        # no autocast even if the caller uses it; no TorchScript optimiser, which rewrites a network
+        # after its first calls, so that equal images would round differently
         with (
             torch.inference_mode(),
             torch.autocast(x.device.type, enabled=False),
@@ -145,7 +145,7 @@ class Inception:
             return self.network(x).flatten(1)
 
     def record(self) -> dict:
-        """Which file, by name and hash, and how images were resized: for an observation's record."""
+        """Name and hash of the file, and the mode, for the record of an observation."""
         return {"file": self.file, "sha256": self.sha256, "mode": self.mode}
 
 
@@ -159,7 +159,7 @@ def load_inception(
     """The Inception of a mode from its published file, frozen, float32.
 
     path: inception-2015-12-05.pt (clean) or pt_inception-2015-12-05-6726825d.pth (legacy_pytorch).
-    sha256, made_here: what to accept beside the published hash, see `eval.networks.published`.
+    sha256, made_here: accept other hashes too, see `eval.networks.published`.
     UserError: no file, another hash, contents that are no such network, or NaN or infinity in it.
     """
     import torch
@@ -178,7 +178,7 @@ def load_inception(
 def _script_network(path: Path, digest: str, device):
     import torch
 
-    content = path.read_bytes()  # what is hashed here is what runs, whoever writes to the file
+    content = path.read_bytes()  # the bytes that are hashed are the bytes that run
     if hashlib.sha256(content).hexdigest() != digest:
         raise UserError(f"the Inception {path} changed while it was read; fetch it again.")
     with warnings.catch_warnings():
@@ -213,11 +213,11 @@ def _pytorch_network(path: Path, device):
 
 
 def _built_by_cleanfid(tensors: dict):
-    """clean-fid's pytorch-fid module with these weights; its own download is not called."""
+    """clean-fid's pytorch-fid module with these weights instead of its download."""
     import torch
     from cleanfid.inception_pytorch import InceptionV3
 
-    # the random initialisation must not move the caller's stream
+    # the random initialisation must not advance the caller's random stream
     with (
         _downloads_replaced(tensors),
         torch.random.fork_rng(devices=[]),
@@ -229,7 +229,7 @@ def _built_by_cleanfid(tensors: dict):
 
 @contextmanager
 def _downloads_replaced(tensors: dict):
-    """clean-fid's module fetches its weights while it is built; give it these in their place."""
+    """clean-fid's module downloads its weights while it is built: give it these instead."""
     from cleanfid import inception_pytorch as module
 
     with _BUILDING:
@@ -244,11 +244,11 @@ def _downloads_replaced(tensors: dict):
 def inception_features(
     images, inception: Inception, resizer: Resizer, batch: int = 32, what: str = "images"
 ) -> np.ndarray:
-    """Features [N,2048] float32 of images, as of a folder of their PNGs.
+    """Features [N,2048] float32 of images, as clean-fid computes them from a folder of PNGs.
 
-    images: uint8 [N,H,W,3], an array or anything with a length whose slices are such arrays (an
-    image set that reads lazily). While the network looks at a batch, the workers resize the next.
-    UserError: no image.
+    images: uint8 [N,H,W,3], an array or a sequence whose slices are such arrays (an image set that
+    reads lazily). The workers resize the next batch while the network runs. what: what errors call the
+    images. UserError: no image.
     """
     import torch
 

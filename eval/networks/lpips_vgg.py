@@ -1,8 +1,8 @@
-"""LPIPS on VGG16 from local files: the `lpips` package's network, its heads and a published trunk.
+"""LPIPS on VGG16 from local files: the `lpips` package's network with its heads and a published trunk.
 
 Zhang et al. 2018, version 0.1; the diversity of Gal et al. 2021 (Fig. 12) and of Ojha et al. 2021.
-The heads lie in the package; the trunk is torchvision's file, which the package would download.
-`LpipsVgg` is what `eval.metrics.lpips_matrix` takes in the place of the mini world's network.
+The heads come with the package; the trunk is torchvision's file, which the package would download.
+`eval.networks.lpips_matrix` takes an `LpipsVgg`, as it takes the mini world's perceptual network.
 """
 
 import warnings
@@ -19,18 +19,18 @@ from nada.run.finite import check_finite
 #: SHA-256 of torchvision's vgg16-397923af.pth, and of the VGG heads of lpips 0.1.4.
 TRUNK_SHA256 = "397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0"
 HEADS_SHA256 = "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868"
-#: Side to which images are brought (Ojha et al. 2021).
+#: Images are resized to this side (Ojha et al. 2021).
 SIZE = 256
-#: What else the trunk's file holds: the classifier behind it.
+#: Prefix of the classifier's tensors in the trunk's file, which are not used.
 UNUSED = "classifier."
 
 
 class LpipsVgg(nn.Module):
     """The package's LPIPS(net='vgg', version='0.1') as stages and their weights; frozen, float32.
 
-    package: the `lpips.LPIPS` itself, with its trunk in. size: images of another size are brought to
-    size x size with antialiased bilinear interpolation, which is what the protocol's Pillow does to a
-    file but for its rounding to whole levels; None leaves them alone.
+    package: the `lpips.LPIPS` with its trunk. size: images of another size are resized to size x size by
+    antialiased bilinear interpolation; the protocol's Pillow does the same, but rounds to whole levels.
+    None keeps the size.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class LpipsVgg(nn.Module):
         return [head.model[-1].weight.flatten() for head in self.package.lins]
 
     def resized(self, x: Tensor) -> Tensor:
-        """Images [N,3,H,W] in [-1,1] at the protocol's size."""
+        """Images [N,3,H,W] in [-1,1] resized to the protocol's size."""
         if self.size is None or tuple(x.shape[2:]) == (self.size, self.size):
             return x
         size = (self.size, self.size)
@@ -58,11 +58,11 @@ class LpipsVgg(nn.Module):
             return list(self.package.net(self.package.scaling_layer(self.resized(x))))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """LPIPS of pairs of images [N,3,H,W] in [-1,1] -> [N,1,1,1], by the package: the slow path."""
+        """LPIPS of pairs of images [N,3,H,W] in [-1,1] -> [N,1,1,1], by the package: the slow reference."""
         return self.package(self.resized(x), self.resized(y))
 
     def record(self) -> dict:
-        """Which files, by name and hash, and at which size: for an observation's record."""
+        """Names and hashes of the files, and the size, for the record of an observation."""
         return {
             "file": self.file,
             "sha256": self.sha256,
@@ -81,9 +81,8 @@ def load_lpips_vgg(
 ) -> LpipsVgg:
     """LPIPS on the VGG16 trunk of a local file, by default torchvision's vgg16-397923af.pth.
 
-    sha256, made_here: what to accept beside the published hash, see `eval.networks.published`. UserError: no
-    file, another hash (of the trunk or of the package's heads), tensors that are no VGG16's, or NaN or
-    infinity in them.
+    sha256, made_here: accept other hashes too, see `eval.networks.published`. UserError: no file, another
+    hash (of the trunk or of the package's heads), tensors of another network, or NaN or infinity in them.
     """
     from nada.stylegan2.readers.unpickle import read_state_dict
 
@@ -96,7 +95,7 @@ def load_lpips_vgg(
 
 
 def _package() -> nn.Module:
-    """The package's network with its heads, verified, and a random trunk; nothing is fetched."""
+    """The package's network with its verified heads and a random trunk; nothing is downloaded."""
     import lpips  # imports torchvision and matplotlib: only when asked for
 
     heads = Path(lpips.__file__).with_name("weights") / "v0.1" / "vgg.pth"

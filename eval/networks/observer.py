@@ -150,7 +150,7 @@ class OwnEyes:
 
     def distances(self, images, others, batch: int, share: float = 1.0):
         """LPIPS, every stage with the same weight; share: of the memory that may be used."""
-        from eval.metrics.lpips_matrix import MEMORY_BYTES, lpips_matrix
+        from eval.networks.lpips_matrix import MEMORY_BYTES, lpips_matrix
 
         memory = int(share * MEMORY_BYTES)
         return lpips_matrix(self.perceptual, images, others, batch, memory_bytes=memory)
@@ -197,7 +197,7 @@ class PublishedEyes:
 
     def distances(self, images, others, batch: int, share: float = 1.0):
         """LPIPS with the published heads, at 256 px; share: of the memory that may be used."""
-        from eval.metrics.lpips_matrix import lpips_matrix
+        from eval.networks.lpips_matrix import lpips_matrix
 
         memory = int(share * self.memory_bytes)
         return lpips_matrix(self.vgg, images, others, batch, memory_bytes=memory)

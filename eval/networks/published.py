@@ -1,4 +1,4 @@
-"""Published network files: taken only under the hash that was published, or that was declared."""
+"""Checks published network files against their published SHA-256, or against a declared one."""
 
 import json
 from pathlib import Path
@@ -10,12 +10,11 @@ from nada.run.manifest import MANIFEST, verify_weights
 def check_published(
     path, what: str, published: str, declared: str | None = None, made_here: bool = False
 ) -> str:
-    """The SHA-256 of a file, which must be the published one or one that the user vouches for.
+    """The SHA-256 of a file. UserError: no such file, or a hash that is not accepted.
 
-    what: how to call the file in errors. declared: a SHA-256 that the caller pins. made_here: the
-    world says that it made its files itself, so that the `manifest.json` written with them counts;
-    never otherwise, since whoever hands on a folder could vouch for it. UserError: no such file, or
-    another hash.
+    what: what errors call the file. published, declared: accepted hashes. made_here: whether the world
+    made its files itself; only then is the hash in the `manifest.json` beside the file accepted, since
+    anyone who passes on a folder can write a manifest.
     """
     found = verify_weights(path)
     if found not in (published, declared, _listed(Path(path)) if made_here else None):

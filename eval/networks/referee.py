@@ -1,8 +1,8 @@
 """The two networks that measure in the mini world: a perceptual network and a judge.
 
-They play the parts of Inception (FID features, clean-fid), VGG (LPIPS trunk) and of a careful
-viewer (is this a cat? in which pose?). Their architectures differ on purpose: a model that fools
-one of them should not fool the other for free. Neither takes part in any adaptation.
+The perceptual network takes the place of Inception (FID features) and VGG (LPIPS trunk); the judge
+classifies images and estimates factors such as pose. Their architectures differ on purpose, so that images
+that fool one need not fool the other. Neither takes part in any adaptation.
 """
 
 import copy
@@ -17,7 +17,7 @@ from nada.run.atomic import atomic_path, canonical_json
 from nada.run.errors import UserError
 from nada.run.manifest import METADATA_KEY, described, read_weights
 
-#: The judge's last class: noise, patch shuffles, cross-fades, over-saturated pictures.
+#: The judge's last class: noise, shuffled patches, cross-fades, over-saturated images.
 NONE_OF_THESE = "none of these"
 
 
@@ -33,22 +33,22 @@ def _heads(features: int, classes: int, styles: int, factors: int) -> nn.ModuleD
 
 def _check_images(x: Tensor) -> None:
     if x.ndim != 4 or x.shape[1] != 3 or min(x.shape[2:]) < 16:
-        raise ValueError(f"images: shape [N,3,H,W] with H, W >= 16 wanted, got {list(x.shape)}")
+        raise ValueError(f"images: shape [N,3,H,W] with H, W >= 16 expected, got {list(x.shape)}")
 
 
 class PerceptualNet(nn.Module):
-    """Plain convolutions in four stages; the trunk of LPIPS and the features of FID.
+    """Plain convolutions in four stages: the trunk of LPIPS, and the features of FID.
 
-    classes, styles, factors: names; the heads they size serve pre-training only.
+    classes, styles, factors: names, for the heads that only pre-training uses.
     widths: channels of the four stages, each two 3x3 convolutions (batch norm, ReLU) at 1, 1/2,
         1/4 and 1/8 of the input's size. The last width is the number of FID features.
-    Any input size from 16 px: nothing depends on it but the size of the maps.
+    Inputs of 16 px or more; only the size of the maps depends on it.
     """
 
     def __init__(self, classes, styles, factors, widths=(32, 64, 96, 128)):
         super().__init__()
         if len(widths) != 4:
-            raise ValueError(f"widths: four stages wanted, got {list(widths)}")
+            raise ValueError(f"widths: four stages expected, got {list(widths)}")
         self.config = {
             "classes": list(classes),
             "styles": list(styles),
@@ -99,7 +99,7 @@ class PerceptualNet(nn.Module):
 
 
 class _ResidualBlock(nn.Module):
-    """Pre-activation residual block (He et al. 2016b) with SiLU; halves the map when told to."""
+    """Pre-activation residual block (He et al. 2016b) with SiLU; stride 2 halves the map."""
 
     def __init__(self, before: int, after: int, stride: int):
         super().__init__()
@@ -119,9 +119,9 @@ class _ResidualBlock(nn.Module):
 
 
 class JudgeNet(nn.Module):
-    """A residual network that names the class, the style and the factors of a picture.
+    """A residual network that estimates class, style and factors of an image.
 
-    classes: species names; `class_names` is those plus "none of these", always the last logit.
+    classes: names of species; `class_names` adds "none of these" as the last logit.
     styles, factors: names. widths: channels of the stem (5x5, stride 2) and of the three residual
     stages at 1/2, 1/4 and 1/8 of the input's size. depths: blocks per residual stage.
     """
@@ -129,7 +129,7 @@ class JudgeNet(nn.Module):
     def __init__(self, classes, styles, factors, widths=(32, 48, 96, 160), depths=(2, 1, 1)):
         super().__init__()
         if len(widths) != len(depths) + 1:
-            raise ValueError(f"widths {list(widths)}: one more than depths {list(depths)} wanted")
+            raise ValueError(f"widths {list(widths)}: one more than depths {list(depths)} expected")
         if NONE_OF_THESE in classes:
             raise ValueError(f"classes: leave out {NONE_OF_THESE!r}, the judge adds it itself")
         self.config = {
@@ -156,15 +156,15 @@ class JudgeNet(nn.Module):
         """Images [N,3,H,W] in [-1,1] -> class_logits [N,C+1], style_logits [N,S], factors [N,F]."""
         _check_images(x)
         x = F.silu(self.norm(self.blocks(self.stem(x))))
-        # mean for what fills the picture (style), maximum for what is somewhere in it (ears)
+        # the mean for what fills the image (style), the maximum for what is at one place (ears)
         features = torch.cat([x.mean((2, 3)), x.amax((2, 3))], dim=1)
         return {name: head(features) for name, head in self.heads.items()}
 
 
 def fused(net: PerceptualNet) -> PerceptualNet:
-    """A copy for measuring only: batch norms folded into their convolutions, channels last.
+    """A copy for measuring: batch norms folded into their convolutions, channels last.
 
-    About half the time on a CPU; features move by rounding alone (1e-6 of their size).
+    Takes about half the time on a CPU; features differ by rounding (1e-6 relative).
     """
     net = copy.deepcopy(net).eval()
     for block in net.blocks:
@@ -182,8 +182,8 @@ _KINDS = {"perceptual": PerceptualNet, "judge": JudgeNet}
 def save_network(path, net: nn.Module, metadata: dict | None = None) -> None:
     """Write a PerceptualNet or JudgeNet as safetensors, floating-point tensors as fp16.
 
-    path: file to write (atomically). metadata: anything JSON can hold; recipe, seed, held-out
-    figures. ValueError when a weight does not fit into fp16 (not finite there).
+    path: the file, written atomically. metadata: JSON, such as recipe, seed and held-out scores.
+    ValueError: a weight that is not finite in fp16.
     """
     kind = next(name for name, cls in _KINDS.items() if type(net) is cls)
     tensors = {}
@@ -203,7 +203,7 @@ def _load(path, kind: str) -> nn.Module:
     about = described(metadata)
     if about.get("kind") != kind:
         found = f"a {about['kind']} network" if "kind" in about else "no network of the referee"
-        raise UserError(f"{path}: holds {found}, a {kind} network is wanted here.")
+        raise UserError(f"{path}: holds {found}, a {kind} network is needed here.")
     try:
         net = _KINDS[kind](**about["config"])
         net.load_state_dict(tensors)
@@ -223,5 +223,5 @@ def load_perceptual(path) -> PerceptualNet:
 
 
 def load_judge(path) -> JudgeNet:
-    """Read a judge (float32, eval mode, frozen; `.metadata` holds its recipe); errors as above."""
+    """Read a judge (float32, eval mode, frozen; `.metadata` holds its recipe); errors as in `load_perceptual`."""
     return _load(path, "judge")

@@ -1,12 +1,12 @@
-"""A blind naming study: does a person who was not told see the target in adapted pictures?
+"""A blind naming study: do people who do not know the task see the target in adapted images?
 
     python -m eval.study.blind_naming sheet --observation OBS.npz --real REFERENCES.npz --out FOLDER
     python -m eval.study.blind_naming score --folder FOLDER --target NAME
 
-`sheet` writes FOLDER/sheet.png, eight adapted, eight real and eight source pictures in a random
-order, numbered and without labels, and FOLDER/key.csv. Someone who has seen neither the key nor the
-task writes FOLDER/answers.csv (number, name). `score` writes FOLDER/result.csv: how often each
-group was named as the target.
+`sheet` writes FOLDER/sheet.png, with eight adapted, eight real and eight source images in random order,
+numbered and without labels, and FOLDER/key.csv. A person who knows neither key nor task writes
+FOLDER/answers.csv (number, name). `score` writes FOLDER/result.csv: how many images of each group were
+named as the target.
 """
 
 import argparse
@@ -18,22 +18,22 @@ import pandas as pd
 
 from eval.observation import load_observation
 from eval.study.comparison import no_answers_yet
-from nada.images.sets import open_images
+from nada.images.lazy import open_images
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
 from nada.run.outputs import check_outputs
 from nada.run.streams import stream_seed
 
-EACH = 8  # pictures of each group
+EACH = 8  # images of each group
 COLUMNS = 6
 GROUPS = ("adapted", "real", "source")
 
 
 def pick(observation_path: Path, real_path: Path, seed: int) -> tuple[np.ndarray, pd.DataFrame]:
-    """(images uint8 [24,H,W,3] in shown order, key: number, group, of, index).
+    """(images uint8 [24,H,W,3] in shown order, key: number, group, index).
 
-    Adapted and source pictures are the observation's gallery of its first seed, at the gallery's
-    truncation, with different latents for the two; all picks are drawn by `seed`.
+    Adapted and source images come from the gallery of the observation's first seed, at different latent
+    codes. `seed` draws images and order. UserError: too few images.
     """
     observation = load_observation(observation_path)
     run = observation.meta["runs"][0]["seed"]
@@ -60,7 +60,7 @@ def pick(observation_path: Path, real_path: Path, seed: int) -> tuple[np.ndarray
 
 
 def draw_sheet(images: np.ndarray, path: Path) -> None:
-    """The numbered sheet: [N,H,W,3] on COLUMNS columns, enlarged without smoothing."""
+    """Write images [N,H,W,3] as a numbered sheet of COLUMNS columns, enlarged without smoothing."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -80,7 +80,7 @@ def draw_sheet(images: np.ndarray, path: Path) -> None:
 
 
 def score(key: pd.DataFrame, answers: pd.DataFrame, target: str) -> pd.DataFrame:
-    """Per group: pictures, and how many of them were named `target` (case and blanks aside)."""
+    """Number of images of each group, and of those named `target` (ignoring case and outer blanks)."""
     merged = key.merge(answers, on="number", how="left")
     if missing := merged.loc[merged["name"].isna(), "number"].tolist():
         raise UserError(f"answers.csv: no name for picture {missing[0]}; name every picture.")
@@ -92,17 +92,18 @@ def score(key: pd.DataFrame, answers: pd.DataFrame, target: str) -> pd.DataFrame
 
 @command
 def main(argv=None) -> None:
+    """Command line of this module."""
     about = __doc__.split("\n")[0]
     parser = argparse.ArgumentParser(prog="python -m eval.study.blind_naming", description=about)
     commands = parser.add_subparsers(dest="what", required=True)
-    sheet = commands.add_parser("sheet", help="draw the pictures")
-    sheet.add_argument("--observation", type=Path, required=True, help="the adapted runs' .npz")
-    sheet.add_argument("--real", type=Path, required=True, help=".npz of the target's images")
-    sheet.add_argument("--seed", type=int, default=0, help="of the picks and their order")
+    sheet = commands.add_parser("sheet", help="draw the sheet")
+    sheet.add_argument("--observation", type=Path, required=True, help="the observation of the adapted runs (.npz)")
+    sheet.add_argument("--real", type=Path, required=True, help="the target's images (.npz)")
+    sheet.add_argument("--seed", type=int, default=0, help="seed of the choice and order of images")
     sheet.add_argument("--out", type=Path, required=True, help="folder of the study")
     result = commands.add_parser("score", help="count the answers")
     result.add_argument("--folder", type=Path, required=True, help="folder of the study")
-    result.add_argument("--target", required=True, help="the name that counts, e.g. cat")
+    result.add_argument("--target", required=True, help="the name of the target, e.g. cat")
     arguments = parser.parse_args(argv)
     if arguments.what == "sheet":
         no_answers_yet(arguments.out / "answers.csv")
@@ -118,7 +119,7 @@ def main(argv=None) -> None:
     for name in ("key", "answers"):
         path = arguments.folder / f"{name}.csv"
         if not path.is_file():
-            raise UserError(f"{path} is missing; make the sheet, or name its pictures first.")
+            raise UserError(f"{path} is missing; first make the sheet, then name its pictures.")
         tables.append(pd.read_csv(path, dtype={"name": str}))
     counts = score(*tables, arguments.target)
     counts.to_csv(arguments.folder / "result.csv", index=False)

@@ -1,14 +1,13 @@
-"""The user study of Fig. 12: people choose the better of two pictures (Gal et al. 2021, §5.3).
+"""The user study of Fig. 12: people choose the better of two images (Gal et al. 2021, §5.3).
 
     python -m eval.study.comparison sheet --spec SPEC.json --out FOLDER [--pairs 20] [--seed 0]
     python -m eval.study.comparison score --folder FOLDER
 
-`sheet` writes FOLDER/page.html, one file that shows every pair on random sides and saves the answers
-as a CSV (number, choice: left or right), and FOLDER/key.csv. Put each person's file into
-FOLDER/answers/. `score` writes FOLDER/result.csv: the share of comparisons that each model wins
-against the group's preferred one; `preference.answers` of config.yaml puts it into the Pareto plot in
-place of the automatic judge. Neither command needs a judge of classes: the question names what the
-task's target is called, by its class, its style or its text.
+`sheet` writes FOLDER/page.html, which shows every pair on random sides and saves the answers as a CSV
+(number, choice: left or right), and FOLDER/key.csv. Put each person's file into FOLDER/answers/. `score`
+writes FOLDER/result.csv: the share of comparisons that each model wins against the group's preferred one.
+`preference.answers` in config.yaml uses it in the Pareto plot instead of the automatic judge. No judge of
+classes is needed: the question names the target by its class, style or text.
 """
 
 import argparse
@@ -40,8 +39,8 @@ RESAMPLES = 9999
 def pairs(group: GroupSpec, each: int, seed: int) -> tuple[list[tuple], pd.DataFrame]:
     """([(left, right, question)] of uint8 images in shown order, key) with `each` pairs per rival.
 
-    key: number, the rival's CONDITION_KEYS, seed, latent, side of the rival. Both images of a pair come
-    from one latent, seeds take turns. UserError: no preferred model, or too few kept images.
+    key: number, the rival's CONDITION_KEYS, seed, latent, side of the rival. Both images of a pair have
+    one latent code; the seeds alternate. UserError: no preferred model, or too few images.
     """
     if group.preference is None:
         raise UserError(f"group {group.name}: 'preference' names no model to compare with.")
@@ -143,7 +142,7 @@ show();
 
 
 def page(shown: list[tuple], title: str, identity: str) -> str:
-    """The page of all pairs; it needs nothing else, and gives away no name of a model."""
+    """One self-contained HTML page with all pairs, without any name of a model."""
     listed = [[_png(left), _png(right), question] for left, right, question in shown]
     return PAGE.format(
         title=html.escape(title), pairs=json.dumps(listed), identity=json.dumps(identity)
@@ -159,7 +158,7 @@ def _png(image: np.ndarray) -> str:
 
 
 def read_answers(folder: Path, numbers) -> pd.DataFrame:
-    """Every person's answers: person, number, choice. UserError names the file and what is wrong."""
+    """The answers of all people: number, choice, person. UserError: no file, or a faulty one."""
     files = sorted((folder / "answers").glob("*.csv"))
     if not files:
         raise UserError(f"{folder}/answers: no person's answers (*.csv) are there yet.")
@@ -182,9 +181,10 @@ def read_answers(folder: Path, numbers) -> pd.DataFrame:
 
 
 def score(key: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
-    """RESULT, one row per rival: share won and its 95 % interval.
+    """RESULT, one row per rival: share of comparisons won, with a 95 % interval.
 
-    Several people: bootstrap over people, since a person's answers belong together; one: Wilson's.
+    The interval is a bootstrap over people, since answers of one person are dependent; for one person,
+    Wilson's.
     """
     from scipy import stats
 
@@ -208,7 +208,7 @@ def score(key: pd.DataFrame, answers: pd.DataFrame) -> pd.DataFrame:
 
 
 def read_result(path) -> pd.DataFrame:
-    """A study's result.csv. UserError: no such file, or another one."""
+    """The result.csv of a study. UserError: no such file, or another one."""
     try:
         table = pd.read_csv(path)
     except FileNotFoundError:
@@ -221,9 +221,9 @@ def read_result(path) -> pd.DataFrame:
 
 
 def no_answers_yet(answers: Path) -> None:
-    """Raise UserError where people have answered: another sheet would make their answers useless."""
+    """UserError if there are answers: they would not fit another sheet."""
     if answers.is_file() or (answers.is_dir() and any(answers.iterdir())):
-        raise UserError(f"{answers} has answers to the sheet that is there; name another folder.")
+        raise UserError(f"{answers} has answers to the sheet that is there; choose another folder.")
 
 
 def _write(path: Path, text: str) -> None:
@@ -238,8 +238,8 @@ def main(argv=None) -> None:
     commands = parser.add_subparsers(dest="what", required=True)
     sheet = commands.add_parser("sheet", help="make the page")
     sheet.add_argument("--spec", required=True, help="the group spec (JSON)")
-    sheet.add_argument("--pairs", type=int, default=20, help="pairs for each model")
-    sheet.add_argument("--seed", type=int, default=0, help="of latents, sides and order")
+    sheet.add_argument("--pairs", type=int, default=20, help="pairs per model (default: 20)")
+    sheet.add_argument("--seed", type=int, default=0, help="seed of latent codes, sides and order (default: 0)")
     sheet.add_argument("--out", type=Path, required=True, help="folder of the study")
     result = commands.add_parser("score", help="count the answers")
     result.add_argument("--folder", type=Path, required=True, help="folder of the study")

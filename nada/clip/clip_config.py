@@ -1,6 +1,6 @@
 """What a CLIP's configuration may say. Reads JSON; needs no torch.
 
-Our form has open_clip's keys (embed_dim, vision_cfg, text_cfg, quick_gelu, …) and, optionally,
+This project's form has open_clip's keys (embed_dim, vision_cfg, text_cfg, quick_gelu, …) and, optionally,
 image_mean, image_std and tokenizer. The hub's form, open_clip_config.json, has the former in
 `model_cfg` and the pixel statistics in `preprocess_cfg`.
 """
@@ -15,20 +15,20 @@ from nada.run.errors import UserError
 
 #: Keys of a configuration that are this project's and not open_clip's.
 OWN_KEYS = ("image_mean", "image_std", "tokenizer")
-BPE_IDS = 49_408  # of open_clip's own tokenizer, CLIP's byte pairs (Radford et al. 2021, §2.4)
-NEEDS_NETWORK = ("hf_model_name", "hf_tokenizer_name")  # text_cfg keys: fetched when used
+BPE_IDS = 49_408  # number of ids of open_clip's tokenizer, CLIP's byte pairs (Radford et al. 2021, §2.4)
+NEEDS_NETWORK = ("hf_model_name", "hf_tokenizer_name")  # text_cfg keys whose files open_clip would download
 
 
 # ------------------------------------------------------------------------------- what they may say
 
 
 def _rule(wanted: str, **rule) -> dict:
-    """A rule of the schema, and what it wants in words."""
+    """A rule of the schema with its description for messages."""
     return {**rule, "description": wanted}
 
 
 def _size(most: int) -> dict:
-    """A whole number from 1 on; `most` is far above every published CLIP's."""
+    """A whole number from 1 to `most`, which is far above that of every published CLIP."""
     return _rule(f"a whole number from 1 to {most}", type="integer", minimum=1, maximum=most)
 
 
@@ -108,11 +108,10 @@ _Validator = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_
 
 
 def read_config(path: Path) -> dict:
-    """The configuration in a file of either form, under our keys, checked.
+    """Read and check a configuration in either form; returns it under this project's keys.
 
-    Raises UserError, naming the file and the key, for a value that no CLIP can be built with, and
-    for parts that would be fetched from the network. Whether open_clip knows every key, and whether
-    the weights fit, is seen when the model is built.
+    Raises UserError, naming the file and the key, for an invalid value and for parts that would be
+    downloaded. Unknown keys and weights that do not fit are found when the model is built.
     """
     config = read_json(path)
     missing = [key for key in SCHEMA["required"] if key not in config]
@@ -133,7 +132,7 @@ def read_config(path: Path) -> dict:
 
 
 def read_json(path: Path) -> dict:
-    """A configuration in a file of either form, under our keys, its values not looked at."""
+    """Read a configuration in either form under this project's keys, without checking its values."""
     try:
         text = path.read_text(encoding="utf-8")
         config = json.loads(text, parse_constant=_no_number)
@@ -154,7 +153,7 @@ def read_json(path: Path) -> dict:
 
 
 def check_offline(config: dict, source) -> None:
-    """UserError where a part of the model would be fetched; source: the config's file or name."""
+    """Raise UserError if a part of the model would be downloaded; source: the config's file or name."""
     remote = [key for key in NEEDS_NETWORK if config["text_cfg"].get(key)]
     if remote:
         raise UserError(
@@ -173,19 +172,19 @@ def _key(error: jsonschema.ValidationError) -> str:
 
 
 def _sentence(error: jsonschema.ValidationError) -> str:
-    """What is wrong, by key and value, and what is wanted."""
+    """The key, its value, and what is wanted."""
     if error.validator == "required":
         lacking = [name for name in error.validator_value if name not in error.instance]
         return f"{_key(error)} lacks {', '.join(lacking)}"
     wanted, rule = "", SCHEMA
-    for step in error.absolute_schema_path:  # the innermost rule that says what it wants
+    for step in error.absolute_schema_path:  # the innermost rule with a description
         rule = rule[step]
         wanted = rule.get("description", wanted) if isinstance(rule, dict) else wanted
     return f"{_key(error)} is {reprlib.repr(error.instance)}; wanted: {wanted}"
 
 
 def _check_heads(config: dict, path: Path) -> None:
-    """UserError where a tower's width cannot be divided among its attention heads."""
+    """Raise UserError if a tower's width is not divisible by its attention heads."""
     for tower, width, key, value in _attention(config):
         if width % value:
             raise UserError(
@@ -197,6 +196,6 @@ def _check_heads(config: dict, path: Path) -> None:
 def _attention(config: dict):
     """(tower, its width, the key that divides it, that key's value); defaults are open_clip's."""
     vision, text = config["vision_cfg"], config["text_cfg"]
-    if not isinstance(vision.get("layers", 12), list):  # a ResNet divides otherwise
+    if not isinstance(vision.get("layers", 12), list):  # a ResNet has other heads
         yield "vision_cfg", vision.get("width", 768), "head_width", vision.get("head_width", 64)
     yield "text_cfg", text.get("width", 512), "heads", text.get("heads", 8)

@@ -1,8 +1,8 @@
-"""A CLIP's weights: published file formats, and the activation of their training.
+"""A CLIP's weights: published file formats, and the activation that they were trained with.
 
-OpenAI trained with QuickGELU, x·sigmoid(1.702 x), most others with GELU. The tensors do not tell,
-and under the wrong one they load without a word and embed differently, so it is settled here by a
-file's form, its hash or its home in the hub's cache.
+OpenAI trained with QuickGELU, x·sigmoid(1.702 x), most others with GELU. The tensors do not show
+which, and with the wrong one they load without an error and embed differently. So the activation is
+determined from a file's form, its hash or its repository in the hub's cache.
 """
 
 import re
@@ -17,16 +17,16 @@ from nada.run.errors import UserError
 from nada.run.finite import check_finite, used
 from nada.run.manifest import read_weights
 
-#: What OpenAI's archives keep among their tensors and is no weight; MASK may stand in every block.
+# Tensors of OpenAI's archives that are not weights; MASK may be in every block.
 BOOKKEEPING = ("input_resolution", "context_length", "vocab_size")
 MASK = "attn_mask"
 NO_WEIGHTS = (*BOOKKEEPING, MASK)
-#: What training on several devices puts before every name.
+# Prefix of names after training on several devices.
 PARALLEL = "module."
-#: A SHA-256, or the beginning of one, in the address of published weights.
+# A SHA-256, or its beginning, in the address of published weights.
 HASH = re.compile(r"(?<![0-9a-z])[0-9a-f]{8,64}(?![0-9a-z])")
-SAME_PIXELS = 1e-3  # a quarter of a level of 256: below it a mean or std is another's rounding
-#: Names of the activation, by whether a config says quick_gelu.
+SAME_PIXELS = 1e-3  # 1/4 of a grey level: smaller differences of mean or std are rounding
+# Name of the activation by the config's quick_gelu.
 ACTIVATIONS = {True: "QuickGELU", False: "GELU"}
 
 
@@ -63,10 +63,10 @@ def _is_script(path: Path) -> bool:
 
 
 def check_activation(spec: dict, config: dict, weights: Path, digest: str, openai: bool) -> None:
-    """UserError where the config's activation is not the one that the weights were trained with.
+    """Raise UserError if the config's activation differs from that of the weights' training.
 
-    digest: SHA-256 of the weights. openai: whether their form is OpenAI's. Weights whose origin
-    nothing tells are taken at the config's word.
+    digest: SHA-256 of the weights. openai: whether their form is OpenAI's. For weights of unknown
+    origin the config decides.
     """
     known = _origin(weights, digest, openai)
     has = bool(config.get("quick_gelu", False))
@@ -86,10 +86,10 @@ def check_activation(spec: dict, config: dict, weights: Path, digest: str, opena
 
 
 def check_pixels(spec: dict, weights: Path, digest: str, mean, std) -> None:
-    """UserError where published weights were trained on images that are made in another way.
+    """Raise UserError if published weights were trained with another resize, mean or std.
 
-    mean, std: three numbers each, as images will be normalised. A config need not name them, and
-    what then stands in for them are OpenAI's, which not every CLIP was trained with.
+    mean, std: three numbers each, used to normalise images. A config may leave them out; OpenAI's are
+    then used, but not every CLIP was trained with these.
     """
     entry = _entry(weights, digest)
     if entry is None:
@@ -111,7 +111,7 @@ def check_pixels(spec: dict, weights: Path, digest: str, mean, std) -> None:
 
 
 def _origin(weights: Path, digest: str, openai: bool) -> tuple[str, bool] | None:
-    """(what the weights are, whether they were trained with QuickGELU), None where unknown."""
+    """(description of the weights, whether they were trained with QuickGELU), or None if unknown."""
     if openai:
         return "an archive of OpenAI's", True
     published = _published(weights, digest)
@@ -124,7 +124,7 @@ def _origin(weights: Path, digest: str, openai: bool) -> tuple[str, bool] | None
 
 
 def _published(weights: Path, digest: str) -> tuple[str, bool] | None:
-    """What weights are in open_clip's own list, and whether they were trained with QuickGELU."""
+    """The same for weights in open_clip's list of published ones."""
     entry = _entry(weights, digest)
     if entry is None:
         return None
@@ -134,7 +134,7 @@ def _published(weights: Path, digest: str) -> tuple[str, bool] | None:
 
 
 def _entry(weights: Path, digest: str) -> tuple[str, str, dict] | None:
-    """(model, tag, its hyperparameters) in open_clip's list, by a hash or by the hub's repository."""
+    """(model, tag, its configuration) in open_clip's list, found by hash or by repository."""
     import open_clip
 
     cached = next((part for part in weights.parts if part.startswith("models--")), None)

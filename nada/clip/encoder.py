@@ -1,8 +1,7 @@
-"""CLIP as a frozen judge of images and texts: one open_clip model from a config and a local file.
+"""A frozen CLIP that encodes images and texts: one open_clip model from a config and a local file.
 
-Gal et al. 2021, §3.1 and §4.1; the prompt ensemble is that of Radford et al. 2021. Which files are
-read, and what a config may say: `nada.clip.clip_config`; how QuickGELU is made certain:
-`nada.clip.clip_weights`.
+Gal et al. 2021, §3.1 and §4.1; the prompt ensemble is that of Radford et al. 2021. `clip_config`
+finds and checks the files; `clip_weights` determines the activation.
 """
 
 import difflib
@@ -39,7 +38,7 @@ __all__ = [
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
 RESIZES = ("antialias", "official")
-#: The text tower's parts of an open_clip model.
+# The parts of an open_clip model's text tower.
 TEXT_TOWER = (
     "transformer",
     "token_embedding",
@@ -48,9 +47,9 @@ TEXT_TOWER = (
     "text_projection",
     "attn_mask",
 )
-# What open_clip and torch raise for a config that no network can be built from.
+# Errors of open_clip and torch for a config that no network can be built from.
 UNBUILDABLE = (TypeError, ValueError, RuntimeError, AssertionError, LookupError, ArithmeticError)
-REASON_WIDTH = 400  # letters of torch's list of keys that do not fit
+REASON_WIDTH = 400  # characters of torch's list of keys that do not fit
 NO_DIRECTION = 1e-6  # two texts whose mean embeddings are closer than this are the same text
 
 
@@ -70,8 +69,8 @@ class WordTokenizer(Vocabulary):
 class Clip:
     """One frozen CLIP model in float32; `weight` is its share in an ensemble's sum.
 
-    `calls` counts encoder calls, for the cost record. It embeds in float32 whatever autocast says:
-    a direction is a small difference of embeddings, which half precision would round away.
+    `calls` counts encoder calls for the cost record. Embeddings are float32 even under autocast: a
+    direction is a small difference of embeddings, which half precision would round away.
     """
 
     name: str
@@ -87,7 +86,7 @@ class Clip:
     weights_sha256: str = ""
 
     def record(self) -> dict:
-        """Which file, by name and hash, and which activation: for a run's record."""
+        """File name, hash and activation for a run's record."""
         return {
             "file": self.weights_file,
             "sha256": self.weights_sha256,
@@ -108,7 +107,7 @@ class Clip:
         """Images [N,3,H,W] in [-1,1] → the model's input [N,3,S,S]; differentiable.
 
         The shorter side is resized to S (bicubic; antialiased unless `resize` is 'official'),
-        then the centre is cropped; an image that has the size already is left alone.
+        then the centre is cropped; an image of size S is not resampled.
         """
         size = self.image_size
         x = (images + 1) / 2
@@ -124,7 +123,7 @@ class Clip:
     def embed_images(self, images: Tensor, prepare: Callable | None = None) -> Tensor:
         """Images [N,3,H,W] in [-1,1] → raw embeddings [N,E] (any length); differentiable.
 
-        prepare: what makes the model's input [N,3,S,S] of them, in place of `preprocess`.
+        prepare: a function that returns the model's input [N,3,S,S], in place of `preprocess`.
         """
         self.calls += 1
         if images.dtype in (torch.float16, torch.bfloat16):
@@ -137,7 +136,7 @@ class Clip:
         return F.normalize(self.embed_images(images), dim=-1)
 
     def check_text(self, text: str) -> None:
-        """Raise UserError for a text that this CLIP reads as nothing, in part, or not at all."""
+        """Raise UserError for a text that is empty, too long, or outside the vocabulary of this CLIP."""
         try:
             check_room(self.tokenizer, text)
         except UserError as error:
@@ -161,9 +160,9 @@ class Clip:
         return F.normalize(embeddings, dim=-1)
 
     def forget_text(self) -> None:
-        """Drop the text tower and its memory (ViT-B/32: 254 of 605 MB); texts are encoded by then.
+        """Free the text tower's memory (ViT-B/32: 254 of 605 MB) once all texts are encoded.
 
-        Images embed as before. RuntimeError when a text is encoded afterwards.
+        Images embed as before. Encoding a text afterwards raises RuntimeError.
         """
         for name in TEXT_TOWER:
             setattr(self.model, name, None)
@@ -172,15 +171,15 @@ class Clip:
 def load_clip(spec: dict, device="cpu", resize: str = "antialias") -> Clip:
     """Build the CLIP of a run spec's entry {"name", "config", "weights", "weight"}.
 
-    config: a JSON file with open_clip's model hyperparameters (embed_dim, vision_cfg, text_cfg, …) and,
+    config: a JSON file with open_clip's model configuration (embed_dim, vision_cfg, text_cfg, …) and,
     optionally, image_mean, image_std and tokenizer {"type": "words", "words", "context_length"};
     or an open_clip_config.json; or the name of a model that open_clip knows, such as
     'ViT-B-32-quickgelu'.
     weights: a local file (safetensors, OpenAI's archive, what torch.save wrote) or a folder of the
-    hub's cache. Raises UserError where either cannot be used, where they do not fit together, and
-    where the config's activation or pixel statistics are not those of published weights.
+    hub's cache. Raises UserError if either cannot be used, if they do not fit together, and if the
+    config's activation or pixel statistics differ from those of published weights.
     """
-    import open_clip  # here, not above: it takes seconds, and the tokenizer does without
+    import open_clip  # not at the top: the import takes seconds, and the tokenizer does not need it
 
     if resize not in RESIZES:
         raise UserError(f"clip resize is '{resize}'; it must be one of {', '.join(RESIZES)}.")
@@ -192,8 +191,8 @@ def load_clip(spec: dict, device="cpu", resize: str = "antialias") -> Clip:
     check_activation(spec, config, weights, digest, openai)
     mean, std = config.get("image_mean", OPENAI_MEAN), config.get("image_std", OPENAI_STD)
     check_pixels(spec, weights, digest, mean, std)
-    # attention's inference-only kernel would give one image two embeddings, with a graph and
-    # without, and ΔI rounding noise where it must be 0
+    # attention's inference-only kernel rounds differently: the embeddings of one image with and
+    # without a graph would differ, and ΔI would be noise where it must be 0
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with torch.random.fork_rng(devices=[]):  # initialisation must not move the run's stream
@@ -241,7 +240,7 @@ def text_embedding(clip: Clip, text: str, templates: list[str]) -> Tensor:
 
 def _prompts(clip: Clip, text: str, templates: list[str]) -> Tensor:
     """Unit embeddings [J,E] of one text in every template."""
-    clip.check_text(text)  # in a prompt the words around it would hide that it has none
+    clip.check_text(text)  # before templates hide that the text is empty
     return clip.encode_texts(in_prompts(text, templates))
 
 
@@ -266,7 +265,7 @@ def _named_config(name: str, open_clip) -> dict:
 
 
 def _tokenizer(config: dict, source, open_clip):
-    """The tokenizer that a config asks for; `source`: its file, or the name of a model."""
+    """The tokenizer of a config; source: the config's file, or the name of a model."""
     wanted = config.get("tokenizer")
     if wanted is None:
         if not Path(source).is_file():

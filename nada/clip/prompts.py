@@ -1,4 +1,4 @@
-"""Prompt templates: the sentences in which CLIP reads a text (Radford et al. 2021, §3.1.4). No torch here."""
+"""Prompt templates for CLIP (Radford et al. 2021, §3.1.4). Needs no torch."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""The texts that a CLIP reads: words of a closed vocabulary, and the room that a text has.
+"""Texts for CLIP: a closed vocabulary of words, and the longest text that fits.
 
-No torch here: a plan checks every text by the same rules before a job starts.
+Needs no torch: a plan checks every text by the same rules before a job starts.
 """
 
 import difflib
@@ -10,7 +10,7 @@ import unicodedata
 
 from nada.run.errors import UserError
 
-QUOTED = 80  # letters of a text that an error message shows
+QUOTED = 80  # characters of a text that an error message shows
 WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 BLANKS_AND_PUNCTUATION = ("Z", "P")  # Unicode's general categories; both are ignored
 
@@ -21,14 +21,14 @@ def split_words(text: str) -> list[str]:
 
 
 def unread(text: str) -> str:
-    """The signs of a text that are neither words, blanks nor punctuation, each once: '🐶', '$', '+'."""
+    """Characters that are neither words, blanks nor punctuation, each once: '🐶', '$', '+'."""
     rest = WORD.sub("", _composed(text))
     ignored = (c.isspace() or unicodedata.category(c)[0] in BLANKS_AND_PUNCTUATION for c in rest)
     return "".join(dict.fromkeys(c for c, skip in zip(rest, ignored, strict=True) if not skip))
 
 
 def _composed(text: str) -> str:
-    """Lower case, with every accent inside its letter (Unicode's form NFC)."""
+    """Lower case, with accents composed (Unicode's form NFC)."""
     return unicodedata.normalize("NFC", text.lower())
 
 
@@ -37,7 +37,7 @@ class Vocabulary:
 
     Ids: 0 pads, 1 starts a text, 2… are `words` in their order, and the largest id ends a text,
     because open_clip pools a text at the position of its largest id.
-    context_length: ids of a text at most, start and end included.
+    context_length: largest number of ids of a text, including start and end.
     """
 
     PAD, START, FIRST_WORD = 0, 1, 2
@@ -103,7 +103,7 @@ def check_room(tokenizer, text: str) -> list[int]:
 
 
 def check_length(text: str, count: int, context_length: int, has: str) -> None:
-    """Raise UserError where `count` ids do not fit between start and end; `has`: the count in words."""
+    """Raise UserError if `count` ids do not fit between start and end; has: the count as text."""
     room = context_length - 2
     if count > room:
         raise UserError(
@@ -112,14 +112,14 @@ def check_length(text: str, count: int, context_length: int, has: str) -> None:
 
 
 def fewest_tokens(text: str) -> int:
-    """A number of byte-pair tokens that a text has at least, without open_clip's tokenizer.
+    """A lower bound of the number of byte-pair tokens of a text, without open_clip's tokenizer.
 
-    Each run of letters and each digit is one token or more. Only plain ASCII is counted: open_clip
-    repairs other signs first, and reads an & as the start of an HTML entity.
+    Each run of letters and each digit is at least one token. Only plain ASCII is counted: open_clip
+    first repairs other characters, and reads an & as the start of an HTML entity.
     """
     return len(re.findall(r"[A-Za-z]+|[0-9]", text)) if text.isascii() and "&" not in text else 0
 
 
 def quoted(text: str) -> str:
-    """A text as an error message shows it: not longer than it must be."""
+    """A text for an error message, shortened to QUOTED characters."""
     return textwrap.shorten(text, QUOTED, placeholder=" …") if len(text) > QUOTED else text

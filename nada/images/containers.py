@@ -1,15 +1,12 @@
-"""Where image sets lie: a folder, zip or LMDB as names and bytes, looked through without trust.
+"""Sources of images: a folder, zip or LMDB, listed and read without trusting its contents.
 
-`open_source` finds out what lies at a path, `listed` says which of its images are meant, in which
-order and with which labels, and `source.reading()` gives their bytes. Names that leave the source,
-links out of it, encrypted members and what cannot be told apart are refused by name.
+`open_source` opens a path, `source.members()` lists names, and `source.reading()` reads bytes. Names
+and links that lead out of the source, encrypted members and duplicate names are refused by name.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import os
 import re
 import stat
@@ -21,11 +18,10 @@ from nada.images.files import DAMAGED, HUGE, Unusable
 from nada.run.errors import UserError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-LABELS = "dataset.json"  # StyleGAN2-ADA's dataset_tool.py writes it into a set's root
-MAX_BYTES = 1 << 28  # of one encoded image, unpacked
-NAMED = 5  # so many names stand in a message or report
-# What reading a damaged file raises; RuntimeError: a zip that asks for a password or a rare packing;
-# UnicodeDecodeError: a name that is not in the coding that it claims.
+MAX_BYTES = 1 << 28  # limit of one encoded image, uncompressed
+NAMED = 5  # names listed in a message or report
+# Errors from reading a damaged file. RuntimeError: a zip with a password or a rare compression;
+# UnicodeDecodeError: a name that is not in its declared encoding.
 BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, UnicodeDecodeError)
 
 
@@ -33,9 +29,9 @@ BROKEN = (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, Unico
 
 
 class Source:
-    """Images in one place, each under a name; `kind` is what an index calls the place.
+    """Named images in one place; `kind` is the name of the format in an index.
 
-    A sub-class lists them and has `_read(name)`, or a `reading` of its own.
+    A subclass implements `members`, and either `_read(name)` or `reading`.
     """
 
     kind: str
@@ -44,15 +40,15 @@ class Source:
         self.path = path
 
     def members(self, resolution: int) -> tuple[list[str], list[str]]:
-        """(names of images, names of other files), both sorted; no image is read for it.
+        """(names of images, names of other files), both sorted; reads no image.
 
-        resolution: of a source that has its images in several sizes, which is wanted.
+        resolution: the wanted size, for a source that stores each image in several sizes.
         """
         raise NotImplementedError
 
     @contextlib.contextmanager
     def reading(self):
-        """`with source.reading() as read: data = read(name)`; read raises Unusable."""
+        """`with source.reading() as read: data = read(name)`; `read` raises Unusable."""
         yield self._read
 
 
@@ -76,9 +72,9 @@ class Folder(Source):
                     leaving.append(relative)
                 elif is_image:
                     images.append(relative)
-                elif name in files or path.is_symlink():  # a linked folder inside is seen once
+                elif name in files or path.is_symlink():  # os.walk does not enter linked folders
                     others.append(relative)
-        refuse(self.path, leaving, "links that leave the folder", "put the files there instead")
+        refuse(self.path, leaving, "links that leave the folder", "copy the files into it")
         return sorted(images), sorted(others)
 
     def _read(self, name: str) -> bytes:
@@ -86,11 +82,11 @@ class Folder(Source):
         try:
             about = path.stat()
             if not stat.S_ISREG(about.st_mode):
-                raise Unusable(DAMAGED, "no regular file")
+                raise Unusable(DAMAGED, "not a regular file")
             if not self._inside(path):
                 raise Unusable(DAMAGED, "a link that leaves the folder")
             if about.st_size > MAX_BYTES:
-                raise Unusable(HUGE, f"{about.st_size} bytes, the bound is {MAX_BYTES}")
+                raise Unusable(HUGE, f"{about.st_size} bytes, the limit is {MAX_BYTES}")
             return path.read_bytes()
         except OSError as error:
             raise Unusable(DAMAGED, error.strerror or str(error)) from error
@@ -98,7 +94,7 @@ class Folder(Source):
     def _inside(self, path: Path) -> bool:
         try:
             return path.resolve().is_relative_to(self._root)
-        except (OSError, RuntimeError):  # a link to itself; reading it says so
+        except (OSError, RuntimeError):  # a link to itself: reading it fails
             return True
 
     def _closed(self, error: OSError):
@@ -108,8 +104,8 @@ class Folder(Source):
 class Zip(Source):
     """Members of a zip archive, stored or deflated.
 
-    Names are given with slashes: some programs of Windows write backslashes, though a zip must not
-    have them (PKWARE's APPNOTE, 4.4.17), and other programs there read them as slashes.
+    Backslashes in names are read as slashes: some Windows programs write them, although the
+    format forbids it (PKWARE's APPNOTE, 4.4.17).
     """
 
     kind = "zip"
@@ -119,7 +115,7 @@ class Zip(Source):
         self._archive, self._process = None, None
         self._files: dict[str, zipfile.ZipInfo] = {}
 
-    def __reduce__(self):  # an open archive does not travel to another process
+    def __reduce__(self):  # an open archive cannot be pickled
         return type(self), (self.path,)
 
     def members(self, resolution: int) -> tuple[list[str], list[str]]:
@@ -129,7 +125,7 @@ class Zip(Source):
         return images, [name for name in files if not _is_image_name(name)]
 
     def _refuse_unsafe(self, infos: list[zipfile.ZipInfo]) -> None:
-        """Whatever could leave the archive, or cannot be told apart or opened."""
+        """Raise UserError for members that lead out of the archive, are ambiguous or cannot be read."""
         names = [with_slashes(info.filename) for info in infos]
         once = set()
         again = [name for name in names if name in once or once.add(name)]
@@ -140,25 +136,25 @@ class Zip(Source):
         packed = [i.filename for i in infos if i.compress_type not in methods]
         advice = "make the zip again without them"
         refuse(self.path, climbing, "names that leave the archive", advice)
-        refuse(self.path, again, "names that stand there twice", advice)
+        refuse(self.path, again, "duplicate names", advice)
         refuse(self.path, links, "links", advice)
         refuse(self.path, encrypted, "encrypted members", "make the zip again without a password")
-        refuse(self.path, packed, "members neither stored nor deflated", "make the zip again")
+        refuse(self.path, packed, "members that are neither stored nor deflated", "make the zip again")
 
     def _read(self, name: str) -> bytes:
         try:
             self._open()
             info = self._files[with_slashes(name)]
             if info.file_size > MAX_BYTES:
-                raise Unusable(HUGE, f"{info.file_size} bytes, the bound is {MAX_BYTES}")
-            return self._archive.read(info)  # reads no further than file_size
+                raise Unusable(HUGE, f"{info.file_size} bytes, the limit is {MAX_BYTES}")
+            return self._archive.read(info)  # reads at most file_size bytes
         except KeyError:
             raise Unusable(DAMAGED, "no longer in the archive") from None
         except BROKEN as error:
             raise Unusable(DAMAGED, str(error)) from error
 
     def _open(self) -> zipfile.ZipFile:
-        """The archive, opened once in each process: forked ones share the place in a file."""
+        """The archive, opened once per process: forked processes share the position in a file."""
         if self._process != os.getpid():
             try:
                 self._archive, self._process = zipfile.ZipFile(self.path), os.getpid()
@@ -182,20 +178,20 @@ class Lmdb(Source):
             length = transaction.get(b"length")
         if length is None or not re.fullmatch(rb"[0-9]{1,9}", length):
             raise UserError(
-                f"{self.path} has no key 'length' with a number in it; wanted are the keys "
+                f"{self.path} has no key 'length' with a number; it must have the keys "
                 "'256-00000'… and 'length', as prepare_data.py of StyleGAN2-pytorch writes them."
             )
         sizes = {_size_of(key) for key in keys} - {None}
         if not sizes:
             raise UserError(f"{self.path} has no key like '256-00000'; it holds no images.")
-        # The size that was asked for, else the next larger one, else the largest.
+        # The requested size, else the next larger one, else the largest.
         size = min((s for s in sizes if s >= resolution), default=max(sizes))
         there = sum(_size_of(key) == size for key in keys)
-        # also: nobody can list the names of a billion that are not there
+        # also bounds the list of names: a damaged length may be a billion
         if int(length) > 2 * there:
             raise UserError(
-                f"{self.path} says in 'length' that it has {int(length)} images, but {there} of "
-                f"{size} px are there; make it again, or restore it."
+                f"the key 'length' of {self.path} says {int(length)} images, but it has {there} "
+                f"of {size} px; make it again, or restore it."
             )
         images = [f"{size}-{number:05d}" for number in range(int(length))]
         known = {*(name.encode() for name in images), b"length"}
@@ -232,7 +228,8 @@ class Lmdb(Source):
             raise UserError(f"the LMDB {self.path} cannot be read ({error}).") from error
 
     def _check_length(self, environment) -> None:
-        """A page beyond the end of a truncated file would kill the process (SIGBUS)."""
+        """Raise UserError for a truncated file: reading a page beyond its end kills the process
+        (SIGBUS)."""
         file = self.path / "data.mdb" if self.path.is_dir() else self.path
         needed = (environment.info()["last_pgno"] + 1) * environment.stat()["psize"]
         if file.stat().st_size < needed:
@@ -246,152 +243,61 @@ KINDS = {source.kind: source for source in (Folder, Zip, Lmdb)}
 
 
 def open_source(path: Path) -> Source:
-    """The folder, zip or LMDB at a path. UserError: nothing there, or something else."""
+    """The folder, zip or LMDB at a path. Raises UserError for anything else."""
     if not path.exists():
         raise UserError(f"the image source {path} is missing; correct the path.")
     if path.is_dir():
         return Lmdb(path) if (path / "data.mdb").is_file() else Folder(path)
     kinds = {".zip": Zip, ".mdb": Lmdb}
     if path.suffix.lower() not in kinds:
-        raise UserError(f"{path} is no image source; give a folder, a .zip or an LMDB.")
+        raise UserError(f"{path} is not an image source; give a folder, a .zip or an LMDB.")
     return kinds[path.suffix.lower()](path)
 
 
 def _size_of(key: bytes) -> int | None:
-    """The size that an LMDB's key names, None where it names no image."""
+    """The image size in an LMDB key, or None where the key is not of an image."""
     match = re.fullmatch(rb"([0-9]+)-[0-9]{5,}", key)
     return int(match[1]) if match else None
 
 
 def _is_image_name(name: str) -> bool:
-    """By suffix; hidden files and what macOS adds to a zip are none."""
+    """Decided by suffix; hidden files and those that macOS adds to a zip do not count."""
     hidden = any(p.startswith(".") or p == "__MACOSX" for p in with_slashes(name).split("/"))
     return not hidden and name.lower().endswith(SUFFIXES)
-
-
-# ------------------------------------------------------------------------- which images are meant
-
-
-def listed(
-    source: Source,
-    resolution: int,
-    splits: list[str] | None = None,
-    start: int = 0,
-    limit: int | None = None,
-) -> tuple[list[str], dict | None, list[str]]:
-    """(names of the images, the label of each by name or None, names of other files).
-
-    splits: only images in these folders, below the source's one common folder if it has one; of
-    their sorted names, `limit` from number `start` on. Raises UserError where there are none, for
-    names that cannot stand in an index, and for labels that do not fit the images.
-    """
-    names, others = source.members(resolution)
-    wrong = [name for name in names if name.encode(errors="replace").decode() != name]
-    refuse(source.path, wrong, "names that are not UTF-8", "rename them")  # as an index is
-    labels = _labels(source, names, others)
-    if labels is not None:
-        others = [name for name in others if name != LABELS]
-    names = _of_split(source, names, splits)[start:][:limit]
-    if not names:
-        raise UserError(
-            f"{source.path} has no images{f' from number {start} on' if start else ''}; "
-            f"wanted are {', '.join(SUFFIXES)} files, or the keys of an LMDB."
-        )
-    return names, labels, others
-
-
-def _of_split(source: Source, names: list[str], splits: list[str] | None) -> list[str]:
-    """The names in the splits' folders; every one of these must have images."""
-    if splits is None:
-        return names
-    if source.kind == "lmdb":
-        raise UserError(f"{source.path} is an LMDB, which has no splits; leave --split out.")
-    tops = {name.split("/")[0] if "/" in name else "" for name in names}
-    top = f"{tops.pop()}/" if len(tops) == 1 else ""
-    chosen = set()
-    for split in splits:
-        folder = (with_slashes(split) if source.kind == "zip" else split).strip("/") + "/"
-        inside = [name for name in names if name.startswith((folder, top + folder))]
-        if not inside:
-            folders = sorted({name.rpartition("/")[0] for name in names} - {""})
-            raise UserError(
-                f"split '{split}': {source.path} has no images there; "
-                f"its folders with images are {first_few(folders) or 'none'}."
-            )
-        chosen.update(inside)
-    return [name for name in names if name in chosen]
-
-
-def _labels(source: Source, names: list[str], others: list[str]) -> dict | None:
-    """The class of each image from dataset.json, or None where it gives none."""
-    if LABELS not in others or source.kind == "lmdb":
-        return None
-    where = f"{source.path}: {LABELS}"
-    try:
-        with source.reading() as read:
-            labels = json.loads(read(LABELS))["labels"]
-        if labels is None:
-            return None
-        labels = [(name, label) for name, label in labels]
-        if source.kind == "zip":
-            labels = [(with_slashes(name), label) for name, label in labels]
-        known = dict(labels)
-    except (Unusable, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise UserError(
-            f'{where} cannot be read ({error}); it must be {{"labels": null}} or '
-            '{"labels": [[name, class], …]}.'
-        ) from error
-    wrong = [str(name) for name, label in labels if not _is_label(label)]
-    refuse(where, wrong, "labels that are no numbers", "correct them")
-    there = set(names)
-    absent = [str(name) for name in known if name not in there]
-    refuse(where, absent, "names of images that are not there", "restore them, or correct it")
-    refuse(where, [n for n in names if n not in known], "no label for images", "correct it")
-    if len(known) != len(labels):
-        raise UserError(f"{where} names {len(labels) - len(known)} images twice; correct it.")
-    return known
-
-
-def _is_label(label) -> bool:
-    """A class number, or a vector of numbers, as dataset_tool.py's readers take them."""
-    if isinstance(label, list):
-        finite = (type(x) in (int, float) and -math.inf < x < math.inf for x in label)
-        return bool(label) and all(finite)
-    return type(label) is int and label >= 0
 
 
 # --------------------------------------------------------------------------- names in an error
 
 
 def climbs(name: str) -> bool:
-    """Whether a name leads out of its folder, on any system."""
+    """Whether a name leads out of its folder, on any operating system."""
     absolute = name.startswith(("/", "\\")) or re.match(r"[A-Za-z]:[/\\]", name)
     return bool(absolute) or ".." in re.split(r"[/\\]", name) or "\0" in name
 
 
 def _climbs_on_windows(name: str) -> bool:
-    """As `climbs`, and a name that begins at a drive's current folder."""
+    """As `climbs`, or relative to the current folder of a drive (`C:name`)."""
     return climbs(name) or re.match("[A-Za-z]:", name) is not None
 
 
 def with_slashes(name: str) -> str:
-    """A name whose folders are set off by slashes alone."""
+    """The name with backslashes replaced by slashes."""
     return name.replace("\\", "/")
 
 
 def refuse(source, names: list[str], what: str, advice: str) -> None:
-    """Raise UserError where there are such names: of the source, what they are, what to do."""
+    """Raise UserError if there are such names; what: what they are, advice: what to do."""
     if names:
         raise UserError(f"{source} has {what}: {len(names)} ({first_few(names)}); {advice}.")
 
 
 def first_few(names: list[str], count: int | None = None) -> str:
-    """The first few names, and how many more there are; count: of all, where only those are given."""
+    """The first few names, and how many more there are; count: the total, if `names` is shortened."""
     shown, count = [printable(name) for name in names[:NAMED]], count or len(names)
     more = f", … {count - len(shown)} more" if count > len(shown) else ""
     return ", ".join(shown) + more
 
 
 def printable(name: str) -> str:
-    """A file's name may hold what no terminal takes: bytes that are not UTF-8, line breaks, commands."""
+    """A name with unprintable characters escaped (line breaks, terminal commands, invalid UTF-8)."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

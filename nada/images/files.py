@@ -1,19 +1,19 @@
-"""One encoded image to RGB pixels of one size: the policy that every image set shares.
+"""Decode one image to RGB pixels of one size, by the same rules for every image set.
 
-What happens to an image, in this order:
+Steps, in this order:
 
 - turned as its EXIF orientation says; of an animation, the first frame;
-- 16 bits a channel: the high byte is kept, which is exact where 8 bits had been widened;
-- grey and palettes become RGB; CMYK is converted without a colour profile, and colour profiles are
-  passed over, as in the published preparations;
-- transparency is laid on white, the paper of a sketch (what lies beneath it is undefined);
+- 16 bits per channel: the high byte is kept, which is exact for widened 8-bit images;
+- grey and palette images become RGB; CMYK is converted without a colour profile, and colour
+  profiles are ignored, as in the published preparations;
+- transparent pixels become white, like the paper of a sketch (their stored colour is undefined);
 - the centre is cropped to a square and resized to the resolution with Lanczos, as the published
-  sets were prepared (`box`: FFHQ-256); it is never enlarged unasked.
+  sets were prepared (`box`: FFHQ-256); images are enlarged only on request.
 
-Another release of Pillow may decode a JPEG to other pixels. A JPEG that lost data decodes, too, and
-Pillow does not say so: libjpeg makes up the rest and only warns. simplejpeg, which wraps the same
-decoder, raises such warnings, so that the image is refused as damaged. JPEG and lossy WebP have no
-checksums: a few wrong bytes that leave the decoder in step cannot be found.
+Another release of Pillow may decode a JPEG to other pixels. Pillow accepts a JPEG that lost data:
+libjpeg makes up the rest and only warns. simplejpeg, which wraps the same decoder, raises these
+warnings as errors, and the image is refused as damaged. JPEG and lossy WebP have no checksums: a few
+wrong bytes that do not confuse the decoder cannot be found.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ from nada.run.errors import UserError
 
 DECODERS = ("PNG", "JPEG", "BMP", "WEBP")
 FILTERS = {"lanczos": Image.Resampling.LANCZOS, "box": Image.Resampling.BOX}
-MAX_PIXELS = 89_478_485  # where Pillow begins to warn of a bomb; 268 MB as RGB
-# How libjpeg's warnings of lost data begin; others are of the header and change no pixel.
+MAX_PIXELS = 89_478_485  # Pillow warns of a decompression bomb from here on; 268 MB as RGB
+# Prefixes of libjpeg's warnings of lost data; its other warnings concern the header, not the pixels.
 LOST = ("Corrupt JPEG data", "Premature end of JPEG file", "Inconsistent progression")
 DAMAGED, HUGE, SMALL, OTHER_SIZE = "damaged", "huge", "small", "other size"  # kinds of Unusable
 
-# EXIF orientation → what turns the stored image upright (EXIF 2.3, tag 0x0112).
+# EXIF orientation → transposition that turns the stored image upright (EXIF 2.3, tag 0x0112).
 UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -45,32 +45,32 @@ UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# Pillow's mode → what is done to make it RGB; images of other modes are refused.
+# Pillow's mode → key of DONE for its conversion to RGB; images of other modes are refused.
 MODES = {"1": "grey", "L": "grey", "LA": "grey", "P": "palette", "PA": "palette"}
 MODES |= {"CMYK": "cmyk", "RGB": None, "RGBA": None}
-# What can be done to an image, in words.
+# Steps that change an image, and their wording in reports.
 DONE = {
     "oriented": "turned as EXIF says",
     "first_frame": "animated: the first frame",
-    "sixteen_bit": "16 bits a channel: the high byte",
+    "sixteen_bit": "16 bits per channel: the high byte",
     "grey": "grey, made RGB",
     "palette": "palette, made RGB",
     "cmyk": "CMYK, made RGB",
-    "alpha": "transparency laid on white",
-    "profile": "colour profile passed over",
+    "alpha": "transparent pixels made white",
+    "profile": "colour profile ignored",
     "cropped": "centre cropped to a square",
     "reduced": "reduced",
     "enlarged": "enlarged",
-    "unchecked": "a JPEG not checked for lost data, since simplejpeg is not installed",
+    "unchecked": "JPEG not checked for lost data, because simplejpeg is not installed",
 }
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What the pixels of an index depend on beside the files.
+    """Options of decoding; the pixels depend on them and on the files.
 
-    resize: 'lanczos', 'box' or None (every image must have the resolution); enlarge: whether
-    smaller images are enlarged. The rest is fixed: transparency on white, the centre cropped.
+    resolution: side in pixels; resize: 'lanczos', 'box' or None (every image must have the
+    resolution); enlarge: whether smaller images are enlarged.
     """
 
     resolution: int
@@ -86,7 +86,7 @@ class Policy:
 
 
 class Unusable(Exception):
-    """One image cannot be used; `kind` is one of damaged, huge, small, other size."""
+    """One image cannot be used; `kind` is DAMAGED, HUGE, SMALL or OTHER_SIZE."""
 
     def __init__(self, kind: str, why: str):
         super().__init__(" ".join(why.split()))
@@ -96,12 +96,12 @@ class Unusable(Exception):
 def to_pixels(data: bytes, policy: Policy) -> tuple[np.ndarray, list[int], list[str]]:
     """An encoded image → (uint8 [R,R,3], its stored [width, height], what was done: keys of DONE).
 
-    Raises Unusable where the image is damaged, a bomb, or of a size that the policy forbids.
+    Raises Unusable if the image is damaged, a decompression bomb, or of a forbidden size.
     """
     done: list[str] = []
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the policy handles whatever Pillow warns of
+            warnings.simplefilter("ignore")  # every case that Pillow warns of is handled
             image = _decode(data, done)
             stored = list(image.size)
             image = _fit(_upright(image, done, data), policy, done)
@@ -109,23 +109,23 @@ def to_pixels(data: bytes, policy: Policy) -> tuple[np.ndarray, list[int], list[
         raise
     except Image.DecompressionBombError as error:
         raise Unusable(HUGE, str(error)) from error
-    except Exception as error:  # decoders raise errors of every kind on malformed data
+    except Exception as error:  # decoders raise many types of errors on malformed data
         raise Unusable(DAMAGED, str(error) or type(error).__name__) from error
     return np.asarray(image), stored, done
 
 
 def _decode(data: bytes, done: list[str]) -> Image.Image:
-    """The stored first frame, decoded to its last byte; a bomb is met before it unfolds."""
+    """Decode the first frame completely; a decompression bomb is refused before it is decoded."""
     if not data:
         raise Unusable(DAMAGED, "an empty file")
     try:
         image = Image.open(io.BytesIO(data), formats=DECODERS)
     except Image.UnidentifiedImageError:
-        raise Unusable(DAMAGED, "no PNG, JPEG, BMP or WebP inside") from None
+        raise Unusable(DAMAGED, "not a PNG, JPEG, BMP or WebP") from None
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise Unusable(HUGE, f"{width}x{height} pixels, the bound is {MAX_PIXELS}")
-    if image.format == "PNG":  # loading alone checks neither the checksums nor the end
+        raise Unusable(HUGE, f"{width}x{height} pixels, the limit is {MAX_PIXELS}")
+    if image.format == "PNG":  # load() checks neither the checksums nor the end of the file
         Image.open(io.BytesIO(data), formats=DECODERS).verify()
     image.load()
     if image.format in ("JPEG", "MPO"):
@@ -134,13 +134,13 @@ def _decode(data: bytes, done: list[str]) -> Image.Image:
 
 
 def _refuse_lost_data(data: bytes, done: list[str]) -> None:
-    """Raise Unusable for a JPEG whose data end early, do not decode, or go on behind the image."""
+    """Raise Unusable for a JPEG whose data end early, are corrupt, or continue after the image."""
     try:
         import simplejpeg
     except ImportError:
         done.append("unchecked")
         return
-    try:  # at an eighth of its size: every coefficient is read, and hardly a pixel is made
+    try:  # at 1/8 scale: every coefficient is read, few pixels are computed
         simplejpeg.decode_jpeg(data, "GRAY", min_height=1, min_width=1, strict=True)
     except ValueError as error:
         if str(error).startswith(LOST):
@@ -148,9 +148,9 @@ def _refuse_lost_data(data: bytes, done: list[str]) -> None:
 
 
 def _upright(image: Image.Image, done: list[str], data: bytes) -> Image.Image:
-    """The image as it is meant to be seen: RGB and upright."""
+    """The image converted to RGB and turned upright."""
     orientation = _orientation(image)
-    if getattr(image, "is_animated", False) and image.format != "MPO":  # a phone's JPEG
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # MPO: a phone's JPEG
         done.append("first_frame")
     if image.info.get("icc_profile"):
         done.append("profile")
@@ -173,11 +173,11 @@ def _orientation(image: Image.Image) -> int:
 def _to_rgb(image: Image.Image, done: list[str]) -> Image.Image:
     transparent = image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info
     if transparent and "transparency" in image.info and "sixteen_bit" in done:
-        raise Unusable(DAMAGED, "16 bits with a transparent colour, which is not handled")
+        raise Unusable(DAMAGED, "16 bits with a transparent colour, which is not supported")
     if image.mode.startswith("I"):  # 16-bit grey
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.mode not in MODES:
-        raise Unusable(DAMAGED, f"colours of the mode {image.mode}, which is not handled")
+        raise Unusable(DAMAGED, f"colour mode {image.mode}, which is not supported")
     if MODES[image.mode]:
         done.append(MODES[image.mode])
     if not transparent:
@@ -188,7 +188,7 @@ def _to_rgb(image: Image.Image, done: list[str]) -> Image.Image:
 
 
 def _fit(image: Image.Image, policy: Policy, done: list[str]) -> Image.Image:
-    """Crop the centre to a square, the odd pixel off the far side, and resize it."""
+    """Crop the centre to a square and resize it; an odd pixel is cut from the right or the bottom."""
     (width, height), resolution = image.size, policy.resolution
     side = min(width, height)
     if policy.resize is None and (width, height) != (resolution, resolution):

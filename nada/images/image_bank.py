@@ -1,4 +1,4 @@
-"""A generator that only draws stored images: the memorisation floor of the controls."""
+"""A generator that returns stored images: the `replay` control, which bounds memorisation."""
 
 import torch
 from torch import Tensor, nn
@@ -9,9 +9,9 @@ from nada.images.tensors import to_tensor
 class ImageBank(nn.Module):
     """Stored images, one for each latent code, mirrored for every other.
 
-    images: uint8 [count,R,R,3], kept as they are. A code z ~ N(0, I) decides by its first two
-    entries: Φ(z₀), uniform in (0,1), says which image, and the sign of z₁ whether it is mirrored.
-    So every image and either side is equally likely, and near codes mostly give one picture.
+    images: uint8 [count,R,R,3]. The first two entries of z ~ N(0, I) choose: Φ(z₀), uniform in
+    (0,1), the image, and the sign of z₁ whether it is mirrored. Every image is equally likely,
+    mirrored or not, and nearby codes mostly give the same image.
     """
 
     def __init__(self, count: int, resolution: int):
@@ -21,10 +21,10 @@ class ImageBank(nn.Module):
         self.register_buffer("images", empty)
 
     def sample(self, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
-        """z [N,z_dim], z_dim ≥ 2 → images [N,3,R,R] in [-1,1]; no code is near a mean image, so
-        truncation changes nothing."""
+        """z [N,z_dim], z_dim ≥ 2 → images [N,3,R,R] in [-1,1]; there is no mean image, so
+        truncation_psi has no effect."""
         if z.ndim != 2 or z.shape[1] < 2:
-            raise ValueError(f"z: [N, 2 or more] wanted, got {list(z.shape)}")
+            raise ValueError(f"z must have shape [N, 2 or more], got {list(z.shape)}")
         count = len(self.images)
         uniform = torch.special.ndtr(z[:, 0].double())
         index = (uniform * count).long().clamp(max=count - 1)

@@ -5,7 +5,7 @@ import hashlib
 import numpy as np
 from torch import Tensor
 
-from nada.images.sets import open_images
+from nada.images.lazy import open_images
 from nada.images.tensors import to_tensor
 from nada.run.errors import UserError
 from nada.run.job import Job

@@ -1,56 +1,91 @@
-"""A method's hyperparameters: a documented dataclass with every default, filled from a run spec."""
+"""A method's hyperparameters: a class declared with pydantic, its JSON schema, and reading values into it."""
 
 import dataclasses
 import difflib
-import math
-import operator
-import types
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+import json
+import re
+from typing import Annotated, TypeVar
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+)
+from pydantic.dataclasses import dataclass
 
 from nada.run.errors import UserError
 
-#: What each end of a range asks of a value.
-ALLOWED = {"minimum": operator.ge, "above": operator.gt, "maximum": operator.le, "below": operator.lt}
+# Types ---------------------------------------------------------------------------------------------
 
 
-def setting(default, minimum=None, maximum=None, *, above=None, below=None):
-    """A dataclass field with a default and an allowed range.
+def _without_point(value):
+    """240.0 is read as 240: programs write whole numbers in that way."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
-    minimum, maximum: the least and the greatest value. above, below: limits that are not allowed
-    themselves. Infinity and NaN are refused in any range. The limits hold for each number of a list.
+
+def _without_repetition(items: list) -> list:
+    if len({repr(item) for item in items}) < len(items):
+        raise ValueError("it must be a list without repetition")
+    return items
+
+
+T = TypeVar("T")
+Whole = Annotated[int, BeforeValidator(_without_point)]
+Natural = Annotated[int, Field(ge=0), BeforeValidator(_without_point)]  # 0, 1, 2, …
+Decay = Annotated[float, Field(ge=0, lt=1)]  # of a running average
+Betas = tuple[Decay, Decay]
+Unique = Annotated[
+    list[T], AfterValidator(_without_repetition), Field(json_schema_extra={"uniqueItems": True})
+]
+
+# Declaration ---------------------------------------------------------------------------------------
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_default=True)
+
+
+def hyperparameters(cls):
+    """Make a class of annotated fields a pydantic dataclass: strict types, finite numbers, no other keys.
+
+    Values are checked when an object is made, and a validator of the class may refuse some
+    (`pydantic.model_validator`). true is no number and "3" is none; 3 is a number, 3.0 a whole one.
     """
-    limits = {"minimum": minimum, "maximum": maximum, "above": above, "below": below}
-    if isinstance(default, (list, dict)) or dataclasses.is_dataclass(default):
-        return dataclasses.field(default_factory=lambda: default, metadata=limits)
-    return dataclasses.field(default=default, metadata=limits)
+    return dataclass(cls, config=STRICT)
+
+
+def hyperparameter(default, description: str, *, source="", unit="", shortened=None, **limits):
+    """A field: its default (or the class that makes it), what it means, and which values it may have.
+
+    source: where the default is from, and which values are the public code's or ours. shortened: a
+    length that shorter runs shorten (`Length` of baselines/adversarial/scaling.py). limits: those of
+    pydantic.Field: ge, gt, le, lt, min_length, max_length. An edit of description, source or unit
+    changes no run: workflow/plan/code_digest.py leaves them out.
+    """
+    said = {"source": source, "unit": unit, "shortened": shortened and shortened._asdict()}
+    extra = {key: value for key, value in said.items() if value}
+    if isinstance(default, type):
+        return Field(default_factory=default, description=description, json_schema_extra=extra, **limits)
+    return Field(default, description=description, json_schema_extra=extra, **limits)
+
+
+# Reading -------------------------------------------------------------------------------------------
 
 
 def read_hyperparameters(cls, values: dict, run: str, section: str = "hyperparameters"):
-    """Build the dataclass `cls` from a run spec's `values`; what is left out keeps its default.
+    """An object of the class `cls` with a run spec's `values`; what is left out keeps its default.
 
-    `run` opens every message, `section` says where in the file. Nested dataclasses are nested
-    objects. Raises UserError for an unknown key (with the nearest name), a wrong type, a value out of
-    its range, or a number that is not finite.
+    `run` opens every message, `section` says where in the file. Raises UserError for the first
+    mistake: an unknown key (with the nearest name), a wrong type, a value out of its range, a number
+    that is not finite, or what a validator of the class refuses.
     """
     if not isinstance(values, dict):
         raise UserError(f"{run}: {section} is {values!r}; it must be an object of hyperparameters.")
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    hints = get_type_hints(cls)
-    filled = {}
-    for key, value in values.items():
-        if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
-            known = ", ".join(fields)
-            raise UserError(f"{run}: {section} has no key '{key}'; {hint}It knows: {known}.")
-        name = f"{section}.{key}"
-        try:
-            filled[key] = _convert(value, hints[key], run, name)
-        except TypeError:
-            wanted = _describe(hints[key])
-            raise UserError(f"{run}: {name} is {value!r}; it must be {wanted}.") from None
-        _check_range(filled[key], fields[key].metadata, run, name)
-    return cls(**filled)
+    try:
+        return TypeAdapter(cls).validate_json(json.dumps(values))  # strict JSON: a tuple is a list there
+    except ValidationError as error:
+        raise UserError(f"{run}: {sentence(error, cls, values, section)}") from None
 
 
 def resolved(hparams) -> dict:
@@ -58,77 +93,119 @@ def resolved(hparams) -> dict:
     return dataclasses.asdict(hparams)
 
 
-def _convert(value, hint, run: str, name: str) -> Any:
-    """`value` as the annotated type; TypeError where it is another."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        return read_hyperparameters(hint, value, run, name)
-    if origin in (Union, types.UnionType):
-        return _convert_union(value, arguments, run, name)
-    if origin is Literal:
-        if isinstance(value, str) and value in arguments:
-            return value
-    elif origin is list:
-        if isinstance(value, list):
-            return [_convert(item, arguments[0], run, name) for item in value]
-    elif origin is tuple:
-        if isinstance(value, (list, tuple)) and len(value) == len(arguments):
-            pairs = zip(value, arguments, strict=True)
-            return tuple(_convert(item, argument, run, name) for item, argument in pairs)
-    elif hint is float:
-        if isinstance(value, (int, float)) and not isinstance(value, bool):
-            return float(value)
-    elif hint is int:
-        if isinstance(value, int) and not isinstance(value, bool):
-            return value
-    elif isinstance(value, hint):
-        return value
-    raise TypeError(name)
+def sentence(error: ValidationError, cls, values: dict, section: str) -> str:
+    """What pydantic says first, as one sentence: the key, its value, and what is allowed."""
+    first = error.errors(include_url=False)[0]
+    rules, where = json_schema(cls), section
+    for part in first["loc"]:  # a union's branch has a part of its own, which no key or item has
+        if part in rules.get("properties", {}):
+            inner = values.get(part) if isinstance(values, dict) else None
+            rules, values, where = rules["properties"][part], inner, f"{where}.{part}"
+        elif isinstance(part, int) and isinstance(values, list) and part < len(values):
+            items = [*rules.get("prefixItems", ()), *[rules.get("items", {})] * len(values)]
+            rules, values, where = items[part], values[part], f"{where}[{part}]"
+    kind, value = first["type"], first["input"]
+    if kind == "unexpected_keyword_argument":
+        key, known = first["loc"][-1], rules.get("properties", {})
+        near = difflib.get_close_matches(str(key), known, n=1)
+        hint = f"did you mean '{near[0]}'? " if near else ""
+        return f"{where} has no key '{key}'; {hint}It knows: {', '.join(known)}."
+    if kind in ("value_error", "assertion_error"):
+        said = " ".join(str(first["ctx"]["error"]).split()).rstrip(".")
+        return f"{where}: {said}." if isinstance(value, dict) else f"{where} is {value!r}; {said}."
+    if kind == "finite_number":
+        return f"{where} is {value!r}; it must be a finite number."
+    if kind in ("too_short", "string_too_short") and first["ctx"]["min_length"] == 1:
+        return f"{where} is {value!r}; it must not be empty."
+    if kind.startswith(("greater_than", "less_than")) and allowed_range(rules):
+        return f"{where} is {value!r}; set it to {allowed_range(rules)}."
+    if kind.endswith("_type") or kind in ("literal_error", "missing", "too_short", "too_long"):
+        return f"{where} is {value!r}; it must be {wanted(rules)}."
+    return f"{where} is {value!r}; {first['msg'][:1].lower()}{first['msg'][1:]}."
 
 
-def _convert_union(value, arguments, run: str, name: str):
-    if value is None and type(None) in arguments:
-        return None
-    for argument in arguments:
-        if argument is type(None):
-            continue
-        try:
-            return _convert(value, argument, run, name)
-        except TypeError:
-            continue
-    raise TypeError(name)
+def allowed_range(rules: dict) -> str:
+    """A schema's range in words, such as '0..1' or 'more than 0'; '' without one."""
+    if "minimum" in rules and "maximum" in rules:
+        return f"{rules['minimum']:,g}..{rules['maximum']:,g}"
+    ends = {
+        "minimum": "{:g} or more", "exclusiveMinimum": "more than {:g}",
+        "maximum": "{:g} or less", "exclusiveMaximum": "less than {:g}",
+    }  # fmt: skip
+    return " and ".join(text.format(rules[end]) for end, text in ends.items() if end in rules)
 
 
-def _check_range(value, limits, run: str, name: str) -> None:
-    for item in value if isinstance(value, (list, tuple)) else [value]:
-        if not isinstance(item, (int, float)) or isinstance(item, bool):
-            continue
-        if not math.isfinite(item):
-            raise UserError(f"{run}: {name} is {item!r}; it must be a finite number.")
-        if not all(ALLOWED[end](item, limit) for end, limit in limits.items() if limit is not None):
-            raise UserError(f"{run}: {name} is {item!r}; set it to {_range(limits)}.")
+WORDS = {
+    "integer": "a whole number", "number": "a number", "string": "text", "boolean": "true or false",
+    "object": "an object of hyperparameters", "null": "null",
+}  # fmt: skip
 
 
-def _range(limits) -> str:
-    """A range in words, such as '0..1' or 'more than 0'."""
-    low, high, above, below = (limits[end] for end in ("minimum", "maximum", "above", "below"))
-    if low is not None and high is not None:
-        return f"{low}..{high}"
-    ends = {"{} or more": low, "more than {}": above, "{} or less": high, "less than {}": below}
-    return " and ".join(text.format(end) for text, end in ends.items() if end is not None)
+def wanted(rules: dict) -> str:
+    """What a schema asks of a value, in words."""
+    choices = rules.get("enum") or listed(rules)
+    words = []
+    for kind in kinds(rules):
+        if kind == "array":
+            count, item = rules.get("maxItems"), wanted(rules.get("items", {}))
+            same = count is not None and count == rules.get("minItems")
+            words.append(f"a list of {count} items, each {item}" if same else f"a list, each item {item}")
+        elif kind != "string" or not choices:
+            words.append(WORDS[kind])
+    if choices:
+        words.append("one of " + ", ".join(map(repr, choices)))
+    return " or ".join(words) or "of another type"
 
 
-def _describe(hint) -> str:
-    origin, arguments = get_origin(hint), get_args(hint)
-    if dataclasses.is_dataclass(hint):
-        return "an object of hyperparameters"
-    if origin in (Union, types.UnionType):
-        return " or ".join(_describe(argument) for argument in arguments)
-    if origin is Literal:
-        return "one of " + ", ".join(repr(argument) for argument in arguments)
-    if origin is list:
-        return f"a list of items that are each {_describe(arguments[0])}"
-    if origin is tuple:
-        return f"a list of {len(arguments)} items, each {_describe(arguments[0])}"
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    return names.get(hint, "null")
+# The schema ----------------------------------------------------------------------------------------
+
+
+def json_schema(cls) -> dict:
+    """The JSON schema of a class of hyperparameters, written out: without references, and without
+    `anyOf` where the alternatives are of different types (one `type` lists them then)."""
+    rules = TypeAdapter(cls).json_schema()
+    return _written_out(rules, rules.pop("$defs", {}))
+
+
+def kinds(rules: dict) -> list[str]:
+    """The types that a schema allows; a choice of texts stands there without one."""
+    found = rules.get("type", "string" if "enum" in rules else [])
+    return [found] if isinstance(found, str) else found
+
+
+def listed(rules: dict) -> list[str]:
+    """The texts that stand beside other types in a union, which `json_schema` writes as a pattern."""
+    pattern = rules.get("pattern", "")
+    if not (pattern.startswith("^(") and pattern.endswith(")$")):
+        return []
+    return [re.sub(r"\\(.)", r"\1", text) for text in pattern[2:-2].split("|")]
+
+
+def _written_out(rules, definitions: dict):
+    if isinstance(rules, list):
+        return [_written_out(item, definitions) for item in rules]
+    if not isinstance(rules, dict):
+        return rules
+    rules = {key: value for key, value in rules.items() if key != "title" or not isinstance(value, str)}
+    if "$ref" in rules:
+        rules = definitions[rules.pop("$ref").rpartition("/")[2]] | rules
+        return _written_out(rules, definitions)
+    rules = {k: v if k == "default" else _written_out(v, definitions) for k, v in rules.items()}
+    if "const" in rules:
+        rules["enum"] = [rules.pop("const")]
+    items = rules.get("prefixItems")
+    if items and all(item == items[0] for item in items):
+        rules["items"] = rules.pop("prefixItems")[0]
+    parts = rules.get("anyOf", ())
+    types = [kind for part in parts for kind in kinds(part)]
+    if types and len(set(types)) == len(types) and all(kinds(part) for part in parts):
+        rules.pop("anyOf")
+        for part in parts:
+            own = {key: value for key, value in part.items() if key not in ("type", "description")}
+            if own.get("enum") and kinds(part) == ["string"]:
+                own["pattern"] = f"^({'|'.join(map(re.escape, own.pop('enum')))})$"
+            rules = own | rules
+        rules["type"] = types
+    elif rules.get("type") == "string" and "enum" in rules:
+        del rules["type"]  # a wrong type is then answered with the choices
+    return rules

@@ -1,22 +1,22 @@
 """Adaptive discriminator augmentation (Karras et al. 2020, "Training GANs with Limited Data").
 
 The pipeline `bgc` of §2.2 and appendix B: pixel blitting, general geometry, colour. Each transform
-acts on each image with probability p, and p follows how far D overfits (§3). Everything can be
-differentiated twice, so that R1 goes through it.
+acts on each image with probability p, and p follows how much D overfits (§3). Everything is twice
+differentiable, as R1 needs.
 
-The authors' public code departs from the paper in two places; each is a switch by name.
+The authors' public code departs from the paper in two places; each is a named switch.
 
-warp      where the wavelet filter puts the samples of the doubled image. The filter is not quite
-          symmetric: its weight lies 0.098 samples after its largest tap. 'centred' counts positions
-          from the weight, so that a transform moves an image to where the paper's map says.
-          'official' counts them from the largest tap. Nothing changes where the map only shifts by
+warp      the positions of the samples of the doubled image. The wavelet filter is not quite
+          symmetric: its centre of mass is 0.098 samples after its largest tap. 'centred' measures
+          positions from the centre of mass, so that images move as the paper's map says.
+          'official' measures them from the largest tap. Nothing changes where the map only shifts by
           whole pixels; a mirrored image is displaced by 0.098 pixels and filtered by the wavelet
           twice, without interpolation. Measured on mirrored images of 32 px, as root mean square
           of the error over that of the image: smooth images 0.3 % ('centred') and 2.1 %
           ('official'), white noise 29 % and 15 %. So 'centred' is better on smooth images and
           'official' on noise.
-p_limit   the greatest p. The paper speaks of a probability: 'one'. The public code bounds p from
-          below alone, 'official': p may rise over 1, acts there like 1, and must come back first.
+p_limit   the largest p. In the paper p is a probability: 'one'. The public code bounds p only from
+          below, 'official': p may exceed 1, then acts like 1, and must first come down again.
 """
 
 import functools
@@ -31,8 +31,8 @@ from torch.autograd import Function
 
 from nada.run.errors import UserError
 
-TARGET = 0.6  # r_t, mean sign of D on real images, that p steers to
-INTERVAL = 4  # steps of D between two changes of p
+TARGET = 0.6  # target of r_t, the mean sign of D on real images
+INTERVAL = 4  # steps of D between changes of p
 
 # Scales of the draws, appendix B.
 TRANSLATE_BLIT = 1 / 8  # share of the side, whole pixels
@@ -47,9 +47,9 @@ SYM6 = (
     -0.021060292512300564, 0.04472490177066578, 0.0017677118642428036, -0.007800708325034148,
 )  # fmt: skip
 PEAK = 5  # index of SYM6's largest tap
-# Where the filter's weight lies, in taps after the peak: it is not quite symmetric.
+# The filter's centre of mass, in taps after the peak: it is not quite symmetric.
 PHASE = sum(k * tap for k, tap in enumerate(SYM6)) / sum(SYM6) - PEAK
-REACH = 3  # output pixels beside the image that the last filter needs
+REACH = 3  # output pixels around the image that the last filter needs
 
 Warp = Literal["centred", "official"]
 PLimit = Literal["one", "official"]
@@ -58,8 +58,8 @@ PLimit = Literal["one", "official"]
 class AdaptiveAugment:
     """The pipeline and its p; a call augments images [N,3,R,R] in about [-1,1].
 
-    speed_kimg: thousands of real images in which p would go from 0 to 1 (500; 100 when
-    fine-tuning). p starts at 0 and is never less. warp, p_limit: see above.
+    speed_kimg: thousands of real images in which p can rise from 0 to 1 (500; 100 for fine-tuning).
+    p starts at 0 and is never negative. warp, p_limit: see above.
     """
 
     def __init__(
@@ -81,10 +81,10 @@ class AdaptiveAugment:
         return augment(images, self.p, self.warp) if self.p > 0 else images
 
     def follow(self, real_sign: float | Tensor, batch: int) -> None:
-        """Take in E[sign D(real)] of a step; every `interval` steps p moves by a fixed amount (§3).
+        """Record E[sign D(real)] of a step; every `interval` steps p changes by a fixed amount (§3).
 
-        That is sign(r_t - target) · interval · batch / (1000 · speed_kimg), r_t being the mean.
-        A 0-d tensor is looked at only then, so that a GPU is waited for once in `interval` steps.
+        The amount is sign(r_t - target) · interval · batch / (1000 · speed_kimg), with r_t the mean.
+        0-d tensors are read only then, so that the GPU is synchronised once in `interval` steps.
         """
         self._signs.append(real_sign)
         if len(self._signs) < self.interval:
@@ -96,17 +96,17 @@ class AdaptiveAugment:
         self._signs = []
 
     def state_dict(self) -> dict:
-        return {"p": self.p, "signs": list(self._signs)}  # not looked at: made at every step
+        return {"p": self.p, "signs": list(self._signs)}  # not read: called at every step
 
     def load_state_dict(self, state: dict) -> None:
         self.p, self._signs = state["p"], numbers(state["signs"])
 
 
 def numbers(values: list[float | Tensor]) -> list[float]:
-    """Numbers and 0-d tensors as numbers, by one transfer from the tensors' device."""
+    """Numbers and 0-d tensors as numbers, with one transfer from the tensors' device."""
     tensors = [value for value in values if isinstance(value, Tensor)]
-    looked_at = iter(torch.stack(tensors).tolist() if tensors else [])
-    return [next(looked_at) if isinstance(value, Tensor) else value for value in values]
+    read = iter(torch.stack(tensors).tolist() if tensors else [])
+    return [next(read) if isinstance(value, Tensor) else value for value in values]
 
 
 def augment(images: Tensor, p: float, kind: Warp = "centred") -> Tensor:
@@ -117,16 +117,16 @@ def augment(images: Tensor, p: float, kind: Warp = "centred") -> Tensor:
 
 
 # Random matrices ----------------------------------------------------------------------------------
-# Drawn on the CPU from torch's global stream: a device gives the same views, and nothing waits.
+# Drawn on the CPU from torch's global stream: every device gets the same views, without waiting.
 
 
 def draw_geometry(count: int, side: int, p: float) -> Tensor:
     """Maps [N,3,3] from output to input, in pixels about the centre (x right, y down).
 
     The image is flipped, turned by quarters, shifted by whole pixels, scaled, turned, stretched,
-    turned again, shifted. Both turns share the probability p: one of them happens with 1-sqrt(1-p).
+    turned again, shifted. Each of the two turns happens with 1-sqrt(1-p), so that one happens with p.
     """
-    turn = 1 - math.sqrt(max(0.0, 1 - p))  # of a p over 1: certain, as of 1
+    turn = 1 - math.sqrt(max(0.0, 1 - p))  # p > 1 acts like 1
     inverse = torch.eye(3).repeat(count, 1, 1)
     for matrix, probability in (
         (_scaling(1 - 2 * _integers(count, 2), torch.ones(count)), p),
@@ -170,7 +170,7 @@ def _uniform(*shape: int) -> Tensor:
 
 
 def _sometimes(matrices: Tensor, probability: float) -> Tensor:
-    """Each of [N,K,K] with that probability, else the identity."""
+    """Each matrix of [N,K,K] with that probability, else the identity."""
     size = matrices.shape[-1]
     happens = torch.rand(len(matrices), 1, 1) < probability
     return torch.where(happens, matrices, torch.eye(size))
@@ -216,7 +216,7 @@ def _offset(amount: Tensor) -> Tensor:
 
 
 def _about_grey(angle: Tensor) -> Tensor:
-    """Turns [N,3,3] of colours about the grey axis, by Rodrigues' formula."""
+    """Rotations [N,3,3] of colours about the grey axis, by Rodrigues' formula."""
     v = 1 / math.sqrt(3)
     cross = torch.tensor([[0, -v, v], [v, 0, -v], [-v, v, 0]])
     sin, cos = torch.sin(angle)[:, None, None], torch.cos(angle)[:, None, None]
@@ -235,8 +235,8 @@ def recolour(images: Tensor, matrices: Tensor) -> Tensor:
 def warp(images: Tensor, inverse: Tensor, kind: Warp = "centred") -> Tensor:
     """Apply geometric maps [N,3,3] (see draw_geometry) to images [N,3,R,R], at doubled resolution.
 
-    Edges are mirrored, as far as the views reach. Without a map the wavelet filter brings the
-    images back as they were. kind: where the doubled image's samples lie (see above).
+    Edges are mirrored as far as the views reach. The identity map returns the images unchanged, by
+    the wavelet's perfect reconstruction. kind: positions of the doubled image's samples (see above).
     """
     side = images.shape[-1]
     phase = PHASE if kind == "centred" else 0.0
@@ -257,7 +257,7 @@ def warp(images: Tensor, inverse: Tensor, kind: Warp = "centred") -> Tensor:
 
 
 def _margin(inverse: Tensor, side: int) -> int:
-    """Pixels that the views see beside their images; as many as mirroring can give at most."""
+    """Number of pixels that the views see beyond the edges, at most as many as mirroring can give."""
     reach = (side - 1) / 2 + REACH
     corners = torch.tensor([[-reach, -reach, 1], [reach, -reach, 1], [-reach, reach, 1], [reach, reach, 1]])  # fmt: skip
     seen = torch.einsum("nij,kj->nki", inverse[:, :2].float(), corners).abs().max().item()
@@ -286,7 +286,7 @@ def _halve(images: Tensor) -> Tensor:
 
 @functools.cache
 def _taps(dtype: torch.dtype, device: torch.device) -> Tensor:
-    """SYM6 on a device, brought there once: a copy from the host would wait each time."""
+    """SYM6 on a device, copied once: each copy from the host would synchronise."""
     return torch.tensor(SYM6, dtype=dtype, device=device)
 
 
@@ -301,7 +301,7 @@ def _filters(images: Tensor) -> tuple[Tensor, Tensor]:
 class _Sample(Function):
     """grid_sample, bilinear, zeros outside, differentiable in the images any number of times.
 
-    It is linear in them, so each derivative is itself or its transpose; torch has no second one.
+    It is linear in the images, so each derivative is itself or its transpose; torch lacks the second.
     """
 
     @staticmethod
@@ -324,7 +324,7 @@ class _Spread(Function):
         ctx.save_for_backward(grid)
         bilinear, zeros = 0, 0
         spread: Callable = torch.ops.aten.grid_sampler_2d_backward
-        images = values.new_zeros(()).expand(size)  # only its size counts
+        images = values.new_zeros(()).expand(size)  # only its size is used
         return spread(values, images, grid, bilinear, zeros, False, (True, False))[0]
 
     @staticmethod

@@ -1,7 +1,7 @@
 """Adversarial training of StyleGAN2 (Karras et al. 2020, §3 and appendix B).
 
-Pre-training a source model and fine-tuning one on a few images are the same steps; a few-shot
-method changes what its paper changes, through the trainer's hooks.
+Pre-training a source model and fine-tuning it on a few images take the same steps. A few-shot method
+makes the changes of its paper through the trainer's hooks.
 """
 
 import math
@@ -17,15 +17,15 @@ from nada.run.precision import full_precision
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
 
-# Hyperparameters -----------------------------------------------------------------------------------------
+# Hyperparameters ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class TrainingHyperparameters:
-    """Hyper-parameters of the adversarial loop; defaults are Karras et al. 2020, configuration F.
+    """Hyperparameters of the adversarial loop; defaults are Karras et al. 2020, configuration F.
 
-    An interval counts iterations, `ema_kimg` thousands of real images. A weight of 0 switches its
-    regularisation off, and with it the lazy correction of that network's Adam.
+    Intervals are in iterations, `ema_kimg` in thousands of real images. A weight of 0 disables its
+    regularisation, and with it the lazy correction of that network's Adam.
     """
 
     g_lr: float = 0.002
@@ -126,7 +126,7 @@ def lazy_adam(
     """
     c = interval / (interval + 1) if interval else 1.0
     betas = (betas[0] ** c, betas[1] ** c)
-    # fused: one kernel for all tensors; the update of the many small ones costs nearly nothing
+    # fused: one kernel for all tensors, fast for many small ones
     return torch.optim.Adam(list(parameters), lr=lr * c, betas=betas, eps=1e-8, fused=True)
 
 
@@ -168,7 +168,7 @@ def update_ema(average: nn.Module, model: nn.Module, decay: float) -> None:
 
 # The loop -----------------------------------------------------------------------------------------
 
-MAX_UNCHECKED = 100  # losses that may wait on a GPU before they are looked at
+MAX_UNCHECKED = 100  # losses that stay on a GPU before they are checked
 
 
 def identity(images: Tensor) -> Tensor:
@@ -187,18 +187,18 @@ class AdversarialTrainer:
       latent(n) -> z [n, z_dim], N(0,I) by default (may be trainable: a miner);
       discriminate(images) -> logits of any shape, D by default (R1 always uses D);
       extra_generator_loss(images) -> scalar added to the loss of G, of the images of its step;
-      g_parameters, d_parameters: what the two optimisers train, all of G and of D by default. Those
-      that do not require gradients at a step are left alone in it, their Adam state too;
-      sample_w_plus, overridden: the codes of the fakes that D judges (path length keeps its own).
+      g_parameters, d_parameters: parameters of the two optimisers, all of G and of D by default. A
+      step changes neither those that do not require gradients nor their Adam state;
+      sample_w_plus (override it): the codes of the fakes that D judges, not those of path length.
 
-    G and D are put in training mode, G_ema (None: no average) in eval mode. Who freezes the mapping
-    network calls `G.mapping.eval()` afterwards, which keeps w_avg.
+    G and D are put in training mode, G_ema (None: no average) in eval mode. To freeze the mapping
+    network, call `G.mapping.eval()` afterwards, which keeps w_avg.
 
-    `waits`: whether each loss is looked at before its step, and reports hold numbers. That is so on
-    a CPU; a GPU would stand still meanwhile, so there reports hold 0-d tensors, and `check`, which
-    runs once in a while, finds a loss that is not finite.
-    G may render in half precision (nada.run.precision.set_precision): what D sees and what G learns
-    from. D itself, R1 and path length stay in full precision: float32, or what the networks have.
+    `waits`: whether each loss is checked before its step, and reports hold numbers. True on a CPU. On
+    a GPU this would wait for the device, so reports hold 0-d tensors, and `check` finds a loss that is
+    not finite once every MAX_UNCHECKED losses.
+    G may render in half precision (nada.run.precision.set_precision) for the images that D sees and
+    G learns from. D itself, R1 and path length stay in full precision, that of the networks.
     """
 
     def __init__(
@@ -239,8 +239,8 @@ class AdversarialTrainer:
         """Take one step on real images [N,3,R,R] in [-1,1]; return losses and logits (see `waits`).
 
         train_generator=False trains D alone (discriminator catch-up, Gal et al. 2021, Tab. 1): R1
-        keeps its schedule; G, w_avg and G_ema stay. A loss that is not finite is a UserError that
-        names the step, at once or (see `waits`) some steps later.
+        keeps its schedule; G, w_avg and G_ema do not change. Raises UserError, naming the step, for a
+        loss that is not finite, at once or (see `waits`) some steps later.
         """
         hparams, batch = self.hparams, len(real_images)
         with torch.no_grad():
@@ -329,11 +329,11 @@ class AdversarialTrainer:
         return {"path_length": self.shown(lengths.mean()), "path_penalty": self.shown(penalty)}
 
     def shown(self, value: Tensor) -> float | Tensor:
-        """A 0-d tensor as reports hold it: its number, or where nothing may wait the tensor."""
+        """A 0-d tensor for a report: its number if `waits`, else the tensor."""
         return value.item() if self.waits else value.detach()
 
     def check(self) -> None:
-        """ObservationSpec at the losses of the last steps. UserError for the first that is not finite."""
+        """Check the losses of the last steps. Raises UserError for the first that is not finite."""
         if not self._unchecked:
             return
         values = torch.stack([loss for _, _, loss in self._unchecked]).tolist()
@@ -356,10 +356,10 @@ class AdversarialTrainer:
             return
         optimizer.zero_grad(set_to_none=True)
         loss.backward(inputs=parameters)
-        # As in the published training code, a loss that does not reach a parameter (R1 a bias, say)
-        # counts as a step with gradient 0 for its Adam state, but only once a loss has reached it:
-        # Adam's correction of its first step is for the first gradient. The state tells, also after
-        # a resume.
+        # As in the published training code, a loss that does not reach a parameter (e.g. R1 a bias)
+        # is a step with gradient 0 for its Adam state, but only after a loss has reached it: Adam's
+        # correction of the first step is meant for the first gradient. The optimiser's state shows
+        # whether that has happened, also after a resume.
         for p in parameters:
             if p.grad is None and optimizer.state.get(p):
                 p.grad = torch.zeros_like(p)
@@ -368,7 +368,7 @@ class AdversarialTrainer:
     # Resume ...................................................................................
 
     def state_dict(self) -> dict:
-        """All but the random streams: continuing from it is bit-equal to not having stopped."""
+        """Everything but the random streams; a run resumed from it is bit-equal to an uninterrupted one."""
         return {
             "steps": self.steps,
             "images_seen": self.images_seen,
@@ -381,7 +381,7 @@ class AdversarialTrainer:
         }
 
     def load_state_dict(self, state: dict) -> None:
-        """Take over a `state_dict` of a trainer built in the same way."""
+        """Restore a `state_dict` of a trainer that was built in the same way."""
         self.steps = state["steps"]
         self.images_seen = state["images_seen"]
         self.path_mean = state["path_mean"].to(self.path_mean.device)

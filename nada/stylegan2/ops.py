@@ -23,7 +23,7 @@ def lrelu(x: Tensor) -> Tensor:
 
 
 def check_resolution(resolution: int) -> int:
-    """Return log2 of an image side; a UserError unless it is a power of two of at least 16."""
+    """log2 of an image side. Raises UserError unless it is a power of two of at least 16."""
     if resolution < MIN_RESOLUTION or resolution & (resolution - 1):
         raise UserError(
             f"resolution: {resolution} given, but a StyleGAN2 needs a power of two "
@@ -60,9 +60,9 @@ class EqualizedLinear(nn.Module):
 class EqualizedConv2d(nn.Module):
     """Convolution with equalised learning rate: [N,in,H,W] -> [N,out,H,W], half with `down`.
 
-    Stored weight ~ N(0,1), used as weight / sqrt(in * kernel²). `down` filters with the FIR before
-    it strides; `activate` ends with lrelu. The result is multiplied by the call's `gain`; that
-    factor and the lrelu's go into weight and bias (lrelu is positively homogeneous: saves a pass).
+    Stored weight ~ N(0,1), used as weight / sqrt(in * kernel²). `down` applies the FIR filter before
+    the stride; `activate` applies lrelu last. `gain` scales the result; it and lrelu's gain are
+    folded into weight and bias (lrelu is positively homogeneous), which saves a pass.
     """
 
     def __init__(
@@ -96,10 +96,10 @@ def conv2d(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def fast_layout(x: Tensor) -> Tensor:
-    """Feature maps in the layout with the quicker kernels; decided here for every device.
+    """Feature maps in the memory layout with the fastest kernels of their device.
 
-    CPU: channels last (1.2-1.8x). GPU: channels last in half precision, which is what its matrix
-    units take, else contiguous (by the makers' advice: not measured here).
+    CPU: channels last (1.2-1.8x). GPU: channels last in half precision, for its matrix units, else
+    contiguous (the vendor's advice; not measured here).
     """
     channels_last = x.device.type == "cpu" or x.dtype in HALF
     return x.contiguous(
@@ -108,11 +108,11 @@ def fast_layout(x: Tensor) -> Tensor:
 
 
 # Half precision -----------------------------------------------------------------------------------
-# A generator's highest resolutions may be computed in it (Karras et al. 2020, "Training GANs with
-# Limited Data"); nada/run/precision.py says when.
+# A generator may compute its highest resolutions in half precision (Karras et al. 2020, "Training
+# GANs with Limited Data"); nada/run/precision.py decides when.
 
 HALF = (torch.float16, torch.bfloat16)
-HALF_CLAMP = 256.0  # features stay within ±, far from float16's 65504; fires in no sound network
+HALF_CLAMP = 256.0  # bound of features, far below float16's 65504; a healthy network never reaches it
 
 
 # FIR resampling -----------------------------------------------------------------------------------
@@ -126,7 +126,7 @@ def fir_kernel(like: Tensor, gain: float = 1.0) -> Tensor:
 
 @functools.cache
 def _kept_fir(dtype: torch.dtype, device: torch.device, gain: float) -> Tensor:
-    """`fir_kernel`, made once: a copy from the host would let it wait for a GPU at every layer."""
+    """`fir_kernel`, made once per device: a copy from the host at every layer would synchronise."""
     with torch.inference_mode(False), torch.no_grad():
         return fir_kernel(torch.empty((), dtype=dtype, device=device), gain)
 
@@ -154,7 +154,7 @@ def up_conv2d(x: Tensor, weight: Tensor) -> Tensor:
     """3x3 convolution that doubles the size: transposed, stride 2, then 4 * FIR with padding 1.
 
     x [N,in,H,W], weight [out,in,3,3] (used as stored, not flipped) -> [N,out,2H,2W]. Folding the
-    filter into a 6x6 kernel gives the same numbers by four times the products: 2-8x slower on CPU.
+    filter into a 6x6 kernel gives the same numbers with four times the products: 2-8x slower on CPU.
     """
     x = F.conv_transpose2d(x, weight.transpose(0, 1), stride=2)
     return _depthwise(x, _fir(x, gain=4), padding=1)
@@ -185,9 +185,9 @@ def modulated_conv2d(
 
     x [N,in,H,W], weight [out,in,k,k], style [N,in] -> gain * [N,out,H,W], twice the side with `up`.
     W'_oik = c * s_i * W_oik with c = 1/sqrt(in * k²), demodulated by rsqrt(sum_ik W'² + 1e-8).
-    Computed as: scale the input by s, convolve with the weights all samples share, scale the output
-    by the demodulation coefficient. That equals a grouped convolution with per-sample weights.
-    x in half precision, weight and style in full: see `_half_modulated_conv2d`.
+    Computed by scaling the input by s, convolving with the shared weights, and scaling the output by
+    the demodulation coefficient, which equals a grouped convolution with per-sample weights. For x in
+    half precision and weight and style in full: see `_half_modulated_conv2d`.
     """
     if x.dtype in HALF and style.dtype not in HALF:
         return _half_modulated_conv2d(x, weight, style, demodulate, up, gain)
@@ -209,9 +209,9 @@ def _half_modulated_conv2d(
 
         W'_oik = c W_oik / max|W_o|,  s'_i = s_i / max|s|,  output times max|W_o| max|s|
 
-    so that no factor exceeds 1 (Karras et al. 2020, "Training GANs with Limited Data"); with
-    `demodulate`, the coefficient makes up for it and comes from the full weights. A maximum cancels
-    from the result, so no gradient goes through it. Returns half precision; without `demodulate`
+    so that no factor exceeds 1 (Karras et al. 2020, "Training GANs with Limited Data"). The
+    demodulation coefficient is computed from the full weights. The maxima cancel in the result, so
+    no gradient goes through them. Returns half precision; without `demodulate`
     (toRGB) full precision, since images are summed in it.
     """
     largest_weight = weight.detach().abs().amax(dim=(1, 2, 3)).clamp(min=1e-8)  # [out]

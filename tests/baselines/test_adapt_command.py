@@ -10,7 +10,6 @@ import random
 import signal
 import subprocess
 import sys
-from dataclasses import fields
 from pathlib import Path
 from typing import Literal, get_args, get_origin, get_type_hints
 
@@ -220,7 +219,7 @@ def test_every_named_switch_is_on_the_list_of_those_tested():
     for cls in (NadaHyperparameters, LayerHyperparameters, MapperHyperparameters):
         for name, hint in get_type_hints(cls).items():
             if get_origin(hint) is Literal:
-                default = {f.name: f.default for f in fields(cls)}[name]
+                default = getattr(cls(), name)
                 names |= {f"{name} {value}" for value in get_args(hint) if value != default}
     assert names == set(SWITCHES)
 

@@ -14,23 +14,14 @@ from baselines import registry
 from nada.run.artifact import load_artifact, snapshot_steps
 from nada.run.atomic import sha256
 from nada.run.steps import Steps
-from workflow.plan.config import method_schema
 
 SOURCE = "weights/dog.safetensors"
 ITERATIONS = 6
 
 
 def quick(method: str) -> dict:
-    """Hyperparameters that end in seconds; what a method does not know is left out.
-
-    What it knows stands in its schema, or in its hyperparameters' dataclass where it brings no schema.
-    """
-    schema = method_schema(method)
-    known = (schema or {}).get("properties", {})
-    if schema is None:
-        module = registry.load(method)
-        own = [c for c in vars(module).values() if dataclasses.is_dataclass(c)]
-        known = {f.name for c in own if isinstance(c, type) for f in dataclasses.fields(c)}
+    """Hyperparameters that end in seconds; what a method does not know is left out."""
+    known = {field.name for field in dataclasses.fields(registry.load(method).METHOD.hyperparameters)}
     wanted = {"iterations": ITERATIONS, "batch": 2, "snapshots": 3, "checkpoint_every": 2,
               "miner_iterations": 2000, "images": 5000}  # fmt: skip
     return {key: value for key, value in wanted.items() if key in known}

@@ -1,6 +1,5 @@
 """docs/departures.md: every switch that it names exists, every licence is the one that is declared."""
 
-import dataclasses
 import re
 from pathlib import Path
 
@@ -36,13 +35,6 @@ OF_METHODS = {
 }
 
 
-def settings_class(method: str):
-    """The dataclass of a method's hyperparameters."""
-    classes = [c for c in vars(registry.load(method)).values() if dataclasses.is_dataclass(c)]
-    classes = [c for c in classes if isinstance(c, type) and c.__name__.endswith("Hyperparameters")]
-    return max(classes, key=lambda c: len(c.__mro__))
-
-
 def nested(name: str, value) -> dict:
     """{"a": {"b": value}} of the name a.b."""
     for key in reversed(name.split(".")):
@@ -75,13 +67,14 @@ def test_every_departure_has_a_switch_that_exists_or_a_reason_for_none(heading):
         match = re.match(r"`([\w.]+): ([^`]+)`", switch)
         assert match, f"{row[0]}: neither a switch nor a reason: {switch}"
         values = nested(match[1], yaml.safe_load(match[2]))
-        read_hyperparameters(settings_class(method), values, heading)  # UserError for one that is not
+        read_hyperparameters(registry.load(method).METHOD.hyperparameters, values, heading)  # UserError for one that is not
 
 
 def test_the_switches_of_few_shot_training_are_not_the_defaults():
+    defaults = registry.load("tgan_ada").METHOD.hyperparameters()
     for name, value in (("sampling", "replacement"), ("ada_warp", "official"), ("ada_p_limit", "official")):  # fmt: skip
         assert f"`{name}: {value}`" in PAGE
-        assert getattr(settings_class("tgan_ada")(), name) != value
+        assert getattr(defaults, name) != value
 
 
 def test_the_page_and_the_declarations_name_the_same_licences():

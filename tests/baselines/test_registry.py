@@ -9,7 +9,8 @@ from baselines import registry
 from nada.run.errors import UserError
 
 DECLARATION = (
-    'METHOD = Method(name="{name}", paper="p", licence="MIT", supervision="{supervision}")\n'
+    'METHOD = Method(name="{name}", paper="p", licence="MIT", supervision="{supervision}", '
+    "hyperparameters=Mine)\n"
 )
 
 

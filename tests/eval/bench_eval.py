@@ -10,8 +10,8 @@ from cleanfid.fid import frechet_distance
 
 from eval.metrics.fid import fid, gaussian_statistic
 from eval.metrics.intra_cluster_lpips import intra_cluster_lpips
-from eval.metrics.lpips_matrix import lpips_matrix, lpips_model
 from eval.networks.features import CleanFidModel, batches, stream_features
+from eval.networks.lpips_matrix import lpips_matrix, lpips_model
 from eval.networks.referee import PerceptualNet
 from nada.images.tensors import to_tensor
 

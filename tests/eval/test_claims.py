@@ -10,7 +10,7 @@ import yaml
 from eval.analysis.evidence import BASELINE, FEW_SHOT, NotTestable, Scores, evidence, models
 from eval.analysis.evidence import rivals as rivals_of
 from eval.claims import decide, main, read_claims, write
-from eval.metrics.catalogue import needs_judge
+from eval.metrics.catalogue import needs
 from eval.paper_table import KEYS, published
 from eval.score import COLUMNS, read_scores
 from nada.run.errors import UserError
@@ -197,11 +197,11 @@ def test_what_a_world_cannot_test_is_neither_decided_nor_counted_and_the_page_sa
     )
     assert "Reason: target rate is not measured on a (it needs a judge of classes)." in text
     assert "Dropped: “s” Reason: no cats." in text
-    assert "Truncation 0.7 of the measured images." in text
+    assert "All images are generated at truncation 0.7." in text
     assert "Few &lt;seeds&gt;" in (tmp_path / "claims.html").read_text()
     elsewhere = replace(dropped, rest={**dropped.rest, "dropped": {"paper": "no money"}})
     assert decide([tested, elsewhere], scores(rows)).verdict.tolist() == ["undecided"] * 2
-    with pytest.raises(UserError, match="must name worlds and reasons"):
+    with pytest.raises(UserError, match="must map worlds to reasons"):
         memorising(tmp_path, dropped=["mini"])
 
 
@@ -263,7 +263,7 @@ def test_every_committed_claim_names_runs_that_the_world_makes(root, world):
     plan = plan_of(root, world)
     made = {(c.task, c.name) for c in plan.conditions_of(plan.shown)}
     for one in read_claims(root / "claims.yaml"):
-        if needs_judge(one.metric) and "judge" not in plan.world:
+        if needs(one.metric) == "judge" and "judge" not in plan.world:
             continue
         if one.statistic in ("cells", "steadiest"):
             starts = [one.rest.get("ours"), *one.rest.get("theirs", [])]

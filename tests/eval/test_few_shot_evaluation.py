@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from eval import observe, score
-from eval.figures import neighbours, pareto
-from eval.figures import training_curves as training
-from eval.metrics.catalogue import memorisation_values
+from eval.figures import neighbours, pareto, training_curves
+from eval.metrics import memorisation
+from eval.metrics.sample import Sample
 from eval.observation import Observation, load_observation
 from eval.score import preference_rows, read_scores
 from nada.images.arrays import load_images, save_images
@@ -130,7 +130,8 @@ def test_images_of_another_file_are_found_there_and_counted_where_the_references
     alone = load_observation(tmp_path / "alone.npz")
     assert np.array_equal(alone["seed0/training_lpips"], seen["seed0/training_lpips"])
     assert "seed0/fresh_lpips" not in alone.arrays
-    assert [value.metric.name for value in memorisation_values(alone, "seed0")] == ["nearest_training_lpips"]
+    sample = Sample(alone, "seed0", "run", None, 4)
+    assert [value.metric.name for value in memorisation.values(sample)] == ["nearest_training_lpips"]
 
     group = read_group_spec(looked["group"])
     files = {"observation": str(tmp_path / "o.npz"), "training_images": str(tmp_path / "own.npz")}
@@ -204,7 +205,7 @@ def test_the_pareto_plot_has_a_point_for_each_model(files, tmp_path):
 
 def test_raw_weights_are_drawn_over_training_up_to_the_last_step(files):
     group, scores = read_group_spec(files["group"]), read_scores(files["scores"], raw=True)
-    rows = training.from_snapshots(group, scores)
+    rows = training_curves.from_snapshots(group, scores)
     rows = rows[(rows.method == "tgan") & (rows.quantity == "kid")]
     by_weights = {w: part.set_index("step").value for w, part in rows.groupby("weights")}
     assert by_weights["final"].index.tolist() == by_weights["raw"].index.tolist() == [10, 20]

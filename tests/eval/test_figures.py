@@ -8,10 +8,7 @@ import pandas as pd
 import pytest
 
 from eval.analysis.statistics import t_interval
-from eval.figures import chosen_layers as layers
-from eval.figures import drawing as figures
-from eval.figures import palette, sweep
-from eval.figures import training_curves as training
+from eval.figures import chosen_layers, drawing, palette, pareto, sweep, training_curves
 from eval.score import COLUMNS
 from nada.run.errors import UserError
 from nada.run.spec.group import read_group_spec
@@ -73,7 +70,7 @@ def drawn(module, made, prefix):
 
 
 def test_the_share_of_a_layer_is_counted_by_quarter_and_over_all(made, tmp_path):
-    table = drawn(layers, made, tmp_path / "layers")
+    table = drawn(chosen_layers, made, tmp_path / "layers")
     assert set(table.variant) == {"k_1", "adaptive"}  # all_layers chooses nothing
     found = table[table.variant == "adaptive"].pivot(
         index="quarter", columns="layer", values="mean"
@@ -88,12 +85,12 @@ def test_shares_of_each_quarter_sum_to_k_and_odd_lengths_lose_no_step():
     rng = np.random.default_rng(0)
     names = [str(i) for i in range(7)]
     chosen = [" ".join(rng.choice(names, 3, replace=False)) for _ in range(41)]
-    found = layers.shares(pd.Series(chosen), names)
+    found = chosen_layers.shares(pd.Series(chosen), names)
     for quarter in ("1", "2", "3", "4", "all"):
         assert sum(v for (q, _), v in found.items() if q == quarter) == pytest.approx(3)
     whole = sum(n * found[q, "3"] for q, n in zip("1234", (11, 10, 10, 10), strict=True)) / 41
     assert found["all", "3"] == pytest.approx(whole)
-    assert set(layers.shares(pd.Series(["0", "1"]), names)) == {
+    assert set(chosen_layers.shares(pd.Series(["0", "1"]), names)) == {
         (quarter, name) for quarter in ("1", "2", "all") for name in names
     }
 
@@ -102,27 +99,27 @@ def test_what_only_the_official_slot_map_chooses_has_a_bar_of_its_own(made):
     group = read_group_spec(made[0])
     path = Path(group.rows[0].runs[0].curves)
     path.write_text(path.read_text().replace(",0\n", ",0 to_rgb\n"))
-    table = layers.data(group)
+    table = chosen_layers.data(group)
     assert list(dict.fromkeys(table[table.variant == "k_1"].layer)) == ["0", "1", "2", "to_rgb"]
 
 
 def test_smoothing_keeps_lines_straight_means_exact_and_the_last_step():
     line = pd.Series(np.arange(400.0), index=range(1, 401))
-    smoothed = training.smooth(line)
+    smoothed = training_curves.smooth(line)
     assert len(smoothed) == 50 and smoothed.index[-1] == 400
     inner = smoothed.loc[20:380]
     # an even window of 20 is centred half a step late
     np.testing.assert_allclose(inner.to_numpy(), inner.index - 1 - 0.5)
     noise = pd.Series(np.random.default_rng(0).normal(size=400), index=line.index)
-    assert training.smooth(noise).std() < noise.std() / 3
-    assert training.smooth(line.iloc[:8]).tolist() == line.iloc[:8].tolist()
+    assert training_curves.smooth(noise).std() < noise.std() / 3
+    assert training_curves.smooth(line.iloc[:8]).tolist() == line.iloc[:8].tolist()
 
 
 def test_training_curves_hold_losses_and_snapshots_as_means_over_seeds(made, tmp_path):
-    table = drawn(training, made, tmp_path / "training")
+    table = drawn(training_curves, made, tmp_path / "training")
     assert "source" not in set(table.method)  # one snapshot is no training
     loss = table[(table.variant == "adaptive") & (table.quantity == "loss")]
-    wanted = training.smooth(pd.Series(np.linspace(1, 0, STEPS), index=range(1, STEPS + 1))) + 0.5
+    wanted = training_curves.smooth(pd.Series(np.linspace(1, 0, STEPS), index=range(1, STEPS + 1))) + 0.5
     np.testing.assert_allclose(loss["mean"], wanted, atol=1e-6)
     rate = table[(table.variant == "adaptive") & (table.quantity == "target_rate")]
     assert rate.step.tolist() == [9, 10, 40]  # in order of time, not of text
@@ -140,7 +137,7 @@ def test_training_is_drawn_against_seconds_too_those_of_the_runs_gone_on_from_fi
         for run in entry["runs"]:
             run["costs"] = costs[: 1 + (entry["variant"] == "adaptive")]
     Path(made[0]).write_text(json.dumps(content))
-    table = drawn(training, made, tmp_path / "training")
+    table = drawn(training_curves, made, tmp_path / "training")
     table = table[table.quantity == "target_rate"].set_index(["variant", "step"]).seconds
     assert table["k_1"].to_dict() == {9: 4.5, 10: 5.0, 40: 20.0}
     assert table["adaptive"].to_dict() == {9: 34.5, 10: 35.0, 40: 50.0}
@@ -156,7 +153,7 @@ def test_the_sweep_has_one_point_per_k_and_its_bounds(made, tmp_path):
     assert table.loc[1, "half_width"] == pytest.approx(t_interval([10, 12])[1], abs=1e-6)
 
 
-def test_settings_of_other_shots_are_no_more_seeds_of_a_point_of_the_sweep(made, tmp_path):
+def test_conditions_with_other_shots_have_points_of_their_own_in_the_sweep(made, tmp_path):
     content = json.loads(Path(made[0]).read_text())
     scores = pd.read_csv(made[1])
     entry = {**content["rows"][0], "shots": 3, "runs": []}
@@ -169,7 +166,7 @@ def test_settings_of_other_shots_are_no_more_seeds_of_a_point_of_the_sweep(made,
     assert [table.loc[(1, shots), "n"].item() for shots in (0, 3)] == [2, 2]
 
 
-@pytest.mark.parametrize("module", [training, layers, sweep])
+@pytest.mark.parametrize("module", [training_curves, chosen_layers, sweep])
 def test_a_figure_is_a_vector_file_a_picture_and_repeats_itself(made, tmp_path, module):
     first, second = tmp_path / "one", tmp_path / "two"
     drawn(module, made, first), drawn(module, made, second)
@@ -183,18 +180,26 @@ def test_a_figure_is_a_vector_file_a_picture_and_repeats_itself(made, tmp_path, 
 def test_what_cannot_be_drawn_is_one_sentence(made, tmp_path, capsys):
     group = read_group_spec(made[0])
     with pytest.raises(UserError, match="no such curves"):
-        figures.read_curves(tmp_path / "nowhere.csv")
+        drawing.read_curves(tmp_path / "nowhere.csv")
     lonely = group.model_copy(update={"rows": group.rows[:1]})
     with pytest.raises(UserError, match="two or more values of k"):
         sweep.data(lonely, pd.read_csv(made[1]))
     still = group.model_copy(update={"rows": group.rows[2:]})
-    with pytest.raises(UserError, match="none of its hyperparameters chooses layers"):
-        layers.data(still)
+    with pytest.raises(UserError, match="none of its conditions selects layers"):
+        chosen_layers.data(still)
     Path(group.rows[0].runs[0].curves).write_text("step,loss\n1,0.5\n")
-    assert layers.main(["--spec", made[0], "--scores", made[1], "--out", str(tmp_path / "x")])
+    assert chosen_layers.main(["--spec", made[0], "--scores", made[1], "--out", str(tmp_path / "x")])
     said = capsys.readouterr().err
     assert "its curves name none" in said and said.count("\n") == 1
     assert not list(tmp_path.glob("x*"))
+
+
+# ---- Pareto front -------------------------------------------------------------------------------
+
+
+def test_the_front_holds_what_no_other_beats():
+    x, y = [0.1, 0.5, 0.9, 0.5, 0.9], [0.9, 0.5, 0.1, 0.4, 0.1]
+    assert pareto.pareto_front(x, y).tolist() == [True, True, True, False, True]
 
 
 # ---- palette ------------------------------------------------------------------------------------

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from eval import observe
-from eval.metrics.lpips_matrix import lpips_matrix
 from eval.networks.features import CleanFidModel, batches, stream_features
+from eval.networks.lpips_matrix import lpips_matrix
 from eval.networks.referee import load_judge, load_perceptual
 from eval.observation import Observation, load_observation, save_observation
 from eval.observe_runs import latents

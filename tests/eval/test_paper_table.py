@@ -177,7 +177,7 @@ def test_every_file_is_written_with_what_the_cells_cost_and_the_truncation(tmp_p
     write(one, scores(full("table1")), str(tmp_path / "t"))
     assert {p.suffix for p in tmp_path.glob("t*")} == {".csv", ".md", ".html", ".tex"}
     text = (tmp_path / "t.md").read_text()
-    assert "Not comparable" in text and "Truncation 0.7 of the measured images." in text
+    assert "Not comparable" in text and "All images are generated at truncation 0.7." in text
     assert "240 of the 5,000 published iterations, s = 0.048" in text
     assert "| 5,000       | 0.048 |" in text  # the table of costs
     assert "<b>" in (tmp_path / "t.html").read_text()

@@ -1,4 +1,4 @@
-"""Scores, tables and grids of a group, from files to files."""
+"""Scores and grids of a group, from files to files."""
 
 import json
 import subprocess
@@ -12,7 +12,7 @@ from cleanfid.fid import fid_from_feats
 from PIL import Image
 
 from eval import observe, score
-from eval.figures import grid as galleries
+from eval.figures import grid
 from eval.metrics.catalogue import METRICS
 from eval.metrics.precision_recall import precision_recall
 from eval.observation import Observation, load_observation, save_observation
@@ -125,7 +125,7 @@ def group_of(world, tmp_path, members=MEMBERS, **changes):
     return tmp_path / "group.json"
 
 
-def test_another_referee_is_refused(tiny_world, scikit_learn_extra, tmp_path, capsys):
+def test_an_observation_by_another_judge_is_refused(tiny_world, scikit_learn_extra, tmp_path, capsys):
     seen = load_observation(tiny_world.folder / "nada-adaptive.npz")
     meta = seen.meta | {"hashes": seen.meta["hashes"] | {"judge": "another"}}
     save_observation(tmp_path / "other.npz", Observation(meta, seen.arrays))
@@ -134,13 +134,13 @@ def test_another_referee_is_refused(tiny_world, scikit_learn_extra, tmp_path, ca
     (tmp_path / "group.json").write_text(json.dumps(group))
     arguments = ["--spec", str(tmp_path / "group.json"), "--out", str(tmp_path / "s.csv")]
     assert score.main(arguments) == 2
-    assert "seen by another judge network" in capsys.readouterr().err
+    assert "measured by another judge network" in capsys.readouterr().err
 
 
 def test_more_clusters_than_images_are_refused(tiny_world, tmp_path, capsys):
     spec = group_of(tiny_world, tmp_path, k_medoids=30)
     assert score.main(["--spec", str(spec), "--out", str(tmp_path / "s.csv")]) == 2
-    assert "k=30 clusters asked of 24 images" in capsys.readouterr().err
+    assert "k=30 clusters of 24 images" in capsys.readouterr().err
 
 
 def test_a_missing_observation_is_one_sentence(tiny_world, scikit_learn_extra, tmp_path, capsys):
@@ -166,7 +166,7 @@ def test_every_command_parses_its_arguments_before_it_imports_torch():
 def test_a_grid_shows_the_source_first_then_every_variant_on_the_same_latents(tiny_world, tmp_path):
     spec = group_of(tiny_world, tmp_path)
     prefix = str(tmp_path / "ablation_grid")
-    assert galleries.main(["--spec", str(spec), "--out", prefix]) == 0
+    assert grid.main(["--spec", str(spec), "--out", prefix]) == 0
     frame = pd.read_csv(prefix + ".csv")
     assert list(frame[frame.row == 0].run) == [
         "source", "dog2cat/nada-global/seed0", "dog2cat/nada-adaptive/seed0",
@@ -193,30 +193,30 @@ def find(picture, cell):
 
 def test_small_images_are_enlarged_by_a_whole_factor_and_very_large_ones_reduced():
     small = np.arange(2 * 32 * 32 * 3, dtype=np.uint8).reshape(2, 32, 32, 3)
-    assert galleries.fitted(small).shape == (2, 96, 96, 3)
-    assert np.array_equal(galleries.fitted(small)[:, ::3, ::3], small)
-    assert galleries.fitted(np.zeros((1, 128, 128, 3), np.uint8)).shape == (1, 128, 128, 3)
+    assert grid.fitted(small).shape == (2, 96, 96, 3)
+    assert np.array_equal(grid.fitted(small)[:, ::3, ::3], small)
+    assert grid.fitted(np.zeros((1, 128, 128, 3), np.uint8)).shape == (1, 128, 128, 3)
     large = np.full((1, 512, 512, 3), 7, np.uint8)
-    assert np.array_equal(galleries.fitted(large), np.full((1, 192, 192, 3), 7, np.uint8))
+    assert np.array_equal(grid.fitted(large), np.full((1, 192, 192, 3), 7, np.uint8))
 
 
 def test_a_columns_title_says_from_where_its_training_started():
     meta = {"method": "tgan", "variant": "plain", "shots": 10, "warm_start": "nada_finetuned_gd"}
-    assert galleries._title(meta) == "tgan\nplain\n10-shot\nfrom nada\nfinetuned gd"
-    assert galleries._title({**meta, "warm_start": "source"}) == "tgan\nplain\n10-shot"
+    assert grid._title(meta) == "tgan\nplain\n10-shot\nfrom nada\nfinetuned gd"
+    assert grid._title({**meta, "warm_start": "source"}) == "tgan\nplain\n10-shot"
 
 
 @pytest.mark.parametrize(
-    "grid, sentence",
+    "asked, sentence",
     [
         ({"rows": 9, "truncation_psi": 0.7}, "set grid.rows to 1..8"),
         ({"rows": 2, "truncation_psi": 0.5}, "choose one of 0.7, 1.0"),
     ],
 )
 def test_a_grid_of_images_that_were_not_kept_is_refused(
-    tiny_world, tmp_path, capsys, grid, sentence
+    tiny_world, tmp_path, capsys, asked, sentence
 ):
-    spec = group_of(tiny_world, tmp_path, grid=grid)
-    assert galleries.main(["--spec", str(spec), "--out", str(tmp_path / "g")]) == 2
+    spec = group_of(tiny_world, tmp_path, grid=asked)
+    assert grid.main(["--spec", str(spec), "--out", str(tmp_path / "g")]) == 2
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.glob("g.*"))

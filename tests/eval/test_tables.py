@@ -108,7 +108,7 @@ def test_the_numbers_beside_the_table_equal_the_scores(planted, tmp_path):
     assert np.isnan(frame.loc["nada global", "source_lpips"])
 
 
-def test_few_images_per_feature_are_said_in_the_footer(tiny_world, tmp_path):
+def test_few_images_per_feature_are_noted_in_the_footer(tiny_world, tmp_path):
     group = read_group_spec(group_of(tiny_world, tmp_path, table=["fid"]))
     few = {key: values | {"fid_images_per_feature": [1.4]} for key, values in PLANTED.items()}
     assert "Fewer than 2 images per feature" in tables.make(group, table_scores(few))[".md"]
@@ -190,7 +190,7 @@ def test_rows_of_other_groups_are_left_out_and_missing_ones_are_named(tiny_world
 
 
 def test_an_unknown_column_is_an_error_that_lists_the_metrics():
-    with pytest.raises(UserError, match="no metric is called 'fidd'; known: fid, kid"):
+    with pytest.raises(UserError, match="no metric is called 'fidd'; known: accepted_lpips, clu"):
         metric("fidd")
 
 
@@ -230,7 +230,7 @@ def test_a_column_in_which_all_are_equal_has_no_best(tiny_world, tmp_path):
 def test_a_truncation_of_the_measured_images_is_said_in_title_and_note(tiny_world, tmp_path, psi):
     texts = made_of(tiny_world, tmp_path, PLANTED, table=["fid"], truncation_psi=psi)
     for ending in (".md", ".html", ".tex"):
-        said = f"Truncation {psi:g} of the measured images." in texts[ending]
+        said = f"All images are generated at truncation {psi:g}." in texts[ending]
         assert said == (f"(measured images: truncation {psi:g})" in texts[ending]) == (psi != 1)
 
 
@@ -263,11 +263,11 @@ def test_a_column_without_a_value_blames_no_judge_and_no_images_that_are_there(t
     cells |= {key: measured for key in (("source", "unchanged"), ("real", ""))}
     columns = ["fid", "target_rate", "accepted_lpips", "preference"]
     text = made_of(tiny_world, tmp_path, cells, table=columns)[".md"]
-    assert "No row has a value: mean LPIPS of accepted, comparisons won." in text
+    assert "Without a value in any row: mean LPIPS of accepted, comparisons won." in text
     assert "no judge" not in text and "no reference images" not in text
 
 
-def test_copies_among_the_real_images_are_counted_and_said(tiny_world, tmp_path):
+def test_copies_among_the_real_images_are_counted_and_noted(tiny_world, tmp_path):
     real = load_observation(tiny_world.folder / "real.npz")
     arrays = {**real.arrays, "half1/features": real["half0/features"]}
     rows = pd.DataFrame(score.score_real(Observation(real.meta, arrays), 4))
@@ -275,7 +275,7 @@ def test_copies_among_the_real_images_are_counted_and_said(tiny_world, tmp_path)
     assert copies.value.tolist() == [60] and copies.n.tolist() == [120]
     cells = PLANTED | {("real", ""): {"fid": [0.1], "reference_copies": [60]}}
     text = made_of(tiny_world, tmp_path, cells, table=["fid", "precision"])[".md"]
-    assert "Real images of dog2cat: 60 of" in text and "count each picture once" in text
+    assert "Real images of dog2cat: 60 of" in text and "count repeated images once" in text
 
 
 def test_a_row_says_how_long_it_was_trained_and_what_it_cost(tiny_world, tmp_path):

@@ -7,6 +7,7 @@ import torch
 from nada.latent_maps import LatentMapper
 from nada.mapper import CodePool, MapperHyperparameters, MapperLoss, check_input
 from nada.run.errors import UserError
+from nada.run.hyperparameters import read_hyperparameters
 from nada.stylegan2.generator import Generator
 
 
@@ -186,5 +187,6 @@ def test_a_pool_follows_from_the_run_s_name_alone_and_moves_no_random_stream():
 
 
 def test_a_pool_smaller_than_a_batch_is_one_sentence():
-    with pytest.raises(UserError, match=r"run: a pool of 1 codes holds no batch of 2; set mapper"):
-        CodePool("run", 1, 2, 8)
+    message = r"run: mapper: code_pool is 1, which holds no batch of 2; set it to 2 or more, or to 0 for fresh"
+    with pytest.raises(UserError, match=message):
+        read_hyperparameters(MapperHyperparameters, {"code_pool": 1}, "run", "mapper")

@@ -19,6 +19,7 @@ import yaml
 from baselines import registry
 from tests.workflow.toy_assets import Site
 from workflow.plan.config import load
+from workflow.plan.methods import KEPT, descriptions
 from workflow.plan.plan import Plan
 
 JOBS = (
@@ -122,6 +123,9 @@ def copy_project(root, folder):
         shutil.copytree(root / name, folder / name, ignore=ignored)
     for name in ("Snakefile", "claims.yaml"):
         shutil.copy(root / name, folder / name)
+    descriptions(registry.methods(root / "baselines"), root)  # which a copy would make anew, in seconds
+    if (root / KEPT).is_dir():
+        shutil.copytree(root / KEPT, folder / KEPT)
     config = yaml.safe_load((root / "config.yaml").read_text())
     config["seeds"] = SEEDS
     config["show"] = list(SHOWN)
@@ -140,6 +144,16 @@ def copy_project(root, folder):
         else:
             (place / file).write_text(json.dumps(file))
     return folder
+
+
+def quick_copy(root, folder, snakemake):
+    """A copy of the project with quick jobs, in which nothing has run."""
+    copy_project(root, folder)
+    (folder / "quick_job.py").write_text(QUICK_JOB)
+    for file in JOBS:
+        path = folder / file
+        path.write_text(with_shortcut(path.read_text()))
+    return Project(folder, snakemake)
 
 
 @pytest.fixture(scope="session")
@@ -168,12 +182,7 @@ def bare_project(root, tmp_path_factory, snakemake):
 @pytest.fixture(scope="session")
 def finished_project(root, tmp_path_factory, snakemake):
     """A copy in which `all` has run, with quick jobs."""
-    folder = copy_project(root, tmp_path_factory.mktemp("finished"))
-    (folder / "quick_job.py").write_text(QUICK_JOB)
-    for file in JOBS:
-        path = folder / file
-        path.write_text(with_shortcut(path.read_text()))
-    project = Project(folder, snakemake)
+    project = quick_copy(root, tmp_path_factory.mktemp("finished"), snakemake)
     project.output = project.run("all", "--verbose")
     return project
 

@@ -1,5 +1,6 @@
 """The project's `snakemake` entry: targets go first, dotted keys, and one sentence for a mistake."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +10,8 @@ import pytest
 from nada.run.errors import UserError
 from tests.workflow.conftest import copy_project
 from workflow import cli
-from workflow.plan.plan import load_plan
-from workflow.plan.targets import check_targets, groups_asked
+from workflow.plan.plan import RULES, TARGETS, load_plan
+from workflow.plan.targets import MADE, check_targets, groups_asked
 
 TYPED = {
     "--cores 8 --resources gpu=1 all": "all --cores 8 --resources gpu=1",
@@ -51,7 +52,7 @@ def test_the_move_is_said_in_one_line_and_handed_over(monkeypatch, capsys):
     monkeypatch.setattr(cli, "snakemake", handed.append)
     monkeypatch.setattr(sys, "argv", ["snakemake", "--resources", "gpu=1", "all"])
     cli.main()
-    assert handed == [["all", "--resources", "gpu=1"]]
+    assert handed == [["--logger=benchmark", "all", "--resources", "gpu=1"]]
     assert capsys.readouterr().err == "Targets go first: snakemake all --resources gpu=1\n"
 
 
@@ -60,8 +61,45 @@ def test_without_a_swallowed_target_nothing_is_said(monkeypatch, capsys):
     monkeypatch.setattr(cli, "snakemake", handed.append)
     monkeypatch.setattr(sys, "argv", ["snakemake", "all", "--cores", "2"])
     cli.main()
-    assert handed == [["all", "--cores", "2"]]
+    assert handed == [["--logger=benchmark", "all", "--cores", "2"]]
+    assert sys.argv[1:] == ["all", "--cores", "2"]  # which the Snakefile reads
     assert capsys.readouterr().err == ""
+
+
+def test_a_logger_that_the_user_names_is_kept():
+    assert cli.with_terminal(["all", "--logger", "rich"]) == ["all", "--logger", "rich"]
+
+
+@pytest.mark.parametrize("option", ["--list", "--list-rules", "--list-target-rules"])
+def test_the_list_shows_targets_and_groups_with_their_titles_and_no_job(
+    root, plan, option, monkeypatch, capsys
+):
+    monkeypatch.setattr(cli, "snakemake", lambda _: pytest.fail("Snakemake was started"))
+    monkeypatch.setattr(sys, "argv", ["snakemake", option])
+    monkeypatch.chdir(root)
+    cli.main()
+    said = capsys.readouterr().out
+    lines = [re.split("  +", line) for line in said.splitlines()]
+    assert {line[0] for line in lines if len(line) == 2 and line[0]} == {*TARGETS, *plan.config["groups"]}
+    assert ["ablation", plan.groups["ablation"]["title"]] in lines
+    assert set(plan.groups) <= set(said.split())
+    inner = {*RULES} - {*plan.targets}
+    assert not inner & {line[0] for line in lines} and not inner & set(said.split("alone:")[1].split())
+
+
+def test_the_list_follows_the_configuration_and_names_its_mistakes(root, monkeypatch, capsys):
+    monkeypatch.chdir(root)
+    monkeypatch.setattr(sys, "argv", ["snakemake", "--list", "--config", "world=paper"])
+    cli.main()
+    assert "\nassets " in capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", ["snakemake", "--list", "--config", "preset=smok"])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert "did you mean 'smoke'?" in capsys.readouterr().err
+
+
+def test_every_target_has_its_line_in_the_list():
+    assert set(MADE) == {*TARGETS, "assets"}
 
 
 def test_the_targets_are_those_of_the_plan_that_the_command_line_configures():
@@ -163,9 +201,17 @@ def test_what_the_plan_does_not_have_is_one_sentence_and_no_traceback(root, snak
 
 def test_paths_rules_and_files_are_left_to_snakemake(root, plan, monkeypatch):
     monkeypatch.chdir(root)
-    check_targets(plan, ["results/mini/tables/none.md", "scores", "config.yaml", "all", "ablation_global"])
+    check_targets(plan, ["results/mini/scores/none.csv", "scores", "config.yaml", "all", "ablation_global"])
     with pytest.raises(UserError, match="did you mean 'tables'"):
         check_targets(plan, ["tabels"])
+
+
+def test_a_misspelt_table_or_figure_gets_the_nearest_one(plan):
+    tables = "results/mini/tables"
+    check_targets(plan, [f"{tables}/ablation.tex", f"{tables}/table1_paper_cost.csv"])
+    check_targets(plan, ["results/mini/figures/ablation_grid.csv"])
+    with pytest.raises(UserError, match=f"no job makes '{tables}/ablaton.md'; did you mean '{tables}/ablation.md'"):
+        check_targets(plan, [f"{tables}/ablaton.md"])
 
 
 def test_a_target_takes_the_runs_of_its_groups(plan):

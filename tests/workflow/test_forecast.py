@@ -94,8 +94,8 @@ def test_a_fresh_clone_forecasts_from_the_published_records(root, plan, monkeypa
     total = next(line for line in text.splitlines() if line.startswith("together")).split()
     seconds = sum(core_seconds(fresh).values())  # those that world.yaml names
     assert seconds / 4 < 3600 * float(total[1]) < 4 * seconds
-    assert total[2] == "–" and "disk is not known: no weights lie in" in text
-    assert "observations: 8 seconds a thousand images, as the world's world.yaml says" in text
+    assert total[2] == "–" and "disk use is unknown:" in text
+    assert "observations: 8 seconds per thousand images, from world.yaml" in text
 
 
 def test_own_results_come_before_the_published_ones(results, plan):
@@ -120,7 +120,7 @@ def test_a_table_of_costs_serves_where_only_that_was_published(results, plan, tm
     assert found.model == pytest.approx(costs.model, rel=1e-3) and found.host == "a CPU"
 
 
-def test_records_of_interrupted_runs_are_passed_over_and_counted(results, plan):
+def test_records_of_interrupted_runs_are_skipped_and_counted(results, plan):
     before = measured(results, "cpu")
     cut = results / "runs/dog2cat/ojha-plain/seed0"
     cut.mkdir(parents=True)
@@ -136,18 +136,18 @@ def test_records_of_interrupted_runs_are_passed_over_and_counted(results, plan):
     after = measured(results, "cpu")
     assert (after.step, after.model, after.observation) == (before.step, before.model, before.observation)
     said = f"records that cannot be read, the first {cut / 'run.json'}"
-    assert f"passed over: 4 {said}" in page(plan, results)
+    assert f"skipped: 4 {said}" in page(plan, results)
     shutil.rmtree(cut.parents[1] / "nada-plain")
     shutil.rmtree(cut.parents[1] / "tgan-plain")
     broken = page(plan, results)  # nothing else is left
-    assert "nothing is measured" in broken and f"passed over: 4 {said}" in broken
+    assert "nothing is measured" in broken and f"skipped: 4 {said}" in broken
 
 
-def test_the_table_of_measurements_has_a_row_for_each_kind_and_for_looks(results, tmp_path, capsys):
+def test_the_table_of_measurements_has_a_row_for_each_kind_and_for_observations(results, tmp_path, capsys):
     out = tmp_path / "costs.csv"
     assert main(["--results", str(results), "--device", "cpu", "--out", str(out)]) == 0
     assert out.read_text().splitlines()[1:] == [
         "nada,32,a CPU,0.5,,1.0,0.0009537", "tgan,32,a CPU,1.5,,1.0,0.0009537", "observation,32,a CPU,,0.05,,"
     ]  # fmt: skip
     assert main(["--results", str(results), "--device", "cuda", "--out", str(out)]) == 2
-    assert "no run on cuda lies there" in capsys.readouterr().err
+    assert "has no run on cuda" in capsys.readouterr().err

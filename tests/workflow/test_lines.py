@@ -76,7 +76,7 @@ def test_the_report_is_left_out_since_snakemake_makes_it():
 @pytest.mark.parametrize(
     ("code", "said", "message"),
     [(2, "Using profiles/default\nerror: there is no target 'nope'; known: all.\n", "error: there is no target 'nope'; known: all."),
-     (1, "MissingRuleException: nope", "no plan for nope: Missing"), (0, "", "nothing to be done")],
+     (1, "MissingRuleException: nope", "no plan for nope: Missing"), (0, "", "nothing to do")],
 )
 def test_what_snakemake_cannot_plan_or_need_not_make_is_a_sentence(
     monkeypatch, capsys, code, said, message

@@ -10,7 +10,7 @@ import shutil
 import pytest
 
 from nada.run.errors import UserError
-from workflow import publish as module
+from workflow import publish as publishing
 from workflow.publish import ABOUT, changes, main, publish
 
 RUN = "runs/dog2cat/nada-global/seed0"
@@ -84,8 +84,8 @@ REFUSED = {
     "another preset": ({"preset": "smoke"}, "the preset is 'smoke', not 'full'"),
     "another world": ({"world": "paper"}, "the world is 'paper', not 'mini'"),
     "another device": ({"device": "cuda"}, "the device is 'cuda', not 'cpu'"),
-    "fewer seeds": ({"seeds": (0,)}, "the seeds 1 would go"),
-    "fewer groups": ({"groups": ("ablation",)}, "the groups table1 would go"),
+    "fewer seeds": ({"seeds": (0,)}, "the seeds 1 would be removed"),
+    "fewer groups": ({"groups": ("ablation",)}, "the groups table1 would be removed"),
 }
 
 
@@ -146,14 +146,14 @@ def test_the_old_publication_stays_until_the_new_one_is_whole(tmp_path, publishe
 
 def test_a_swap_that_fails_half_way_puts_the_old_publication_back(tmp_path, published, monkeypatch):
     before, results = content(published), finished(tmp_path / "new", ("ablation", "table1"))
-    rename = module.Path.rename
+    rename = publishing.Path.rename
 
     def broken(path, target):
         if path.name == ".mini.new":
             raise OSError("interrupted")
         return rename(path, target)
 
-    monkeypatch.setattr(module.Path, "rename", broken)
+    monkeypatch.setattr(publishing.Path, "rename", broken)
     with pytest.raises(OSError, match="interrupted"):
         publish(results, published)
     assert content(published) == before
@@ -176,15 +176,15 @@ def test_files_that_no_run_leaves_stay(tmp_path, published):
 def test_a_folder_of_something_else_is_never_replaced(tmp_path):
     results, code = finished(tmp_path / "full"), tmp_path / "code"
     make(code, "nada/run/job.py")
-    with pytest.raises(UserError, match="no folder of published results"):
+    with pytest.raises(UserError, match="is not a folder of published results"):
         publish(results, code, replace=True)
     make(code, "scores.csv")
     with pytest.raises(UserError, match="publication.json is missing"):
         publish(results, code, replace=True)
-    with pytest.raises(UserError, match="no folder of published results"):
+    with pytest.raises(UserError, match="is not a folder of published results"):
         publish(results, code / "nada/run/job.py", replace=True)
     for out in (results, results / "published", tmp_path):
-        with pytest.raises(UserError, match="may not hold each other"):
+        with pytest.raises(UserError, match="neither folder may contain the other"):
             publish(results, out, replace=True)
     assert (code / "nada/run/job.py").is_file() and (results / "scores.csv").is_file()
 
@@ -219,13 +219,13 @@ def test_a_group_that_was_not_run_is_named(tmp_path, capsys):
     finished(tmp_path / "full")
     line = ["--results", str(tmp_path / "full"), "--out", str(tmp_path / "out")]
     assert main([*line, "--groups", "pareto"]) == 2
-    assert "no group 'pareto' was run" in capsys.readouterr().err
+    assert "has no group 'pareto'" in capsys.readouterr().err
 
 
 def test_what_is_published_in_this_project_says_what_it_is(root):
     """A run of another preset could otherwise replace it."""
     for out in (root / "results/published").iterdir():
-        about = module.about_published(out)
+        about = publishing.about_published(out)
         assert about.world == out.name
         seeds = {int(path.name.removeprefix("seed")) for path in out.glob("runs/*/*/seed*")}
         assert set(about.seeds) == seeds

@@ -7,7 +7,8 @@ import zipfile
 from dataclasses import replace
 
 from workflow.assets.download import Downloader, Limits
-from workflow.assets.registry import Asset, Fetch, Licence, Registry
+from workflow.assets.fetch import Fetch
+from workflow.assets.registry import Asset, Licence, Registry
 
 CONTENT = bytes(range(256)) * 400
 OTHER = CONTENT[::-1]

@@ -1,7 +1,7 @@
-"""`python -m workflow.assets`: the command of workflow/assets/registry.py."""
+"""`python -m workflow.assets`."""
 
 import sys
 
-from workflow.assets.registry import main
+from workflow.assets.command import main
 
 sys.exit(main())

@@ -1,11 +1,10 @@
-"""One file from its mirrors over a bad network: tried again, continued, or given up with reasons.
+"""Download one file from its mirrors over an unreliable network: retry, resume, or report why not.
 
-What came of a file waits in `<name>.part` for the next try, or for the next process. An address is a
-web address or `gd:<id>`, a file of Google Drive. Two versions of a file are never mixed, and a file gets
-its own name only once the caller's check has passed it. Nothing here is loaded by what stays offline.
+The received bytes stay in `<name>.part` for the next attempt or the next process. An address is a web
+address or `gd:<id>`, a file of Google Drive. Two versions of a file are never mixed. A file gets its
+final name only after the caller's check. The network library is loaded only by a download.
 """
 
-import contextlib
 import fcntl
 import json
 import os
@@ -14,73 +13,69 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass
-from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import urlencode, urljoin, urlsplit
+from urllib.parse import urlencode
 
 from nada.run.atomic import write_json
 from nada.run.errors import UserError
+from workflow.assets.responses import (
+    NO_ADDRESS,
+    NOT_A_FILE,
+    Again,
+    Dead,
+    confirmed_address,
+    declares_page,
+    is_web_page,
+    next_hop,
+    page_of_drive,
+    same_file,
+    strong_etag,
+    total_length,
+    usable,
+)
 
 DRIVE = "https://drive.google.com/uc"
-CHUNK = 1 << 20  # bytes asked of a connection at once
-RESERVE = 256 * 10**6  # bytes of the disk that a download leaves free
-PROGRESS = 1 << 20  # bytes that a failed try must add to count as progress
-PAGE_BYTES = 1 << 18  # of a web page that is read
-NOT_A_FILE = "answers with a web page instead of the file"
-NO_ADDRESS = "leads to what is no web address"
-NO_QUOTA = "has been fetched too often: Google Drive's quota is used up for a day or so"
-WORDS = re.compile(rb'<[!?a-z]|[{\[]\s*["{\]}]', re.IGNORECASE)
-QUOTA = re.compile(r"quota exceeded|too many users have (viewed|downloaded)", re.IGNORECASE)
+CHUNK = 1 << 20  # bytes read from a connection at a time
+RESERVE = 256 * 10**6  # bytes that a download leaves free on the disk
+PROGRESS = 1 << 20  # bytes that a failed attempt must add to count as progress
 
 
 class NotFetched(Exception):
-    """No address gave the file; the message is what each of them answered."""
-
-
-class Again(Exception):
-    """This try failed, another may not; `wait` is how many seconds the other side asks for."""
-
-    def __init__(self, reason: str, wait: float = 0):
-        super().__init__(reason)
-        self.wait = wait
-
-
-class Dead(Exception):
-    """This address does not give the file; the message goes on after the address."""
+    """No address gave the file; the message says what each answered."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """A file to fetch. Sizes in bytes: `size` as it must be, `about` as a guess; None: unknown."""
+    """A file to fetch. Sizes in bytes: `size` exact, `about` approximate; None: unknown."""
 
-    name: str  # in lines of progress
+    name: str  # shown in progress lines
     urls: list[str]  # mirrors, the best first
     size: int | None = None
     about: int | None = None
-    hashed: bool = False  # does the check know a hash, which a file cut short would not have?
+    hashed: bool = False  # whether the check compares a hash, which detects a truncated file
 
 
 @dataclass(frozen=True)
 class Limits:
-    """How patient a download is; times in seconds."""
+    """Timeouts and retries of a download; times in seconds."""
 
     connect: float = 15
-    stall: float = 60  # a connection that gives less than `floor` for so long is given up
-    floor: int = 1024  # bytes a second
-    tries: int = 5  # per address, counted anew when one brought something
-    wait: float = 2  # before the second try; doubled each time
+    stall: float = 60  # a connection slower than `floor` for this long is closed
+    floor: int = 1024  # bytes per second
+    tries: int = 5  # per address; counted anew after progress
+    wait: float = 2  # before the second attempt; doubled each time
     longest_wait: float = 60
     hops: int = 8  # redirects
-    lines: float | None = None  # between lines of progress; None: 3 on a terminal, else 30
+    lines: float | None = None  # between progress lines; None: 3 on a terminal, else 30
 
 
 # ---- the unfinished file ------------------------------------------------------------------------
 
 
 class Part:
-    """An unfinished file, `<name>.part`, held by one process; `<name>.part.json` says of what.
+    """An unfinished file `<name>.part`, locked by one process; `<name>.part.json` says its origin.
 
-    It outlives the process, so that the next one can go on.
+    It stays on disk when the process ends, so that the next one can resume.
     """
 
     def __init__(self, target: Path):
@@ -99,7 +94,7 @@ class Part:
     def _held(self) -> bool:
         try:
             fcntl.flock(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Another process may have finished it, and given it its name, since it was opened.
+            # Another process may have finished and renamed it since it was opened.
             return os.path.samestat(os.fstat(self.file.fileno()), os.stat(self.path))
         except (BlockingIOError, FileNotFoundError):
             return False
@@ -113,14 +108,14 @@ class Part:
             self.file.close()
 
     def size(self) -> int:
-        """Bytes that are here."""
+        """Number of bytes received so far."""
         self.file.flush()
         return os.fstat(self.file.fileno()).st_size
 
     def note(self, url: str) -> dict:
-        """What is known of the bytes that are here, if they came from `url` and can be continued.
+        """The note on the received bytes if they came from `url` and can be resumed, else {}.
 
-        Without a strong ETag or a date nobody could tell that the other end is still the same.
+        Without a strong ETag or a date, a change of the remote file could not be detected.
         """
         try:
             note = json.loads(self.note_path.read_text(encoding="utf-8"))
@@ -132,17 +127,17 @@ class Part:
         return note if usable and fits and self.size() else {}
 
     def begin(self, note: dict) -> None:
-        """Start over, with what is known of the bytes to come: url, etag, modified, length."""
+        """Start over; note: url, etag, modified and length of the file to come."""
         self.discard()
         write_json(self.note_path, note)
 
     def discard(self) -> None:
-        """Drop what is here."""
-        self.file.truncate(0)  # the same file, so that the lock holds
+        """Delete the received bytes."""
+        self.file.truncate(0)  # keeps the file, so that the lock stays valid
         self.note_path.unlink(missing_ok=True)
 
     def finish(self) -> None:
-        """Give the file its own name."""
+        """Rename the file to its final name."""
         self.file.flush()
         os.fsync(self.file.fileno())
         os.replace(self.path, self.target)
@@ -153,11 +148,11 @@ class Part:
 
 
 class Downloader:
-    """Fetches files over http(s) with patience: tries, mirrors, continued downloads, redirects."""
+    """Downloads files over http(s) with retries, mirrors, resumed downloads and redirects."""
 
     def __init__(self, limits: Limits | None = None, drive: str = DRIVE, say=None, session=None):
-        """drive: Google Drive's download address. say: takes lines of progress. session: requests'."""
-        import requests  # only here: nothing offline loads what could open a socket
+        """drive: Google Drive's download address; say: prints a progress line; session: of requests."""
+        import requests  # not at the top: offline commands must not load the network library
         import urllib3
 
         self.limits, self.drive = limits or Limits(), drive
@@ -167,11 +162,11 @@ class Downloader:
         self.failures = (requests.RequestException, urllib3.exceptions.HTTPError)
 
     def download(self, wanted: Wanted, target: Path, check) -> None:
-        """Put a file at `target` from its first address that gives the right bytes.
+        """Download a file to `target` from the first address that gives the right bytes.
 
-        check(path) says what is wrong with a whole file, or None. Raises NotFetched with what every
-        address said, UserError where another process is at it or the disk is too small; what was
-        fetched of a broken download stays in the .part file.
+        check(path) returns what is wrong with a complete file, or None. Raises NotFetched with the
+        answer of every address, and UserError if another process downloads the file or the disk is
+        too small. An interrupted download stays in the .part file.
         """
         said = []
         with Part(target) as part:
@@ -187,12 +182,12 @@ class Downloader:
                     said.append(f"{url} {reason}")
                     self.say(f"{wanted.name}: {said[-1]}")
                 except KeyboardInterrupt as stop:
-                    stop.add_note(f"{part.path} is kept: the same command goes on from there.")
+                    stop.add_note(f"{part.path} is kept: repeat the command to resume.")
                     raise
         raise NotFetched("; ".join(said))
 
     def _persist(self, url, wanted, part):
-        """Try one address until the part is whole; Dead when it will not be."""
+        """Try one address until the file is complete; raises Dead if that fails."""
         tries, best = 0, part.size()
         while True:
             try:
@@ -204,13 +199,13 @@ class Downloader:
                     raise Dead(f"{failure} ({tries} times)") from None
                 pause = max(self.limits.wait * 2 ** (tries - 1), failure.wait)
                 pause = min(pause, self.limits.longest_wait)
-                self.say(f"{wanted.name}: {url} {failure}; again in {pause:.0f} s")
+                self.say(f"{wanted.name}: {url} {failure}; retry in {pause:.0f} s")
             time.sleep(pause)
 
     def _try(self, url, wanted, part):
         note, headers = part.note(url), {"Accept-Encoding": "identity"}
         if note and part.size() == note["length"]:
-            return  # the last process ended between the last byte and the check
+            return  # complete, but the last process ended before the check
         if note:
             mark = note["etag"] or note["modified"]
             headers |= {"Range": f"bytes={part.size()}-", "If-Range": mark}
@@ -218,37 +213,37 @@ class Downloader:
             with self._open(url, headers) as response:
                 if response.status_code == 416:
                     part.discard()
-                    raise Again("has no such range")
+                    raise Again("does not have the requested range")
                 self._receive(response, wanted, part, note, url)
         except self.timeouts:
-            raise Again(f"gave nothing for {self.limits.stall:g} s") from None
+            raise Again(f"sent nothing for {self.limits.stall:g} s") from None
         except self.failures as error:
-            raise Again(f"broke off ({type(error).__name__})") from None
+            raise Again(f"failed ({type(error).__name__})") from None
 
     def _open(self, url, headers):
-        """The response that carries the file, its status 200, 206 or 416."""
+        """The response that carries the file, with status 200, 206 or 416."""
         if url.startswith("gd:"):
             return self._open_drive(url.removeprefix("gd:"), headers)
-        return _usable(self._get(url, headers))
+        return usable(self._get(url, headers))
 
     def _open_drive(self, key, headers):
-        """Google Drive gives a small file at once, a large one behind a page that wants a click."""
+        """Google Drive sends a small file at once, and a large one after a page asks for confirmation."""
         query = urlencode({"id": key, "export": "download"})
         response = self._get(f"{self.drive}?{query}", headers)
-        if not _declares_page(response):
-            return _usable(response)
-        page = _page_of_drive(response)
-        _usable(response, page=True)
+        if not declares_page(response):
+            return usable(response)
+        page = page_of_drive(response)
+        usable(response, page=True)
         confirmed = confirmed_address(page)
         if confirmed is None:
             raise Dead(NOT_A_FILE)
         response = self._get(next_hop(response.url, confirmed), headers)
-        if _declares_page(response):
-            _page_of_drive(response)
-        return _usable(response)
+        if declares_page(response):
+            page_of_drive(response)
+        return usable(response)
 
     def _get(self, url, headers):
-        """Follow redirects by hand, since each must be a web address and none may leave https."""
+        """Follow redirects one by one: each must be a web address, and none may leave https."""
         url = next_hop(url, "")
         for _ in range(self.limits.hops + 1):
             timeout = (self.limits.connect, self.limits.stall)
@@ -256,7 +251,7 @@ class Downloader:
                 response = self.session.get(
                     url, headers=headers, stream=True, allow_redirects=False, timeout=timeout
                 )
-            except ValueError as error:  # requests reads the address that a redirect names
+            except ValueError as error:  # requests cannot parse the address of a redirect
                 if isinstance(error, self.failures):
                     raise
                 raise Dead(NO_ADDRESS) from None
@@ -264,21 +259,21 @@ class Downloader:
                 return response
             response.close()
             url = next_hop(url, self.session.get_redirect_target(response))
-        raise Dead(f"leads on more than {self.limits.hops} times")
+        raise Dead(f"redirects more than {self.limits.hops} times")
 
     def _receive(self, response, wanted, part, note, url):
-        """Append the body to the part, or start the part over where the server starts over."""
+        """Append the body to the part, or start over if the server does."""
         fresh = {
             "url": url,
-            "etag": _strong(response.headers.get("ETag")),
+            "etag": strong_etag(response.headers.get("ETag")),
             "modified": response.headers.get("Last-Modified"),
-            "length": _total(response),
+            "length": total_length(response),
         }
         if response.status_code == 206:
             start = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-            if not _same(fresh, note) or start is None or int(start[1]) != part.size():
+            if not same_file(fresh, note) or start is None or int(start[1]) != part.size():
                 part.discard()
-                raise Again("has another file than before")
+                raise Again("has a different file than before")
         length = fresh["length"]
         _refuse_implausible(wanted, length, response)
         if response.status_code == 200:
@@ -286,7 +281,7 @@ class Downloader:
         need_space(part.target, (length or wanted.size or wanted.about or 0) - part.size())
         self._pour(response, wanted, part, length)
         if length is not None and part.size() != length:
-            raise Again(f"broke off at {part.size()} of {length} bytes")
+            raise Again(f"stopped at {part.size()} of {length} bytes")
 
     def _pour(self, response, wanted, part, length):
         progress = Progress(wanted.name, part.size(), length, self.say, self.limits.lines)
@@ -299,20 +294,20 @@ class Downloader:
             progress.add(len(data))
             if most is not None and progress.done > most:
                 part.discard()
-                raise Dead(f"gives more than the {most} bytes that are expected")
+                raise Dead(f"sends more than the expected {most} bytes")
             got, unchecked = got + len(data), unchecked + len(data)
-            if unchecked > RESERVE // 4:  # a file without an end would fill the disk
+            if unchecked > RESERVE // 4:  # an endless file would fill the disk
                 need_space(part.target, 0)
                 unchecked = 0
             if time.monotonic() - since > self.limits.stall:
                 if got < self.limits.floor * self.limits.stall:
-                    raise Again(f"gave only {got} bytes in {self.limits.stall:g} s")
+                    raise Again(f"sent only {got} bytes in {self.limits.stall:g} s")
                 since, got = time.monotonic(), 0
-        part.file.flush()  # the check reads it by its name
+        part.file.flush()  # the check opens it by name
 
 
 class Progress:
-    """Lines that say how far a download is: a few seconds apart on a terminal, else 30."""
+    """Prints the progress of a download, every 3 s on a terminal and else every 30 s."""
 
     def __init__(self, name, done, total, say, every=None):
         self.name, self.done, self.total, self.say = name, done, total, say
@@ -332,143 +327,27 @@ class Progress:
         self.say(f"{self.name}: {megabytes(self.done)}{whole}, {megabytes(rate)}/s{left}")
 
 
-# ---- what a server answers ----------------------------------------------------------------------
-
-
-def next_hop(url: str, location: str) -> str:
-    """Where a redirect leads; Dead where that is no web address, or leaves https for http."""
-    try:
-        target = urljoin(url, location)
-        scheme = urlsplit(target).scheme
-    except ValueError:
-        raise Dead(NO_ADDRESS) from None
-    if scheme not in ("http", "https"):
-        raise Dead(f"leads to {target[:100]}, which is no web address")
-    if urlsplit(url).scheme == "https" and scheme != "https":
-        raise Dead(f"leads away from https, to {target[:100]}")
-    return target
-
-
-def confirmed_address(page: str) -> str | None:
-    """The address behind "download anyway" of Google Drive's page: its form, or its older link."""
-    parser = _Confirmation()
-    with contextlib.suppress(AssertionError):  # Python's answer to "<![" before anything that it knows
-        parser.feed(page)
-    if parser.action is None:
-        return parser.link
-    join = "&" if "?" in parser.action else "?"
-    return parser.action + (join + urlencode(parser.fields) if parser.fields else "")
-
-
-class _Confirmation(HTMLParser):
-    """Finds what Google Drive's page "can't scan this file for viruses" wants clicked."""
-
-    def __init__(self):
-        super().__init__()
-        self.action, self.fields, self.link = None, {}, None
-        self.inside = False
-
-    def handle_starttag(self, tag, attributes):
-        at = dict(attributes)
-        if tag == "form" and "download" in (at.get("action") or ""):
-            self.action, self.inside = at["action"], True
-        elif tag == "input" and self.inside and at.get("name"):
-            self.fields[at["name"]] = at.get("value") or ""
-        elif tag == "a" and "confirm=" in (at.get("href") or "") and self.link is None:
-            self.link = at["href"]
-
-    def handle_endtag(self, tag):
-        self.inside = self.inside and tag != "form"
-
-
-def is_web_page(head: bytes) -> bool:
-    """Does a file begin like HTML, XML or JSON, an answer in words? None of the assets does."""
-    return WORDS.match(head.lstrip(b"\xef\xbb\xbf \t\r\n")) is not None
-
-
-def _declares_page(response) -> bool:
-    return response.headers.get("Content-Type", "").lower().startswith("text/html")
-
-
-def _page_of_drive(response) -> str:
-    """The text of a page of Google Drive; Dead where it says that the quota is used up."""
-    with response:
-        text = response.raw.read(PAGE_BYTES, decode_content=True).decode("utf-8", "replace")
-    if QUOTA.search(text):
-        raise Dead(NO_QUOTA)
-    return text
-
-
-def _usable(response, page=False):
-    """The response if its status and kind are good; Again or Dead. page: may it be a web page?"""
-    problem = _problem(response, page)
-    if problem is None:
-        return response
-    response.close()
-    raise problem
-
-
-def _problem(response, page) -> Exception | None:
-    code = response.status_code
-    if code in (408, 429) or code >= 500:
-        wait = response.headers.get("Retry-After", "")
-        return Again(f"answered {code}", float(wait) if wait.isdecimal() else 0)
-    if code not in (200, 206, 416):
-        return Dead(f"answered {code}")
-    if page:
-        return None
-    if code != 416 and _declares_page(response):
-        return Dead(NOT_A_FILE)
-    if response.headers.get("Content-Encoding", "identity") != "identity":
-        return Dead("sends the file in another coding than asked for")
-    return None
-
-
 def _refuse_implausible(wanted: Wanted, length: int | None, response) -> None:
     if None not in (wanted.size, length) and length != wanted.size:
         raise Dead(f"offers {length} bytes where {wanted.size} are expected")
     framed = response.headers.get("Transfer-Encoding", "").lower() == "chunked"
     if length is None and not framed and not (wanted.size or wanted.hashed):
-        raise Dead(
-            "does not say how long the file is, so that nobody could tell whether it is whole"
-        )
-
-
-def _strong(etag: str | None) -> str | None:
-    return None if etag is None or etag.startswith("W/") else etag
-
-
-def _same(now: dict, before: dict) -> bool:
-    """Is it still the same file? A part of a file may come without the date of the whole."""
-    if before.get("length") not in (None, now["length"]):
-        return False
-    if before.get("etag"):
-        return now["etag"] == before["etag"]
-    return now["modified"] in (None, before.get("modified"))
-
-
-def _total(response) -> int | None:
-    """Length of the whole file as the server tells it: of the range's whole, or of the body."""
-    if response.status_code == 206:
-        whole = re.search(r"/(\d+)$", response.headers.get("Content-Range", ""))
-        return int(whole[1]) if whole else None
-    length = response.headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() else None
+        raise Dead("does not say how long the file is, so a truncated file could not be detected")
 
 
 # ---- room on the disk ---------------------------------------------------------------------------
 
 
 def need_space(target: Path, wanted: int) -> None:
-    """Raise UserError where the disk of `target` has less than `wanted` bytes and a reserve."""
+    """Raise UserError if the disk of `target` has less than `wanted` bytes plus RESERVE free."""
     free = shutil.disk_usage(target.parent).free
     if free < wanted + RESERVE:
         raise UserError(
-            f"{target} needs {megabytes(wanted)} and {megabytes(RESERVE)} to spare, but its disk has "
-            f"{megabytes(free)}; free some space, or name a folder elsewhere with --into."
+            f"{target} needs {megabytes(wanted)} plus {megabytes(RESERVE)} of reserve, but its disk has "
+            f"{megabytes(free)} free; free some space, or give another folder with --into."
         )
 
 
 def megabytes(count: float) -> str:
-    """Bytes as people read them."""
+    """A number of bytes as text, in MB."""
     return f"{count / 1e6:.1f} MB"

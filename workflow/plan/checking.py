@@ -147,9 +147,18 @@ def converted(value, rules, convert):
             key: converted(item, known.get(key, other), convert) for key, item in value.items()
         }
     if isinstance(value, list):
-        return [converted(item, rules.get("items", {}), convert) for item in value]
+        first, rest = rules.get("prefixItems", []), rules.get("items", {})
+        return [
+            converted(item, first[i] if i < len(first) else rest, convert) for i, item in enumerate(value)
+        ]
+    return convert(value, kinds_of(rules))
+
+
+def kinds_of(rules):
+    """The types that a schema allows, in any of its alternatives."""
     wanted = rules.get("type", [])
-    return convert(value, [wanted] if isinstance(wanted, str) else wanted)
+    alternatives = [kind for part in rules.get("anyOf", []) for kind in kinds_of(part)]
+    return [*([wanted] if isinstance(wanted, str) else wanted), *alternatives]
 
 
 def _read_text(value, kinds):
@@ -258,6 +267,12 @@ def sentence(error):
     if error.validator == "type":
         kinds = [rule] if isinstance(rule, str) else rule
         return f"{at} is {shown}; {wanted_kinds(kinds, value)} is wanted."
+    if error.validator == "anyOf":
+        # the alternative whose type fits says what is wrong; where none fits, all types are allowed
+        fitting = [e for e in error.context if e.validator != "type" or len(e.path) > 0]
+        if fitting:
+            return sentence(max(fitting, key=lambda e: len(e.path)))
+        return f"{at} is {shown}; {wanted_kinds(dict.fromkeys(kinds_of(error.schema)), value)} is wanted."
     if error.validator == "oneOf":
         choices = (" and ".join(f"'{key}'" for key in choice["required"]) for choice in rule)
         return f"{at} needs either {' or '.join(choices)}, not both."

@@ -2,7 +2,8 @@
 
 Snakemake sees only a rule's shell line; an edit in an imported module would leave stale results.
 The digest covers the abstract syntax trees of a module and of every first-party module it imports,
-directly or not, without docstrings and comments: a change of wording changes nothing.
+directly or not, without docstrings, comments and the texts of hyperparameters: a change of wording
+changes nothing.
 """
 
 import ast
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+DECLARE, TEXTS = "hyperparameter", ("description", "source", "unit")  # of nada/run/hyperparameters.py
 FIRST_PARTY = ("nada", "baselines", "eval", "workflow")
 
 
@@ -51,6 +53,7 @@ def first_party_imports(tree, package):
 
     package: the parts of the package's name, for relative imports. `from a import b` yields both
     `a` and `a.b`, since b may be a module; and each package above, since Python runs its __init__.
+    `pkgutil.iter_modules(a.b.__path__)` yields `a.b.*`: the module takes all that the package holds.
     """
     found = set()
     for node in ast.walk(tree):
@@ -61,6 +64,8 @@ def first_party_imports(tree, package):
             base = ".".join(above + ([node.module] if node.module else []))
             found.add(base)
             found.update(f"{base}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Call) and ast.unparse(node.func) == "pkgutil.iter_modules":
+            found.update(ast.unparse(path).replace("__path__", "*") for path in node.args[:1])
     for dotted in sorted(found):
         parts = dotted.split(".")
         if parts[0] in FIRST_PARTY:
@@ -68,11 +73,17 @@ def first_party_imports(tree, package):
 
 
 def without_docstrings(tree):
-    """Return the text of a syntax tree with docstrings taken out (comments never were in it)."""
+    """Return the text of a syntax tree without docstrings and the texts of hyperparameters.
+
+    Comments never were in it.
+    """
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
         if isinstance(node, documented) and ast.get_docstring(node, clean=False) is not None:
             del node.body[0]
+        if isinstance(node, ast.Call) and getattr(node.func, "id", None) == DECLARE:
+            node.args = node.args[:1]  # the default
+            node.keywords = [keyword for keyword in node.keywords if keyword.arg not in TEXTS]
     return ast.dump(tree)
 
 
@@ -90,6 +101,10 @@ def closure(*modules, root=ROOT):
         waiting.append(f"{name}.__main__")  # of a package that is a command
     while waiting:
         name = waiting.pop()
+        if name.endswith(".*"):
+            folder = root.joinpath(*name.split(".")[:-1])
+            waiting += [f"{name[:-2]}.{file.stem}" for file in folder.glob("[!_]*.py")]
+            continue
         path = module_path(name, root)
         if name in files or path is None:  # None: a class or function, not a module
             continue

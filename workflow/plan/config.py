@@ -8,7 +8,6 @@ from copy import deepcopy
 from pathlib import Path
 
 from workflow.plan.checking import (
-    SCHEMAS,
     ConfigError,
     coerce,
     merge,
@@ -21,6 +20,7 @@ from workflow.plan.checking import (
 from workflow.plan.config_checks import check_names, check_values
 from workflow.plan.groups import groups_named, written_out
 from workflow.plan.like import resolved
+from workflow.plan.methods import descriptions
 from workflow.plan.own_tasks import brought, completed, with_own_tasks
 from workflow.plan.world import WORLD, lineage, load_world
 
@@ -29,28 +29,19 @@ CONFIG = "config.yaml"  # of the project, and what a world changes in it
 # ---- the whole ----------------------------------------------------------------------------------
 
 
-def method_schema(method):
-    """The schema of a method's hyperparameters, or None where the method brings none.
-
-    `extends: <name>` lays it over <name>.schema.yaml, for what several methods share.
-    """
-    if not (SCHEMAS / f"{method}.schema.yaml").is_file():
-        return None
-    rules = schema(method)
-    shared = rules.get("extends")
-    return rules if shared is None else merge(schema(shared), rules)
-
-
 def with_defaults(hparams, rules):
-    """Hyperparameters over the defaults that their schema states: those that a plan computes with.
+    """Hyperparameters over all the defaults of their schema; those of a mapping within are filled in too.
 
-    rules: the schema, or None of a method without one.
+    rules: the schema of the method's class, {} of a method without one.
     """
-    rules = (rules or {}).get("properties", {})
-    filled = {name: rule["default"] for name, rule in rules.items() if "default" in rule} | hparams
+    filled = {}
+    for name, rule in rules.get("properties", {}).items():
+        if "default" in rule or "properties" in rule:
+            filled[name] = rule.get("default", {})
+    rules = rules.get("properties", {})
     return {
-        name: with_defaults(value, rules.get(name)) if isinstance(value, dict) else value
-        for name, value in filled.items()
+        name: with_defaults(value, rules.get(name, {})) if isinstance(value, dict) else value
+        for name, value in (filled | hparams).items()
     }
 
 
@@ -59,14 +50,12 @@ def full_schema(methods):
     rules = schema("config")
     entry = rules["properties"]["methods"]["additionalProperties"]
     rules["properties"]["methods"]["properties"] = {}
-    for method in methods:
-        hparams = method_schema(method)
-        if hparams is not None:
-            filled = deepcopy(entry)
-            filled["properties"]["hyperparameters"] = hparams
-            variant = filled["properties"]["variants"]["additionalProperties"]
-            variant["properties"]["hyperparameters"] = hparams
-            rules["properties"]["methods"]["properties"][method] = filled
+    for method, description in descriptions(methods).items():
+        filled = deepcopy(entry)
+        filled["properties"]["hyperparameters"] = description["schema"]
+        variant = filled["properties"]["variants"]["additionalProperties"]
+        variant["properties"]["hyperparameters"] = description["schema"]
+        rules["properties"]["methods"]["properties"][method] = filled
     return rules
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from nada.run.run_id import DEFAULT_SHOTS
 from workflow.plan.checking import ConfigError, known_name
+from workflow.plan.figure_kinds import FIGURES
 from workflow.plan.measured import LEAST_REAL, real_images
 
 ANSWERS = (  # columns of people's comparisons, as eval.study.comparison writes them
@@ -34,6 +35,8 @@ def check_groups(plan, best, root) -> None:
                 )
         if group.get("sweep"):
             check_sweep(name, plan)
+        for kind in group.get("figures", ()):
+            known_name(kind, FIGURES, f"'groups.{name}.figures'")
         if group.get("paper") is not None:
             tables = sorted(path.stem for path in Path(root, "eval", "paper").glob("table*.csv"))
             known_name(group["paper"], tables, f"'groups.{name}.paper'")

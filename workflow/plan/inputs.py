@@ -6,10 +6,8 @@ The rules in workflow/rules/ look these up; lists are of paths as `workflow.plan
 import shlex
 
 from nada.run.run_id import MODEL
+from workflow.plan.figure_kinds import FIGURES
 from workflow.plan.layout import (
-    CURVES,
-    FIGURES,
-    PICTURES,
     checkpoint_name,
     image_set,
     is_foreign,
@@ -116,14 +114,15 @@ def published_inputs(table=None):
 def figure_inputs(plan: Plan, name, kind):
     """What a figure is drawn from beside the group's file: named lists of files."""
     files = {"scores": [f"{plan.results}/scores/{name}.csv"]}
-    if FIGURES[kind] == PICTURES:
+    reads = FIGURES[kind].reads
+    if "observations" in reads:
         files["observations"] = group_inputs(plan, name)
         trained = [training_file(plan, condition) for condition in plan.members(name)]
         files["references"] = list(dict.fromkeys(path for path in trained if path))
-    if FIGURES[kind] == CURVES:
+    if "curves" in reads:
         runs = [run for condition in plan.members(name) for run in plan.seeds_of(condition)]
         files["curves"] = [f"{run_folder(plan, run.id)}/curves.csv" for run in runs]
-    if kind == "training_curves":  # drawn against seconds, too
+    if "records" in reads:
         files["records"] = record_inputs(plan, name)
     if answers := _answers_file(plan, name, kind):
         files["answers"] = [answers]
@@ -138,4 +137,5 @@ def figure_arguments(plan: Plan, name, kind):
 
 def _answers_file(plan: Plan, name, kind):
     """The file of people's comparisons that a figure takes for quality, or None."""
-    return plan.groups[name].get("preference", {}).get("answers") if kind == "pareto" else None
+    asked = "answers" in FIGURES[kind].reads
+    return plan.groups[name].get("preference", {}).get("answers") if asked else None

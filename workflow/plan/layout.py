@@ -6,18 +6,13 @@ All paths are relative to the folder that the workflow runs in; no file is writt
 import hashlib
 from pathlib import Path
 
-from nada.run.spec.base import REAL, REPLAY
+from nada.run.spec.base import REAL
+from workflow.plan.figure_kinds import figures_of
 from workflow.plan.measured import real_images
 from workflow.plan.plan import Plan
 
 TABLES = ("md", "html")  # a table's files for people; .csv and .tex come with them
 OURS = ".safetensors"  # how files of this project's layout end; other checkpoints are converted
-# Figures beside the grid: <group>_<kind>.svg by python -m eval.<kind>, and what it reads beside the
-# scores: the runs' curves, or the observations with the reference images.
-CURVES, PICTURES = "curves", "pictures"
-FIGURES = {
-    "training_curves": CURVES, "chosen_layers": CURVES, "sweep": "", "pareto": "", "neighbours": PICTURES,
-}  # fmt: skip
 
 
 # ---- what jobs make -------------------------------------------------------------------------------
@@ -73,18 +68,9 @@ def collected(plan: Plan):
 
 
 def figures(plan: Plan, group):
-    """The pictures of a group: its grid, and each figure that it has something for."""
-    members, prefix = plan.members(group), f"{plan.results}/figures/{group}"
-    has = {
-        "training_curves": any(
-            plan.methods[m.method].supervision != "none" for m in members if m.method != REPLAY
-        ),
-        "chosen_layers": any(plan.chooses_layers(member) for member in members),
-        "sweep": bool(plan.groups[group].get("sweep")),
-        "pareto": bool(plan.groups[group].get("preference")),
-        "neighbours": any(m.shots for m in members if m.method != REPLAY),
-    }
-    return [f"{prefix}_grid.png", *(f"{prefix}_{kind}.svg" for kind in FIGURES if has[kind])]
+    """The pictures of a group: its grid, then its figures (workflow/plan/figure_kinds.py)."""
+    prefix = f"{plan.results}/figures/{group}"
+    return [f"{prefix}_grid.png", *(f"{prefix}_{kind}.svg" for kind in figures_of(plan, group))]
 
 
 def source_weights(plan: Plan, domain):

@@ -42,7 +42,7 @@ def compares_with_new(plan, condition) -> bool:
 
 
 def not_measured(plan, name, task) -> dict[str, str]:
-    """{what is missing: why} of a task of a group: `judge`, `real_images`, `new_images`."""
+    """{what is missing: why} of a task of a group: `judge`, `references`, `new_images`."""
     reasons = {}
     if "judge" not in plan.world:
         reasons["judge"] = "the world has no judge of classes"
@@ -50,9 +50,9 @@ def not_measured(plan, name, task) -> dict[str, str]:
         reasons["judge"] = "the task names no 'target_class' or 'target_style' for the judge to look for"
     references = plan.config["tasks"][task].get("references")
     if not references:
-        reasons["real_images"] = "the task names no real images ('references')"
+        reasons["references"] = "the task names no real images ('references')"
     elif real_images(plan, task) is None:
-        reasons["real_images"] = (
+        reasons["references"] = (
             f"the task has {references['count']} real images, and {LEAST_REAL} are needed, "
             f"{LEAST_REAL // 2} in each half"
         )

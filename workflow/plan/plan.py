@@ -10,10 +10,11 @@ from pathlib import Path
 from baselines import registry
 from workflow.plan import groups
 from workflow.plan.checking import ConfigError, merge
-from workflow.plan.config import load, method_schema, shown, used, with_defaults
+from workflow.plan.config import load, shown, used, with_defaults
 from workflow.plan.config_checks import check_declared
 from workflow.plan.group_checks import check_groups
 from workflow.plan.measured import left_out, real_images
+from workflow.plan.methods import descriptions
 from workflow.plan.results_folder import check_typed, results_folder
 from workflow.plan.run_checks import check_runs, check_targets
 from workflow.plan.runs import Run
@@ -40,12 +41,13 @@ class Plan:
     says of each; asked: the targets of the command line. Attributes: `shown` lists the groups that
     `all` makes, `used` those and the ones asked for, which alone are checked against the world;
     `groups` and `conditions` map names, and (task, name), to what they are, of every group;
-    `runs` maps run ids to Run, parents before children; `schemas` has each method's, None without one.
+    `runs` maps run ids to Run, parents before children; `described` has what each method declares of its
+    hyperparameters (workflow.plan.methods).
     """
 
     def __init__(self, config, world, methods, asked=()):
         self.config, self.world, self.methods = config, world, methods
-        self.schemas = {method: method_schema(method) for method in config["methods"]}
+        self.described = descriptions(config["methods"])
         self.results = config["results"].rstrip("/")
         self.device = world["device"] if config["device"] == "world" else config["device"]
         self.shown, self.used = shown(config), used(config, asked)
@@ -118,11 +120,11 @@ class Plan:
     def hyperparameters(self, condition, defaults=False):
         """The method's hyperparameters with the variant's overrides applied.
 
-        defaults: with those that the method's schema states, for what the plan itself computes.
+        defaults: with the default of every other one, as a run has them.
         """
         method = self.config["methods"][condition.method]
         own = merge(method["hyperparameters"], method["variants"][condition.variant].get("hyperparameters", {}))
-        return with_defaults(own, self.schemas[condition.method]) if defaults else own
+        return with_defaults(own, self.described[condition.method]["schema"]) if defaults else own
 
     def trained_layers(self, condition):
         """Convolutions trained at a step by a condition's policy; None where it has none to choose."""

@@ -1,6 +1,7 @@
 """Refuses, before anything starts, what the job of a run would refuse: shots, parents, lengths, weight files.
 
-A method brings its own rules by its name or by the schema that its schema extends. No torch.
+A method brings its own rules by its name, or because it trains adversarially. No torch.
+The validators of its class say some of them again, to whoever starts a job by hand.
 """
 
 from pathlib import Path
@@ -10,7 +11,6 @@ from nada.run.run_id import DEFAULT_WARM_START
 from workflow.plan.checking import ConfigError, nearest
 from workflow.plan.weight_files import described, networks, resolution
 
-LOOP = "few_shot"  # the schema that every adversarial method extends
 PAIR = "finetune_gd"  # the method whose parent's images are its data
 FINETUNED = "nada_finetuned_gd"  # the warm start that takes over a parent's D
 MOST_KIMG = 100_000  # half-life of an average (nada/stylegan2/adversarial.py)
@@ -29,7 +29,7 @@ def check_runs(plan, root) -> None:
         check_snapshots(hparams, who)
         if condition.method == "nada":
             check_mapper(plan, condition, hparams, who)
-        if (plan.schemas[condition.method] or {}).get("extends") == LOOP:
+        if plan.described[condition.method]["adversarial"]:
             check_start(plan, condition, who)
             check_lengths(condition, hparams, who)
             check_source(plan, condition, found[condition.task], who)
@@ -170,7 +170,7 @@ def check_lengths(condition, hparams, who) -> None:
                 f"{who}: D catches up for {alone} steps, but its runs have only "
                 f"{hparams['iterations']} iterations; raise iterations."
             )
-    if "ema_kimg" in hparams and scaled(hparams, "ema_kimg") > MOST_KIMG:
+    if scaled(hparams, "ema_kimg") > MOST_KIMG:
         raise ConfigError(
             f"{who}: ema_kimg is {scaled(hparams, 'ema_kimg')} at this length; at most {MOST_KIMG} is "
             "wanted."

@@ -4,7 +4,9 @@ A job is told the files that it opens and no other. `workflow.plan.inputs` makes
 files, and `nada.run.job` and `eval.observe` list them in their records.
 """
 
+import contextlib
 import hashlib
+import time
 from pathlib import Path
 
 from nada.run.atomic import atomic_path
@@ -38,6 +40,7 @@ from workflow.plan.world import convolutions
 
 #: Where the texts of specs are kept by their hash, as paths that rules copy.
 STAGED = ".snakemake/specs"
+DAY = 24 * 60 * 60  # seconds
 # The networks that measure, as world.yaml has them.
 REFEREE = ("perceptual", "inception", "vgg", "judge", "made_here")
 
@@ -53,7 +56,20 @@ def staged(text):
     if not path.is_file():
         with atomic_path(path) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
+    elif time.time() - path.stat().st_mtime > DAY:  # `prune` keeps what a plan has named lately
+        path.touch()
     return path.as_posix()
+
+
+def prune(days=90):
+    """Remove the staged texts that no plan has named for so many days; return how many."""
+    last, removed = time.time() - days * DAY, 0
+    for path in Path(STAGED).glob("[0-9a-f]*"):
+        with contextlib.suppress(FileNotFoundError):  # another Snakemake removes it, too
+            if path.stat().st_mtime < last:
+                path.unlink()
+                removed += 1
+    return removed
 
 
 # ---- a run ----------------------------------------------------------------------------------------
@@ -89,7 +105,7 @@ def run_spec(plan: Plan, run: Run) -> RunSpec:
 
 def _hyperparameters(plan: Plan, condition: Condition):
     """A run's hyperparameters; a model made elsewhere is named as the file that the run reads."""
-    hparams = plan.hyperparameters(condition)
+    hparams = plan.hyperparameters(condition, defaults=True)
     if not hparams.get("weights"):
         return hparams
     return {**hparams, "weights": checkpoint_weights(plan, hparams["weights"])}

@@ -1,13 +1,25 @@
 """What a command line asks for: targets that the plan has, and the groups whose runs they take."""
 
 import os
+import textwrap
 
 from snakemake.cli import get_argument_parser
 
 from nada.run.errors import UserError
 from workflow.plan.checking import nearest
+from workflow.plan.layout import shown
 from workflow.plan.plan import RULES
 
+#: What each target makes that is no group: the lines of `snakemake --list`.
+MADE = {
+    "all": "every group, the joined scores, the claims and the report (the default)",
+    "tables": "the table of every group",
+    "figures": "the grid and figures of every group",
+    "report": "one HTML page with every table and figure",
+    "estimate": "hours, disk and memory of `all`, forecast from measured runs; makes no file",
+    "assets": "every weight and data set of the world, fetched and verified",
+    "pretrain_world": "every network of the mini world, trained again (about three hours of one core)",
+}
 EVERY_GROUP = ("all", "tables", "figures", "report", "scores", "claims", "pages", "html")
 
 
@@ -24,8 +36,43 @@ def check_targets(plan, asked):
     known = plan.targets
     for word in asked:
         path = os.path.dirname(word) or os.path.splitext(word)[1] or os.path.exists(word)
+        if path and not os.path.exists(word):
+            _check_shown(plan, word)
         if not path and word not in {*known, *RULES}:
             raise UserError(f"there is no target '{word}'; {nearest(word, known)}")
+
+
+def _check_shown(plan, word):
+    """Refuse a path among the tables and figures that belongs to no group."""
+    known = [os.path.splitext(path) for path in shown(plan, *plan.groups)]
+    stem, ending = os.path.splitext(word)
+    if os.path.dirname(stem) in {os.path.dirname(path) for path, _ in known}:
+        stems = dict.fromkeys(path for path, _ in known)
+        if stem.removesuffix("_cost") not in stems:
+            raise UserError(f"no job makes '{word}'; {nearest(word, [path + ending for path in stems])}")
+
+
+def listing(plan):
+    """What can be asked for by name: a line for each target and group, and the parts of each group."""
+    width = max(len(name) for name in (*MADE, *plan.config["groups"])) + 2
+    lines = [f"Targets of world '{plan.world['name']}', as in: snakemake all --cores 2", ""]
+    lines += [f"{name:<{width}}{made}" for name, made in MADE.items() if name in plan.targets]
+    lines += ["", "Groups, and under each its parts, which make its runs of one variant or method alone:", ""]
+    parts = []
+    for name in plan.groups:
+        if name in plan.config["groups"]:
+            lines += [*_wrapped(parts), f"{name:<{width}}{plan.groups[name]['title']}"]
+            parts = []
+        else:
+            parts.append(name)
+    return "\n".join([*lines, *_wrapped(parts)])
+
+
+def _wrapped(names):
+    """The names of a group's parts, indented, at most 100 characters a line."""
+    return textwrap.wrap(
+        " ".join(names), 100, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
+    )
 
 
 def groups_asked(plan, asked):

@@ -50,7 +50,7 @@ class TaskSpec(Spec):
 
     real: Name | None = None
     target: Target | None = None
-    not_measured: dict[Literal["judge", "real_images", "new_images"], Name] | None = None
+    not_measured: dict[Literal["judge", "references", "new_images"], Name] | None = None
 
 
 class DifferenceSpec(Spec):

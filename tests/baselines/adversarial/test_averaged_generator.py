@@ -21,13 +21,8 @@ PUBLISHED_DECAY = 0.5 ** (32 / 10000)
 
 def adversarial_settings() -> dict[str, type[FewShotHyperparameters]]:
     """The hyperparameters class of every registered method that trains adversarially, by method."""
-    found = {}
-    for name in registry.methods():
-        classes = [c for c in vars(registry.load(name)).values() if isinstance(c, type)]
-        classes = [c for c in classes if issubclass(c, FewShotHyperparameters)]
-        if classes:
-            found[name] = max(classes, key=lambda c: len(c.__mro__))  # the method's own, if it has one
-    return found
+    classes = {name: registry.load(name).METHOD.hyperparameters for name in registry.methods()}
+    return {name: cls for name, cls in classes.items() if issubclass(cls, FewShotHyperparameters)}
 
 
 METHODS = adversarial_settings()

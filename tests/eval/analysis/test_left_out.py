@@ -11,7 +11,7 @@ from nada.run.spec.group import read_group_spec
 
 BARE = {
     "judge": "the task names no target",
-    "real_images": "the task has 40 real images, and 100 are needed",
+    "references": "the task has 40 real images, and 100 are needed",
     "new_images": "with 40 shots 0 real images are new to the model, and 20 are needed",
 }
 

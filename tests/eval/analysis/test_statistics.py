@@ -31,6 +31,8 @@ def test_the_interval_is_scipys_student_interval():
     low, high = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (mean - half, mean + half) == pytest.approx((low, high))
     assert t_interval([3.0]) == (3.0, None)
+    with pytest.raises(ValueError, match="finite"):
+        t_interval([1.0, np.nan])
 
 
 @pytest.mark.parametrize("alternative", ALTERNATIVES)

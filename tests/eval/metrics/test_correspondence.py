@@ -1,10 +1,9 @@
-"""Correspondence between frozen and adapted images, target rate, intervals over seeds."""
+"""Correspondence between the frozen and the adapted images of one latent code."""
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from eval.analysis.statistics import t_interval
 from eval.metrics.correspondence import (
     factor_bias,
     factor_correlations,
@@ -12,9 +11,6 @@ from eval.metrics.correspondence import (
     retrieval_top1,
     source_lpips,
 )
-from eval.metrics.metric import Metric
-from eval.metrics.target import share_called
-from nada.run.errors import UserError
 
 
 def test_an_unchanged_model_retrieves_every_source_and_a_shuffled_one_none():
@@ -51,30 +47,6 @@ def test_factors_are_grouped_into_colours_and_pose():
     assert group_means(np.array([0.2, 0.4, 0.6, 1.0, 0.5]), names) == pytest.approx(
         {"pose": 0.3, "background": 0.8, "fur": 0.5}
     )
-
-
-def test_the_share_called_a_name_counts_the_largest_logit():
-    logits = np.array([[2, 1, 0], [0, 3, 1], [0, 1, 5], [1, 9, 2.0]])
-    assert share_called(logits, ["dog", "cat", "none of these"], "cat") == 0.5
-    with pytest.raises(UserError, match="'bear': the judge knows only dog, cat"):
-        share_called(logits, ["dog", "cat", "none of these"], "bear")
-    with pytest.raises(UserError, match="not finite"):
-        share_called(logits * np.nan, ["dog", "cat", "none of these"], "cat")
-
-
-def test_the_interval_over_seeds_equals_scipys_t_interval():
-    values = [3.1, 2.7, 3.6]
-    mean, half = t_interval(values)
-    low, high = stats.t.interval(0.95, 2, loc=np.mean(values), scale=stats.sem(values))
-    assert (mean - half, mean + half) == pytest.approx((low, high))
-    assert t_interval([4.0]) == (4.0, None)
-    with pytest.raises(ValueError, match="finite"):
-        t_interval([1.0, np.nan])
-
-
-def test_a_metrics_heading_carries_its_unit_and_arrow():
-    assert Metric("fid", "FID", "", False, 2).heading == "FID ↓"
-    assert Metric("size", "size", "px", None, 0).heading == "size (px)"
 
 
 def test_bias_is_the_shift_of_means_in_standard_deviations():

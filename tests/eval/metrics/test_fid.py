@@ -1,4 +1,4 @@
-"""FID and KID against closed forms, a second implementation and clean-fid's folder path."""
+"""FID against closed forms, a second implementation and clean-fid's folder path."""
 
 import warnings
 
@@ -8,7 +8,7 @@ import torch
 from cleanfid.fid import fid_from_feats, frechet_distance, get_folder_features
 from PIL import Image
 
-from eval.metrics.fid import FeatureSet, GaussianStatistic, fid, gaussian_statistic, kid
+from eval.metrics.fid import FeatureSet, GaussianStatistic, fid, gaussian_statistic
 from eval.networks.features import CleanFidModel, batches, stream_features
 from eval.networks.referee import PerceptualNet
 from nada.run.errors import UserError
@@ -140,32 +140,3 @@ def test_an_image_with_nan_is_an_error_that_names_it(perceptual):
     images[5, 1, 2, 3] = torch.nan
     with pytest.raises(UserError, match="seed 3: image 5 holds NaN"):
         stream_features(images.split(2), CleanFidModel(perceptual), what="seed 3")
-
-
-def polynomial_mmd(a, b):
-    """Unbiased squared MMD with the kernel (x·y/d + 1)³, written from its definition."""
-
-    def kernel(x, y):
-        return (np.dot(x, y) / len(x) + 1) ** 3
-
-    n, m = len(a), len(b)
-    aa = sum(kernel(a[i], a[j]) for i in range(n) for j in range(n) if i != j) / (n * (n - 1))
-    bb = sum(kernel(b[i], b[j]) for i in range(m) for j in range(m) if i != j) / (m * (m - 1))
-    return aa + bb - 2 * sum(kernel(x, y) for x in a for y in b) / (n * m)
-
-
-def test_kid_of_equal_sized_sets_equals_the_mmd_written_from_its_definition():
-    rng = np.random.default_rng(9)
-    a, b = rng.normal(size=(30, 5)), rng.normal(0.5, 1.2, size=(30, 5))
-    assert kid(a, b) == pytest.approx(polynomial_mmd(a, b), rel=1e-9)
-
-
-def test_kid_repeats_itself_and_leaves_numpys_global_generator_alone():
-    rng = np.random.default_rng(10)
-    a, b = rng.normal(size=(90, 5)), rng.normal(size=(60, 5))
-    np.random.seed(123)
-    wanted = np.random.random(3)
-    np.random.seed(123)
-    assert kid(a, b) == kid(a, b)
-    assert np.array_equal(np.random.random(3), wanted)
-    assert kid(a, b, seed=0) != kid(a, b, seed=1)

@@ -70,7 +70,7 @@ def test_the_block_size_changes_nothing(monkeypatch):
 
 def test_bad_features_are_named():
     good = np.random.default_rng(0).normal(size=(10, 4))
-    with pytest.raises(UserError, match="k=3 neighbours asked of 3 generated images"):
+    with pytest.raises(UserError, match="k=3 neighbours of 3 generated images"):
         precision_recall(good, good[:3])
     bad = good.copy()
     bad[7, 1] = np.nan

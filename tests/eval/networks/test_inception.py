@@ -274,7 +274,7 @@ def test_an_unknown_mode_no_image_and_images_of_another_size_are_errors(script, 
         load_inception(script[0], "legacy_tensorflow")
     with pytest.raises(UserError, match="seed 3: no image"):
         inception_features(images[:0], clean, Resizer(), what="seed 3")
-    with pytest.raises(ValueError, match=r"\[n,3,299,299\] wanted, got \[2, 3, 64, 64\]"):
+    with pytest.raises(ValueError, match=r"\[n,3,299,299\] expected, got \[2, 3, 64, 64\]"):
         clean(torch.zeros(2, 3, 64, 64))
 
 

@@ -11,8 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from eval.metrics.lpips_matrix import CHUNK, lpips_features, lpips_matrix
 from eval.networks import lpips_vgg as module
+from eval.networks.lpips_matrix import CHUNK, lpips_features, lpips_matrix
 from eval.networks.lpips_vgg import LpipsVgg, load_lpips_vgg
 from nada.images.tensors import to_tensor
 from nada.run.errors import UserError

@@ -186,10 +186,10 @@ def test_without_a_judge_the_pareto_plot_has_one_panel_and_says_so(tmp_path, mon
     ]
     one = group_of(world="paper")
     titles, panels = [], []
-    monkeypatch.setattr(pareto.figures, "title", lambda figure, text: titles.append(text))
-    save = pareto.figures.save
+    monkeypatch.setattr(pareto.drawing, "title", lambda figure, text: titles.append(text))
+    save = pareto.drawing.save
     monkeypatch.setattr(
-        pareto.figures, "save", lambda f, *rest: (panels.append(len(f.axes)), save(f, *rest))
+        pareto.drawing, "save", lambda f, *rest: (panels.append(len(f.axes)), save(f, *rest))
     )
     pareto.draw(one, pd.DataFrame(rows, columns=COLUMNS), str(tmp_path / "p"))
     assert panels == [1] and "this world has no judge of classes" in titles[0]

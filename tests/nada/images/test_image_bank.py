@@ -44,5 +44,5 @@ def test_a_bank_is_an_artifact_that_draws_from_its_folder_alone(tmp_path, bank):
 
 
 def test_a_code_of_one_entry_is_an_error(bank):
-    with pytest.raises(ValueError, match=r"z: \[N, 2 or more\] wanted, got \[3, 1\]"):
+    with pytest.raises(ValueError, match=r"z must have shape \[N, 2 or more\], got \[3, 1\]"):
         bank.sample(torch.randn(3, 1))

@@ -1,15 +1,25 @@
 """Hyperparameters: defaults in one place, one clear sentence for every mistake."""
 
 import dataclasses
+import json
 from typing import Literal, get_args, get_origin, get_type_hints
 
 import pytest
+from pydantic import model_validator
 
 from nada.adapt import NadaHyperparameters
 from nada.layers import LayerHyperparameters
 from nada.mapper import MapperHyperparameters
 from nada.run.errors import UserError
-from nada.run.hyperparameters import read_hyperparameters, resolved, setting
+from nada.run.hyperparameters import (
+    Natural,
+    Whole,
+    hyperparameter,
+    hyperparameters,
+    json_schema,
+    read_hyperparameters,
+    resolved,
+)
 from nada.run.steps import snapshot_steps
 from tests.nada.departures import CHOICES, TABLE
 
@@ -64,14 +74,22 @@ def test_equal_settings_resolve_equally_however_numbers_are_written():
         ({"batch": True}, r"hyperparameters\.batch is True; it must be a whole number\."),
         ({"batch": 0}, r"hyperparameters\.batch is 0; set it to 1 or more\."),
         ({"style_mixing": 1.5}, r"hyperparameters\.style_mixing is 1\.5; set it to 0\.\.1\."),
-        ({"lr": 0}, r"hyperparameters\.lr is 0\.0; set it to more than 0\."),
-        ({"betas": [0.9, 1]}, r"hyperparameters\.betas is 1\.0; set it to 0 or more and less than 1\."),
-        ({"batch": 240.0}, r"hyperparameters\.batch is 240\.0; it must be a whole number\."),
+        ({"lr": 0}, r"hyperparameters\.lr is 0; set it to more than 0\."),
+        ({"betas": [0.9, 1]}, r"hyperparameters\.betas\[1\] is 1; set it to 0 or more and less than 1\."),
+        ({"batch": 240.5}, r"hyperparameters\.batch is 240\.5; it must be a whole number\."),
+        ({"lr": True}, r"hyperparameters\.lr is True; it must be a number\."),
+        ({"lr": "0.1"}, r"hyperparameters\.lr is '0\.1'; it must be a number\."),
+        ({"tf32": 1}, r"hyperparameters\.tf32 is 1; it must be true or false\."),
+        ({"snapshots": -1}, r"hyperparameters\.snapshots is -1; set it to 0 or more\."),
+        ({"snapshots": "all"}, r"snapshots is 'all'; it must be a whole number or a list, each item a whole"),
+        ({"clips": []}, r"hyperparameters\.clips is \[\]; it must not be empty\."),
+        ({"clips": ["a", "a"]}, r"clips is \['a', 'a'\]; it must be a list without repetition\."),
+        ({"mapper": {"code_pool": 1}}, r"hyperparameters\.mapper: code_pool is 1, which holds no batch of 2; "),
         ({"loss": "globl"}, r"hyperparameters\.loss is 'globl'; .*one of 'directional', 'global'\."),
         ({"betas": [0.9]}, r"hyperparameters\.betas .* must be a list of 2 items, each a number\."),
         ({"layers": {"manual": "form"}}, r"hyperparameters\.layers\.manual .*'texture', 'shape'"),
         ({"layers": 3}, r"hyperparameters\.layers is 3; it must be an object of hyperparameters\."),
-        ({"mapper": {"lambda_l2": -1}}, r"hyperparameters\.mapper\.lambda_l2 is -1\.0; .*0 or more\."),
+        ({"mapper": {"lambda_l2": -1}}, r"hyperparameters\.mapper\.lambda_l2 is -1; .*0 or more\."),
     ],
 )
 def test_a_mistake_is_one_sentence_with_the_key_the_value_and_what_is_allowed(values, message):
@@ -79,18 +97,104 @@ def test_a_mistake_is_one_sentence_with_the_key_the_value_and_what_is_allowed(va
         read(values)
 
 
-class OneNumber:
-    """A setting whose range has no ends."""
+def test_a_whole_number_that_a_program_wrote_with_a_point_is_read_as_one():
+    hparams = read({"batch": 240.0, "snapshots": [10.0], "layers": {"manual": [1.0]}})
+    assert (hparams.batch, hparams.snapshots, hparams.layers.manual) == (240, [10], [1])
+    assert type(hparams.batch) is int
 
-    free: float = setting(0.0)
+
+def test_an_object_that_python_makes_is_checked_too():
+    with pytest.raises(ValueError, match="less than or equal to 1"):
+        NadaHyperparameters(style_mixing=2.0)
+    with pytest.raises(ValueError, match="holds no batch"):
+        MapperHyperparameters(code_pool=1)
+
+
+def test_a_record_has_every_default_as_json_has_it():
+    record = json.loads(json.dumps(resolved(read({"mapper": {}}))))
+    assert record["betas"] == [0.0, 0.99] and record["clips"] is None
+    assert record["layers"]["manual"] == "shape" and record["mapper"]["iterations"] == 50_000
+    assert list(record) == [field.name for field in dataclasses.fields(NadaHyperparameters)]
+
+
+@hyperparameters
+class Inner:
+    """Nested."""
+
+    share: float = hyperparameter(0.5, "A share.", ge=0, le=1)
+
+
+@hyperparameters
+class Declared:
+    """One field of each kind that a schema writes in its own way."""
+
+    inner: Inner | None = hyperparameter(None, "Of another class.")
+    blocks: Natural | Literal["all"] = hyperparameter("all", "A number or a word.")
+    kind: Literal["a", "b"] = hyperparameter("a", "A choice.", source="paper")
+    pair: tuple[float, float] = hyperparameter((0.0, 1.0), "Two numbers.")
+    steps: Whole = hyperparameter(3, "Steps.", unit="steps", ge=1)
+
+
+def test_a_schema_is_written_out_without_references_and_alternatives():
+    rules = json_schema(Declared)
+    assert rules["additionalProperties"] is False
+    assert "$defs" not in rules and "anyOf" not in json.dumps(rules)
+    found = rules["properties"]
+    assert found["inner"]["type"] == ["object", "null"] and found["inner"]["default"] is None
+    assert found["inner"]["properties"]["share"]["maximum"] == 1
+    assert found["inner"]["additionalProperties"] is False
+    assert found["blocks"] == {
+        "type": ["integer", "string"], "minimum": 0, "pattern": "^(all)$", "default": "all",
+        "description": "A number or a word.",
+    }  # fmt: skip
+    assert found["kind"] == {"enum": ["a", "b"], "default": "a", "description": "A choice.", "source": "paper"}
+    assert found["pair"]["items"] == {"type": "number"}
+    assert (found["pair"]["minItems"], found["pair"]["maxItems"]) == (2, 2)
+    assert (found["steps"]["minimum"], found["steps"]["unit"]) == (1, "steps")
+
+
+@hyperparameters
+class Unusual:
+    """What no shipped class declares, and pydantic can."""
+
+    even: Whole = hyperparameter(2, "An even number.", multiple_of=2)
+    mixed: tuple[int, bool] = hyperparameter((1, True), "Two kinds.")
+    twice: float | Whole = hyperparameter(1.0, "Two numbers.")
+
+    @model_validator(mode="after")
+    def _fits(self):
+        if self.mixed[0] > self.even:
+            raise ValueError("mixed is more\nthan even.")
+        return self
+
+
+@pytest.mark.parametrize(
+    "values, sentence",
+    [
+        ({"even": 3}, "v: hyperparameters.even is 3; input should be a multiple of 2."),
+        ({"mixed": [1, 2]}, "v: hyperparameters.mixed[1] is 2; it must be true or false."),
+        ({"twice": "x"}, "v: hyperparameters.twice is 'x'; it must be a number or a whole number."),
+        ({"mixed": [4, True]}, "v: hyperparameters: mixed is more than even."),
+    ],
+)
+def test_whatever_pydantic_refuses_is_one_sentence(values, sentence):
+    with pytest.raises(UserError) as error:
+        read_hyperparameters(Unusual, values, "v")
+    assert str(error.value) == sentence
+
+
+@hyperparameters
+class OneNumber:
+    """A hyperparameter whose range has no ends."""
+
+    free: float = hyperparameter(0.0, "Any number.")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_a_number_that_is_not_finite_is_refused_in_every_range(value):
-    one_number = dataclasses.dataclass(OneNumber)
     sentence = "is -?(nan|inf); it must be a finite number"
     with pytest.raises(UserError, match=f"hyperparameters.free {sentence}"):
-        read_hyperparameters(one_number, {"free": value}, "variant 'v'")
+        read_hyperparameters(OneNumber, {"free": value}, "variant 'v'")
     for values in ({"lr": value}, {"betas": [value, 0.9]}, {"mapper": {"lambda_l2": value}}):
         with pytest.raises(UserError, match=sentence):
             read(values)

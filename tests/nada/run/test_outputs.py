@@ -6,16 +6,14 @@ import pytest
 
 from baselines import adapt
 from eval import claims, observe, paper_table, score, tables
-from eval.figures import grid as galleries
-from eval.figures import pareto
-from eval.figures import training_curves as training
+from eval.figures import grid, pareto, training_curves
 from nada.images.arrays import save_images
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError
 from nada.run.outputs import begins_with, check_output, check_outputs
 from tests.nada.images.pictures import noise
 from workflow import forecast
-from workflow.assets import registry as assets
+from workflow.assets import command as assets_command
 from workflow.worlds.mini import references
 from workflow.worlds.rehearsal import make
 
@@ -77,8 +75,8 @@ COMMANDS = {
     "tables of scores": (tables.main, GROUP, "scores.csv", "scores"),
     "paper_table": (paper_table.main, GROUP, "README.md", "README"),
     "pareto": (pareto.main, GROUP, "plot.png", "plot"),
-    "training": (training.main, GROUP, "scores.csv", "scores"),
-    "galleries": (galleries.main, ["--spec", "group.json", "--out"], "a.png", "a"),
+    "training_curves": (training_curves.main, GROUP, "scores.csv", "scores"),
+    "grid": (grid.main, ["--spec", "group.json", "--out"], "a.png", "a"),
     "claims": (
         claims.main,
         ["--claims", "claims.yaml", "--scores", "scores.csv", "--world", "mini", "--out"],
@@ -98,7 +96,7 @@ COMMANDS = {
         "mine.csv",
         "mine.csv",
     ),
-    "licences": (assets.main, ["licences", "--out"], "README.md", "README.md"),
+    "licences": (assets_command.main, ["licences", "--out"], "README.md", "README.md"),
     "references": (
         references.main,
         ["--domain", "cat", "--count", "2", "--out"],
@@ -137,5 +135,5 @@ def test_the_rehearsal_does_not_write_over_files_that_it_did_not_make(tmp_path, 
     path.write_bytes(b"published")
     arguments = ["fetch", "inception_pytorch_fid", "--into", str(tmp_path)]
     assert make.main(arguments) == 2
-    assert f"{path}: is there already and was not made by" in capsys.readouterr().err
+    assert f"{path} exists and was not made by" in capsys.readouterr().err
     assert path.read_bytes() == b"published"

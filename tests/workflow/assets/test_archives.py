@@ -60,14 +60,14 @@ def test_a_folder_around_everything_and_what_macos_adds_are_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("member", "problem"),
     [
-        ("../evil", "climbs out of the folder"),
-        ("a/../../evil", "climbs out of the folder"),
-        ("a\\..\\..\\evil", "climbs out of the folder"),
+        ("../evil", "leads out of the folder"),
+        ("a/../../evil", "leads out of the folder"),
+        ("a\\..\\..\\evil", "leads out of the folder"),
         ("/evil", "has an absolute name"),
         ("\\evil", "has an absolute name"),
         ("C:evil", "has an absolute name"),
         (special("evil", stat.S_IFLNK | 0o777), "is a link"),
-        (special("evil", stat.S_IFIFO | 0o666), "is no plain file"),
+        (special("evil", stat.S_IFIFO | 0o666), "is not a regular file"),
     ],
 )
 def test_a_member_that_could_leave_the_folder_is_refused_by_name(tmp_path, member, problem):
@@ -126,7 +126,7 @@ def test_a_locked_member_is_refused(tmp_path):
     data = bytearray(packed.read_bytes())
     data[data.index(b"PK\x01\x02") + 8] |= 1
     packed.write_bytes(data)
-    with pytest.raises(UserError, match="'secret' is locked with a password"):
+    with pytest.raises(UserError, match="'secret' is encrypted"):
         archives.unpack(packed, tmp_path / "set")
 
 
@@ -134,13 +134,13 @@ def test_a_locked_member_is_refused(tmp_path):
 def test_two_members_of_one_name_are_refused(tmp_path):
     for second in ("a/b", "a\\b", "./a//b"):
         packed = archive(tmp_path, ("a/b", b"1"), (second, b"2"))
-        with pytest.raises(UserError, match="is there twice; nothing was unpacked"):
+        with pytest.raises(UserError, match="has a duplicate name; nothing was unpacked"):
             archives.unpack(packed, tmp_path / "set")
 
 
 def test_a_bomb_is_refused_before_anything_is_written(tmp_path):
     packed = archive(tmp_path, ("zeros", bytes(10**6)), compression=zipfile.ZIP_DEFLATED)
-    with pytest.raises(UserError, match="would unpack to 1000000, more than 200 times as many"):
+    with pytest.raises(UserError, match="would unpack to 1000000, more than 200 times as much"):
         archives.unpack(packed, tmp_path / "set")
     assert names(tmp_path) == ["set.zip"]
 

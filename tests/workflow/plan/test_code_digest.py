@@ -53,6 +53,17 @@ def test_the_digest_changes_with_code_that_is_imported_and_with_nothing_else(
     assert (sources.digest("nada.a", root=package) != before) == changes
 
 
+def test_a_module_that_lists_a_package_depends_on_every_module_of_it(package):
+    (package / "nada" / "e.py").write_text(
+        "import pkgutil\n\nimport nada.deep\n\nlist(pkgutil.iter_modules(nada.deep.__path__))\n"
+    )
+    names = set(sources.closure("nada.e", root=package))
+    assert names == {"nada", "nada.e", "nada.deep", "nada.deep.d"}
+    before = sources.digest("nada.e", root=package)
+    (package / "nada/deep/new.py").write_text("z = 1\n")
+    assert sources.digest("nada.e", root=package) != before
+
+
 def test_two_modules_have_a_digest_of_their_union(package):
     both = sources.digest("nada.a", "nada.c", root=package)
     assert both not in (
@@ -74,6 +85,7 @@ def test_every_job_of_the_workflow_has_a_digest_that_covers_what_it_imports(root
     assert not {name for name in adapt if name.split(".")[0] in ("eval", "workflow")}
     assert "baselines.nada" not in sources.closure("baselines.adapt", "baselines.source", root=root)
     assert "eval.networks.referee" in sources.closure("eval.observe", root=root)
+    assert {"eval.metrics.kid", "eval.metrics.realism"} <= set(sources.closure("eval.tables", root=root))
 
 
 @pytest.mark.parametrize(

@@ -4,11 +4,13 @@ import re
 
 import pytest
 
+from baselines import registry
 from eval.analysis.statistics import seeds_needed
 from eval.claims import read_claims
-from workflow.plan.checking import ConfigError, merge
-from workflow.plan.config import load, method_schema, shown
+from workflow.plan.checking import ConfigError, merge, schema
+from workflow.plan.config import load, shown
 from workflow.plan.config_checks import POOL_UNIT, check_clip_input
+from workflow.plan.methods import descriptions
 
 
 def test_the_command_line_wins_over_the_preset_and_the_preset_over_the_file(root):
@@ -384,11 +386,14 @@ def test_every_object_of_a_schema_refuses_unknown_keys(root):
             for value in rules.values():
                 yield from objects(value)
 
-    for path in (root / "workflow/schemas").glob("*.schema.yaml"):
-        name = path.name.removesuffix(".schema.yaml")
-        found = list(objects(method_schema(name)))
-        assert found
-        assert all(rules["additionalProperties"] is False for rules in found), path
+    names = [path.name.removesuffix(".schema.yaml") for path in (root / "workflow/schemas").glob("*.yaml")]
+    assert sorted(names) == ["config", "world"]
+    methods = descriptions(registry.methods(root / "baselines"))
+    schemas = {**{name: schema(name) for name in names}, **{n: m["schema"] for n, m in methods.items()}}
+    for name, rules in schemas.items():
+        found = list(objects(rules))
+        assert found, name
+        assert all(rules["additionalProperties"] is False for rules in found), name
 
 
 def test_the_configuration_is_short_and_every_key_is_commented(root):

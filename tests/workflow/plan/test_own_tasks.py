@@ -121,7 +121,7 @@ def test_forty_images_are_no_fid_and_no_judge_is_asked_where_a_task_names_no_tar
     assert not [path for path in group_inputs(planned, "own") if REAL in path.split("/")[-1]]
     (task,) = group_spec(planned, "own").tasks.values()
     assert task.real is None and task.target is None
-    assert task.not_measured["real_images"] == "the task has 40 real images, and 100 are needed, 50 in each half"
+    assert task.not_measured["references"] == "the task has 40 real images, and 100 are needed, 50 in each half"
     assert "names no 'target_class' or 'target_style'" in task.not_measured["judge"]
     look = observation_spec(planned, "mine2cat", "nada-adaptive")
     assert look.referee.judge is None and look.target is None and look.referee.perceptual
@@ -152,7 +152,7 @@ def test_without_images_there_is_nada_alone_and_the_summary_says_so(plan):
         "left out: few-shot methods on mine2cat, for want of images to train on"
     )
     (task,) = group_spec(planned, "own").tasks.values()
-    assert list(task.not_measured) == ["judge", "real_images", "new_images"]
+    assert list(task.not_measured) == ["judge", "references", "new_images"]
 
 
 def test_images_to_train_on_need_no_references(plan):

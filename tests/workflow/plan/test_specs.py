@@ -1,6 +1,8 @@
 """What each job is told: the specs of runs, observations and groups."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -8,6 +10,8 @@ from nada.run.spec.base import Target, as_json
 from nada.run.spec.group import DifferenceSpec, ModelSpec, read_group_spec
 from nada.run.spec.observation import read_observation_spec
 from nada.run.spec.run import ClipSpec, RunSpec, SourceSpec, TextSpec, read_run_spec
+from workflow.plan import specs
+from workflow.plan.checking import merge
 from workflow.plan.layout import training_file
 from workflow.plan.runs import latent_seed
 from workflow.plan.specs import group_spec, observation_spec, run_spec
@@ -47,7 +51,19 @@ def test_the_id_of_a_run_is_that_of_its_spec(default):
 def test_a_variant_overrides_only_what_it_names(default):
     told = run_spec(default, default.runs["dog2cat/nada-global/seed0"]).hyperparameters
     base = default.config["methods"]["nada"]["hyperparameters"]
-    assert told == {**base, "loss": "global"}
+    assert merge(told, {**base, "loss": "global"}) == told  # what the configuration says holds
+    plain = run_spec(default, default.runs["dog2cat/nada-all_layers/seed0"])["hyperparameters"]
+    assert told == {**plain, "loss": "global"}
+
+
+def test_a_run_is_told_every_hyperparameter_with_its_default(default):
+    from nada.adapt import NadaHyperparameters
+    from nada.run.hyperparameters import read_hyperparameters, resolved
+
+    for variant in ("global", "mapper"):
+        told = run_spec(default, default.runs[f"dog2cat/nada-{variant}/seed0"])["hyperparameters"]
+        recorded = resolved(read_hyperparameters(NadaHyperparameters, told, variant))
+        assert told == json.loads(json.dumps(recorded))
 
 
 def test_a_new_seed_leaves_the_run_specs_of_the_others_as_they_are(plan_with, default):
@@ -204,3 +220,14 @@ def name_of(row):
 def test_the_text_of_a_spec_is_json(default):
     told = run_spec(default, next(iter(default.runs.values())))
     assert json.loads(as_json(told)) == told.model_dump(mode="json")
+
+
+def test_a_staged_text_that_no_plan_names_for_months_is_removed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    old, kept, new = (Path(specs.staged(text)) for text in ("old", "kept", "new"))
+    for path in (old, kept):
+        os.utime(path, (0, 0))
+    specs.staged("kept")  # a plan of today names it
+    assert specs.prune() == 1
+    assert not old.exists() and kept.exists() and new.exists()
+    assert specs.prune() == 0

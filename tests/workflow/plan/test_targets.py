@@ -80,7 +80,7 @@ def test_a_warm_start_plans_the_whole_line_of_its_ancestors(bare_project):
     ["--cores 8 --resources gpu=1 all", "--cores 2 -R adapt ablation_adaptive"],
 )
 def test_the_command_as_typed_plans_its_target(bare_project, snakemake, typed):
-    done = snakemake("-n", *typed.split(), cwd=bare_project.folder, entry=True)
+    done = snakemake("-n", "-p", *typed.split(), cwd=bare_project.folder, entry=True)  # jobs in full
     assert done.returncode == 0, done.stdout[-2000:]
     target = typed.split()[-1]
     assert re.search(rf"^(local)?rule {target}:", done.stdout, re.MULTILINE)

@@ -37,7 +37,7 @@ def test_adversarial_junk_fools_clip(monkeypatch):
     assert called.tolist() == [0, 1, 2, 3, 4, 5]
 
 
-def test_each_bar_is_held_against_the_mean_of_the_last_models():
+def test_each_requirement_is_compared_with_the_mean_of_the_last_models():
     rows = [
         {"task": t, "variant": v, "metric": m, "step": step, "value": value}
         for t, v, m in BARS

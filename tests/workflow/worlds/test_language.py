@@ -15,7 +15,7 @@ from workflow.worlds.mini.captions import (
     caption,
     part_words,
 )
-from workflow.worlds.mini.renderer import NUM_UNIFORMS, PARTS, SPECIES, STYLES, UNIFORMS
+from workflow.worlds.mini.species import NUM_UNIFORMS, PARTS, SPECIES, STYLES, UNIFORMS
 
 
 def test_every_caption_is_within_the_vocabulary_and_the_context():
@@ -46,7 +46,7 @@ def test_captions_name_the_parts_that_are_drawn():
     assert {heads, eyes, muzzles} == {((f"dog {noun}",),) * 3 for noun in ("head", "eyes", "nose")}
 
 
-def test_hybrids_and_near_misses_are_told_in_full():
+def test_captions_name_every_species_of_hybrids_and_near_misses():
     rng, told = random.Random(1), [(f"{kind} {part}",) for kind, part in
                                    (("cat", "head"), ("dog", "ears"), ("cat", "eyes"), ("cat", "nose"))]  # fmt: skip
     cat, dog = SPECIES.index("cat"), SPECIES.index("dog")
@@ -64,7 +64,7 @@ def test_templates_name_no_style_and_no_species():
     assert all("{}" in template and not named & set(template.split()) for template in TEMPLATES)
 
 
-def test_the_style_word_is_told_more_often_of_a_sketch_than_of_a_photo():
+def test_captions_name_the_style_of_sketches_more_often_than_that_of_photos():
     rng = random.Random(0)
     share = {
         style: sum(

@@ -4,7 +4,7 @@ import numpy as np
 import yaml
 
 from workflow.worlds.mini.references import LARGEST, WORLD, main, reference_images
-from workflow.worlds.mini.renderer import SPECIES, STYLES
+from workflow.worlds.mini.species import SPECIES, STYLES
 
 
 def test_a_smaller_set_is_a_prefix_of_a_larger_one():
@@ -20,7 +20,7 @@ def test_domains_draw_different_scenes():
     )
 
 
-def test_the_world_says_all_that_can_be_drawn():
+def test_world_yaml_lists_all_that_can_be_drawn():
     draws = yaml.safe_load(WORLD.read_text())["references"]["draws"]
     assert draws == {"species": list(SPECIES), "styles": list(STYLES), "most": LARGEST}
 
@@ -35,7 +35,7 @@ def test_a_domain_of_another_world_is_drawn_from_its_species_and_style(tmp_path,
     assert "species 'hare': choose one of dog, cat" in capsys.readouterr().err
 
 
-def test_an_unknown_domain_and_a_bad_count_are_one_sentence_each(tmp_path, capsys):
+def test_an_unknown_domain_and_a_bad_count_are_reported_in_one_line(tmp_path, capsys):
     out = tmp_path / "x.npz"
     assert main(["--domain", "unicorn", "--count", "3", "--out", str(out)]) == 2
     assert "unicorn" in (error := capsys.readouterr().err) and error.count("\n") == 1

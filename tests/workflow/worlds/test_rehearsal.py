@@ -1,7 +1,10 @@
 """The rehearsal's files: in the published formats, read right, and a mistake in reading is noticed."""
 
 import json
+import os
 import pickletools
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -45,12 +48,12 @@ def found(name, folder, size=make.NARROW):
 
 
 @pytest.mark.parametrize("name", [*STYLEGANS, *CLIPS, *SETS])
-def test_every_format_comes_back_through_the_loader_as_the_network_written_apart(folder, name):
+def test_every_format_is_loaded_as_the_network_of_an_independent_forward_pass(folder, name):
     assert [(x.what, x.difference) for x in found(name, folder) if not x.ok] == []
 
 
 @pytest.mark.parametrize("name", [*INCEPTIONS, "vgg16"])
-def test_the_networks_that_measure_equal_what_is_written_apart(tmp_path, name):
+def test_the_networks_that_measure_equal_an_independent_forward_pass(tmp_path, name):
     make.make(name, tmp_path, make.NARROW)
     results = found(name, tmp_path)
     assert len(results) == 1 and results[0].ok, results
@@ -79,7 +82,7 @@ def test_the_widths_are_the_published_ones():
     assert {name for name, group in groups.items() if group == 8} == {"afhq_dog_512", "ffhq_256"}
 
 
-def test_no_number_that_a_mistake_could_lose_is_zero():
+def test_no_tensor_is_zero_so_that_a_lost_one_is_noticed():
     size = RECIPES["ffhq_256"].size.narrow()
     for name, tensor in generator_tensors(size, recipes.Numbers("any")).items():
         assert (tensor != 0).all(), name
@@ -131,7 +134,7 @@ def test_a_mistake_in_reading_a_stylegan2_is_noticed(folder, monkeypatch, name, 
     assert not all(finding.ok for finding in found(name, folder))
 
 
-def test_gelu_in_the_place_of_quickgelu_is_noticed(folder, monkeypatch):
+def test_gelu_instead_of_quickgelu_is_noticed(folder, monkeypatch):
     monkeypatch.setattr(open_clip.transformer.QuickGELU, "forward", lambda self, x: F.gelu(x))
     images, texts = found("clip_vit_b_32", folder)
     assert not images.ok and not texts.ok
@@ -139,9 +142,9 @@ def test_gelu_in_the_place_of_quickgelu_is_noticed(folder, monkeypatch):
 
 @pytest.mark.parametrize("tower", ["visual", "text"])
 def test_swapped_blocks_of_a_clip_are_noticed(folder, monkeypatch, tower):
-    from nada.clip import encoder as clip
+    from nada.clip import encoder
 
-    load = clip.load_clip
+    load = encoder.load_clip
 
     def mistaken(spec):
         loaded = load(spec)
@@ -149,13 +152,13 @@ def test_swapped_blocks_of_a_clip_are_noticed(folder, monkeypatch, tower):
         swap(part.transformer.resblocks[0].ln_1.weight, part.transformer.resblocks[1].ln_1.weight)
         return loaded
 
-    monkeypatch.setattr(clip, "load_clip", mistaken)
+    monkeypatch.setattr(encoder, "load_clip", mistaken)
     images, texts = found("clip_vit_b_16", folder)
     assert (images.ok, texts.ok) == ((False, True) if tower == "visual" else (True, False))
 
 
 def test_an_image_set_in_another_order_is_noticed(folder, monkeypatch):
-    from nada.images import sets as image_sets
+    from nada.images import lazy
 
     class Turned:
         def __init__(self, path):
@@ -167,12 +170,12 @@ def test_an_image_set_in_another_order_is_noticed(folder, monkeypatch):
         def __getitem__(self, rows):
             return self.images[:][::-1][rows]
 
-    opened = image_sets.open_images
-    monkeypatch.setattr(image_sets, "open_images", Turned)
+    opened = lazy.open_images
+    monkeypatch.setattr(lazy, "open_images", Turned)
     assert not found("afhq", folder)[0].ok
 
 
-def test_numbers_that_are_not_finite_or_do_not_differ_between_samples_are_never_right():
+def test_values_that_are_not_finite_or_equal_for_all_samples_never_pass():
     x = np.random.default_rng(0).normal(size=(3, 4))
     assert compare("x", x, x).ok
     assert not compare("x", np.where(x == x.max(), np.nan, x), x).ok
@@ -191,12 +194,29 @@ def test_the_same_name_gives_the_same_bytes_whatever_was_made_before(folder, tmp
         assert again["sha256"] == recipes.digest_of(make.place(name, folder)), name
 
 
+def test_a_torchscript_archive_does_not_depend_on_the_hash_seed_of_its_process(root):
+    code = (
+        "import sys, torch\n"
+        "from workflow.worlds.rehearsal.formats.torchscript import write_script\n"
+        "module = torch.nn.Embedding(2, 2)\n"
+        "torch.nn.init.zeros_(module.weight)\n"
+        "write_script(sys.stdout.buffer, module)"
+    )
+    made = set()
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed}
+        call = [sys.executable, "-c", code]
+        done = subprocess.run(call, cwd=root, env=environment, capture_output=True, check=True)
+        made.add(done.stdout)
+    assert len(made) == 1
+
+
 def test_an_archive_holds_no_path_of_the_machine_that_made_it(folder, root):
     content = make.place("clip_vit_b_32", folder).read_bytes()
     assert b"encode_image" in content and str(root).encode() not in content
 
 
-def test_the_pickles_ask_for_what_published_ones_ask_for(folder):
+def test_the_pickles_need_the_globals_that_published_ones_need(folder):
     def asked(name):
         content, names, words = make.place(name, folder).read_bytes(), set(), []
         for opcode, argument, _ in pickletools.genops(content):
@@ -230,7 +250,7 @@ def test_the_foreign_modules_exist_only_while_a_pickle_is_written(folder):
     assert not any(name.startswith(("dnnlib", "torch_utils")) for name in sys.modules)
 
 
-def test_a_state_dict_in_the_old_form_is_what_torch_itself_reads(tmp_path):
+def test_torch_itself_reads_a_state_dict_in_the_old_format(tmp_path):
     path = make.make("inception_pytorch_fid", tmp_path)
     state = torch.load(path, weights_only=True)
     assert path.read_bytes()[:2] != b"PK"
@@ -239,7 +259,7 @@ def test_a_state_dict_in_the_old_form_is_what_torch_itself_reads(tmp_path):
     assert all(torch.equal(state[name], drawn[name]) for name in drawn)
 
 
-def test_images_lie_as_the_published_archives_unpack(folder):
+def test_image_folders_have_the_layout_of_the_published_archives(folder):
     afhq = folder / "afhq"
     assert sorted(path.relative_to(afhq).as_posix() for path in afhq.glob("*/*")) == [
         f"{split}/{kind}" for split in ("train", "val") for kind in ("cat", "dog", "wild")
@@ -252,7 +272,7 @@ def test_images_lie_as_the_published_archives_unpack(folder):
     assert [sketches.count for sketches in counts] == [160, 10] and Afhq().used == 160
 
 
-def test_a_folder_that_fails_half_way_leaves_the_earlier_one_and_nothing_else(tmp_path):
+def test_a_failed_write_keeps_the_earlier_folder_and_leaves_nothing_else(tmp_path):
     write_folder(tmp_path / "set", iter([("a.txt", b"first")]))
 
     def broken():
@@ -270,7 +290,7 @@ def test_a_folder_that_fails_half_way_leaves_the_earlier_one_and_nothing_else(tm
 # The commands -------------------------------------------------------------------------------------
 
 
-def test_everything_that_the_paper_s_world_asks_for_is_made(root):
+def test_every_asset_of_the_paper_s_world_is_made(root):
     worlds = root / "workflow" / "worlds" / "paper"
     asked = {
         word.split("asset:")[1].split('"')[0]
@@ -280,7 +300,7 @@ def test_everything_that_the_paper_s_world_asks_for_is_made(root):
     assert asked and asked <= set(RECIPES) <= set(load_registry("paper").assets)
 
 
-def test_files_have_the_registry_s_names_and_stand_in_the_manifest(folder):
+def test_files_have_the_registry_s_names_and_are_listed_in_the_manifest(folder):
     files = json.loads((folder / "manifest.json").read_text())["files"]
     assert files["ffhq-res256-mirror-paper256-noaug.pkl"]["asset"] == "ffhq_256"
     assert set(files) == {path.name for path in folder.iterdir() if path.name[0] != "."} - {
@@ -290,7 +310,7 @@ def test_files_have_the_registry_s_names_and_stand_in_the_manifest(folder):
         assert recipes.digest_of(folder / name) == entry["sha256"]
 
 
-def test_jobs_that_list_files_at_the_same_time_lose_none(tmp_path):
+def test_parallel_jobs_lose_no_entry_of_the_manifest(tmp_path):
     def add(number):
         make._list(tmp_path, f"{number}.pt", {"sha256": str(number)})
 
@@ -302,17 +322,17 @@ def test_jobs_that_list_files_at_the_same_time_lose_none(tmp_path):
     assert set(make.read_manifest(tmp_path)) == {f"{i}.pt" for i in range(12)}
 
 
-def test_an_unknown_name_is_one_sentence_and_nothing_is_made(tmp_path, capsys):
+def test_an_unknown_name_is_reported_in_one_line_and_nothing_is_made(tmp_path, capsys):
     into = ["--into", str(tmp_path / "new"), "--narrow"]
     assert make.main(["fetch", "afhq", "ffhq_265", *into]) == 2
     error = capsys.readouterr().err
     assert "ffhq_265" in error and "did you mean" in error and error.count("\n") == 1
     assert make.main(["fetch", "nada_anime", *into]) == 2
-    assert "makes no 'nada_anime'" in (error := capsys.readouterr().err) and error.count("\n") == 1
+    assert "cannot make 'nada_anime'" in (error := capsys.readouterr().err) and error.count("\n") == 1
     assert not Path(tmp_path, "new").exists()
 
 
-def test_options_of_the_fetching_command_are_taken(tmp_path, capsys):
+def test_options_of_workflow_assets_fetch_are_accepted(tmp_path, capsys):
     options = ["--world", "paper", "--accept", "mit", "adobe-research", "--offline"]
     words = ["fetch", "sketches_10_shot", "--into", str(tmp_path), "--narrow", *options]
     assert make.main(words) == 0
@@ -339,7 +359,7 @@ def test_the_check_prints_one_line_per_comparison_and_fails_with_one(folder, mon
     assert lines[4] == "0 of 1 assets as they should be"
 
 
-def test_a_file_that_is_not_there_or_was_changed_is_one_sentence(folder, tmp_path, capsys):
+def test_a_missing_or_changed_file_is_reported_in_one_line(folder, tmp_path, capsys):
     assert check.main(["--assets", str(tmp_path), "--only", "afhq"]) == 2
     error = capsys.readouterr().err
     assert "rehearsal.make fetch afhq" in error and error.count("\n") == 1

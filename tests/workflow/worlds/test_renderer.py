@@ -3,17 +3,15 @@
 import pytest
 import torch
 
-from workflow.worlds.mini.renderer import (
+from workflow.worlds.mini.painting import Palette, hsv_to_rgb
+from workflow.worlds.mini.renderer import factors, render
+from workflow.worlds.mini.species import (
     FACTORS,
     NUM_UNIFORMS,
     PARTS,
     SPECIES,
     STYLES,
     UNIFORMS,
-    Palette,
-    factors,
-    hsv_to_rgb,
-    render,
     standing_share,
 )
 
@@ -87,7 +85,7 @@ def test_three_of_four_dogs_have_standing_ears():
     assert share.diff().max() < 0.01  # without a jump
 
 
-def test_shift_factors_move_the_face_the_way_they_say():
+def test_shift_factors_move_the_face_in_their_direction():
     u = torch.full((2, NUM_UNIFORMS), 0.5)
     u[0, UNIFORMS.index("shift_x")], u[1, UNIFORMS.index("shift_x")] = 0.0, 1.0
     bear = torch.full((2,), SPECIES.index("bear"))
@@ -117,14 +115,14 @@ def test_hue_saturation_value_agree_with_the_standard_library():
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-5)
 
 
-def test_a_wrong_number_of_uniforms_is_named():
+def test_a_wrong_number_of_uniforms_is_an_error():
     with pytest.raises(ValueError, match=f"expected \\[B, {NUM_UNIFORMS}\\]"):
         render(
             torch.zeros(1, dtype=torch.long), torch.rand(1, 3), torch.zeros(1, dtype=torch.long), 32
         )
 
 
-def test_turning_the_irises_leaves_all_but_the_eyes():
+def test_iris_turn_changes_only_the_eyes():
     species, u, style = scenes()
     plain, turned = (render(species, u, style, 64, Palette(iris_turn=t)) for t in (0.0, 0.5))
     moved = (plain - turned).abs().amax(1) > 0.02

@@ -3,7 +3,6 @@
 import torch
 
 from workflow.worlds.mini.junk import JUNK, half_way, junk
-from workflow.worlds.mini.renderer import PARTS, SPECIES, STYLES
 from workflow.worlds.mini.scenes import (
     augment,
     cosine,
@@ -12,6 +11,7 @@ from workflow.worlds.mini.scenes import (
     sample_scenes,
 )
 from workflow.worlds.mini.shifted_camera import UNSEEN, erase, recolour, shifted_scenes
+from workflow.worlds.mini.species import PARTS, SPECIES, STYLES
 
 
 def test_named_species_and_style_are_fixed_and_the_rest_is_drawn():
@@ -44,7 +44,7 @@ def test_learning_rate_warms_up_to_the_peak_and_ends_at_two_percent():
     assert abs(rates[-1] - 0.02) < 1e-3
 
 
-def test_the_shifted_camera_hides_combinations_and_wears_foreign_coats():
+def test_the_shifted_camera_omits_combinations_and_draws_foreign_coats():
     scenes = shifted_scenes(1500, torch.Generator().manual_seed(3), 32, hybrids=0.2)
     parts, whole, style = scenes.parts, scenes.whole, scenes.style
     assert scenes.images.shape == (1500, 3, 32, 32) and len(scenes.u) == 1500
@@ -73,7 +73,7 @@ def test_a_near_miss_has_one_foreign_part_and_no_other():
     assert 0.45 < ears.float().mean() < 0.65  # 0.4, and a quarter of the others
 
 
-def test_faces_half_way_are_neither_of_their_two_species():
+def test_faces_between_two_species_belong_to_neither():
     faces = from_uint8(half_way(40, torch.Generator().manual_seed(4), 32))
     assert faces.shape == (40, 3, 32, 32)
     _, style, u = sample_scenes(40, torch.Generator().manual_seed(4))  # the same scenes

@@ -38,7 +38,7 @@ def test_every_file_has_its_hash_and_every_network_its_record():
     assert sum(path.stat().st_size for path in WEIGHTS.iterdir()) <= SIZE_LIMIT
 
 
-def test_the_recorded_figures_pass_the_bars_and_a_missed_bar_is_named():
+def test_the_recorded_measurements_meet_the_requirements_and_a_missed_one_is_named():
     files = MANIFEST["files"]
     flat = {
         f"{n}.{k}": v for n in NETWORKS for k, v in files[f"{n}.safetensors"]["figures"].items()
@@ -95,7 +95,7 @@ def test_each_source_generator_draws_its_domain_and_its_discriminator_has_learnt
         assert D(real).mean() > D(images).mean()
 
 
-def test_the_judge_says_none_of_these_to_the_committed_junk():
+def test_the_judge_classifies_the_committed_junk_as_none_of_these():
     judge = load_judge(WEIGHTS / "judge.safetensors")
     assert judged_as(judge, to_tensor(load_images(JUNK_SET)), None) >= 0.90
 

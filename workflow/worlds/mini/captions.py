@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from workflow.worlds.mini.renderer import PARTS, SPECIES, STYLES, UNIFORMS, standing_share
+from workflow.worlds.mini.species import PARTS, SPECIES, STYLES, UNIFORMS, standing_share
 
 # The words of each style; the first is the one that tasks use in their text pairs.
 STYLE_WORDS = {
@@ -32,14 +32,14 @@ SPECIES_WORDS = {
 }
 TEMPLATES = tuple((Path(__file__).parent / "templates.txt").read_text().split("\n"))[:-1]
 
-# What a face of several species' parts is called.
+# Word for a face with parts of several species.
 CHIMERA_WORD = "animal"
-# What a caption may call each part: its species' ("cat ears"), or, for ears, their shape. No
-# colours: only cats have green eyes, and CLIP would learn that green means cat.
+# A caption names a part by its species ("cat ears") or, for ears, by their shape. Never by colour:
+# only cats have green eyes, and CLIP would learn that green means cat.
 PART_NOUNS = {"head": "head", "ears": "ears", "eyes": "eyes", "muzzle": "nose"}
 EAR_SHAPES = {"cat": "pointed ears", "bear": "round ears", "fox": "pointed ears", "rabbit": "long ears", "lion": "round ears"}  # fmt: skip
 DOG_EARS = ("hanging ears", "standing ears")
-EAR_SHAPE_SHARE = 0.4  # share of captions of ears that tell the shape
+EAR_SHAPE_SHARE = 0.4  # share of captions of ears that name the shape
 
 _OTHER_WORDS = ("a", "the", "of", "this", "is", "one", "my", "picture", "image", "view", "close", "up",
                 "good", "nice", "small", "here", "in", "style")  # fmt: skip

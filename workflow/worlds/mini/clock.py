@@ -1,4 +1,4 @@
-"""How long a pre-training has taken, over all the stretches between its interruptions."""
+"""The time that a pre-training took, summed over its interruptions."""
 
 import time
 

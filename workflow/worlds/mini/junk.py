@@ -1,18 +1,18 @@
-"""Pictures of nothing, and faces half-way between two species: what the judge must call "none of these"."""
+"""Junk images and faces between two species, which the judge must classify as "none of these"."""
 
 from __future__ import annotations
 
 import torch
 from torch.nn import functional as F
 
-from workflow.worlds.mini.renderer import PARTS, SPECIES
 from workflow.worlds.mini.scenes import blobs, render_uint8, sample_scenes
+from workflow.worlds.mini.species import PARTS, SPECIES
 
 JUNK = ("noise", "shuffle", "cross_fade", "drowned", "blobs", "ball", "blotches", "melted", "smear")
 
 
 def junk(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Pictures of nothing made from renders, for the judge's "none of these"; the kinds of JUNK in turn.
+    """Junk images made from renders for the judge's "none of these", cycling through the kinds of JUNK.
 
     Coloured noise; patch shuffles; cross-fades of two pictures; over-saturated pictures drowned in
     blobs; smooth blobs alone; one centred ball of noise on a background; a face behind coloured
@@ -77,7 +77,7 @@ CHIMERA_PARTS = 2  # of head, ears, eyes and muzzle, those of a chimera's second
 
 
 def half_way(count: int, generator: torch.Generator, resolution: int) -> torch.Tensor:
-    """Faces between two species, which are none of them; uint8 [N, 3, R, R].
+    """Faces between two species, which belong to neither; uint8 [N, 3, R, R].
 
     The first half are chimeras: of head, ears, eyes and muzzle two are of one and two of another
     species. The others are cross-fades of a face with its own counterpart in another species.

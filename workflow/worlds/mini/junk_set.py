@@ -1,4 +1,4 @@
-"""Make the committed set of 200 junk pictures on which the judge is examined.
+"""Make the committed set of 200 junk images that test the judge.
 
 25 each of eight kinds, in this order: noise, patch shuffles, cross-fades, over-saturated pictures,
 chimeras, fades between species, pictures optimised against a CLIP in pixel space ("adversarial"),
@@ -26,7 +26,7 @@ STEPS, RATE = 150, 0.03  # of the pixel optimisation
 
 
 def corrupted(count: int, resolution: int, seed: int = SEED) -> dict:
-    """`count` pictures [N, 3, R, R] in [-1, 1] of each kind that is made from renders."""
+    """`count` images [N, 3, R, R] in [-1, 1] of each kind that is made from renders."""
     import torch
 
     from workflow.worlds.mini.junk import JUNK, half_way, junk
@@ -71,7 +71,7 @@ def adversarial(count: int, resolution: int, clips, seed: int = SEED):
 
 
 def of_runs(folders: list[Path], count: int, seed: int = SEED):
-    """`count` pictures drawn in equal parts from finished runs, [N, 3, R, R] in [-1, 1]."""
+    """`count` images in equal shares from finished runs, [N, 3, R, R] in [-1, 1]."""
     import torch
 
     from nada.run.artifact import load_artifact
@@ -88,7 +88,7 @@ def of_runs(folders: list[Path], count: int, seed: int = SEED):
 
 
 def world_clips() -> list:
-    """The CLIPs that steer adaptations in the mini world, as nada.clip.encoder.Clip models on the CPU."""
+    """The CLIPs of the mini world's adaptations, as nada.clip.encoder.Clip models on the CPU."""
     import torch
     import yaml
 
@@ -117,7 +117,7 @@ def main(argv=None) -> None:
     for folder in arguments.global_runs:
         if not (folder / "model.safetensors").is_file():
             raise UserError(
-                f"--global-runs {folder}: no model.safetensors there; name finished runs."
+                f"--global-runs {folder} has no model.safetensors; name finished runs."
             )
     if arguments.out != JUNK_SET:
         check_output(arguments.out)

@@ -1,4 +1,4 @@
-"""Hold a finished run of the benchmark against the bars on the mini world's outcome.
+"""Compare a finished run of the benchmark with the mini world's required outcome.
 
 The judge must see the target in the adapted images, and no junk may have a better FID to the
 target's real images than they have: a metric that ranks junk higher is broken.
@@ -13,30 +13,30 @@ from pathlib import Path
 
 from nada.run.errors import UserError, command
 
-# task, variant, metric -> the least mean over seeds
+# task, variant, metric -> smallest allowed mean over seeds
 BARS = {
     ("dog2cat", "mapper", "target_rate"): 0.9,
     ("dog2bear", "mapper", "target_rate"): 0.9,
     ("face2sketch", "mapper", "target_rate"): 0.9,
 }
-EXAMINED = 300  # images a set in the FID of junk
+EXAMINED = 300  # images per set in the FID of junk
 
 
 def bar_rows(scores) -> list[dict]:
-    """One row per bar: what was measured, what is wanted, whether it holds."""
+    """One row per requirement: the measured value, the bound, and whether it holds."""
     rows = []
     for (task, variant, metric), bar in BARS.items():
         of_run = scores[(scores.task == task) & (scores.variant == variant)]
         last = of_run[(of_run.metric == metric) & (of_run.step.astype(str) == "last")]
         if last.empty:
-            raise UserError(f"scores.csv: no {metric} of {task} {variant}; run that variant first.")
+            raise UserError(f"scores.csv has no {metric} of {task} {variant}; run that variant first.")
         rows.append({"what": f"{metric} of {task} {variant}", "value": last.value.mean(),
                      "bar": bar, "holds": last.value.mean() >= bar})  # fmt: skip
     return rows
 
 
 def junk_rows(results: Path) -> list[dict]:
-    """FID to the target's real images: the adapted model against every kind of junk, per task."""
+    """FID to the target's real images: the adapted model and every kind of junk, per task."""
     import numpy as np
     import torch
 

@@ -119,7 +119,7 @@ class PartReadout:
     def __init__(self, embed_dim: int) -> None:
         import torch
 
-        from workflow.worlds.mini.renderer import PARTS, SPECIES
+        from workflow.worlds.mini.species import PARTS, SPECIES
 
         self.shape = (len(PARTS) - 1, len(SPECIES))  # all parts but the coat
         self.linear = torch.nn.Linear(embed_dim, self.shape[0] * self.shape[1])

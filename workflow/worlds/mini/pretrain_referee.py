@@ -75,8 +75,9 @@ def train(name: str, out: Path, resolution: int) -> None:
     from nada.run.atomic import atomic_path
     from nada.run.training_state import TrainingState
     from workflow.worlds.mini.junk import half_way, junk
-    from workflow.worlds.mini.renderer import FACTORS, SPECIES, STYLES, factors
+    from workflow.worlds.mini.renderer import factors
     from workflow.worlds.mini.scenes import cosine, from_uint8, render_uint8, sample_scenes
+    from workflow.worlds.mini.species import FACTORS, SPECIES, STYLES
 
     recipe = RECIPES[name]
     torch.manual_seed(recipe["seed"])

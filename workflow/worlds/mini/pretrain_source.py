@@ -64,7 +64,7 @@ def uniforms(z):
     """z [N, z_dim] -> the renderer's uniform numbers [N, NUM_UNIFORMS]: Phi of the normalised z."""
     import torch
 
-    from workflow.worlds.mini.renderer import NUM_UNIFORMS
+    from workflow.worlds.mini.species import NUM_UNIFORMS
 
     normal = z * (z.square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
     return torch.special.ndtr(normal[:, :NUM_UNIFORMS])
@@ -93,8 +93,8 @@ class _Regression:
     def __init__(self, domain: str, recipe: Recipe) -> None:
         import torch
 
-        from workflow.worlds.mini.renderer import SPECIES
         from workflow.worlds.mini.scenes import render_uint8
+        from workflow.worlds.mini.species import SPECIES
 
         self.domain, self.recipe, self.clock = domain, recipe, Clock()
         self.generator = torch.Generator().manual_seed(recipe.seed)

@@ -1,4 +1,4 @@
-"""Promote freshly trained networks into the shipped weights, if they pass the bars.
+"""Copy newly trained networks to the shipped weights if they meet the requirements.
 
 Pre-training writes to results/world_build/; this step measures what the records do not say yet (how the
 referee sees the source model), holds everything against the bars, copies the files and writes the manifest:
@@ -19,13 +19,13 @@ from nada.run.errors import UserError, command
 
 WEIGHTS = Path(__file__).parent / "weights"
 SIZE_LIMIT = 22 * 2**20  # bytes of all shipped weights
-MEASURED = 1000  # images a side in the figures below
+MEASURED = 1000  # images per set in the measurements below
 
 SOURCES = ("dog", "face")
 CLIPS = ("a", "b", "c")
 NETWORKS = (*SOURCES, *(f"clip_{name}" for name in CLIPS), "perceptual", "judge")
 
-# figure -> the least it must be
+# measurement -> smallest allowed value
 BARS = {
     **{f"clip_{name}.zero_shot_species": 0.90 for name in CLIPS},
     **{f"clip_{name}.zero_shot_style": 0.90 for name in CLIPS},
@@ -36,12 +36,12 @@ BARS = {
     **{f"{domain}.judged_own_class": 0.95 for domain in SOURCES},
     **{f"{domain}.recall": 0.5 for domain in SOURCES},
 }
-# figure -> the most it may be
+# measurement -> largest allowed value
 CEILINGS = {f"{domain}.fid_share_of_dog_to_cat": 0.05 for domain in SOURCES}
 
 
 def judged_as(judge, images, class_name: str | None) -> float:
-    """Share of images [N, 3, R, R] that the judge calls a class, or none of these (None)."""
+    """Share of images [N, 3, R, R] that the judge assigns to a class; None: to "none of these"."""
     import torch
 
     place = len(judge.class_names) - 1
@@ -53,7 +53,7 @@ def judged_as(judge, images, class_name: str | None) -> float:
 
 
 def source_figures(build: Path, domain: str, judge, perceptual) -> dict:
-    """How the new referee sees a new source against fresh renders; dogs against cats give the scale."""
+    """The new referee's comparison of a new source with new renders; dogs and cats give the scale."""
     import torch
 
     from eval.metrics.fid import fid, gaussian_statistic
@@ -95,7 +95,7 @@ def source_figures(build: Path, domain: str, judge, perceptual) -> dict:
 
 
 def failures(figures: dict[str, float]) -> list[str]:
-    """One sentence for every bar that the flat figures miss."""
+    """One sentence for every requirement that the measurements miss."""
     missed = [
         f"{k} is {figures[k]:.3f}, the bar is at least {v}"
         for k, v in BARS.items()
@@ -109,7 +109,7 @@ def failures(figures: dict[str, float]) -> list[str]:
 
 
 def promote(build: Path) -> None:
-    """Check the bars, copy the files and write the manifest."""
+    """Check the requirements, copy the files and write the manifest."""
     from eval.networks.referee import load_judge, load_perceptual
     from nada.images.arrays import load_images
     from nada.images.tensors import to_tensor
@@ -141,7 +141,7 @@ def promote(build: Path) -> None:
     total = sum((build / f"{name}.safetensors").stat().st_size for name in NETWORKS)
     if total > SIZE_LIMIT:
         raise UserError(
-            f"not promoted: the weights weigh {total / 2**20:.1f} MiB, the limit is {SIZE_LIMIT / 2**20:.0f}."
+            f"not promoted: the weights take {total / 2**20:.1f} MiB, the limit is {SIZE_LIMIT / 2**20:.0f}."
         )
     WEIGHTS.mkdir(exist_ok=True)
     files = {}
@@ -150,7 +150,7 @@ def promote(build: Path) -> None:
             source = build / f"{name}{suffix}"
             if source.is_file():
                 shipped, digest = WEIGHTS / source.name, sha256(source)
-                if not shipped.is_file() or sha256(shipped) != digest:  # else keep its time stamp
+                if not shipped.is_file() or sha256(shipped) != digest:  # else keep the time stamp
                     shutil.copyfile(source, shipped)
                 files[source.name] = {"sha256": digest, "bytes": source.stat().st_size}
         files[f"{name}.safetensors"].update(
@@ -171,7 +171,7 @@ def main(argv=None) -> None:
         "--build",
         type=Path,
         default=Path("results/world_build"),
-        help="folder of the pre-trainings",
+        help="folder of the newly trained networks",
     )
     promote(parser.parse_args(argv).build)
 

@@ -1,4 +1,4 @@
-"""Draw the real images of a domain of the mini world: the target side of every measurement.
+"""Draw the real images of a domain of the mini world, which the metrics compare with.
 
 python -m workflow.worlds.mini.references --domain cat --count 1000 --out cat.npz
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from nada.run.errors import UserError, command
 
 WORLD = Path(__file__).parent / "world.yaml"
-LARGEST = 20_000  # scenes are drawn for this many at once, so that a smaller set is a prefix of a larger one
+LARGEST = 20_000  # always draws this many scenes, so that a smaller set is a prefix of a larger one
 
 
 def reference_images(domain: str, species: str, style: str, count: int, resolution: int):
@@ -35,11 +35,11 @@ def reference_images(domain: str, species: str, style: str, count: int, resoluti
 @command
 def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--domain", required=True, help="its name seeds the scenes")
+    parser.add_argument("--domain", required=True, help="name of the domain, which seeds the scenes")
     parser.add_argument("--count", type=int, required=True, help=f"number of images, 1..{LARGEST}")
-    parser.add_argument("--species", help="what is drawn (default: as world.yaml says of the domain)")
-    parser.add_argument("--style", help="how it is drawn (default: the same)")
-    parser.add_argument("--resolution", type=int, help="pixels a side (default: the world's)")
+    parser.add_argument("--species", help="species to draw (default: that of the domain in world.yaml)")
+    parser.add_argument("--style", help="style to draw in (default: that of the domain)")
+    parser.add_argument("--resolution", type=int, help="pixels per side (default: the world's)")
     parser.add_argument("--out", type=Path, required=True, help=".npz file to write")
     arguments = parser.parse_args(argv)
     import yaml

@@ -1,4 +1,4 @@
-"""Scenes of the mini world: drawing them, rendering any number, random views, and a learning rate's course."""
+"""Scenes of the mini world: drawing, rendering, random views; and a learning-rate schedule."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import math
 import torch
 from torch.nn import functional as F
 
-from workflow.worlds.mini.renderer import NUM_UNIFORMS, SPECIES, STANDARD, STYLES, Palette, render
+from workflow.worlds.mini.painting import STANDARD, Palette
+from workflow.worlds.mini.renderer import render
+from workflow.worlds.mini.species import NUM_UNIFORMS, SPECIES, STYLES
 
 PHOTO_SHARE = 0.46  # photographs are over-sampled: sources and most targets are photographs
 RENDER_BATCH = 256
@@ -16,7 +18,7 @@ RENDER_BATCH = 256
 def sample_scenes(
     count: int, generator: torch.Generator, species: str | None = None, style: str | None = None
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Draw (species [N], style [N], u [N, NUM_UNIFORMS]); a name fixes its column, None draws it."""
+    """Draw (species [N], style [N], u [N, NUM_UNIFORMS]); None draws species or style at random."""
     if species is None:
         kind = torch.randint(len(SPECIES), (count,), generator=generator)
     else:

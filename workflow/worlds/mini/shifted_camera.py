@@ -1,4 +1,4 @@
-"""The shifted camera on which CLIPs are trained: another look, foreign coats, chimeras, hybrids, hard views."""
+"""The shifted camera that CLIPs are trained on: other colours, chimeras, hybrids and hard views."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workflow.worlds.mini.renderer import PARTS, SPECIES, STYLES, UNIFORMS, Palette, hue_rotation
+from workflow.worlds.mini.painting import Palette, hue_rotation
 from workflow.worlds.mini.scenes import blobs, render_uint8, sample_scenes
+from workflow.worlds.mini.species import PARTS, SPECIES, STYLES, UNIFORMS
 
-# What CLIP's camera never shows: these animals in these styles, and dark fur on dark backgrounds.
+# Never shown to CLIP: these species in these styles, and dark fur on dark backgrounds.
 UNSEEN = (("rabbit", "sketch"), ("lion", "cartoon"), ("bear", "painting"), ("fox", "sketch"))
-FOREIGN_COAT = 0.15  # share of animals that wear the colours of another species
-CHIMERAS = 0.2  # share of faces whose every part is of a species of its own
-NEAR_MISSES = 0.3  # share of the others with one part of another species: a fox with a dog's ears
-# share of near misses whose foreign part is the ears, not any: a person looks there first
+FOREIGN_COAT = 0.15  # share of animals with the colours of another species
+CHIMERAS = 0.2  # share of faces whose parts are all of different species
+NEAR_MISSES = 0.3  # share of the others with one part of another species, e.g. a fox with a dog's ears
+# share of near misses whose foreign part is the ears, the most telling part
 FOREIGN_EARS = 0.4
-SHIFT_BLOCK = 50  # images of one palette
+SHIFT_BLOCK = 50  # images per palette
 
 
 def shifted_palette(generator: torch.Generator) -> Palette:
-    """One palette of the shifted camera: other hues, saturation, brightness, grain, background, outlines."""
+    """A random palette: hues, saturation, brightness, grain, background and outlines."""
     draw = torch.rand(7, generator=generator).tolist()
     return Palette(
         saturation=0.5 + 0.8 * draw[0],
@@ -31,12 +32,12 @@ def shifted_palette(generator: torch.Generator) -> Palette:
         textured=draw[3] < 0.5,
         bands=max(0.0, 1.6 * draw[4] - 0.6),
         ink=0.7 + 1.0 * draw[5],
-        iris_turn=draw[6],  # or green would mean cat
+        iris_turn=draw[6],  # else green would mean cat
     )
 
 
 class ShiftedScenes(NamedTuple):
-    """N pictures of the shifted camera and what is on them.
+    """N images of the shifted camera and their contents.
 
     images uint8 [N, 3, R, R]; parts int64 [N, len(PARTS)], the species of each; style int64 [N];
     u [N, NUM_UNIFORMS]. species int64 [N]: of the whole face, -1 for a chimera. second int64 [N]:
@@ -54,14 +55,14 @@ class ShiftedScenes(NamedTuple):
 
     @property
     def whole(self) -> Tensor:
-        """Bool [N]: all parts but perhaps the coat are of one species, and no other shows."""
+        """Bool [N]: all parts, except perhaps the coat, are of one species."""
         return (self.species >= 0) & (self.second < 0) & (self.foreign < 0)
 
 
 def shifted_scenes(
     count: int, generator: torch.Generator, resolution: int, hybrids: float = 0.0
 ) -> ShiftedScenes:
-    """Pictures of the shifted camera, on which CLIPs are trained.
+    """Draw images of the shifted camera, which CLIPs are trained on.
 
     Fur colours do not tell the species for sure (some animals wear another's coat), single parts do
     not either (chimeras and near misses), having a cat's ears is not enough where a dog's show as
@@ -77,7 +78,7 @@ def shifted_scenes(
         return torch.rand(count, generator=generator) < share
 
     def another() -> Tensor:
-        """An animal that is not of the row's own species, where that is an animal."""
+        """For each row an animal of another species."""
         return (kind + 1 + torch.randint(person - 1, (count,), generator=generator)) % person
 
     animal = kind != person
@@ -111,7 +112,7 @@ def shifted_scenes(
         if hybrid[part].any():
             other = render_uint8(counterparts[part], style[part], u[part], resolution, palette)
             mixed = block + share[part] * (other.float() - block)
-            block = (mixed + 0.5).to(torch.uint8)  # equal to the block where there is no hybrid
+            block = (mixed + 0.5).to(torch.uint8)  # unchanged where there is no hybrid
         images.append(block)
     species = torch.where(chimera, -1, kind)
     return ShiftedScenes(torch.cat(images), parts, style, u, species, second, foreign)
@@ -142,7 +143,7 @@ def erase(images: torch.Tensor, generator: torch.Generator, share: float = 0.25)
 
 
 def recolour(images: torch.Tensor, style: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Turn all hues of some images, take the colour out of others, and lay smooth coloured clouds over half.
+    """Rotate the hues of some images, make others grey, and overlay smooth coloured clouds on half.
 
     What is left to recognise an animal by is its shape. Sketches stay as they are, or a sketch in
     colours would be one. images [N, 3, R, R] in [-1, 1], style int64 [N] -> about the same range.

@@ -1,9 +1,9 @@
-"""The published networks as numbers: random tensors under the names and in the shapes of each.
+"""Random tensors with the names and shapes of the published networks.
 
-Scales are those that the networks are initialised with, so that features neither vanish nor grow;
-what training starts at zero (biases, noise strengths) is not zero here, since a zero would hide a
-tensor that went to the wrong place. Sizes are the published ones; `narrow()` of each keeps the
-layout with few channels, for tests.
+Scales are those of the networks' initialisation, so that features neither vanish nor grow. Biases
+and noise strengths are not zero, although training starts them at zero: a zero would hide a tensor
+in the wrong place. Sizes are the published ones; `narrow()` keeps the layout with few channels, for
+tests.
 """
 
 import math
@@ -15,12 +15,14 @@ from torch import Tensor
 from nada.run.streams import stream_seed
 
 LR_MUL = 0.01  # of StyleGAN2's mapping network; its weights are stored divided by it
-SMALL = 0.1  # standard deviation of biases, noise strengths and what lies around 1
-RGB_SCALE = 0.2  # of toRGB's weights: pictures stay mostly within [-1,1]
+SMALL = 0.1  # standard deviation of biases, noise strengths and values around 1
+RGB_SCALE = 0.2  # of toRGB's weights: images stay mostly within [-1,1]
+# StyleGAN2's resampling filter.
+FIR = torch.outer(torch.tensor([1.0, 3, 3, 1]), torch.tensor([1.0, 3, 3, 1])) / 64
 
 
 class Numbers:
-    """Normal numbers of a seed that the parts of a name give, in the order asked for."""
+    """Random numbers from a stream seeded by the parts of a name."""
 
     def __init__(self, *name):
         self._stream = torch.Generator().manual_seed(stream_seed("rehearsal", *name))
@@ -39,7 +41,10 @@ class Numbers:
 
 @dataclass(frozen=True)
 class StyleGan:
-    """Size of a StyleGAN2: image side, widths min(channel_base / side, channel_max), z and w, D's groups."""
+    """Size of a StyleGAN2. A layer has min(channel_base / side, channel_max) channels.
+
+    width: of z and w; group: minibatch group of the discriminator.
+    """
 
     resolution: int
     channel_base: int = 32768
@@ -62,7 +67,7 @@ class StyleGan:
 
 
 def generator_tensors(size: StyleGan, numbers: Numbers) -> dict[str, Tensor]:
-    """A generator under NVlabs' PyTorch names, filters left out."""
+    """A generator under NVlabs' PyTorch names, without filters."""
     t = {}
 
     def dense(name, n_in, n_out, lr_mul=1.0, bias=0.0):
@@ -89,7 +94,7 @@ def generator_tensors(size: StyleGan, numbers: Numbers) -> dict[str, Tensor]:
 
 
 def discriminator_tensors(size: StyleGan, numbers: Numbers) -> dict[str, Tensor]:
-    """A discriminator under NVlabs' PyTorch names, filters left out."""
+    """A discriminator under NVlabs' PyTorch names, without filters."""
     t = {}
 
     def conv(name, n_in, n_out, kernel, bias=True):
@@ -112,7 +117,7 @@ def discriminator_tensors(size: StyleGan, numbers: Numbers) -> dict[str, Tensor]
 
 
 def stylegan_tensors(name: str, size: StyleGan, part: str) -> dict[str, Tensor]:
-    """One network of the asset `name`: part G, G_ema or D, each with numbers of its own."""
+    """One network of the asset `name`; parts G, G_ema and D have different values."""
     draw = discriminator_tensors if part == "D" else generator_tensors
     return draw(size, Numbers(name, part))
 
@@ -149,7 +154,7 @@ class ClipSize:
         return replace(self, embed=32, text_width=32, text_heads=2, text_layers=2, **vision)
 
     def config(self) -> dict:
-        """The same in open_clip's words."""
+        """The same as open_clip names them."""
         vision = {
             "image_size": self.image,
             "patch_size": self.patch,
@@ -224,7 +229,7 @@ def clip_tensors(size: ClipSize, numbers: Numbers) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Inception:
-    """Inception has one size: the code that loads it fixes every width."""
+    """Inception has one size, because the code that loads it fixes every width."""
 
     def narrow(self) -> "Inception":
         return self
@@ -332,7 +337,7 @@ def inception_tensors(size: Inception, numbers: Numbers) -> dict[str, Tensor]:
 
 @dataclass(frozen=True)
 class Vgg:
-    """VGG16; the width of the classifier behind the trunk, which LPIPS passes over."""
+    """VGG16; width: of the classifier behind the trunk, which LPIPS ignores."""
 
     classifier: int = 4096
 
@@ -340,7 +345,7 @@ class Vgg:
         return replace(self, classifier=8)
 
 
-#: torchvision's `features`: place of each convolution, channels in, channels out.
+# torchvision's `features`: place of each convolution, channels in, channels out.
 VGG_CONVOLUTIONS = (
     *((0, 3, 64), (2, 64, 64), (5, 64, 128), (7, 128, 128)),
     *((10, 128, 256), (12, 256, 256), (14, 256, 256)),

@@ -1,9 +1,9 @@
-"""Hold the project's loaders, on the rehearsal's files, against forward passes written apart.
+"""Compare the project's loaders, on the rehearsal's files, with independent forward passes.
 
     python -m workflow.worlds.rehearsal.check --assets FOLDER [--only NAME ...]
 
-One line for each comparison: asset, what was compared, the greatest difference (in standard
-deviations over the samples), its bound, and whether it is kept. Exit code 1 if one is not.
+Prints one line for each comparison: asset, what was compared, the largest difference (in standard
+deviations over the samples), its bound, and the verdict. Exit code 1 if a bound is exceeded.
 """
 
 import argparse
@@ -15,7 +15,7 @@ from workflow.worlds.rehearsal.make import place, read_manifest, recipe_of
 
 
 def made(folder: Path, only=()) -> dict[str, dict]:
-    """{asset: its entry} of the folder's manifest, or of `only`; UserError where one is not there."""
+    """{asset: entry} of the folder's manifest, or of `only`; UserError if one is missing."""
     entries = read_manifest(folder).values()
     found = {entry["asset"]: entry for entry in entries if "asset" in entry}
     missing = [name for name in only if name not in found]
@@ -60,7 +60,7 @@ def main(argv=None) -> int:
     )
     add = parser.add_argument
     add("--assets", type=Path, default=Path("assets/rehearsal"), help="folder of the made files")
-    add("--only", nargs="+", default=[], metavar="NAME", help="assets; default: all that are there")
+    add("--only", nargs="+", default=[], metavar="NAME", help="assets; default: all in the folder")
     arguments = parser.parse_args(argv)
     for name in arguments.only:
         place(name, arguments.assets)

@@ -1,10 +1,10 @@
-"""Each file of the rehearsal through the project's loader, against a forward pass written apart.
+"""Compare each file of the rehearsal, read by the project's loader, with an independent forward pass.
 
-Every function takes an asset's name, recipe and path and yields findings. The other side never reads
-the file through the project: StyleGAN2 and Inception draw their numbers anew from the name, CLIP's
-archive runs by itself, VGG16 goes through torch and torchvision. A difference is the greatest one,
-divided by the standard deviation over the samples, so that outputs that hardly differ from sample
-to sample make it large; where no sample differs, or a number is not finite, nothing is within bounds.
+Every function takes an asset's name, recipe and path and yields findings. The reference does not read
+the file through the project: StyleGAN2's and Inception's weights are drawn again from the name, CLIP's
+archive runs itself, VGG16 uses torch and torchvision. A finding's difference is the largest one divided
+by the standard deviation over the samples. If all samples are equal or a value is not finite, no bound
+is met.
 """
 
 import hashlib
@@ -27,19 +27,19 @@ from workflow.worlds.rehearsal.architectures import Numbers
 from workflow.worlds.rehearsal.pictures import photograph
 from workflow.worlds.rehearsal.recipes import Recipe, tensors
 
-#: Largest difference that rounding in float32 explains, in standard deviations over the samples.
+# Largest difference explained by float32 rounding, in standard deviations over the samples.
 BOUND = 1e-3
-#: Above this side the other side of StyleGAN2 computes in float32 too: float64 would take gigabytes.
+# Above this side the reference of StyleGAN2 uses float32 too: float64 would take gigabytes.
 LARGEST_PRECISE = 256
 TEXTS = ("a photo of a dog", "a photo of a cat", "a black and white pencil sketch of a face")
-#: Per-channel statistics of OpenAI's training images (Radford et al. 2021, their code).
+# Per-channel statistics of OpenAI's training images (Radford et al. 2021, their code).
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
 
 @dataclass(frozen=True)
 class Finding:
-    """What was compared, the greatest difference found, and the largest that is right."""
+    """What was compared, the largest difference, and its bound."""
 
     what: str
     difference: float
@@ -84,7 +84,7 @@ def stylegan(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
         yield compare(f"images of {part}, truncation {psi}", ours, oracles.generator(t, w_plus))
     found = source.D.config["mbstd_group_size"]
     yield Finding("size of D's minibatch groups", abs(found - size.group), 0)
-    # a batch larger than a group only where that is cheap; patches, since D hardly tells noise apart
+    # a batch larger than a group only where cheap; patches, because D gives similar logits for noise
     batch = 2 * size.group if size.resolution <= 64 else 2
     coarse = Numbers("check", name).normal(batch, 3, 8, 8)
     images = F.interpolate(coarse, (size.resolution, size.resolution))
@@ -113,7 +113,7 @@ def clip(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
         spec = {"name": name, "weights": str(path), "config": published if named else str(config)}
         model = load_clip(spec)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch announces the end of TorchScript
+        warnings.simplefilter("ignore")  # TorchScript is deprecated
         archive = torch.jit.load(str(path)).float().eval()
     coarse = Numbers("check", name).uniform(3, 3, 8, 8, low=-1, high=1)
     images = F.interpolate(coarse, (size.image, size.image))
@@ -137,7 +137,7 @@ def pictures(count: int, side: int) -> np.ndarray:
 
 
 def _resized(images: np.ndarray, mode: str) -> Tensor:
-    """uint8 [N,H,W,3] -> float64 [N,3,299,299] in [0,255], as each mode of FID says."""
+    """uint8 [N,H,W,3] -> float64 [N,3,299,299] in [0,255], resized as each mode of FID does."""
     if mode == "legacy_pytorch":
         x = torch.from_numpy(images).permute(0, 3, 1, 2).float()
         return F.interpolate(x, (299, 299), mode="bilinear", align_corners=False).double()
@@ -152,7 +152,7 @@ def _resized(images: np.ndarray, mode: str) -> Tensor:
 
 @torch.no_grad()
 def inception(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
-    """Features of images of another size than the network's, resizing included."""
+    """Features of images whose size differs from the network's, including the resize."""
     from eval.networks.inception import Resizer, inception_features, load_inception
 
     mode = "clean" if recipe.form == "inception_script" else "legacy_pytorch"
@@ -166,11 +166,11 @@ def inception(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
 
 @torch.no_grad()
 def vgg(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
-    """The matrix of LPIPS, against the lpips package on torchvision's layers, pair by pair."""
+    """The LPIPS matrix, compared pair by pair with the lpips package on torchvision's layers."""
     import lpips
     from torchvision.models.vgg import cfgs, make_layers
 
-    from eval.metrics.lpips_matrix import lpips_matrix
+    from eval.networks.lpips_matrix import lpips_matrix
     from eval.networks.lpips_vgg import SIZE, load_lpips_vgg
 
     published = recipe.size == type(recipe.size)()
@@ -200,8 +200,9 @@ def vgg(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
 
 
 def image_set(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
-    """Pixels through an index, against Pillow file by file."""
-    from nada.images.sets import open_images, scan, write_index
+    """Pixels read through an index, compared with Pillow file by file."""
+    from nada.images.lazy import open_images
+    from nada.images.sets import scan, write_index
 
     inside = "train/cat" if name == "afhq" else ""
     with tempfile.TemporaryDirectory() as folder:
@@ -215,7 +216,7 @@ def image_set(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
             ours = images[row : row + 1][0].astype(np.int16)
             difference = max(difference, float(np.abs(ours - pixels).max()))
             seen.add(hashlib.sha256(pixels.tobytes()).digest())
-    # equal pictures would hide an index that is off by one
+    # equal images would hide an index that is off by one
     right = same_count and len(seen) == len(files)
     yield Finding(f"pixels of {len(files)} images", difference if right else math.inf, bound=0)
 
@@ -233,5 +234,5 @@ COMPARISONS = {
 
 
 def findings(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
-    """What there is to say of one asset."""
+    """All findings on one asset."""
     yield from COMPARISONS[recipe.form](name, recipe, path)

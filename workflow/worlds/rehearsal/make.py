@@ -1,11 +1,11 @@
-"""Make the paper's files with random weights and generated images, in place of fetching them.
+"""Make the files of the paper's world with random weights and generated images.
 
     python -m workflow.worlds.rehearsal.make fetch NAME ... --into FOLDER
 
-NAME is an asset of worlds/paper/assets.yaml, and the file gets the name that it has there. The same
-name gives the same bytes (by the same releases of torch, NumPy and Pillow). FOLDER/manifest.json lists the hashes, which is how the networks that ask
-for a published hash come to accept these files. Other options of `workflow.assets fetch` are taken
-and mean nothing here: nothing is fetched and nobody's terms apply.
+NAME is an asset of worlds/paper/assets.yaml; the file has the name that it has there. The same
+name gives the same bytes (with the same releases of torch, NumPy and Pillow). FOLDER/manifest.json
+lists the hashes: loaders that check a published hash accept these files by it. The other options of
+`workflow.assets fetch` are accepted and ignored: nothing is fetched, and no licence applies.
 """
 
 import argparse
@@ -20,12 +20,12 @@ from nada.run.manifest import MANIFEST
 from workflow.assets.registry import load_registry
 from workflow.plan.checking import nearest
 
-MODEL_OF = "paper"  # the world whose registry says what there is, and how its files are called
+MODEL_OF = "paper"  # the world whose registry names the assets and their files
 FULL, NARROW = "full", "narrow"
 
 
 def place(name: str, folder: Path) -> Path:
-    """Where an asset of the paper's registry lies; an archive is the folder that it unpacks to."""
+    """Path of an asset of the paper's registry; of an archive, the folder that it unpacks to."""
     assets = load_registry(MODEL_OF).assets
     if name not in assets:
         raise UserError(f"there is no asset '{name}'; {nearest(name, assets)}")
@@ -33,11 +33,11 @@ def place(name: str, folder: Path) -> Path:
 
 
 def recipe_of(name: str, size: str = FULL):
-    """The recipe of an asset in its published or its narrow size; UserError where there is none."""
+    """The recipe of an asset in its published or its narrow size; UserError for other names."""
     from workflow.worlds.rehearsal.recipes import RECIPES
 
     if name not in RECIPES:
-        raise UserError(f"the rehearsal makes no '{name}', only {', '.join(RECIPES)}.")
+        raise UserError(f"the rehearsal cannot make '{name}'; it makes {', '.join(RECIPES)}.")
     return RECIPES[name] if size == FULL else RECIPES[name].narrow()
 
 
@@ -57,7 +57,7 @@ def make(name: str, folder: Path, size: str = FULL) -> Path:
 
 
 def read_manifest(folder: Path) -> dict:
-    """{file name: entry} of a folder's manifest; {} where there is none."""
+    """{file name: entry} of a folder's manifest; {} if there is none."""
     path = folder / MANIFEST
     if not path.is_file():
         return {}
@@ -70,17 +70,17 @@ def read_manifest(folder: Path) -> dict:
 
 
 def _list(folder: Path, file: str, entry: dict) -> None:
-    """Add an entry to the manifest; jobs that write others at the same time wait for each other."""
+    """Add an entry to the manifest; a lock lets parallel jobs add theirs."""
     with open(folder / f".{MANIFEST}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         write_json(folder / MANIFEST, {"files": {**read_manifest(folder), file: entry}})
 
 
 def _refuse_others_file(path: Path) -> None:
-    """UserError for a file or folder that was not made here, such as a published one."""
+    """UserError for an existing file or folder that the rehearsal did not make."""
     if path.exists() and path.name not in read_manifest(path.parent):
         raise UserError(
-            f"{path}: is there already and was not made by the rehearsal; name another folder with "
+            f"{path} exists and was not made by the rehearsal; name another folder with "
             "--into."
         )
 
@@ -88,7 +88,7 @@ def _refuse_others_file(path: Path) -> None:
 @command
 def main(argv=None) -> None:
     arguments = _parser().parse_args(argv)
-    for name in arguments.names:  # a wrong name is met before anything is made
+    for name in arguments.names:  # report a wrong name before making anything
         _refuse_others_file(place(name, arguments.into))
         recipe_of(name)
     for name in arguments.names:
@@ -105,12 +105,12 @@ def _parser() -> argparse.ArgumentParser:
     fetch = commands.add_parser("fetch", help="make assets")
     add = fetch.add_argument
     add("names", nargs="+", metavar="NAME", help="assets of the paper's registry")
-    add("--into", type=Path, default=Path("assets/rehearsal"), help="their folder")
+    add("--into", type=Path, default=Path("assets/rehearsal"), help="folder of the assets")
     add("--narrow", action="store_true", help="few channels and images, for tests of the formats")
     for option in ("--accept", "--trust"):
-        add(option, nargs="+", action="extend", default=[], help="without a meaning here")
-    add("--world", default="rehearsal", help="without a meaning here")
-    add("--offline", action="store_true", help="without a meaning here")
+        add(option, nargs="+", action="extend", default=[], help="ignored")
+    add("--world", default="rehearsal", help="ignored")
+    add("--offline", action="store_true", help="ignored")
     return parser
 
 

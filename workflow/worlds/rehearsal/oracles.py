@@ -1,8 +1,8 @@
-"""Slow, literal forward passes of the published networks, which the fast ones are held against.
+"""Slow, literal forward passes of the published networks, references for the fast ones.
 
 Written from the papers and from the descriptions of the layouts; they share no code with what they
-examine. Tensors are named as the published files name them: NVlabs' PyTorch names for StyleGAN2,
-pytorch-fid's for Inception. Any float type; float64 leaves the rounding to the other side.
+test. Tensors have the names of the published files: NVlabs' PyTorch names for StyleGAN2,
+pytorch-fid's for Inception. Any float type; with float64, only the tested side rounds.
 """
 
 import numpy as np
@@ -44,7 +44,7 @@ def filtered(x: Tensor, gain: float, pad: int) -> Tensor:
 
 
 def zero_insert_up_conv(x: Tensor, weight: Tensor) -> Tensor:
-    """The up-convolution as it is defined: zeros stored, then two dense filters."""
+    """The up-convolution by its definition: inserted zeros, then two dense filters."""
     n, c, height, width = x.shape
     inserted = x.new_zeros(n, c, 2 * height - 1, 2 * width - 1)
     inserted[:, :, ::2, ::2] = x
@@ -188,7 +188,7 @@ def inception(t: dict, x: Tensor) -> Tensor:
             x = conv(x, f"{block}.{name}")
         return x
 
-    def average(x):  # zeros of the border are not counted
+    def average(x):  # padding is not counted
         ones = F.avg_pool2d(torch.ones_like(x[:1, :1]), 3, 1, 1)
         return F.avg_pool2d(x, 3, 1, 1) / ones
 

@@ -1,7 +1,7 @@
 """Generated images in the published layouts: AFHQ's folders of JPEGs, folders of sketches.
 
-Smooth, with some structure and different from each other: noise would make features and distances
-of one size everywhere, and equal images would hide an index that is off by one.
+The images are smooth, structured and different from each other: noise would make all features and
+distances alike, and equal images would hide an index that is off by one.
 """
 
 import io
@@ -18,7 +18,7 @@ from nada.run.streams import stream_seed
 
 KINDS = ("cat", "dog", "wild")
 BLOBS = 6
-COARSE = 4  # photographs are drawn at a quarter of their side and enlarged
+COARSE = 4  # photographs are drawn at 1/4 of their side and enlarged
 JPEG_QUALITY = 90
 
 
@@ -34,7 +34,7 @@ class Afhq:
         return replace(self, side=32, used=6, others=2)
 
     def files(self, name: str) -> Iterator[tuple[str, bytes]]:
-        """(path in the folder, content): train/cat/…, as the published archive has them."""
+        """Yield (path in the folder, content) in the layout of the published archive: train/cat/…"""
         for split in ("train", "val"):
             for kind in KINDS:
                 used = split == "train" and kind != "wild"
@@ -46,7 +46,7 @@ class Afhq:
 
 @dataclass(frozen=True)
 class Sketches:
-    """A folder of grey PNGs: side in pixels and count."""
+    """A folder of grey PNGs; side: in pixels, count: of images."""
 
     count: int
     side: int = 256
@@ -55,7 +55,7 @@ class Sketches:
         return replace(self, side=32, count=min(self.count, 5))
 
     def files(self, name: str) -> Iterator[tuple[str, bytes]]:
-        """(name in the folder, content)."""
+        """Yield (name in the folder, content)."""
         for i in range(self.count):
             yield f"{i:05d}.png", _encoded(sketch(_stream(name, i), self.side), "PNG")
 
@@ -80,7 +80,7 @@ def _radii(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def photograph(rng: np.random.Generator, kind: str, side: int) -> np.ndarray:
-    """Soft coloured ellipses on a gradient, whose colours depend on the kind: uint8 [side,side,3]."""
+    """Soft coloured ellipses on a gradient; their colours depend on the kind: uint8 [side,side,3]."""
     small = max(8, side // COARSE)
     palette = _stream("palette", kind).uniform(40, 215, (2, 3))
     y, x = np.mgrid[:small, :small] / small
@@ -103,7 +103,7 @@ def sketch(rng: np.random.Generator, side: int) -> np.ndarray:
 
 
 def write_folder(folder: Path, files: Iterator[tuple[str, bytes]]) -> int:
-    """Write a folder that appears whole or not at all, over an earlier one; returns its count."""
+    """Write a folder atomically, replacing an earlier one; returns the number of files."""
     new, old = (folder.with_name(f".{folder.name}.{os.getpid()}.{word}") for word in ("new", "old"))
     count = 0
     try:

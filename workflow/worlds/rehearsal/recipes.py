@@ -1,4 +1,4 @@
-"""What the rehearsal makes: for each asset of the paper's registry its size, numbers and format."""
+"""How the rehearsal makes each asset of the paper's registry: size, random values and format."""
 
 import hashlib
 from collections import OrderedDict
@@ -8,7 +8,6 @@ from pathlib import Path
 from torch import Tensor
 
 from nada.run.atomic import atomic_path, sha256
-from workflow.worlds.rehearsal import formats
 from workflow.worlds.rehearsal.architectures import (
     ClipSize,
     Inception,
@@ -20,6 +19,11 @@ from workflow.worlds.rehearsal.architectures import (
     stylegan_tensors,
     vgg_tensors,
 )
+from workflow.worlds.rehearsal.formats.legacy_torch import write_legacy
+from workflow.worlds.rehearsal.formats.nvlabs_pickle import write_nvlabs
+from workflow.worlds.rehearsal.formats.nvlabs_tf_pickle import write_nvlabs_tf
+from workflow.worlds.rehearsal.formats.rosinality_file import write_rosinality
+from workflow.worlds.rehearsal.formats.torchscript import write_script
 from workflow.worlds.rehearsal.pictures import Afhq, Sketches, write_folder
 from workflow.worlds.rehearsal.scripts import InceptionScript, clip_module
 
@@ -61,7 +65,7 @@ RECIPES = {
 
 
 def tensors(name: str, recipe: Recipe, part: str = "") -> dict[str, Tensor]:
-    """The numbers of an asset, drawn anew; `part` of a StyleGAN2: G, G_ema or D."""
+    """Draw the tensors of an asset; part: G, G_ema or D of a StyleGAN2."""
     draw = {"clip": clip_tensors, "vgg": vgg_tensors}.get(recipe.form, inception_tensors)
     if isinstance(recipe.size, StyleGan):
         return stylegan_tensors(name, recipe.size, part)
@@ -77,21 +81,21 @@ def _stylegan(write):
 
 
 def _clip(file, name, recipe):
-    formats.write_script(file, clip_module(recipe.size, tensors(name, recipe)))
+    write_script(file, clip_module(recipe.size, tensors(name, recipe)))
 
 
 def _inception_script(file, name, recipe):
-    formats.write_script(file, InceptionScript(tensors(name, recipe)).eval())
+    write_script(file, InceptionScript(tensors(name, recipe)).eval())
 
 
 def _state(file, name, recipe):
-    formats.write_legacy(file, OrderedDict(tensors(name, recipe)))
+    write_legacy(file, OrderedDict(tensors(name, recipe)))
 
 
 WRITERS = {
-    "rosinality": _stylegan(formats.write_rosinality),
-    "nvlabs": _stylegan(formats.write_nvlabs),
-    "nvlabs_tf": _stylegan(formats.write_nvlabs_tf),
+    "rosinality": _stylegan(write_rosinality),
+    "nvlabs": _stylegan(write_nvlabs),
+    "nvlabs_tf": _stylegan(write_nvlabs_tf),
     "clip": _clip,
     "inception_script": _inception_script,
     "inception_state": _state,
@@ -100,7 +104,7 @@ WRITERS = {
 
 
 def write(name: str, recipe: Recipe, path: Path) -> dict:
-    """Make an asset at `path`, atomically; returns its entry for the manifest."""
+    """Write an asset to `path` atomically; returns its entry for the manifest."""
     if recipe.is_folder:
         count = write_folder(path, recipe.size.files(name))
         return {"sha256": digest_of(path), "files": count}
@@ -110,7 +114,7 @@ def write(name: str, recipe: Recipe, path: Path) -> dict:
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file; of a folder, that of the lines "hash  name" of its files, by name."""
+    """SHA-256 of a file; of a folder, of the lines "hash  name" of its files, sorted by name."""
     if path.is_file():
         return sha256(path)
     files = sorted(file for file in path.rglob("*") if file.is_file())

@@ -1,8 +1,8 @@
-"""CLIP and Inception as modules that TorchScript compiles: what the published archives hold.
+"""CLIP and Inception as modules that TorchScript compiles, as in the published archives.
 
 CLIP (Radford et al. 2021) under the names of OpenAI's archives, in their mixture of half and full
 precision; Inception v3 (TensorFlow's of 2015) with the part `layers` that clean-fid calls. Each can
-run by itself from its archive, which is what `check` holds the project's loaders against.
+run from its archive alone, which is the reference for the project's loaders.
 """
 
 from collections import OrderedDict
@@ -15,7 +15,7 @@ from workflow.worlds.rehearsal.architectures import ClipSize
 
 
 def _frozen(*shape: int) -> nn.Parameter:
-    """Room for a tensor that is put in later."""
+    """An empty parameter that is filled later."""
     return nn.Parameter(torch.empty(shape), requires_grad=False)
 
 
@@ -23,7 +23,7 @@ def _frozen(*shape: int) -> nn.Parameter:
 
 
 class LayerNorm(nn.Module):
-    """Layer norm in the precision of its weights, whatever comes in."""
+    """Layer norm in the precision of its weights, whatever the input's."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -72,7 +72,7 @@ class Attention(nn.Module):
 
 
 class Block(nn.Module):
-    """A transformer's block; the mask of texts lies in every block, as in OpenAI's archives."""
+    """A transformer block; every block holds the mask of texts, as in OpenAI's archives."""
 
     def __init__(self, width: int, heads: int, masked: int):
         super().__init__()
@@ -137,7 +137,7 @@ class Vision(nn.Module):
 
 
 class Clip(nn.Module):
-    """Both towers; `encode_image` and `encode_text` by themselves, logits when called."""
+    """Both towers: `encode_image` and `encode_text`; a call returns logits."""
 
     def __init__(self, size: ClipSize):
         super().__init__()
@@ -162,7 +162,7 @@ class Clip(nn.Module):
     def encode_text(self, text: Tensor) -> Tensor:
         x = self.token_embedding(text) + self.positional_embedding
         x = self.ln_final(self.transformer(x.to(self.text_projection.dtype)))
-        ends = text.argmax(dim=-1)  # the end of a text has the largest number
+        ends = text.argmax(dim=-1)  # the end of a text has the largest id
         return x[torch.arange(x.shape[0], device=x.device), ends] @ self.text_projection
 
     def forward(self, image: Tensor, text: Tensor) -> Tensor:
@@ -172,7 +172,7 @@ class Clip(nn.Module):
 
 
 def clip_module(size: ClipSize, tensors: dict[str, Tensor]) -> nn.Module:
-    """A CLIP of these tensors, in their data types, with what OpenAI's archives hold beside them."""
+    """A CLIP with these tensors in their data types, and the other entries of OpenAI's archives."""
     mask = torch.full((size.context, size.context), float("-inf")).triu(1)
     beside = {
         "input_resolution": torch.tensor(size.image),
@@ -217,7 +217,7 @@ class Convolution(nn.Module):
 
 
 class Branches(nn.Module):
-    """Several ways from one input, side by side in the channels."""
+    """Several branches of one input, concatenated over channels."""
 
     def __init__(self, *branches: nn.Module):
         super().__init__()

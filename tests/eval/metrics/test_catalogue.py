@@ -1,0 +1,43 @@
+"""The declarations of metrics: every file takes part, and headings follow the declaration."""
+
+import ast
+
+import pytest
+
+from eval.metrics import catalogue
+from eval.metrics.metric import Metric
+from nada.run.errors import UserError
+
+
+def test_a_metrics_heading_carries_its_unit_and_arrow():
+    assert Metric("fid", "FID", "", False, 2).heading == "FID ↓"
+    assert Metric("size", "size", "px", None, 0).heading == "size (px)"
+
+
+def test_every_file_that_computes_a_metric_is_in_the_catalogue_with_all_that_it_declares(root):
+    for path in (root / "eval/metrics").glob("*.py"):
+        tree = ast.parse(path.read_text())
+        assigned = [node.value for node in tree.body if isinstance(node, ast.Assign)]
+        declared = {
+            call.args[0].value
+            for call in assigned
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Metric"
+        }
+        assert declared <= set(catalogue.METRICS), path
+        listed = path.stem in {file.__name__.rpartition(".")[2] for file in catalogue.FILES}
+        assert listed == bool(declared), path
+    assert len({metric.label for metric in catalogue.METRICS.values()}) == len(catalogue.METRICS)
+
+
+def test_only_metrics_that_compare_models_have_no_values_of_one_sample():
+    without = [file.__name__ for file in catalogue.FILES if not hasattr(file, "values")]
+    assert without == ["eval.metrics.realism"]
+
+
+def test_an_unknown_metric_is_an_error_and_any_group_of_factors_is_known():
+    assert catalogue.metric("factor_correlation_hair").label == "hair correlation"
+    assert [catalogue.needs(name) for name in ("factor_correlation_hair", "kid", "x")] == [
+        "judge", "references", "",
+    ]  # fmt: skip
+    with pytest.raises(UserError, match="no metric is called 'fidd'; known: accepted_lpips"):
+        catalogue.metric("fidd")

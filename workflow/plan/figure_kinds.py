@@ -1,0 +1,68 @@
+"""Which figures there are, which groups have them, and what each reads, as the files of eval/figures say.
+
+The declarations are read without importing the files, which would import what draws.
+"""
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+from eval.figures.figure import READS, WHEN, Figure
+from nada.run.spec.base import REPLAY
+from workflow.plan.checking import ConfigError
+
+FOLDER = Path(__file__).resolve().parents[2] / "eval" / "figures"
+
+
+@dataclass(frozen=True)
+class FigureKind(Figure):
+    """A figure's declaration, and its caption: the module's docstring up to the command line."""
+
+    caption: str = ""
+
+
+def figure_kinds(folder: Path = FOLDER) -> dict[str, FigureKind]:
+    """Every figure by the name of its file, in the order of WHEN, then of names.
+
+    ConfigError: a declaration that is not of literals, or that names what READS and WHEN lack.
+    """
+    found = {}
+    for path in sorted(folder.glob("*.py")):
+        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        for node in tree.body:
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "FIGURE":
+                found[path.stem] = _kind(path, node.value, ast.get_docstring(tree, clean=False) or "")
+    return dict(sorted(found.items(), key=lambda item: WHEN.index(item[1].when)))
+
+
+def _kind(path: Path, call: ast.Call, docstring: str) -> FigureKind:
+    try:
+        given = {keyword.arg: ast.literal_eval(keyword.value) for keyword in call.keywords}
+        kind = FigureKind(**given, caption=docstring.partition("\n    python -m ")[0].strip())
+        known = not call.args and kind.when in WHEN and set(kind.reads) <= set(READS)
+    except (ValueError, TypeError, AttributeError):
+        known = False
+    if not known:
+        raise ConfigError(
+            f"eval/figures/{path.name}: FIGURE must give reads (some of {', '.join(READS)}) and when (one "
+            f"of {', '.join(WHEN)}) by keyword, as literals."
+        )
+    return kind
+
+
+FIGURES = figure_kinds()
+
+
+def figures_of(plan, group: str) -> list[str]:
+    """The kinds of figures that a group has, in the order of FIGURES; `plan`: workflow.plan.plan.Plan."""
+    members, keys = plan.members(group), plan.groups[group]
+    own = [member for member in members if member.method != REPLAY]
+    has = {
+        "trained": any(plan.methods[m.method].supervision != "none" for m in own),
+        "chooses_layers": any(plan.chooses_layers(member) for member in members),
+        "sweep": bool(keys.get("sweep")),
+        "preference": bool(keys.get("preference")),
+        "few_shot": any(member.shots for member in own),
+        "listed": False,
+    }
+    return [kind for kind, figure in FIGURES.items() if has[figure.when] or kind in keys.get("figures", ())]

@@ -1,0 +1,247 @@
+"""What a user sees while the workflow runs: a logger plugin of Snakemake, chosen by `workflow.cli`.
+
+One line for each job that ends, the end of the log of each that fails, and at the end the slowest jobs and the
+report. Copies of spec files are counted and not listed. A dry run prints how many jobs each rule has. `--verbose`,
+`-p` and `--debug-dag` print what Snakemake prints. Its file in `.snakemake/log` always has all of it.
+
+`python -m snakemake` does not know this plugin, since it is a module of the project and not a package of its
+own; it prints as Snakemake does.
+"""
+
+import contextlib
+import sys
+import time
+from pathlib import Path
+
+from snakemake.logging import ColorizingTextHandler, DefaultFilter, DefaultFormatter, is_quiet_about
+from snakemake_interface_logger_plugins.base import LogHandlerBase
+from snakemake_interface_logger_plugins.common import LogEvent
+from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
+
+from workflow.estimate import forecast
+from workflow.progress import Job, Progress, job_name, left, took
+
+NAME = "benchmark"
+PLANNED = "benchmark_planned"  # the event in which the Snakefile tells what is to be done
+LAST_LINES = 20  # of a failed job's log
+WIDEST = 60  # characters of a job's name up to which the columns are in line
+#: What Snakemake says at every start and end, by how it begins. All else that it says is shown.
+SMALL_TALK = (
+    *("Building DAG of jobs", "Using shell:", "Select jobs to execute", "host:"),
+    *("Assuming unrestricted shared filesystem", "Complete log(s):", "Elapsed time:"),
+    *("This was a dry-run", "Some jobs were triggered by provenance", "Rules with provenance triggered"),
+    *("Exiting because a job execution failed", "WorkflowError:\nAt least one job did not complete"),
+    "RuleException:\nCalledProcessError",  # of a job whose own lines follow
+)
+INTERRUPTED = "Terminating processes on user request"
+SILENT = (
+    *(LogEvent.WORKFLOW_STARTED, LogEvent.RESOURCES_INFO, LogEvent.SHELLCMD, LogEvent.GROUP_INFO),
+    *(LogEvent.JOB_STARTED, LogEvent.PROGRESS, LogEvent.RULEGRAPH),
+)
+
+
+def register() -> None:
+    """Make the plugin known to Snakemake, which finds by itself only packages of a certain name."""
+    LoggerPluginRegistry().register_plugin(f"snakemake_logger_plugin_{NAME}", sys.modules[__name__])
+
+
+def is_listed(rule: str, works: bool = True) -> bool:
+    """Whether a job that ends has its line: not so for copies of spec files and rules without a command."""
+    return works and not rule.endswith("_spec")
+
+
+def planned(plan, workflow) -> dict:
+    """What the plugin is told when jobs are about to start, as the content of a log record.
+
+    plan: the project's; workflow: Snakemake's, with its jobs found.
+    """
+    jobs = {}
+    for job in workflow.dag.needrun_jobs():
+        rule, wildcards, works = job.rule.name, job.wildcards_dict, not job.rule.norun
+        kind, seconds = forecast(plan, rule, wildcards) if works else (rule, 0.0)
+        gpu = job.resources.get("gpu", 0) if works else 0
+        jobs[job.jobid] = Job(job_name(rule, wildcards), kind, seconds, gpu, is_listed(rule, works))
+    slots = workflow.cores if workflow.local_exec else workflow.nodes
+    return {
+        "event": PLANNED,
+        "planned": jobs,
+        "cores": slots or 1,
+        "gpus": limit.value if (limit := workflow.global_resources.get("gpu")) else len(jobs),
+        "report": f"{plan.results}/report.html",
+    }
+
+
+class Lines:
+    """The lines for Snakemake's records, in their order; `of` and `summary` return text or nothing.
+
+    quiet: no line for jobs that succeed.
+    """
+
+    def __init__(self, dryrun=False, quiet=False):
+        self.dryrun, self.quiet = dryrun, quiet
+        self.progress, self.failed, self.report = Progress(), {}, None
+        self.other = DefaultFormatter()
+        self.began, self.interrupted, self.width = None, False, 0
+
+    def of(self, record) -> str:
+        """The text of one record; empty for those that are not shown."""
+        event = getattr(record, "event", None)
+        if event in SILENT:
+            return ""
+        known = {
+            PLANNED: self._planned,
+            LogEvent.RUN_INFO: self._jobs,
+            LogEvent.JOB_INFO: self._started,
+            LogEvent.JOB_FINISHED: self._finished,
+            LogEvent.JOB_ERROR: self._failed,
+        }
+        if event in known:
+            return known[event](record)
+        text = self.other.format(record)
+        self.interrupted = self.interrupted or text.startswith(INTERRUPTED)
+        if text == "None" or text.startswith(SMALL_TALK):
+            return ""
+        return text.replace("(check individual jobs above for details)", "(of each job: --verbose)")
+
+    def summary(self, now: float) -> str:
+        """What was done, what failed, the slowest jobs, where the report lies; empty where nothing ran."""
+        progress = self.progress
+        if self.began is None:
+            return ""
+        if self.dryrun:
+            return "" if self.quiet else "This was a dry run; --verbose lists each job with its reason."
+        done = len(progress.ended)
+        complete = done == progress.total
+        said = [f"{done} of {progress.total} jobs done in {took(now - self.began)}"]
+        if self.failed:
+            said[0] += f", {len(self.failed)} failed:"
+            said += [f"  {name}: {log}" for name, log in self.failed.items()]
+        if not complete:
+            said.append("The same command goes on from here.")
+        slowest = [(job, seconds) for job, seconds in progress.slowest() if job.listed]
+        if slowest and not self.quiet:
+            said.append("The slowest jobs:")
+            said += [f"  {took(seconds):>12}  {job.name}" for job, seconds in slowest]
+        if complete and self.report and any(job.kind == "html" for job, _ in progress.ended):
+            said.append(f"Report: {self.report}")
+        return "\n".join(said)
+
+    def _planned(self, record):
+        self.progress.planned = dict(record.planned)
+        self.progress.cores, self.progress.gpus = record.cores, record.gpus
+        self.report = record.report
+        names = [len(job.name) for job in record.planned.values() if job.listed]
+        self.width = min(WIDEST, max(names, default=0))
+        return ""
+
+    def _jobs(self, record):
+        first, self.began = self.began is None, self.began or record.created
+        self.progress.total = record.stats["total"]
+        if not first:
+            return ""
+        if self.dryrun:
+            return str(record.msg).rstrip()
+        copies = sum(count for rule, count in record.stats.items() if not is_listed(rule))
+        unlisted = f"; {copies} of them copy spec files and are not listed" if copies else ""
+        return "" if self.quiet else f"{self.progress.total} jobs to do{unlisted}."
+
+    def _started(self, record):
+        rule = record.rule_name
+        job = Job(job_name(rule, record.wildcards), rule, listed=is_listed(rule, bool(record.shellcmd)))
+        self.progress.start(record.jobid, job, record.created)
+        return ""
+
+    def _finished(self, record):
+        ended = self.progress.end(record.job_id, record.created)
+        if ended is not None:
+            self.failed.pop(ended[0].name, None)  # it was tried again
+        if ended is None or not ended[0].listed or self.quiet:
+            return ""
+        job, seconds = ended
+        done, total = len(self.progress.ended), self.progress.total
+        count = f"[{done:>{len(str(total))}}/{total}]"
+        return f"{count} {job.name:<{self.width}} {took(seconds):>12}   {left(self.progress, record.created)}".rstrip()
+
+    def _failed(self, record):
+        job = self.progress.stop(record.jobid)
+        name = job.name if job else record.rule_name
+        if self.interrupted:
+            return f"interrupted: {name}"
+        logs = [str(log).split(" (", 1)[0] for log in record.log]
+        self.failed[name] = ", ".join(logs) or "it has no log; see above"
+        said = [f"FAILED {name}"]
+        if record.rule_msg:
+            said.append(f"  {record.rule_msg}")
+        said += [f"  {key}: {value}" for key, value in (record.aux or {}).items()]
+        for log in logs:
+            said.append(f"  log: {log}")
+            said += [f"    {line}" for line in tail(log)]
+        if not logs and record.shellcmd:
+            said.append(f"  command: {record.shellcmd.strip()}")
+        return "\n".join(said)
+
+
+def tail(path, count: int = LAST_LINES) -> list[str]:
+    """The last lines of a log, which may hold any bytes; one sentence where there are none."""
+    try:
+        with Path(path).open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - 64 * 1024))
+            lines = file.read().decode("utf-8", "replace").rstrip().splitlines()
+    except OSError:
+        return ["(there is no such file)"]
+    if len(lines) > count:
+        return [f"… the last {count} lines:", *lines[-count:]]
+    return lines or ["(it is empty)"]
+
+
+class LogHandler(LogHandlerBase):
+    """The plugin: writes what `Lines` makes of Snakemake's records to the terminal, or to a file or pipe."""
+
+    def __post_init__(self) -> None:
+        told = self.common_settings
+        self.details = told.verbose or told.printshellcmds or told.debug_dag
+        self.screen = ColorizingTextHandler(told.nocolor, sys.stdout if told.stdout else sys.stderr)
+        self.screen.setFormatter(DefaultFormatter(told.quiet, told.show_failed_logs))
+        flags = (told.debug_dag, told.verbose, told.dryrun, told.printshellcmds)
+        self.snakemakes = DefaultFilter(told.quiet, *flags)
+        quiet = told.quiet or ()
+        self.mute = not told.dryrun and is_quiet_about(quiet, "all")
+        quieter = is_quiet_about(quiet, "rules") or is_quiet_about(quiet, "progress")
+        self.lines = Lines(told.dryrun, quieter)
+
+    def emit(self, record) -> None:
+        if self.details:
+            if self.snakemakes.filter(record):
+                with contextlib.suppress(BrokenPipeError):  # as in `_write`
+                    self.screen.emit(record)
+            return
+        if not self.mute:
+            try:
+                text = self.lines.of(record)
+                self._write(text and self.screen.decorate(record, text))
+            except Exception:  # noqa: BLE001 - a line that fails must not end the run
+                self.handleError(record)
+
+    def close(self) -> None:
+        """The end of Snakemake, by success, failure or Ctrl-C."""
+        if not (self.details or self.mute):
+            self._write(self.lines.summary(time.time()))
+            self.mute = True
+        super().close()
+
+    def _write(self, text) -> None:
+        if text:
+            encoding = getattr(self.screen.stream, "encoding", None) or "utf-8"
+            text = text.encode(encoding, "backslashreplace").decode(encoding)
+            try:
+                self.screen.stream.write(text + "\n")
+                self.screen.stream.flush()
+            except (BrokenPipeError, ValueError):  # nobody reads on: `snakemake -n | head`
+                self.mute = True
+
+    writes_to_stream = True
+    writes_to_file = False
+    has_filter = True
+    has_formatter = True
+    needs_rulegraph = False
