@@ -32,7 +32,7 @@ from workflow.forecast import page, places
 from workflow.gpu import NO_CARD, missing_card
 from workflow.plan.figure_kinds import FIGURES
 from workflow.plan.inputs import conversions
-from workflow.plan.layout import figures, shown
+from workflow.plan.layout import collected, figures, shown
 from workflow.plan.specs import prune, staged
 from workflow.plan.plan import load_plan
 from workflow.plan.targets import asked_targets, check_targets, groups_asked
@@ -115,9 +115,7 @@ include: "workflow/rules/pretrain.smk"
 rule all:
     """Runs, scores, tables, grids and figures of the groups in `show`, the joined scores, claims and report."""
     input:
-        shown(PLAN, *PLAN.shown),
-        f"{RESULTS}/scores.csv",
-        f"{RESULTS}/claims.html",
+        collected(PLAN),
         f"{RESULTS}/report.html",
 
 

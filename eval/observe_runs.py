@@ -108,8 +108,8 @@ def observe_training(spec: ObservationSpec, observer: Observer, few_shot: dict, 
     """How near generated images [n,H,W,3] and fresh real ones are to those a run trained on.
 
     few_shot: which rows of the spec's `training_images` these are, of the run's record. Fresh are those
-    references that are no copy and no mirror image of one of these. UserError: the spec names no
-    training images, or that file holds other images now.
+    references that are no copy and no mirror image of one of these; without references nothing is.
+    UserError: the spec names no training images, or that file holds other images now.
     """
     import numpy as np
 
@@ -118,24 +118,23 @@ def observe_training(spec: ObservationSpec, observer: Observer, few_shot: dict, 
     file = spec.training_images
     if file is None:
         raise UserError(f"{what}: trained on images, but the observation spec names no 'training_images'.")
-    reference, rows = open_images(spec.references), np.asarray(few_shot["indices"])
+    rows = np.asarray(few_shot["indices"])
     source = open_images(file)
     training = source[rows[rows < len(source)]]
     if hashlib.sha256(training.tobytes()).hexdigest() != few_shot["sha256"]:
         raise UserError(
             f"{what}: {file} does not hold the images that the run trained on; make the run again."
         )
-    known = rows_by_pixels(spec.references)
+    both = np.concatenate([training, training[:, :, ::-1]])  # the run saw mirrored ones as well
+    arrays = {"training_rows": rows, "training_lpips": observer.distances(images, both)}
+    if spec.references is None:  # too few are new to the run (workflow/plan/measured.py)
+        return arrays
+    reference, known = open_images(spec.references), rows_by_pixels(spec.references)
     same = [known.get(pixels(image), ()) for image in (*training, *training[:, :, ::-1])]
     trained = np.array(sorted({row for found in same for row in found}), int)
     fresh = reference[np.delete(np.arange(len(reference)), trained)[:FRESH]]
-    both = np.concatenate([training, training[:, :, ::-1]])  # the run saw mirrored ones as well
-    return {
-        "training_rows": rows,
-        "trained_references": trained,
-        "training_lpips": observer.distances(images, both),
-        "fresh_lpips": observer.distances(fresh, both),
-    }
+    arrays["trained_references"] = trained
+    return {**arrays, "fresh_lpips": observer.distances(fresh, both)} if len(fresh) else arrays
 
 
 @functools.lru_cache(maxsize=1)  # one observation has one file of references, and several seeds

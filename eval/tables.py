@@ -16,7 +16,7 @@ import sys
 import numpy as np
 import pandas as pd
 
-from eval.analysis import costs, differences, lengths
+from eval.analysis import costs, differences, left_out, lengths
 from eval.analysis.columns import Column, label
 from eval.analysis.rows import Row, rows
 from eval.metrics import catalogue
@@ -193,10 +193,12 @@ ENDINGS = (".csv", ".md", ".html", ".tex")  # of the files that `make` gives
 def make(group: GroupSpec, scores: pd.DataFrame) -> dict[str, str]:
     """The four files of a group as text: {".csv": …, ".md": …, ".html": …, ".tex": …}."""
     wanted = members(group, scores)
-    columns = columns_of(group)
+    asked = columns_of(group)
+    last = wanted[wanted.step == LAST]
+    columns = left_out.measured(group, last, asked)
     table, cost = rows(wanted, columns), costs.frame(group)
     title = group.heading
-    notes = [*footer(group, wanted, columns), *lengths.notes(group)]
+    notes = [*footer(group, wanted, columns), *left_out.notes(group, last, asked), *lengths.notes(group)]
     texts = {
         ".csv": numbers(table, columns, cost).to_csv(index=False, lineterminator="\n"),
         ".md": markdown(table, columns, title, notes),

@@ -51,7 +51,7 @@ def metric(name: str) -> Metric:
 
 
 def needs(name: str) -> str:
-    """`Metric.needs` of a metric by name: "references", "judge" or ""; "" for an unknown name."""
+    """`Metric.needs` of a metric by name: "references", "judge", "new_images" or ""; "" for an unknown name."""
     known = name in METRICS or name.startswith(_GROUP_PREFIX)
     return metric(name).needs if known else ""
 

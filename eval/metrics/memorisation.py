@@ -13,7 +13,7 @@ from eval.metrics.sample import Sample
 from nada.run.errors import UserError
 
 NEAREST_TRAINING = Metric("nearest_training_lpips", "LPIPS to nearest training image", "", None, 3)
-MEMORISED = Metric("memorised", "memorised", "", maximize=False, digits=3)
+MEMORISED = Metric("memorised", "memorised", "", maximize=False, digits=3, needs="new_images")
 METRICS = (NEAREST_TRAINING, MEMORISED)
 
 #: A generated image counts as memorised if less than this share of new real images is as near.
@@ -25,13 +25,14 @@ FLOOR = 0.5
 
 
 def values(sample: Sample) -> Iterator[Value]:
-    """Both metrics, of models that trained on images."""
+    """Both metrics, of models that trained on images; the first alone without enough new real images."""
     if "training_lpips" not in sample:
         return
     near = nearest(sample["training_lpips"])
-    fresh = nearest(sample["fresh_lpips"])
     yield Value(NEAREST_TRAINING, float(near.mean()), len(near))
-    yield Value(MEMORISED, memorised(near, fresh), len(near))
+    fresh = nearest(sample["fresh_lpips"]) if "fresh_lpips" in sample else ()
+    if enough(fresh):  # else too few real images are new to the run
+        yield Value(MEMORISED, memorised(near, fresh), len(near))
 
 
 def nearest(distances: np.ndarray) -> np.ndarray:
@@ -48,6 +49,11 @@ def nearest(distances: np.ndarray) -> np.ndarray:
     return distances.min(axis=1)
 
 
+def enough(fresh: np.ndarray) -> bool:
+    """Whether so many of the real images [m], by their `nearest`, are no copies that `memorised` can tell."""
+    return int((np.asarray(fresh) >= COPY).sum()) >= 1 / QUANTILE
+
+
 def memorised(generated: np.ndarray, fresh: np.ndarray) -> float:
     """Share in [0,1] of generated images nearer to a training image than 95 % of new real images are.
 
@@ -58,7 +64,7 @@ def memorised(generated: np.ndarray, fresh: np.ndarray) -> float:
     """
     fresh = np.asarray(fresh, dtype=np.float64)
     new = fresh[fresh >= COPY]
-    if len(new) < 1 / QUANTILE:
+    if not enough(fresh):
         copies = len(fresh) - len(new)
         among = f" ({copies} more are copies of training images)" if copies else ""
         raise UserError(

@@ -13,7 +13,8 @@ class Metric:
     name: the value of column `metric` in scores.csv. label: its name in tables and figures. unit: ""
     when it has none. maximize: True (more is better), False (less is better) or None (neither).
     digits: decimals in a table. needs: what the metric cannot be measured without: "references" (the
-    task's reference images), "judge" (the world's classifier), or "" (neither).
+    task's reference images), "judge" (the world's classifier, and a target for it), "new_images" (real
+    images that the model was not trained on), or "" (none of them).
     """
 
     name: str

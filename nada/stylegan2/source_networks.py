@@ -22,7 +22,7 @@ def source_networks(job: Job) -> SourceModel:
     if found != spec.resolution:
         raise UserError(
             f"{job.name}: the source model {spec.source.weights} makes {found}x{found} images, but "
-            f"the run's resolution is {spec.resolution}; correct either."
+            f"the run's resolution is {spec.resolution}; give the source that 'resolution' in world.yaml."
         )
     if source.converted_from is not None:
         job.inputs["source"]["converted_from"] = source.converted_from

@@ -9,6 +9,8 @@ import pytest
 
 from eval import observe, score
 from eval.figures import neighbours, pareto, training_curves
+from eval.metrics import memorisation
+from eval.metrics.sample import Sample
 from eval.observation import Observation, load_observation
 from eval.score import preference_rows, read_scores
 from nada.images.arrays import load_images, save_images
@@ -121,6 +123,15 @@ def test_images_of_another_file_are_found_there_and_counted_where_the_references
     assert seen["seed0/fresh_lpips"].shape == (118, 10)
     hashes = seen.meta["hashes"]
     assert hashes["training_images"] == sha256(tmp_path / "own.npz") != hashes["references"]
+
+    del spec["references"]  # too few images are new to the run: nothing is compared with them
+    path = tiny_world.write("alone_look.json", spec)
+    assert observe.main(["--spec", str(path), "--out", str(tmp_path / "alone.npz")]) == 0
+    alone = load_observation(tmp_path / "alone.npz")
+    assert np.array_equal(alone["seed0/training_lpips"], seen["seed0/training_lpips"])
+    assert "seed0/fresh_lpips" not in alone.arrays
+    sample = Sample(alone, "seed0", "run", None, 4)
+    assert [value.metric.name for value in memorisation.values(sample)] == ["nearest_training_lpips"]
 
     group = read_group_spec(looked["group"])
     files = {"observation": str(tmp_path / "o.npz"), "training_images": str(tmp_path / "own.npz")}

@@ -21,7 +21,8 @@ from workflow.plan.config_checks import check_names, check_values
 from workflow.plan.groups import groups_named, written_out
 from workflow.plan.like import resolved
 from workflow.plan.methods import descriptions
-from workflow.plan.world import lineage, load_world
+from workflow.plan.own_tasks import brought, completed, with_own_tasks
+from workflow.plan.world import WORLD, lineage, load_world
 
 CONFIG = "config.yaml"  # of the project, and what a world changes in it
 
@@ -78,6 +79,8 @@ def load(root=".", overrides=None, asked=()):
     for name, method in config["methods"].items():
         method["variants"] = resolved(method["variants"], f"methods.{name}.variants")
     world = load_world(config["world"], root)
+    config["tasks"] = completed(config["tasks"], config["evaluation"], world, root)
+    config["groups"] = with_own_tasks(config, world)
     check_names(config)
     tasks = config["tasks"]
     config["groups"] = {name: written_out(group, tasks) for name, group in config["groups"].items()}
@@ -88,13 +91,16 @@ def load(root=".", overrides=None, asked=()):
 def read_files(root, overrides):
     """What the command line is laid over: config.yaml < the world's < the preset's.
 
-    A world that is `like` another changes what that one's config.yaml says.
+    A world that is `like` another changes what that one's config.yaml says. The tasks of a world.yaml
+    are laid over config.yaml too, and shown in place of its groups.
     """
     base = read_yaml(Path(root, CONFIG))
     if world := overrides.get("world", base.get("world")):
+        taken = base.get("tasks", ())
         for name in reversed(lineage(str(world), root)):
-            own = Path(root, "workflow", "worlds", name, CONFIG)
-            base = merge(base, read_yaml(own)) if own.is_file() else base
+            folder = Path(root, "workflow", "worlds", name)
+            base = merge(base, brought(world, read_yaml(folder / WORLD), folder / WORLD, taken))
+            base = merge(base, read_yaml(folder / CONFIG)) if (folder / CONFIG).is_file() else base
     preset = overrides.get("preset", base.get("preset", "default"))
     presets = Path(root, "workflow", "presets")
     known = ["default", *sorted(path.stem for path in presets.glob("*.yaml"))]

@@ -10,6 +10,8 @@ from baselines import registry
 from nada.run.run_id import DEFAULT_SHOTS, DEFAULT_WARM_START
 from workflow.plan.checking import ConfigError, known_name, merge, nearest, short
 from workflow.plan.groups import OWN, controls, members, on_task, rows_of, with_parents
+from workflow.plan.measured import LEAST_REAL
+from workflow.plan.own_tasks import check_count
 from workflow.plan.world import convolutions
 
 NO_IMAGES = {"count": 0, "domain": "no domain"}  # of a task that has only a text
@@ -155,22 +157,17 @@ def check_values(config, world, root, used) -> None:
     groups = {name: config["groups"][name] for name in used}
     tasks = dict.fromkeys(task for group in groups.values() for task in group["tasks"])
     for task in tasks:
-        _check_task(task, config["tasks"][task], world)
+        _check_task(task, config["tasks"][task], world, root)
     _check_conditions(groups.values(), config, world, root)
     for name, group in groups.items():
         _check_shown(name, group, config)
     _check_evaluation(config, tasks)
 
 
-def _check_task(name, task, world) -> None:
+def _check_task(name, task, world, root) -> None:
     """Refuse a task whose source, images or target the world does not have."""
     domains = world["references"]["domains"]
     known_name(task["source"], world["sources"], f"'tasks.{name}.source'")
-    if task.get("few_shot") and not task.get("references"):
-        raise ConfigError(
-            f"config: 'tasks.{name}.few_shot' names images to train on, but the task has no "
-            "references to be measured against; give it some, or leave 'few_shot' out."
-        )
     for key in ("references", "few_shot"):
         if not task.get(key):
             continue
@@ -182,15 +179,16 @@ def _check_task(name, task, world) -> None:
                 f"config: {where} is '{domain}' of {domains[domain]['resolution']} px, but the "
                 f"source '{task['source']}' makes {size} px; give the domain that size."
             )
+        check_count(name, key, task[key], world, root)
         most = world["references"].get("draws", {}).get("most")
         if most and "source" not in domains[domain] and task[key]["count"] > most:
             raise ConfigError(
                 f"config: 'tasks.{name}.{key}.count' is {task[key]['count']}, but "
                 f"{domains[domain]['module']} draws at most {most} images of a domain."
             )
-    if "judge" in world and ("target_class" in task) == ("target_style" in task):
+    if "target_class" in task and "target_style" in task:
         raise ConfigError(
-            f"config: 'tasks.{name}' must say what the judge is to see: give either the key "
+            f"config: 'tasks.{name}' names two things for the judge to see; leave out either the key "
             "'target_class' or the key 'target_style'."
         )
 
@@ -315,7 +313,8 @@ def _check_evaluation(config, tasks) -> None:
         )
     for name in tasks:
         references = config["tasks"][name].get("references")
-        half = references["count"] // 2 if references else None
+        measured = references and references["count"] >= LEAST_REAL
+        half = references["count"] // 2 if measured else None
         if half is not None and evaluation["k_medoids"] >= half:
             raise ConfigError(
                 f"config: 'evaluation.k_medoids' is {evaluation['k_medoids']}, too many clusters for "

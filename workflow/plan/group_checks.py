@@ -5,6 +5,7 @@ from pathlib import Path
 from nada.run.run_id import DEFAULT_SHOTS
 from workflow.plan.checking import ConfigError, known_name
 from workflow.plan.figure_kinds import FIGURES
+from workflow.plan.measured import LEAST_REAL, real_images
 
 ANSWERS = (  # columns of people's comparisons, as eval.study.comparison writes them
     *("task", "method", "variant", "shots", "warm_start"),
@@ -25,10 +26,12 @@ def check_groups(plan, best, root) -> None:
         check_grid(name, group, plan.config["evaluation"]["truncation_psi"])
         needs_images = [key for key in ("sweep", "preference") if group.get(key)]
         for task in group["tasks"] if needs_images else ():
-            if not plan.config["tasks"][task].get("references"):
+            if not real_images(plan, task):
+                references = plan.config["tasks"][task].get("references")
+                has = f"{references['count']} of {LEAST_REAL}" if references else "no"
                 raise ConfigError(
                     f"config: 'groups.{name}.{needs_images[0]}' needs real images of every task, but "
-                    f"'{task}' has no references; leave the key out, or the task."
+                    f"'{task}' has {has} references; leave the key out, or the task."
                 )
         if group.get("sweep"):
             check_sweep(name, plan)

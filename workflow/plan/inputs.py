@@ -6,7 +6,6 @@ The rules in workflow/rules/ look these up; lists are of paths as `workflow.plan
 import shlex
 
 from nada.run.run_id import MODEL
-from nada.run.spec.base import REAL
 from workflow.plan.figure_kinds import FIGURES
 from workflow.plan.layout import (
     checkpoint_name,
@@ -14,7 +13,7 @@ from workflow.plan.layout import (
     is_foreign,
     observation_file,
     ready,
-    reference_file,
+    real_observation,
     run_folder,
     training_file,
 )
@@ -94,8 +93,8 @@ def observation_inputs(plan: Plan, task, name):
 
 def group_inputs(plan: Plan, name):
     """The observations that a group's scores and grid are made of, the real images' included."""
-    tasks = [task for task in plan.groups[name]["tasks"] if reference_file(plan, task)]
-    return [observation_file(plan, task, REAL) for task in tasks] + [
+    reals = [real_observation(plan, task) for task in plan.groups[name]["tasks"]]
+    return [path for path in reals if path] + [
         observation_file(plan, condition.task, condition.name) for condition in plan.members(name)
     ]
 

@@ -6,7 +6,9 @@ All paths are relative to the folder that the workflow runs in; no file is writt
 import hashlib
 from pathlib import Path
 
+from nada.run.spec.base import REAL
 from workflow.plan.figure_kinds import figures_of
+from workflow.plan.measured import real_images
 from workflow.plan.plan import Plan
 
 TABLES = ("md", "html")  # a table's files for people; .csv and .tex come with them
@@ -22,6 +24,11 @@ def run_folder(plan: Plan, run_id):
 
 def observation_file(plan: Plan, task, condition):
     return f"{plan.results}/observations/{task}/{condition}.npz"
+
+
+def real_observation(plan: Plan, task):
+    """The observation of a task's reference images; None where they are too few to be measured."""
+    return observation_file(plan, task, REAL) if real_images(plan, task) else None
 
 
 def reference_file(plan: Plan, task):
@@ -47,6 +54,17 @@ def shown(plan: Plan, *groups):
     names = [*groups, *(f"{g}_paper" for g in groups if plan.groups[g].get("paper"))]
     tables = [f"{plan.results}/tables/{name}.{kind}" for name in names for kind in TABLES]
     return tables + [figure for group in groups for figure in figures(plan, group)]
+
+
+def collected(plan: Plan):
+    """What `all` and the report end in: tables and figures of the groups shown, scores, claims.
+
+    The paper's claims are no question where only tasks of the world itself are shown.
+    """
+    own = plan.world.get("tasks", {})
+    asks = any(task not in own for group in plan.shown for task in plan.groups[group]["tasks"])
+    claims = [f"{plan.results}/claims.html"] if asks else []
+    return [*shown(plan, *plan.shown), f"{plan.results}/scores.csv", *claims]
 
 
 def figures(plan: Plan, group):

@@ -13,6 +13,7 @@ from workflow.plan.checking import ConfigError, merge
 from workflow.plan.config import load, shown, used, with_defaults
 from workflow.plan.config_checks import check_declared
 from workflow.plan.group_checks import check_groups
+from workflow.plan.measured import left_out, real_images
 from workflow.plan.methods import descriptions
 from workflow.plan.results_folder import check_typed, results_folder
 from workflow.plan.run_checks import check_runs, check_targets
@@ -188,16 +189,17 @@ class Plan:
         sizes = sorted({self.resolution(c.task) for c in self.conditions_of(self.used)})
         size = ", ".join(f"{side}x{side}" for side in sizes)
         shown = {condition for name in names for condition in self.members(name)}
-        tasks = {s.task for s in shown if config["tasks"][s.task].get("references")}
+        tasks = {s.task for s in shown if real_images(self, s.task)}
         where = f"world '{self.world['name']}' ({size}, {self.device})"
         if not names:
             return f"{where}, preset '{config['preset']}', seeds {config['seeds']}, into {self.results}"
         stages = f"{len(self.runs_of(names))} runs, {len(shown) + len(tasks)} observations"
-        return (
-            f"{where}, preset '{config['preset']}', seeds {config['seeds']}, into {self.results}\n"
-            f"target {target}, made anew: {stages}, a table, a grid and figures for each of"
-            f" {', '.join(names)}"
-        )
+        stages = f"{stages}, a table, a grid and figures for each of {', '.join(names)}"
+        lines = [
+            f"{where}, preset '{config['preset']}', seeds {config['seeds']}, into {self.results}",
+            f"target {target}, made anew: {stages}",
+        ]
+        return "\n".join([*lines, *left_out(self, names)])
 
 
 def metric_names(root="."):

@@ -4,37 +4,35 @@ A method brings its own rules by its name, or because it trains adversarially. N
 The validators of its class say some of them again, to whoever starts a job by hand.
 """
 
-import json
 from pathlib import Path
 
 from baselines.adversarial.scaling import scaled
 from nada.run.run_id import DEFAULT_WARM_START
 from workflow.plan.checking import ConfigError, nearest
+from workflow.plan.weight_files import described, networks, resolution
 
 PAIR = "finetune_gd"  # the method whose parent's images are its data
 FINETUNED = "nada_finetuned_gd"  # the warm start that takes over a parent's D
-LEAST_FRESH = 20  # new real images that measure what is memorised (eval/metrics/memorisation.py)
 MOST_KIMG = 100_000  # half-life of an average (nada/stylegan2/adversarial.py)
 
 
 def check_runs(plan, root) -> None:
     """Raise ConfigError for the first condition whose runs could not be made. plan: workflow.plan.plan.Plan."""
-    networks = {task: architecture(plan, task, root) for task in tasks_of(plan)}
-    for task, found in networks.items():
-        check_size(plan, task, found)
+    found = {task: networks(Path(root, plan.source(task)["weights"])) for task in tasks_of(plan)}
+    for task in found:
+        check_size(plan, task, root)
     for condition in plan.conditions_of(plan.used):
         hparams = plan.hyperparameters(condition, defaults=True)
         who = f"config: variant '{condition.variant}' of method '{condition.method}'"
         check_warm_start(plan, condition, who)
         check_shots(plan, condition, hparams, who)
-        check_fresh(plan, condition, who)
         check_snapshots(hparams, who)
         if condition.method == "nada":
             check_mapper(plan, condition, hparams, who)
         if plan.described[condition.method]["adversarial"]:
             check_start(plan, condition, who)
             check_lengths(condition, hparams, who)
-            check_source(plan, condition, networks[condition.task], who)
+            check_source(plan, condition, found[condition.task], who)
         if condition.method == "freezed":
             check_frozen(plan, condition, hparams, who)
         if condition.method == "checkpoint":
@@ -55,29 +53,6 @@ def check_warm_start(plan, condition, who) -> None:
         raise ConfigError(
             f"{who} goes on from no other run's model, but {asked_by(plan, condition)} gives it the warm "
             f"start '{condition.warm_start}'; set it to '{DEFAULT_WARM_START}'."
-        )
-
-
-def check_fresh(plan, condition, who) -> None:
-    """Refuse so many target images that too few other real ones remain to tell what is memorised."""
-    images = plan.training_images(condition)
-    if not condition.shots or images is None:
-        return
-    domain = images["domain"]
-    if plan.config["tasks"][condition.task]["references"]["domain"] != domain:
-        return
-    asked = [
-        entry[key]["count"]
-        for entry in plan.config["tasks"].values()
-        for key in ("references", "few_shot")
-        if entry.get(key) and entry[key]["domain"] == domain
-    ]
-    left = max(asked) - condition.shots
-    if left < LEAST_FRESH:
-        raise ConfigError(
-            f"{who} trains on {condition.shots} of {max(asked)} images of '{domain}', so that {left} new "
-            f"ones are left to compare with, and {LEAST_FRESH} are needed; raise "
-            f"'tasks.{condition.task}.references.count'."
         )
 
 
@@ -229,31 +204,10 @@ def check_checkpoint(hparams, root, who) -> None:
 # ---- what weight files say of themselves ----------------------------------------------------------
 
 
-def described(path) -> dict:
-    """What a network of this project says of itself in its safetensors file; {} of any other file.
-
-    The header is the length of a JSON text in 8 bytes, and the text (safetensors' format).
-    """
-    try:
-        with open(path, "rb") as file:
-            header = json.loads(file.read(int.from_bytes(file.read(8), "little")))
-        said = json.loads(header["__metadata__"]["json"])
-    except (OSError, ValueError, KeyError, TypeError, MemoryError, OverflowError):
-        return {}
-    return said if isinstance(said, dict) else {}
-
-
-def architecture(plan, task, root) -> dict:
-    """The networks of a task's source model, as its file says; {} where only the job can tell."""
-    found = described(Path(root, plan.source(task)["weights"])).get("architecture")
-    return found if isinstance(found, dict) else {}
-
-
-def check_size(plan, task, networks) -> None:
+def check_size(plan, task, root) -> None:
     """Refuse a source model whose images have another size than its world says."""
-    generator = networks.get("G_ema")
-    found = generator.get("resolution") if isinstance(generator, dict) else None
     wanted, source = plan.resolution(task), plan.source(task)
+    found = resolution(Path(root, source["weights"]))
     if found is not None and found != wanted:
         raise ConfigError(
             f"{source['weights']}: makes {found}x{found} images, but the world '{plan.world['name']}' "
@@ -261,9 +215,9 @@ def check_size(plan, task, networks) -> None:
         )
 
 
-def check_source(plan, condition, networks, who) -> None:
+def check_source(plan, condition, found, who) -> None:
     """Refuse adversarial training where the source model's file has no discriminator."""
-    if networks and "D" not in networks and condition.warm_start != FINETUNED:
+    if found and "D" not in found and condition.warm_start != FINETUNED:
         raise ConfigError(
             f"{who} needs a discriminator, but {plan.source(condition.task)['weights']} holds none; "
             "choose another source for its tasks."

@@ -27,11 +27,13 @@ from workflow.plan.groups import rows_of
 from workflow.plan.layout import (
     checkpoint_weights,
     observation_file,
+    real_observation,
     reference_file,
     run_folder,
     source_weights,
     training_file,
 )
+from workflow.plan.measured import compares_with_new, judged, not_measured
 from workflow.plan.plan import Plan
 from workflow.plan.runs import Condition, Run, latent_seed
 from workflow.plan.world import convolutions
@@ -139,8 +141,8 @@ def observation_spec(plan: Plan, task, name) -> ObservationSpec:
         "world": plan.world["name"],
         "device": plan.device,
         "resolution": plan.resolution(task),
-        "referee": RefereeSpec(**{key: plan.world[key] for key in REFEREE if key in plan.world}),
-        "target": _target(plan, task) if "judge" in plan.world else None,
+        "referee": _referee(plan, task),
+        "target": _target(plan, task) if judged(plan, task) else None,
         "counts": Counts(**counts),
     }
     if name == REAL:
@@ -151,11 +153,17 @@ def observation_spec(plan: Plan, task, name) -> ObservationSpec:
     return ObservationSpec(
         **_labels(condition),
         source=source_weights(plan, plan.source(task)["domain"]),
-        references=reference_file(plan, task) if images else None,
+        references=reference_file(plan, task) if images and compares_with_new(plan, condition) else None,
         training_images=images,
         runs=tuple(_observed(plan, run) for run in plan.seeds_of(condition)),
         **told,
     )
+
+
+def _referee(plan: Plan, task) -> RefereeSpec:
+    """The world's measuring networks; the judge only where the task says what it must see."""
+    keys = [key for key in REFEREE if key != "judge" or judged(plan, task)]
+    return RefereeSpec(**{key: plan.world[key] for key in keys if key in plan.world})
 
 
 def _observed(plan: Plan, run: Run) -> ObservedRun:
@@ -182,7 +190,7 @@ def group_spec(plan: Plan, name) -> GroupSpec:
         world=plan.world["name"],
         preset=plan.config["preset"],
         device=plan.device,
-        tasks={task: _group_task(plan, task) for task in group["tasks"]},
+        tasks={task: _group_task(plan, name, task) for task in group["tasks"]},
         rows=tuple(_row(plan, condition) for condition in plan.members(name)),
         k_medoids=counts["k_medoids"],
         truncation_psi=counts["truncation_psi"],
@@ -196,9 +204,12 @@ def group_spec(plan: Plan, name) -> GroupSpec:
     )
 
 
-def _group_task(plan: Plan, task) -> TaskSpec:
-    real = observation_file(plan, task, REAL) if reference_file(plan, task) else None
-    return TaskSpec(real=real, target=_target(plan, task))
+def _group_task(plan: Plan, name, task) -> TaskSpec:
+    return TaskSpec(
+        real=real_observation(plan, task),
+        target=_target(plan, task),
+        not_measured=not_measured(plan, name, task) or None,
+    )
 
 
 def _row(plan: Plan, condition: Condition) -> RowSpec:

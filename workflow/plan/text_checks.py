@@ -15,6 +15,7 @@ from workflow.plan.checking import ConfigError, known_name, nearest
 
 BARE = ("{}",)  # the template of a text without a prompt around it
 GLOBAL_LOSS = ("a {}",)  # and that of the global loss under `global_prompt: official`
+ANY_TEXT = "The CLIPs of a world that is `like: paper` read any text."
 CONTEXT_LENGTH = 77  # open_clip's, where a model's config says nothing
 
 
@@ -117,7 +118,8 @@ def check_task(plan, task, sides, templates, clip, read) -> None:
             read.check(texts[side], in_prompts(texts[side], templates))
         except UserError as error:
             where = f"'tasks.{task}.text.{side}'"
-            raise ConfigError(f"config: {where}, read by CLIP '{clip}': {error}") from None
+            other = f" {ANY_TEXT}" if isinstance(read, WordReader) else ""
+            raise ConfigError(f"config: {where}, read by CLIP '{clip}': {error}{other}") from None
     if len(sides) == 2 and read.form(texts["source"]) == read.form(texts["target"]):
         raise ConfigError(
             f"config: 'tasks.{task}.text': '{texts['source']}' and '{texts['target']}' are the same "

@@ -18,6 +18,7 @@ from workflow.plan.checking import (
     whole_numbers,
 )
 from workflow.plan.like import chain, laid_over
+from workflow.plan.weight_files import resolution
 
 ASSET, ASSETS = "asset:", "assets.yaml"  # how world.yaml names a file of the registry beside it
 WORLD = "world.yaml"
@@ -108,7 +109,8 @@ def load_world(name, root):
     file lies beside the world.yaml that names it; assets are those of the nearest world that has a
     registry.
 
-    Returns the content of world.yaml with `name` added, every source as {weights, resolution}, every
+    Returns the content of world.yaml with `name` added, every source as {weights, resolution} (that of its
+    file where it says it), every
     domain with its `resolution` and the `module` that makes its images, and `fetched`: {path: name}
     of the assets that the world's command brings (empty where all is embedded).
     Raises ConfigError for an unknown world, a circle, an asset that the registry does not have, or a
@@ -138,11 +140,23 @@ def load_world(name, root):
     world = placed(world, located)
     for domain, source in world["sources"].items():
         entry = source if isinstance(source, dict) else {"weights": source}
-        world["sources"][domain] = {"resolution": world["resolution"], **entry}
+        says = None if entry["weights"] in fetched else resolution(Path(root, entry["weights"]))
+        world["sources"][domain] = {"resolution": says or world["resolution"], **entry}
     for domain, images in world["references"]["domains"].items():
         images["module"] = maker(domain, images, world["references"], folders[0] / WORLD)
-        images.setdefault("resolution", world["resolution"])
+        images.setdefault("resolution", side_of(domain, world))
     return {"name": name, **world, "fetched": fetched}
+
+
+def side_of(domain, world):
+    """Pixels per side of a domain that does not say: as many as the source model of the world's own task
+    that names it, else as many as the world says."""
+    for task in world.get("tasks", {}).values():
+        images = [task.get(key) for key in ("references", "few_shot")] if isinstance(task, dict) else []
+        names = [entry.get("domain") if isinstance(entry, dict) else entry for entry in images]
+        if domain in names and task.get("source") in world["sources"]:
+            return world["sources"][task["source"]]["resolution"]
+    return world["resolution"]
 
 
 def maker(domain, images, references, source):
@@ -193,15 +207,17 @@ def check_files(world, root):
     for path in files(world):
         if path in world["fetched"]:
             continue
-        if not Path(root, path).is_file():
-            raise ConfigError(
-                f"{path}: this file of the world '{world['name']}' is missing; restore it "
-                f"(git checkout -- {path}) or change world.yaml."
-            )
         manifest = Path(root, path).with_name("manifest.json")
+        known = json.loads(manifest.read_text(encoding="utf-8"))["files"] if manifest.is_file() else {}
+        entry = known.get(Path(path).name)
+        if not Path(root, path).is_file():
+            remedy = f"restore it (git checkout -- {path})" if entry else "put it there"
+            raise ConfigError(
+                f"{path}: this file of the world '{world['name']}' is missing; {remedy}, or correct "
+                "world.yaml."
+            )
         if not manifest.is_file():
             continue
-        entry = json.loads(manifest.read_text(encoding="utf-8"))["files"].get(Path(path).name)
         if entry and entry["sha256"] != (found := sha256(Path(root, path))):
             raise ConfigError(
                 f"{path}: damaged or replaced: its SHA-256 is {found[:12]}…, but manifest.json "

@@ -11,7 +11,7 @@ from workflow.plan.inputs import (
     record_inputs,
 )
 from workflow.plan.figure_kinds import FIGURES
-from workflow.plan.layout import shown
+from workflow.plan.layout import collected
 from workflow.plan.specs import staged
 from workflow.plan.stages import code
 
@@ -161,9 +161,7 @@ rule claims:
 
 rule pages:
     input:
-        shown(PLAN, *PLAN.shown),
-        f"{RESULTS}/scores.csv",
-        f"{RESULTS}/claims.html",
+        collected(PLAN),
 
 
 rule html:

@@ -1,5 +1,7 @@
 """GroupSpec: conditions that are scored and shown together, as the commands that score, tabulate and draw read it."""
 
+from typing import Literal
+
 from pydantic import Field, model_validator
 
 from nada.run.run_id import DEFAULT_SHOTS, DEFAULT_WARM_START
@@ -43,10 +45,12 @@ class TaskSpec(Spec):
     """A task of a group. real: the observation of its reference images, where it has any.
 
     target: what a judge looks for, and what kind of target the published numbers are of.
+    not_measured: what the task lacks -> why, for the footers of tables; absent where it lacks nothing.
     """
 
     real: Name | None = None
     target: Target | None = None
+    not_measured: dict[Literal["judge", "references", "new_images"], Name] | None = None
 
 
 class DifferenceSpec(Spec):

@@ -111,8 +111,6 @@ class ObservationSpec(Spec):
             raise ValueError(f"the key '{needed}' is missing, which method '{self.method}' needs")
         if real and (self.source is not None or self.training_images is not None):
             raise ValueError(f"method '{REAL}' has neither 'source' nor 'training_images'")
-        if self.training_images is not None and self.references is None:
-            raise ValueError("'training_images' without 'references', which they are compared with")
         if self.referee.judge is not None and self.target is None:
             raise ValueError("the key 'target' is missing, which a judge needs")
         seeds = [run.seed for run in self.runs]

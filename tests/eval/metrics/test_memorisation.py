@@ -3,7 +3,9 @@
 import numpy as np
 import pytest
 
-from eval.metrics.memorisation import QUANTILE, memorised, nearest
+from eval.metrics.memorisation import QUANTILE, memorised, nearest, values
+from eval.metrics.sample import Sample
+from eval.observation import Observation
 from nada.run.errors import UserError
 
 
@@ -36,3 +38,11 @@ def test_copies_of_training_images_among_the_real_ones_hide_no_replay(share):
 def test_a_set_of_copies_alone_has_no_new_pictures_to_compare_with():
     with pytest.raises(UserError, match=r"19 new real images .*\(381 more are copies of training"):
         memorised(np.zeros(5), np.concatenate([np.zeros(381), np.ones(19)]))
+
+
+@pytest.mark.parametrize(("new", "found"), [(20, ["nearest_training_lpips", "memorised"]), (19, ["nearest_training_lpips"])])
+def test_a_run_with_too_few_new_pictures_has_no_share_of_memorised_ones(new, found):
+    fresh = np.concatenate([np.zeros(5), np.ones(new)])[:, None]
+    looked = Observation({}, {"seed0/training_lpips": np.ones((4, 2)), "seed0/fresh_lpips": fresh})
+    sample = Sample(looked, "seed0", "run", None, 4)
+    assert [value.metric.name for value in values(sample)] == found

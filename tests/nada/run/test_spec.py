@@ -192,7 +192,6 @@ def changed(spec, path, value):
         (RUN, "device", "tpu", "device is 'tpu'; it must be 'cpu' or 'cuda'"),
         (OBSERVATION, "target", ["kind", "cat"], "target.0 is 'kind'; it must be 'class' or 'style'"),
         (OBSERVATION, "target", ..., "the key 'target' is missing, which a judge needs"),
-        (OBSERVATION, "references", ..., "'training_images' without 'references'"),
         (OBSERVATION, "source", ..., "the key 'source' is missing, which method 'tgan' needs"),
         (REAL, "references", ..., "the key 'references' is missing, which method 'real' needs"),
         (REAL, "source", "x", "'real' has neither 'source' nor 'training_images'"),

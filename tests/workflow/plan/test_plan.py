@@ -14,10 +14,12 @@ from workflow.plan.config import ConfigError, load
 from workflow.plan.config_checks import check_declared
 from workflow.plan.group_checks import GALLERY_PSI
 from workflow.plan.groups import parts
+from workflow.plan.measured import LEAST_FRESH, LEAST_REAL
 from workflow.plan.plan import METRIC, load_plan, metric_names
-from workflow.plan.run_checks import LEAST_FRESH, check_runs, check_targets, described
+from workflow.plan.run_checks import check_runs, check_targets
 from workflow.plan.runs import Condition
 from workflow.plan.text_checks import check_texts
+from workflow.plan.weight_files import described
 
 
 def test_there_is_one_run_per_setting_and_seed_whatever_the_groups_share(default):
@@ -262,10 +264,6 @@ LATE = {
         {"groups": {"ablation": {"rows": [{"methods": ["nada"], "variants": ["adaptive"], "shots": [10]}]}}},
         "'nada' looks at no images, but 'groups.ablation' gives"
     ),
-    "too few new images": (
-        {**few([90]), **task(references={"count": 100})},
-        "trains on 90 of 100 images of 'cat', so that 10 new ones are left to compare with, and 20 are",
-    ),
     "beyond float32": (
         nada(lr=1e300), "hyperparameters.lr' is 1e+300; a number of at most 1e+30 is wanted."
     ),
@@ -454,6 +452,7 @@ def test_the_answers_of_people_are_the_result_of_a_comparison(root, tmp_path):
 def test_what_the_plan_says_of_pictures_and_metrics_is_what_eval_does(root):
     from eval.analysis.statistics import MOST_SEEDS
     from eval.metrics.catalogue import METRICS
+    from eval.metrics.fid import MIN_IMAGES
     from eval.metrics.memorisation import QUANTILE
     from eval.metrics.metric import Metric
     from eval.observation import GALLERY_PSI as kept
@@ -461,6 +460,7 @@ def test_what_the_plan_says_of_pictures_and_metrics_is_what_eval_does(root):
 
     assert kept == GALLERY_PSI
     assert LEAST_FRESH == round(1 / QUANTILE)
+    assert LEAST_REAL == 2 * MIN_IMAGES
     assert schema("config")["properties"]["seeds"]["maxItems"] == MOST_SEEDS
     assert {path.stem for path in (root / "eval" / "paper").glob("table*.csv")} == set(LAYOUTS)
     assert [field.name for field in dataclasses.fields(Metric)][: len(METRIC)] == list(METRIC)

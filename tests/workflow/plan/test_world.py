@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import yaml
+from PIL import Image
 
 from nada.run.atomic import sha256
 from workflow.plan.checking import ConfigError
@@ -164,7 +165,7 @@ def test_what_a_world_sets_to_null_it_does_not_take_over(world_folder):
 def test_a_domain_is_drawn_or_read_and_not_both(world_folder):
     domains = {"cat": {"source": "cats", "resolution": 32}}  # tiny draws it
     add_world(world_folder, "second", like="tiny", references={"domains": domains})
-    sentence = "'references.domains.cat' needs either 'species' and 'style' or 'source' and"
+    sentence = "'references.domains.cat' needs either 'species' and 'style' or 'source', not both"
     with pytest.raises(ConfigError, match=sentence):
         load_world("second", world_folder)
 
@@ -230,6 +231,8 @@ def test_a_new_domain_of_a_world_like_mini_is_drawn_by_the_job_as_planned(own_wo
 
 def test_a_domain_of_ones_own_photographs_is_read_and_not_drawn(own_world, tmp_path):
     (tmp_path / "photos").mkdir()
+    for number in range(200):
+        Image.new("RGB", (32, 32)).save(tmp_path / f"photos/{number}.png")
     plan = own_world({"source": "../../../photos", "resolution": 32})
     assert plan.world["references"]["domains"]["hare"]["module"] == "nada.images.sets"
     assert "--source workflow/worlds/mine/../../../photos --resolution 32" in reference_arguments(
