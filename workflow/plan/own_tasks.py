@@ -101,7 +101,8 @@ def counted(path, images, domain, root):
     images: the domain's entry of world.yaml. Raises ConfigError where there is none, or one of a set of
     up to HEADERS images is smaller than the domain says.
     """
-    from nada.images.containers import listed, open_source
+    from  import listed
+    from nada.images.containers import open_source
 
     split = images.get("split")
     try:
@@ -120,7 +121,8 @@ def _check_sizes(path, source, names, images, domain):
 
     from PIL import Image
 
-    from nada.images.files import DECODERS, Unusable
+    from nada.images.files import DECODERS
+    from nada.images.files import Unusable
 
     wanted, small = images["resolution"], []
     with source.reading() as read:
