@@ -252,7 +252,7 @@ MISTAKES = {
         "mine/my_fotos: the images of the domain 'photos' of the world 'mine' are missing",
     ),
     "folder without images": (
-        {"references": {"domains": {"photos": {"source": "none"}}}}, empty, "mine/none has no images; wanted are .png"
+        {"references": {"domains": {"photos": {"source": "none"}}}}, empty, "mine/none has no images; it needs .png"
     ),
     "small image": ({}, small, "1 of 40 images of the domain 'photos' are smaller than 32 px, such as 007.png (20x30)"),
     "resolution": (
