@@ -1,8 +1,8 @@
 """A CLIP's weights: published file formats, and the activation that they were trained with.
 
 OpenAI trained with QuickGELU, x·sigmoid(1.702 x), most others with GELU. The tensors do not show
-which, and with the wrong one they load without an error and embed differently. So the activation is
-determined from a file's form, its hash or its repository in the hub's cache.
+which; with the wrong one they load without an error and give other embeddings. The activation is
+therefore determined from a file's form, its hash or its repository in the hub's cache.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Adversarial training of StyleGAN2 (Karras et al. 2020, §3 and appendix B).
 
-Pre-training a source model and fine-tuning it on a few images take the same steps. A few-shot method
-makes the changes of its paper through the trainer's hooks.
+The same loop pre-trains a source model and fine-tunes it on a few images. Few-shot methods change it
+through the trainer's hooks.
 """
 
 import math
@@ -184,7 +184,7 @@ class AdversarialTrainer:
 
     Hooks for the methods that fine-tune on few images:
       augment(images) -> images, on all that D sees (R1 goes through it to the real images);
-      latent(n) -> z [n, z_dim], N(0,I) by default (may be trainable: a miner);
+      latent(n) -> z [n, z_dim], N(0,I) by default (may be trainable, as in MineGAN);
       discriminate(images) -> logits of any shape, D by default (R1 always uses D);
       extra_generator_loss(images) -> scalar added to the loss of G, of the images of its step;
       g_parameters, d_parameters: parameters of the two optimisers, all of G and of D by default. A
@@ -291,7 +291,7 @@ class AdversarialTrainer:
             "d_loss": self.shown(loss),
             "real_logit": self.shown(real_logits.mean()),
             "fake_logit": self.shown(fake_logits.mean()),
-            "real_sign": self.shown(real_logits.sign().mean()),  # what ADA steers by
+            "real_sign": self.shown(real_logits.sign().mean()),  # ADA adapts p to it
         }
 
     def r1_step(self, real_images: Tensor) -> dict:
