@@ -1,6 +1,7 @@
-"""A world: its networks, images and sizes as world.yaml names them, as paths that jobs can open.
+"""Load a world: its networks, images and sizes from world.yaml, with paths that jobs can open.
 
-A file is embedded beside world.yaml, or an asset that the world's command brings (`asset:NAME`).
+A file is either embedded in the world's folder, or an asset that the world's command fetches
+(`asset:NAME`).
 """
 
 import json
@@ -19,14 +20,14 @@ from workflow.plan.checking import (
 )
 from workflow.plan.like import chain, laid_over
 
-ASSET, ASSETS = "asset:", "assets.yaml"  # how world.yaml names a file of the registry beside it
+ASSET, ASSETS = "asset:", "assets.yaml"  # prefix of assets in world.yaml, and their registry's file
 WORLD = "world.yaml"
 READER = "nada.images.sets"  # reads the images of a folder, zip or LMDB
 PLACES = ("perceptual", "judge", "templates", "vgg")  # keys of a world that name one file each
 
 
 def lineage(name, root):
-    """A world and the worlds that it is `like`, itself first.
+    """Names of a world and of the worlds that it is `like`, itself first.
 
     Raises ConfigError for a world that does not exist, or a circle.
     """
@@ -42,9 +43,9 @@ def lineage(name, root):
 
 
 def placed(world, place):
-    """A world, or the part of one that a world.yaml holds, with place(text) for every file's name.
+    """A world, or the part in one world.yaml, with every file name replaced by place(text).
 
-    place(text, named=True) where open_clip may know the name: a CLIP's config, the prompts.
+    For names that open_clip may know (a CLIP's config, the prompts): place(text, named=True).
     """
     world = deepcopy(world)
 
@@ -73,7 +74,7 @@ def placed(world, place):
 
 
 def beside(folder):
-    """How to find a file that the world.yaml of a folder names: beside it; an asset is none."""
+    """A function that makes file names of a folder's world.yaml relative to that folder, except assets."""
 
     def place(text, named=False):
         bare = named and not Path(text).suffix
@@ -83,7 +84,7 @@ def beside(folder):
 
 
 def without_nulls(entries):
-    """Entries of a mapping, and of those in it, that no world sets to null."""
+    """A mapping without entries that are null, also in nested mappings."""
     if not isinstance(entries, dict):
         return entries
     return {key: without_nulls(value) for key, value in entries.items() if value is not None}
@@ -92,7 +93,7 @@ def without_nulls(entries):
 def read_registry(path, root):
     """{name: path in the assets' folder} of a world's assets; an archive is a folder once unpacked.
 
-    `workflow.assets.registry` and whoever else brings them check the rest of the registry.
+    `workflow.assets.registry`, or the world's own command, checks the rest of the registry.
     """
     entries = read_yaml(Path(root, path))["assets"]
     return {
@@ -126,7 +127,7 @@ def load_world(name, root):
     fetched = {}
 
     def located(text, named=False):
-        """A path from the root, that of an asset included."""
+        """A path relative to the root, also for an asset."""
         if not text.startswith(ASSET):
             return text
         asset, _, inside = text.removeprefix(ASSET).partition("/")
@@ -146,9 +147,9 @@ def load_world(name, root):
 
 
 def maker(domain, images, references, source):
-    """The module that makes a domain's images: the one that reads them, or the world's that draws.
+    """The module that makes a domain's images: READER, or the world's module that draws.
 
-    Raises ConfigError where nobody draws what the domain asks for; `source` names the world's file.
+    Raises ConfigError if no module draws the domain; `source` names the world's file.
     """
     if "source" in images:
         return READER
@@ -169,7 +170,7 @@ def maker(domain, images, references, source):
 
 
 def files(world):
-    """Every file of a world that a job may open, assets included; names of open_clip's own are none."""
+    """Every file of a world that a job may open, with assets; names of open_clip are left out."""
     clips = [clip[key] for clip in world["clips"] for key in ("config", "weights")]
     sources = [source["weights"] for source in world["sources"].values()]
     named = [*sources, *clips, *referee(world), world["templates"]]
@@ -177,18 +178,18 @@ def files(world):
 
 
 def referee(world):
-    """The networks that measure, as files."""
+    """The files of the measuring networks."""
     networks = [world[key] for key in ("perceptual", "vgg", "judge") if key in world]
     return [*networks, *world.get("inception", {}).values()]
 
 
 def check_files(world, root):
-    """Raise ConfigError when an embedded file is missing or not the one its manifest names, or where
-    a domain's images are missing.
+    """Raise ConfigError if an embedded file is missing or differs from its manifest, or if a domain's
+    images are missing.
 
-    manifest.json beside the weights gives their SHA-256; files without one (a user's own weights)
-    are only checked for presence, and assets when they are fetched. Cost: one pass over the world's
-    few tens of megabytes.
+    manifest.json in the folder of the weights has their SHA-256. Files without one (a user's weights)
+    are only checked for presence; assets are checked when they are fetched. Cost: one pass over the
+    world's few tens of megabytes.
     """
     for path in files(world):
         if path in world["fetched"]:
