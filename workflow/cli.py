@@ -33,7 +33,7 @@ from workflow.plan.targets import listing
 
 CONFIG = ("--config", "-C")
 RESOURCES = ("--resources", "--res")
-# Options of which every value has a "=": a word without one is a target.
+# Options whose values all have a "=": a word without one is a target.
 PAIRS = (
     *CONFIG,
     *RESOURCES,
@@ -41,7 +41,7 @@ PAIRS = (
     *("--set-resource-scopes", "--default-resources", "--default-res", "--group-components"),
 )
 CONFIGFILE = ("--configfile", "--configfiles")
-# Options with a list in which the name of a target can only be the target itself.
+# Options with a list in which the name of a target can only mean the target.
 LISTS = (*CONFIGFILE, "-R", "--forcerun", "-P", "--prioritize", "--rerun-triggers")
 KEY = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*")
 

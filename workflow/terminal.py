@@ -1,11 +1,12 @@
-"""What a user sees while the workflow runs: a logger plugin of Snakemake, chosen by `workflow.cli`.
+"""Terminal output of the workflow: a logger plugin of Snakemake, selected by `workflow.cli`.
 
-One line for each job that ends, the end of the log of each that fails, and at the end the slowest jobs and the
-report. Copies of spec files are counted and not listed. A dry run prints how many jobs each rule has. `--verbose`,
-`-p` and `--debug-dag` print what Snakemake prints. Its file in `.snakemake/log` always has all of it.
+It prints one line for each finished job, the last lines of the log of each failed job, and at the end the
+slowest jobs and the report's path. Copies of spec files are counted and not listed. A dry run prints the
+number of jobs of each rule. `--verbose`, `-p` and `--debug-dag` print Snakemake's own output, which is
+always complete in `.snakemake/log`.
 
-`python -m snakemake` does not know this plugin, since it is a module of the project and not a package of its
-own; it prints as Snakemake does.
+`python -m snakemake` does not use this plugin, because Snakemake finds only plugins that are separate
+packages.
 """
 
 import contextlib

@@ -207,7 +207,7 @@ KINDS = {
 
 # JSON's exact whole numbers (RFC 8259, section 6); records are JSON
 LARGEST_WHOLE = 2**53 - 1
-# Jobs compute in float32, whose numbers end at 3.4e38; torch refuses what an optimiser makes beyond that.
+# Jobs compute in float32, whose largest number is 3.4e38; torch refuses larger values in an optimiser.
 LARGEST = 1e30
 
 

@@ -10,7 +10,7 @@ from workflow.plan.figure_kinds import figures_of
 from workflow.plan.plan import Plan
 
 TABLES = ("md", "html")  # a table's files for people; .csv and .tex come with them
-OURS = ".safetensors"  # how files of this project's layout end; other checkpoints are converted
+OURS = ".safetensors"  # suffix of files in this project's layout; other checkpoints are converted
 
 
 # ---- what jobs make -------------------------------------------------------------------------------

@@ -20,9 +20,9 @@ from workflow.plan.runs import Run
 from workflow.plan.text_checks import check_texts
 from workflow.plan.world import check_files, convolutions
 
-# Rules that only collect files: what can be asked for by name, beside every group.
+# Rules that only collect files: the targets besides the groups.
 TARGETS = ("all", "tables", "figures", "report", "estimate", "pretrain_world")
-# Names of the Snakefile's rules, which no group may take.
+# Names of the Snakefile's rules, which no group may have.
 RULES = (
     *("all", "tables", "figures", "report", "estimate"),
     *("assets", "asset", "convert", "references", "run_spec", "adapt"),

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from workflow.plan.checking import ConfigError
 
-# Snakemake reads braces in a path as wildcards; `workflow.lines` reads lists of paths apart at commas.
+# Snakemake reads braces in a path as wildcards; `workflow.lines` splits lists of paths at commas.
 TAKEN_BY_SNAKEMAKE = "{},"
-# Folders of the project, where git does not say what is tracked (as in a downloaded archive).
+# Folders of the project, for copies without git (such as a downloaded archive).
 PROJECT = ("nada", "baselines", "eval", "workflow", "tests", "docs", "profiles", "assets", "results/published")
 
 

@@ -103,17 +103,16 @@ def read_registry(path, root):
 
 
 def load_world(name, root):
-    """Read and check a world; paths come back relative to `root`, as jobs see them.
+    """Read and check a world; the paths in it are relative to `root`, as in jobs.
 
-    A world that is `like` another is laid over it, and what it sets to null it does not take over. A
-    file lies beside the world.yaml that names it; assets are those of the nearest world that has a
-    registry.
+    A world that is `like` another overrides it; keys set to null are removed. A file is in the folder
+    of the world.yaml that names it. Assets are those of the nearest world that has a registry.
 
     Returns the content of world.yaml with `name` added, every source as {weights, resolution}, every
     domain with its `resolution` and the `module` that makes its images, and `fetched`: {path: name}
-    of the assets that the world's command brings (empty where all is embedded).
+    of the assets that the world's command fetches (empty if all files are embedded).
     Raises ConfigError for an unknown world, a circle, an asset that the registry does not have, or a
-    domain whose images nobody makes.
+    domain whose images no module makes.
     """
     folders = [Path("workflow", "worlds", world) for world in lineage(name, root)]
     entries = [placed(read_yaml(Path(root, folder, WORLD)), beside(folder)) for folder in folders]
