@@ -47,7 +47,7 @@ RENDERED_PIXELS = 1 << 21  # at once: 8 images of 512 px, which fit a GPU of 8 G
 
 
 def adapt(job: Job) -> AdaptedModel:
-    """Train the source pair on images of the parent run's model; keep D beside the generators."""
+    """Train the source pair on images of the parent run's model; keep D with the generators."""
     hparams = job.hyperparameters(FineTuneHyperparameters)
     if not job.has_parent:
         raise UserError(

@@ -200,8 +200,8 @@ def graph_bytes(generator, clips, hparams) -> dict[str, int]:
     if apart:
         layers.unfreeze(())
         parts = _kept(generator, clips, split(apart, hparams.micro_batch)[0].count, True)
-        when = "beside it" if layers.shares else "before it"
-        kept[f"{when}, of codes that choose alone,"] = sum(parts)
+        when = "with it" if layers.shares else "before it"
+        kept[f"{when}, of codes drawn only for the choice,"] = sum(parts)
     return kept
 
 

@@ -91,9 +91,9 @@ def together(moved, rest):
 
     own = read(rest)
     for i, word in enumerate(rest if own else ()):
-        beside = [*rest[:i], *moved, *rest[i:]]
-        if word == own[0] and read(beside) == [*moved, *own]:
-            return beside
+        joined = [*rest[:i], *moved, *rest[i:]]
+        if word == own[0] and read(joined) == [*moved, *own]:
+            return joined
     return [*moved, *rest]
 
 
@@ -139,8 +139,8 @@ def with_changes(words, changes):
         else:
             rest.append(word)
     at = next((i for i, word in enumerate(rest) if word in CONFIG), None)
-    told = [f"{key}={json.dumps(change, ensure_ascii=False)}" for key, change in changes.items()]
-    return rest if at is None else [*rest[: at + 1], *told, *rest[at + 1 :]]
+    merged = [f"{key}={json.dumps(change, ensure_ascii=False)}" for key, change in changes.items()]
+    return rest if at is None else [*rest[: at + 1], *merged, *rest[at + 1 :]]
 
 
 def texts(name, value):
@@ -217,8 +217,8 @@ def plan_of(argv):
     for option, file in words:
         if option in CONFIGFILE and os.path.isfile(file):  # otherwise it may be a target
             overrides = merge(overrides, read_yaml(file))
-    told = parse_config([word for option, word in words if option in CONFIG])
-    return load_plan(".", merge(overrides, told))
+    changes = parse_config([word for option, word in words if option in CONFIG])
+    return load_plan(".", merge(overrides, changes))
 
 
 def targets_of(argv):

@@ -62,7 +62,7 @@ def sentence(plan: Plan, cores: int, what: str = "all", groups: list[str] | None
     what: the requested targets; groups: the groups that they need, [] if they need no runs.
     """
     if groups == []:
-        return f"estimate: none, since no group of runs is asked for by name ({what})"
+        return f"estimate: none, since no group of runs is requested by name ({what})"
     stages = core_seconds(plan, groups)
     if not stages:
         return f"estimate: none, world '{plan.world['name']}' names no seconds"

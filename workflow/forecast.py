@@ -147,12 +147,12 @@ def _cost_of_run(record: Path, device: str) -> tuple[str, tuple[str, int] | None
 
 def _cost_of_observation(spec: Path, results: Path, device: str) -> tuple[int, float | None]:
     """(pixels, seconds per image) of an observation; None if it was not timed, or on another device."""
-    told = read_observation_spec(spec)
+    observed = read_observation_spec(spec)
     timed = results / "benchmarks" / spec.relative_to(results).with_suffix(".tsv")
-    images = len(told.runs) * told.counts.fid_images
-    if not (timed.is_file() and images and told.device == device):
-        return told.resolution, None
-    return told.resolution, float(timed.read_text().splitlines()[1].split("\t")[0]) / images
+    images = len(observed.runs) * observed.counts.fid_images
+    if not (timed.is_file() and images and observed.device == device):
+        return observed.resolution, None
+    return observed.resolution, float(timed.read_text().splitlines()[1].split("\t")[0]) / images
 
 
 def forecast(plan, costs: Costs) -> list[Line]:

@@ -200,16 +200,16 @@ class LogHandler(LogHandlerBase):
     """The plugin: writes the lines of `Lines` for Snakemake's records to the terminal, a file or a pipe."""
 
     def __post_init__(self) -> None:
-        told = self.common_settings
-        self.details = told.verbose or told.printshellcmds or told.debug_dag
-        self.screen = ColorizingTextHandler(told.nocolor, sys.stdout if told.stdout else sys.stderr)
-        self.screen.setFormatter(DefaultFormatter(told.quiet, told.show_failed_logs))
-        flags = (told.debug_dag, told.verbose, told.dryrun, told.printshellcmds)
-        self.snakemakes = DefaultFilter(told.quiet, *flags)
-        quiet = told.quiet or ()
-        self.mute = not told.dryrun and is_quiet_about(quiet, "all")
+        options = self.common_settings
+        self.details = options.verbose or options.printshellcmds or options.debug_dag
+        self.screen = ColorizingTextHandler(options.nocolor, sys.stdout if options.stdout else sys.stderr)
+        self.screen.setFormatter(DefaultFormatter(options.quiet, options.show_failed_logs))
+        flags = (options.debug_dag, options.verbose, options.dryrun, options.printshellcmds)
+        self.snakemakes = DefaultFilter(options.quiet, *flags)
+        quiet = options.quiet or ()
+        self.mute = not options.dryrun and is_quiet_about(quiet, "all")
         quieter = is_quiet_about(quiet, "rules") or is_quiet_about(quiet, "progress")
-        self.lines = Lines(told.dryrun, quieter)
+        self.lines = Lines(options.dryrun, quieter)
 
     def emit(self, record) -> None:
         if self.details:

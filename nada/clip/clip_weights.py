@@ -117,9 +117,9 @@ def _origin(weights: Path, digest: str, openai: bool) -> tuple[str, bool] | None
     published = _published(weights, digest)
     if published is not None:
         return published
-    beside = weights.with_name(HUB_CONFIG)
-    if beside.is_file():
-        return f"the weights of {HUB_CONFIG} beside it", bool(read_json(beside).get("quick_gelu"))
+    config_file = weights.with_name(HUB_CONFIG)
+    if config_file.is_file():
+        return f"the weights of {HUB_CONFIG} in its folder", bool(read_json(config_file).get("quick_gelu"))
     return None
 
 

@@ -41,5 +41,5 @@ def is_finite(tensor: Tensor) -> bool:
 
 
 def used(tensors: Mapping[str, Tensor], unused: Iterable[str]) -> dict[str, Tensor]:
-    """The tensors whose last name is none of `unused`."""
+    """The tensors whose last name is not in `unused`."""
     return {name: t for name, t in tensors.items() if name.rpartition(".")[2] not in unused}

@@ -45,7 +45,7 @@ def verify_weights(path) -> str:
     expected = _expected(path)
     if expected is not None and found != expected:
         raise UserError(
-            f"the weight file {path} has SHA-256 {found[:12]}…, but {MANIFEST} beside it says "
+            f"the weight file {path} has SHA-256 {found[:12]}…, but {MANIFEST} in its folder has "
             f"{expected[:12]}…; restore the file (git checkout, or download it again)."
         )
     return found

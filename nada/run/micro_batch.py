@@ -140,5 +140,5 @@ def asked_for(error: BaseException) -> str:
     if not asked:
         return text.rstrip(".") or "no reason given"
     if not there:
-        return f"{asked[1]} more were asked for"
-    return f"{asked[1]} more were asked for, {there[2]} of {there[1]} were free"
+        return f"{asked[1]} more were requested"
+    return f"{asked[1]} more were requested, {there[2]} of {there[1]} were free"

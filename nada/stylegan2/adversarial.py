@@ -43,16 +43,16 @@ class TrainingHyperparameters:
     ema_rampup: float | None = None  # half-life at most this share of the images seen; None: off
 
     def __post_init__(self):
-        for setting in fields(self):
-            value, (low, high) = getattr(self, setting.name), RANGES[setting.name]
-            if value is None and setting.default is None:
+        for field in fields(self):
+            value, (low, high) = getattr(self, field.name), RANGES[field.name]
+            if value is None and field.default is None:
                 continue
-            whole = setting.type is int
+            whole = field.type is int
             if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
                 kind = "a whole number" if whole else "a number"
-                raise UserError(f"{setting.name}: {value!r} given, must be {kind}")
+                raise UserError(f"{field.name}: {value!r} given, must be {kind}")
             if not low <= value <= high:  # also refuses NaN
-                raise UserError(f"{setting.name}: {value} given, must be in {low}..{high}")
+                raise UserError(f"{field.name}: {value} given, must be in {low}..{high}")
 
 
 RANGES = {
@@ -119,7 +119,7 @@ def path_length_penalty(lengths: Tensor, path_mean: Tensor, decay: float) -> tup
 def lazy_adam(
     parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float], interval: int
 ) -> torch.optim.Adam:
-    """Adam for a network regularised every `interval` steps by a step of its own.
+    """Adam for a network regularised every `interval` steps in a separate step.
 
     c = k/(k+1) makes up for the extra step: lr * c, betas ** c (Karras et al. 2020, appendix B).
     interval 0 means never regularised: c = 1.
@@ -329,7 +329,7 @@ class AdversarialTrainer:
         return {"path_length": self.shown(lengths.mean()), "path_penalty": self.shown(penalty)}
 
     def shown(self, value: Tensor) -> float | Tensor:
-        """A 0-d tensor for a report: its number if `waits`, else the tensor."""
+        """A 0-d tensor for a report: its number if `waits`, otherwise the tensor."""
         return value.item() if self.waits else value.detach()
 
     def check(self) -> None:

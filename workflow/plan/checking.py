@@ -198,7 +198,7 @@ KINDS = {
     "integer": "a whole number",
     "number": "a number",
     "string": "a text",
-    "array": "a list, like [0, 1],",
+    "array": "a list, like [0, 1]",
     "object": "a mapping of keys to values",
     "boolean": "true or false",
     "null": "null",
@@ -269,34 +269,35 @@ def sentence(error):
         at = f"a name in {at}"
     if error.validator == "type":
         kinds = [rule] if isinstance(rule, str) else rule
-        return f"{at} is {shown}; {wanted_kinds(kinds, value)} is wanted."
+        return f"{at} is {shown}; it must be {wanted_kinds(kinds, value)}."
     if error.validator == "anyOf":
         # the error is that of the alternative whose type fits; if none fits, the message lists all types
         fitting = [e for e in error.context if e.validator != "type" or len(e.path) > 0]
         if fitting:
             return sentence(max(fitting, key=lambda e: len(e.path)))
-        return f"{at} is {shown}; {wanted_kinds(dict.fromkeys(kinds_of(error.schema)), value)} is wanted."
+        kinds = dict.fromkeys(kinds_of(error.schema))
+        return f"{at} is {shown}; it must be {wanted_kinds(kinds, value)}."
     if error.validator == "oneOf":
         choices = (" and ".join(f"'{key}'" for key in choice["required"]) for choice in rule)
         return f"{at} needs either {' or '.join(choices)}, not both."
     listed = re.fullmatch(r"\^\(([\w|]+)\)\$", rule) if error.validator == "pattern" else None
     if error.validator == "enum" or listed:
         allowed = listed.group(1).split("|") if listed else map(str, rule)
-        return f"{at} is {shown}; one of {', '.join(allowed)} is wanted."
+        return f"{at} is {shown}; it must be one of {', '.join(allowed)}."
     limits = {
-        "minimum": f"at least {rule}",
-        "maximum": f"at most {rule}",
-        "exclusiveMinimum": f"more than {rule}",
-        "exclusiveMaximum": f"less than {rule}",
-        "minItems": f"at least {rule} value",
-        "maxItems": f"at most {rule} values",
-        "minProperties": "at least one entry",
-        "uniqueItems": "a list without repetition",
-        "minLength": "a text that is not empty",
-        "pattern": "a text that is not blank" if rule == r"\S" else f"a text like {rule}",
+        "minimum": f"be at least {rule}",
+        "maximum": f"be at most {rule}",
+        "exclusiveMinimum": f"be more than {rule}",
+        "exclusiveMaximum": f"be less than {rule}",
+        "minItems": f"have at least {rule} value",
+        "maxItems": f"have at most {rule} values",
+        "minProperties": "have at least one entry",
+        "uniqueItems": "be a list without repetition",
+        "minLength": "be a text that is not empty",
+        "pattern": "be a text that is not blank" if rule == r"\S" else f"be a text like {rule}",
     }
     if error.validator in limits:
-        return f"{at} is {shown}; {limits[error.validator]} is wanted."
+        return f"{at} is {shown}; it must {limits[error.validator]}."
     return f"{at}: {error.message}."
 
 

@@ -36,7 +36,7 @@ def check_names(config) -> None:
             where = f"'methods.{method}.variants.{variant}"
             if variant == OWN:
                 raise ConfigError(
-                    f"config: {where}': in rows '{OWN}' stands for the variant that a task names; "
+                    f"config: {where}': in rows '{OWN}' means the variant that a task names; "
                     "choose another name."
                 )
             if isinstance(parent, dict):
@@ -190,7 +190,7 @@ def _check_task(name, task, world) -> None:
             )
     if "judge" in world and ("target_class" in task) == ("target_style" in task):
         raise ConfigError(
-            f"config: 'tasks.{name}' has no target for the judge; give either the key "
+            f"config: 'tasks.{name}' must have one target for the judge: give either the key "
             "'target_class' or the key 'target_style'."
         )
 

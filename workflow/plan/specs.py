@@ -79,14 +79,14 @@ def run_spec(plan: Plan, run: Run) -> RunSpec:
     templates and the CLIPs. `plan.training_images` gives the training images.
     """
     condition, method = run.condition, plan.methods[run.condition.method]
-    told = {}
+    given = {}
     if method.generator == "source":
         domain = plan.source(condition.task)["domain"]
-        told["source"] = SourceSpec(domain=domain, weights=source_weights(plan, domain))
+        given["source"] = SourceSpec(domain=domain, weights=source_weights(plan, domain))
     if method.supervision == "text":
-        told["text"] = TextSpec(**plan.config["tasks"][condition.task]["text"])
-        told["templates"] = plan.world["templates"]
-        told["clips"] = _clips(plan, condition)
+        given["text"] = TextSpec(**plan.config["tasks"][condition.task]["text"])
+        given["templates"] = plan.world["templates"]
+        given["clips"] = _clips(plan, condition)
     return RunSpec(
         world=plan.world["name"],
         **_labels(condition),
@@ -96,7 +96,7 @@ def run_spec(plan: Plan, run: Run) -> RunSpec:
         hyperparameters=_hyperparameters(plan, condition),
         parent=run.parent_id,
         training_images=training_file(plan, condition),
-        **told,
+        **given,
     )
 
 
@@ -134,7 +134,7 @@ def _labels(condition: Condition):
 def observation_spec(plan: Plan, task, name) -> ObservationSpec:
     """The spec of one observe job: the artifacts of a condition, one per seed, or the reference images."""
     counts = {key: plan.config["evaluation"][key] for key in Counts.model_fields}
-    told = {
+    shared = {
         "world": plan.world["name"],
         "device": plan.device,
         "resolution": plan.resolution(task),
@@ -144,7 +144,7 @@ def observation_spec(plan: Plan, task, name) -> ObservationSpec:
     }
     if name == REAL:
         references = reference_file(plan, task)
-        return ObservationSpec(task=task, method=REAL, references=references, **told)
+        return ObservationSpec(task=task, method=REAL, references=references, **shared)
     condition = plan.conditions[task, name]
     images = training_file(plan, condition)
     return ObservationSpec(
@@ -153,7 +153,7 @@ def observation_spec(plan: Plan, task, name) -> ObservationSpec:
         references=reference_file(plan, task) if images else None,
         training_images=images,
         runs=tuple(_observed(plan, run) for run in plan.seeds_of(condition)),
-        **told,
+        **shared,
     )
 
 

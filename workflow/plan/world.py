@@ -73,7 +73,7 @@ def placed(world, place):
     return world
 
 
-def beside(folder):
+def relative_to(folder):
     """A function that makes file names of a folder's world.yaml relative to that folder, except assets."""
 
     def place(text, named=False):
@@ -115,7 +115,7 @@ def load_world(name, root):
     domain whose images no module makes.
     """
     folders = [Path("workflow", "worlds", world) for world in lineage(name, root)]
-    entries = [placed(read_yaml(Path(root, folder, WORLD)), beside(folder)) for folder in folders]
+    entries = [placed(read_yaml(Path(root, folder, WORLD)), relative_to(folder)) for folder in folders]
     world = laid_over(entries)
     rules = schema("world")
     world = whole_numbers(without_nulls(world), rules)

@@ -75,7 +75,7 @@ def test_an_interrupted_loop_goes_on_after_its_latest_state_and_ends_at_the_same
     torch.manual_seed(99)  # the streams come from the training state
     assert walk.run() == end
     assert walk.done == [7, 8, 9, 10]
-    assert "  going on after step 6, from " in "\n".join(walk.lines)
+    assert "  resuming after step 6, from " in "\n".join(walk.lines)
     walk.job.curves.read()
     assert [row["step"] for row in walk.job.curves.rows] == list(range(1, 11))
     assert walk.job.cost.counts()["images"] == 20

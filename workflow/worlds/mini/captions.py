@@ -91,7 +91,7 @@ def caption(
     """One caption of an image of SPECIES[species] in STYLES[style]; `parts` as from part_words.
 
     species: two of them make a hybrid ("half cat half dog"), None a chimera. foreign: index of the
-    one part of `parts` that is of another species and always told ("fox with dog ears"); -1: none.
+    one part of `parts` that is of another species and always named ("fox with dog ears"); -1: none.
     """
 
     def word(words: tuple[str, ...]) -> str:

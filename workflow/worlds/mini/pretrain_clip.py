@@ -28,7 +28,7 @@ from workflow.worlds.mini.clock import Clock
 # radius: of the adversarial L2 ball on [-1, 1] pixels at 32x32; 0 trains a standard model.
 # noise: the largest standard deviation in a training view.
 # max_logit_scale: low, so that a picture must lie close to its caption to win: then a direction
-# between texts points where pictures go.
+# between texts fits the direction between images.
 RECIPES = {
     "a": {"patch": 4, "width": 96, "layers": 3, "steps": 1500, "batch": 128, "lr": 1e-3, "radius": 1.5, "hybrids": 0.15, "noise": 0.3, "max_logit_scale": 5.0, "seed": 101},
     "b": {"patch": 8, "width": 128, "layers": 4, "steps": 2000, "batch": 128, "lr": 1e-3, "radius": 1.5, "hybrids": 0.15, "noise": 0.3, "max_logit_scale": 5.0, "seed": 202},
@@ -96,7 +96,7 @@ def contrastive_loss(image_features, text_features, tokens, logit_scale):
 def adversarial(model, images, text, tokens, radius: float, generator):
     """One step up the loss within an L2 ball of a random radius up to `radius`; [N, 3, R, R] -> the same.
 
-    The step starts a little beside the image, or its gradient would be learnt by heart.
+    The step starts near the image, so that its gradient cannot be memorised.
     """
     import torch
     from torch.nn import functional as F

@@ -236,7 +236,7 @@ def blurred(images, amount: float):
 
 
 def learn_adversarially(regression: _Regression, G, G_ema, state, out: Path):
-    """Train G and D against each other, G beside a fading regression loss; returns (D, last losses).
+    """Train G and D against each other, G also with a fading regression loss; returns (D, last losses).
 
     D cannot tell renders from a regression that has run its course, so the regression stops early;
     D then starts alone, on fakes whose blur fades away. Real and fake images of a step show the
@@ -329,7 +329,7 @@ def train(domain: str, out: Path, recipe: Recipe) -> None:
         copy_shared(G_ema, coarse)
     if reached < 2:
         regression.learn_drawing(G, G_ema, recipe.resolution, recipe.fine_steps, state, "fine")
-        G.load_state_dict(G_ema.state_dict())  # a regression's average is its better half
+        G.load_state_dict(G_ema.state_dict())  # a regression's average is better than its last state
     D, losses = learn_adversarially(regression, G, G_ema, state, out)
     measure_w_avg(G_ema)
     write_sheet(regression, G_ema, out / f"{domain}.png")
