@@ -191,7 +191,7 @@ class Machine:
         if not is_known(asked):
             raise UserError(
                 f"{self.budget.where}: refused: it asks for the global '{shown(asked)}', which no "
-                f"checkpoint needs; nothing of it was run: delete the file, or ask its author"
+                f"checkpoint needs; nothing in it was run: delete the file, or ask its author"
             )
         return Word(asked, name.rpartition(".")[2])
 

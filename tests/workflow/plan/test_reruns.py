@@ -12,8 +12,9 @@ import pytest
 from baselines.registry import methods
 from nada.run.spec.base import REAL
 from workflow.plan.code_digest import closure, module_path
+from workflow.plan.figure_kinds import FIGURES
 from workflow.plan.inputs import adapt_inputs, observation_inputs, published_inputs
-from workflow.plan.layout import FIGURES, reference_file
+from workflow.plan.layout import reference_file
 from workflow.plan.specs import group_spec, observation_spec, run_spec
 from workflow.plan.stages import FILES, MODULES, modules
 

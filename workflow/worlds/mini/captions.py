@@ -1,6 +1,6 @@
 """The mini world's language: a closed vocabulary, neutral templates and captions for rendered images.
 
-Templates name no style, so that the direction between two species texts holds no style and the other way round.
+Templates name no style: the direction between two species has no style in it, and vice versa.
 Captions also name parts (cat ears, a fox nose, hanging ears): an embedding that must tell each part's species
 cannot take a cat's nose for a cat.
 """
