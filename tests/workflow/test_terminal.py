@@ -84,7 +84,7 @@ def test_a_failed_job_says_which_and_where_its_log_is_and_how_it_ends(tmp_path):
     said = lines.of(failed(0, [f"{log} (check)"], message="exit code 2")).splitlines()
     assert said[:3] == ["FAILED observe dog2cat/real", "  exit code 2", f"  log: {log}"]
     assert said[-1] == "    error: � too large" and len(said) == 4 + 20
-    assert f"1 failed:\n  observe dog2cat/real: {log}\nThe same command goes on" in lines.summary(9.0)
+    assert f"1 failed:\n  observe dog2cat/real: {log}\nThe same command resumes" in lines.summary(9.0)
 
 
 def test_a_failed_job_without_a_log_shows_its_command():

@@ -180,7 +180,7 @@ MISTAKES = [
         "own",
         "'warm_starts.nada' asks for the variant that each task names ('own'), but 'tasks.dog2cat' names none",
     ),
-    ("methods/nada/variants/own", {}, "'own' stands for the variant that a task names; choose another name."),
+    ("methods/nada/variants/own", {}, "'own' means the variant that a task names; choose another name."),
     ("methods/nada/variants/mapper/parent", {"method": "nada", "variant": "own"}, "names 'own'; known: "),
     ("groups/ablation/controls", ["sorce"], "names 'sorce'; did you mean 'source'?"),
     ("methods/nada/variants/mapper/parent", "adapt", "names 'adapt'; did you mean 'adaptive'?"),
