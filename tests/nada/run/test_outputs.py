@@ -126,7 +126,7 @@ def test_each_command_leaves_a_user_s_file_alone_and_says_so(tmp_path, monkeypat
     before = (tmp_path / file).read_bytes()
     assert main([*arguments, out]) == 2
     error = capsys.readouterr().err
-    assert error.startswith(f"error: {file}: is ") and error.count("\n") == 1
+    assert error.startswith((f"error: {file}: exists already", f"error: {file}: is an input")) and error.count("\n") == 1
     assert (tmp_path / file).read_bytes() == before
 
 
