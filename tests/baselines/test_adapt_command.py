@@ -68,7 +68,7 @@ def test_a_run_leaves_its_artifact_curves_identity_and_cost(world):
     assert not any((world.folder / "state").iterdir())
 
 
-def test_the_record_holds_resolved_settings_and_hashes_of_what_went_in_and_out(world):
+def test_the_record_holds_resolved_hyperparameters_and_hashes_of_what_went_in_and_out(world):
     world.adapt("run", world.run_spec(seed=3))
     record = json.loads((world.folder / "run/run.json").read_text())
     assert record["run"] == "dog2cat/nada-all_layers/seed3"
@@ -334,7 +334,7 @@ def test_a_run_that_ran_out_of_memory_resumes_with_the_smaller_parts(world, monk
     assert json.loads((world.folder / "run/cost.json").read_text())["micro_batch"] == 1
 
 
-def test_a_run_in_half_precision_that_breaks_is_told_of_the_full_one(world, capsys):
+def test_a_run_in_half_precision_that_diverges_is_advised_to_use_full_precision(world, capsys):
     hparams = {"precision": "mixed", "lr": 1e30}
     assert world.adapt("run", world.run_spec(hyperparameters=hparams)) == 2
     message = capsys.readouterr().err
@@ -455,7 +455,7 @@ def test_an_interrupted_run_says_where_its_state_lies_and_resumes_to_the_same_by
     assert [p.name for p in (world.folder / "run").iterdir()] == ["spec.json"]
 
     assert world.adapt("run", run_spec) == 0
-    assert "going on after step 4" in capsys.readouterr().out
+    assert "resuming after step 4" in capsys.readouterr().out
     assert world.bytes_of("run") == world.bytes_of("whole")
 
 
@@ -475,7 +475,7 @@ def test_an_interrupted_mapper_run_resumes_to_the_same_bytes(
     assert world.bytes_of("run") == world.bytes_of("whole")
 
 
-def test_state_of_a_run_with_other_settings_is_not_resumed(world, monkeypatch, capsys):
+def test_state_of_a_run_with_other_hyperparameters_is_not_resumed(world, monkeypatch, capsys):
     interrupt_at(monkeypatch, 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
     assert world.adapt("run", world.run_spec()) == 143
     capsys.readouterr()
@@ -587,7 +587,7 @@ def test_a_truncated_clip_names_the_file(world, capsys):
         ({"text": None}, "needs text.source and text.target"),
         ({"resolution": 32}, "makes 16x16 images, but the run's resolution is 32"),
         ({"device": "tpu"}, "device is 'tpu'; it must be 'cpu' or 'cuda'"),
-        ({"clips": []}, "names no CLIP"),
+        ({"clips": []}, "has no CLIP"),
         ({"templates": "none.txt"}, "templates none.txt are missing"),
         ({"parent": "dog2cat/nada-adaptive/seed0"}, "--parent is not given"),
         ({"hyperparameters": {"mapper": {}}}, "the run has no parent"),
@@ -664,4 +664,4 @@ def test_a_checkpoint_of_another_size_is_refused_in_one_sentence(world, capsys):
 
 def test_a_checkpoint_without_a_file_is_asked_for(world, capsys):
     assert world.adapt("run", world.run_spec("theirs", method="checkpoint")) == 2
-    assert "hyperparameters.weights names no file" in capsys.readouterr().err
+    assert "hyperparameters.weights is empty" in capsys.readouterr().err

@@ -68,7 +68,7 @@ def test_half_precision_and_micro_batches_keep_less_and_images_add_up():
     for codes, key in (("drawn", "before it"), ("shared", "beside it")):
         layers = dataclasses.replace(ADAPTIVE, selection_codes=codes)
         found = graph_bytes(generator, [], NadaHyperparameters(batch=2, layers=layers))
-        assert f"{key}, of codes that choose alone," in found
+        assert f"{key}, of codes drawn only for the choice," in found
     assert graph_bytes(generator, [], NadaHyperparameters(batch=2)).keys() == {"generator", "CLIPs"}
 
 

@@ -21,7 +21,7 @@ class Verdict:
 
 
 def examine(asset: Asset, path: Path, pinned: str | None = None, trusted: bool = False) -> Verdict:
-    """Compare a file with its known size and with the pinned hash, else with the registry's hash.
+    """Compare a file with its known size and with the pinned hash or, without one, with the registry's hash.
 
     trusted: accept the file and pin its hash; the command refuses this for a published hash.
     """

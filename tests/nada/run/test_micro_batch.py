@@ -238,8 +238,8 @@ def test_the_smaller_size_stays_for_the_run_and_each_change_is_one_line(generato
     assert memory.asked == [4, 2, 2, 2, 2]
     (line,) = job.lines
     assert line == (
-        "  out of memory (2.00 GiB more were asked for, 1.25 GiB of 79.11 GiB were free): done "
-        "again, from here on with 2 images at once; the results stay the same but for rounding"
+        "  out of memory (2.00 GiB more were requested, 1.25 GiB of 79.11 GiB were free): the step is "
+        "repeated; from here on 2 images are rendered at once. Results change only by rounding"
     )
 
 

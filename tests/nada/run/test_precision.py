@@ -206,7 +206,7 @@ def test_full_precision_lasts_for_a_block_even_when_that_fails(generator):
 
 @pytest.mark.parametrize("tf32", [False, True])
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_tf32_and_repeatable_algorithms_are_what_the_settings_say(flags, tf32, deterministic):
+def test_tf32_and_repeatable_algorithms_follow_the_hyperparameters(flags, tf32, deterministic):
     set_numerics(CARD, tf32, deterministic)
     assert flags() == {
         "matmul": tf32,

@@ -151,7 +151,7 @@ def test_an_edit_of_a_figure_draws_just_that_figure_again(finished_project):
         assert finished_project.planned("all") == {"all": 1, "figure": 2, "html": 1}
 
 
-def test_a_changed_setting_reruns_the_variants_that_use_it(finished_project):
+def test_a_changed_hyperparameter_reruns_the_variants_that_use_it(finished_project):
     change = "methods={nada: {variants: {global: {hyperparameters: {lr: 0.001}}}}}"
     planned = finished_project.planned("all", "--config", change)
     assert planned["run_spec"] == planned["adapt"] == SEEDS

@@ -78,7 +78,7 @@ def test_an_unknown_key_of_a_world_is_named_with_its_file(world_folder):
         load_world("tiny", world_folder)
 
 
-def test_an_asset_is_a_path_in_the_assets_folder_and_is_not_looked_for_before_it_is_fetched(
+def test_an_asset_is_a_path_in_the_assets_folder_and_need_not_exist_before_it_is_fetched(
     world_folder,
 ):
     folder = world_folder / "workflow/worlds/tiny"
