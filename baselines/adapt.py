@@ -27,7 +27,7 @@ def main(argv=None) -> None:
     from nada.run.artifact import MODEL, SNAPSHOTS, AdaptedModel
     from nada.run.job import Job
     from nada.run.record import COST, CURVES, RUN
-    from nada.run.spec.run import read_run_spec
+    from nada.run.spec.run_spec import read_run_spec
 
     out = Path(arguments.out)
     if out.resolve() != Path(arguments.spec).resolve().parent:  # the spec's folder is the run's own

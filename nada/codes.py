@@ -9,7 +9,7 @@ from nada.run.micro_batch import NoiseRows, Rows
 from nada.stylegan2.generator import Generator
 
 if TYPE_CHECKING:  # adapt.py imports this module
-    from nada.adapt import NadaHyperparameters
+    from nada.training import NadaHyperparameters
 
 CHUNK = 16  # images rendered or encoded at once without a graph; bounds memory
 

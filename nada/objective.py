@@ -18,7 +18,7 @@ from nada.run.streams import stream_seed
 from nada.stylegan2.generator import Generator
 
 if TYPE_CHECKING:  # adapt.py imports this module
-    from nada.adapt import NadaHyperparameters
+    from nada.training import NadaHyperparameters
 
 OFFICIAL_SHIFT = 1e-6  # the public code adds it to every pixel if the whole ΔI is zero
 #: The public code's prompt of the target text in Eq. 1, by what the embedding is used for.

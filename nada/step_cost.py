@@ -70,8 +70,8 @@ def main(argv=None) -> None:
 
 def make_hyperparameters(arguments):
     """The NadaHyperparameters that the command line asks for."""
-    from nada.adapt import NadaHyperparameters
     from nada.layers import LayerHyperparameters
+    from nada.training import NadaHyperparameters
 
     layers = LayerHyperparameters()
     if arguments.k is not None:
@@ -149,10 +149,10 @@ def measure(generator, clips, hparams, steps: int) -> Cost:
     """Train `steps` complete steps after a warm-up; the host waits for the device after each."""
     import torch
 
-    from nada.adapt import forward_backward
     from nada.layers import Layers
     from nada.objective import NadaLoss
     from nada.run.precision import set_numerics, set_precision
+    from nada.training import forward_backward
 
     device = generator.w_avg.device
     set_numerics(device, hparams.tf32, hparams.deterministic)

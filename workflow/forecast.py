@@ -21,7 +21,7 @@ from statistics import median
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
 from nada.run.outputs import begins_with, check_output
-from nada.run.spec.observation import read_observation_spec
+from nada.run.spec.observation_spec import read_observation_spec
 
 GIB = 2**30
 

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from nada.run.atomic import write_json
 from nada.run.errors import UserError, command
-from nada.run.spec.group import read_group_spec
+from nada.run.spec.group_spec import read_group_spec
 
 ABOUT = "publication.json"  # describes a published folder
 KEPT = (

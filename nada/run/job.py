@@ -31,7 +31,7 @@ from nada.run.errors import FULL_DISK, UserError
 from nada.run.hyperparameters import read_hyperparameters, resolved
 from nada.run.manifest import read_weights, verify_weights
 from nada.run.record import COST, CURVES, RUN, Cost, Curves, portable, write_record
-from nada.run.spec.run import RunSpec
+from nada.run.spec.run_spec import RunSpec
 from nada.run.steps import Stateful, Steps
 from nada.run.streams import stream_seed
 from nada.run.training_state import TrainingState, state_key

@@ -17,7 +17,6 @@ import numpy as np
 import pytest
 import torch
 
-from nada.adapt import NadaHyperparameters
 from nada.images.arrays import load_images, save_images
 from nada.images.tensors import to_tensor
 from nada.images.training_images import few_shot_images
@@ -30,6 +29,7 @@ from nada.run.errors import UserError
 from nada.run.steps import Steps
 from nada.stylegan2.generator import Synthesis
 from nada.stylegan2.source_model import load_source
+from nada.training import NadaHyperparameters
 
 ROOT = Path(__file__).parents[2]
 ADAPTIVE = {"layers": {"policy": "adaptive", "k": 2, "n_w": 3}, "style_mixing": 0.9}

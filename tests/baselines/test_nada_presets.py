@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from baselines.nada_presets import ORIGINS, presets
-from nada.adapt import NadaHyperparameters
 from nada.run.hyperparameters import read_hyperparameters
+from nada.training import NadaHyperparameters
 
 # Gal et al. 2021, Table 3: iterations, ViT-B/32, ViT-B/16, style mixing, adaptive k
 TABLE_3 = {

@@ -16,7 +16,7 @@ from nada.images.arrays import load_images, save_images
 from nada.images.tensors import to_tensor, to_uint8
 from nada.run.artifact import AdaptedModel, load_artifact, save_artifact
 from nada.run.errors import UserError
-from nada.run.spec.observation import read_observation_spec
+from nada.run.spec.observation_spec import read_observation_spec
 from tests.eval.agreement import (
     assert_numbers_agree,
     assert_observations_agree,

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from nada import step_cost
-from nada.adapt import NadaHyperparameters
 from nada.layers import LayerHyperparameters
 from nada.step_cost import GIB, VITS, graph_bytes, make_clip, make_generator, measure
 from nada.stylegan2.generator import Generator
+from nada.training import NadaHyperparameters
 
 ADAPTIVE = LayerHyperparameters("adaptive", k=4, n_w=5)
 

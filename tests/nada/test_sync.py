@@ -19,7 +19,6 @@ from torch.utils.weak import WeakIdKeyDictionary
 from baselines.adversarial.batches import Batches
 from baselines.adversarial.warm_starts import Start
 from baselines.ojha import OjhaHyperparameters, OjhaTrainer, PatchHeads
-from nada.adapt import NadaHyperparameters, forward_backward
 from nada.latent_maps import LatentMapper
 from nada.layers import LayerHyperparameters, Layers
 from nada.mapper import OPTIMISERS, MapperHyperparameters, MapperLoss
@@ -30,6 +29,7 @@ from nada.stylegan2.ada import AdaptiveAugment
 from nada.stylegan2.adversarial import AdversarialTrainer
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
+from nada.training import NadaHyperparameters, forward_backward
 
 READS = {torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.cpu}
 COPIES = {torch.tensor, torch.as_tensor, torch.from_numpy}

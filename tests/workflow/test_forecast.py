@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from nada.run.spec.base import as_json
-from nada.run.spec.observation import Counts, ObservationSpec, ObservedRun, RefereeSpec
+from nada.run.spec.observation_spec import Counts, ObservationSpec, ObservedRun, RefereeSpec
 from workflow.estimate import core_seconds
 from workflow.forecast import forecast, main, measured, page, places
 from workflow.plan.plan import load_plan

@@ -5,8 +5,8 @@ import yaml
 
 from baselines.adversarial.scaling import CATCH_UP_FLOOR
 from baselines.nada_presets import presets
-from nada.adapt import NadaHyperparameters
 from nada.run.hyperparameters import read_hyperparameters
+from nada.training import NadaHyperparameters
 from workflow.lines import read_jobs
 from workflow.plan.checking import ConfigError
 from workflow.plan.config import load

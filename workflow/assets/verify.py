@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nada.run.errors import UserError
+from workflow.assets.asset_registry import PINS, Asset
 from workflow.assets.download import CHUNK, Progress
-from workflow.assets.registry import PINS, Asset
 from workflow.assets.responses import is_web_page
 
 

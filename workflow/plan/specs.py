@@ -12,7 +12,7 @@ from pathlib import Path
 from nada.run.atomic import atomic_path
 from nada.run.run_id import DEFAULT_SHOTS
 from nada.run.spec.base import REAL, Target
-from nada.run.spec.group import (
+from nada.run.spec.group_spec import (
     DifferenceSpec,
     GridSpec,
     GroupSpec,
@@ -21,8 +21,8 @@ from nada.run.spec.group import (
     RowSpec,
     TaskSpec,
 )
-from nada.run.spec.observation import Counts, ObservationSpec, ObservedRun, RefereeSpec
-from nada.run.spec.run import ClipSpec, RunSpec, SourceSpec, TextSpec
+from nada.run.spec.observation_spec import Counts, ObservationSpec, ObservedRun, RefereeSpec
+from nada.run.spec.run_spec import ClipSpec, RunSpec, SourceSpec, TextSpec
 from workflow.plan.groups import rows_of
 from workflow.plan.layout import (
     checkpoint_weights,

@@ -94,7 +94,7 @@ def without_nulls(entries):
 def read_registry(path, root):
     """{name: path in the assets' folder} of a world's assets; an archive is a folder once unpacked.
 
-    `workflow.assets.registry`, or the world's own command, checks the rest of the registry.
+    `workflow.assets.asset_registry`, or the world's own command, checks the rest of the registry.
     """
     entries = read_yaml(Path(root, path))["assets"]
     return {

@@ -7,7 +7,7 @@ import pytest
 
 from eval import tables
 from eval.score import COLUMNS
-from nada.run.spec.group import read_group_spec
+from nada.run.spec.group_spec import read_group_spec
 
 BARE = {
     "judge": "the task names no target",

@@ -7,7 +7,6 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import pytest
 from pydantic import model_validator
 
-from nada.adapt import NadaHyperparameters
 from nada.layers import LayerHyperparameters
 from nada.mapper import MapperHyperparameters
 from nada.run.errors import UserError
@@ -21,6 +20,7 @@ from nada.run.hyperparameters import (
     resolved,
 )
 from nada.run.steps import snapshot_steps
+from nada.training import NadaHyperparameters
 from tests.nada.departures import CHOICES, TABLE
 
 CLASSES = {"": NadaHyperparameters, "layers.": LayerHyperparameters, "mapper.": MapperHyperparameters}

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from nada.adapt import NadaHyperparameters, forward_backward, micro_batches
 from nada.latent_maps import LatentMapper
 from nada.layers import LayerHyperparameters, Layers
 from nada.mapper import MapperHyperparameters, MapperLoss
@@ -14,6 +13,7 @@ from nada.mapper import forward_backward as mapper_step
 from nada.objective import NadaLoss
 from nada.run.errors import UserError
 from nada.run.micro_batch import Draws, MicroBatches, Rows, asked_for, split
+from nada.training import NadaHyperparameters, forward_backward, micro_batches
 
 CPU = torch.device("cpu")
 #: As torch words it.

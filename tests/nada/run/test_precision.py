@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from nada.adapt import NadaHyperparameters
 from nada.codes import draw_codes, render_pair
 from nada.losses import directional_loss
 from nada.run import precision
@@ -17,6 +16,7 @@ from nada.stylegan2 import ops
 from nada.stylegan2.adversarial import AdversarialTrainer
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
+from nada.training import NadaHyperparameters
 
 HALF = [torch.bfloat16, torch.float16]
 #: What one rounding may change, relative to the largest number: 8 and 11 bits.

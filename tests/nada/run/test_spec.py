@@ -8,7 +8,7 @@ import pytest
 
 from nada.run.errors import UserError
 from nada.run.spec.base import Target, as_json
-from nada.run.spec.group import (
+from nada.run.spec.group_spec import (
     DifferenceSpec,
     GridSpec,
     GroupSpec,
@@ -18,14 +18,14 @@ from nada.run.spec.group import (
     TaskSpec,
     read_group_spec,
 )
-from nada.run.spec.observation import (
+from nada.run.spec.observation_spec import (
     Counts,
     ObservationSpec,
     ObservedRun,
     RefereeSpec,
     read_observation_spec,
 )
-from nada.run.spec.run import ClipSpec, RunSpec, SourceSpec, TextSpec, read_run_spec
+from nada.run.spec.run_spec import ClipSpec, RunSpec, SourceSpec, TextSpec, read_run_spec
 
 BARE = RunSpec(
     world="mini", task="dog2cat", method="source", variant="unchanged", seed=0, device="cpu", resolution=32

@@ -11,7 +11,7 @@ from nada.run.errors import UserError
 from nada.run.job import Job
 from nada.run.manifest import read_weights
 from nada.run.micro_batch import MicroBatches
-from nada.run.spec.run import RunSpec
+from nada.run.spec.run_spec import RunSpec
 
 ROOT = Path(__file__).parents[3]
 SPEC = RunSpec(

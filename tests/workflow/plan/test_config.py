@@ -367,8 +367,8 @@ def test_the_public_mapper_s_input_is_refused_for_a_generator_that_it_cannot_poo
 
 
 def test_every_hyperparameter_of_the_configuration_is_accepted_by_the_method(root):
-    from nada.adapt import NadaHyperparameters
     from nada.run.hyperparameters import read_hyperparameters
+    from nada.training import NadaHyperparameters
 
     config, _ = load(root)
     nada = config["methods"]["nada"]

@@ -77,7 +77,7 @@ def test_a_group_names_the_files_that_its_jobs_wait_for(plan):
 def test_the_spec_of_a_run_has_what_its_supervision_needs_and_nothing_more(plan):
     seen = set()
     for run in plan.runs_of(plan.shown):
-        told, condition = set(run_spec(plan, run).model_dump()), run.condition
+        spec, condition = set(run_spec(plan, run).model_dump()), run.condition
         supervision = plan.methods[condition.method].supervision
         seen.add(supervision)
         assert spec & STEERING == (STEERING if supervision == "text" else set()), run.id

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from nada.run.spec.base import Target, as_json
-from nada.run.spec.group import DifferenceSpec, ModelSpec, read_group_spec
-from nada.run.spec.observation import read_observation_spec
-from nada.run.spec.run import ClipSpec, RunSpec, SourceSpec, TextSpec, read_run_spec
+from nada.run.spec.group_spec import DifferenceSpec, ModelSpec, read_group_spec
+from nada.run.spec.observation_spec import read_observation_spec
+from nada.run.spec.run_spec import ClipSpec, RunSpec, SourceSpec, TextSpec, read_run_spec
 from workflow.plan import specs
 from workflow.plan.checking import merge
 from workflow.plan.layout import training_file
@@ -57,8 +57,8 @@ def test_a_variant_overrides_only_what_it_names(default):
 
 
 def test_the_spec_of_a_run_has_every_hyperparameter_with_its_default(default):
-    from nada.adapt import NadaHyperparameters
     from nada.run.hyperparameters import read_hyperparameters, resolved
+    from nada.training import NadaHyperparameters
 
     for variant in ("global", "mapper"):
         told = run_spec(default, default.runs[f"dog2cat/nada-{variant}/seed0"]).hyperparameters

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from nada.stylegan2 import convert
-from workflow.assets.registry import load_registry
+from workflow.assets.asset_registry import load_registry
 from workflow.worlds.rehearsal import check, make, recipes
 from workflow.worlds.rehearsal.architectures import StyleGan, generator_tensors
 from workflow.worlds.rehearsal.comparisons import compare, findings

@@ -5,8 +5,8 @@ import copy
 import numpy as np
 import pytest
 import torch
-
 from nada.adapt import NadaHyperparameters, forward_backward
+
 from nada.codes import draw_codes, render_pair, source_images
 from nada.layers import LayerHyperparameters, Layers
 from nada.objective import NadaLoss, target_embeddings
