@@ -1,15 +1,15 @@
-"""Latent codes and noise of a step, rendered by both generators (Gal et al. 2021, §4, Fig. 2)."""
+"""Latent codes and noise of a step, rendered by both generators (Gal et al. 2021, §4, Fig. 2).
 
-from typing import TYPE_CHECKING, NamedTuple
+Every `hparams` is a NadaHyperparameters (nada/training.py, which imports this module).
+"""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from nada.run.micro_batch import NoiseRows, Rows
 from nada.stylegan2.generator import Generator
-
-if TYPE_CHECKING:  # adapt.py imports this module
-    from nada.training import NadaHyperparameters
 
 CHUNK = 16  # images rendered or encoded at once without a graph; bounds memory
 
@@ -23,7 +23,7 @@ class Codes(NamedTuple):
 
 
 @torch.no_grad()
-def draw_codes(generator: Generator, hparams: "NadaHyperparameters") -> Codes:
+def draw_codes(generator: Generator, hparams) -> Codes:
     """Draw a batch of codes for the frozen and the trained generator.
 
     With probability `style_mixing` the batch mixes two w at a crossover in 1..num_ws-1. Both
@@ -56,7 +56,7 @@ def render_pair(
     frozen: Generator,
     trained: Generator,
     codes: Codes,
-    hparams: "NadaHyperparameters",
+    hparams,
     seeds: list[int] | None = None,
     rows: Rows | None = None,
 ):

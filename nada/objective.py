@@ -1,7 +1,10 @@
-"""NADA's targets, and the loss of a step over the CLIP ensemble (Gal et al. 2021, §4.1, Eqs. 1-3)."""
+"""NADA's targets, and the loss of a step over the CLIP ensemble (Gal et al. 2021, §4.1, Eqs. 1-3).
+
+Every `hparams` is a NadaHyperparameters (nada/training.py, which imports this module).
+"""
 
 import dataclasses
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +19,6 @@ from nada.run.errors import UserError
 from nada.run.micro_batch import Rows
 from nada.run.streams import stream_seed
 from nada.stylegan2.generator import Generator
-
-if TYPE_CHECKING:  # adapt.py imports this module
-    from nada.training import NadaHyperparameters
 
 OFFICIAL_SHIFT = 1e-6  # the public code adds it to every pixel if the whole ΔI is zero
 #: The public code's prompt of the target text in Eq. 1, by what the embedding is used for.
@@ -57,7 +57,7 @@ class NadaLoss:
     the layer choice. directions: each CLIP's unit direction [E] of Eq. 2.
     """
 
-    def __init__(self, steering: Steering, hparams: "NadaHyperparameters", source: Generator):
+    def __init__(self, steering: Steering, hparams, source: Generator):
         self.hparams = hparams
         self.clips = steering.clips(hparams.clip_resize, hparams.clips)
         self.weights = [clip.weight for clip in self.clips]
@@ -131,13 +131,13 @@ class NadaLoss:
         return draw_views(images[:1].expand(batch, -1, -1, -1), self.hparams.augment_views)
 
 
-def aims_at_text(hparams: "NadaHyperparameters") -> bool:
+def aims_at_text(hparams) -> bool:
     """Whether the target of Eq. 1 is the target's text; otherwise it is the target images."""
     return hparams.direction == "text" or hparams.global_target == "text"
 
 
 def target_embeddings(
-    steering: Steering, clips: list[Clip], hparams: "NadaHyperparameters", use: str
+    steering: Steering, clips: list[Clip], hparams, use: str
 ) -> list[Tensor]:
     """Each CLIP's unit embedding [E] of the target of Eq. 1.
 
@@ -154,7 +154,7 @@ def target_embeddings(
 
 
 def target_directions(
-    steering: Steering, clips: list[Clip], hparams: "NadaHyperparameters", source: Generator
+    steering: Steering, clips: list[Clip], hparams, source: Generator
 ) -> list[Tensor]:
     """Each CLIP's unit direction [E] from the source to the target: ΔT (§4.1) or ΔI_real (Eq. 3)."""
     if hparams.direction == "text":

@@ -8,14 +8,11 @@ A method writes
 """
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
 from nada.run.errors import UserError
-
-if TYPE_CHECKING:  # Job imports this module
-    from nada.run.job import Job
 
 PROGRESS_LINES = 10  # per run
 
@@ -32,13 +29,14 @@ class Steps:
     """The steps of one run, from the one after its latest training state to the last.
 
     Iterating yields the number of each step, 1 … iterations. A step's snapshot and training state are
-    saved when the next step is requested. `Job.steps` documents the arguments. Raises UserError for
+    saved when the next step is requested. job: nada.run.job.Job, whose `steps` documents the other
+    arguments. Raises UserError for
     snapshots outside 0..iterations.
     """
 
     def __init__(
         self,
-        job: "Job",
+        job,
         iterations: int,
         snapshots: int | list[int],
         state: dict[str, Stateful],
