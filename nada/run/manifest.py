@@ -69,7 +69,7 @@ def read_weights(
     except (SafetensorError, OSError, TypeError, ValueError, LookupError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
-            f"the weight file {path} is truncated or no safetensors file ({reason}); restore it."
+            f"the weight file {path} is truncated or not a safetensors file ({reason}); restore it."
         ) from error
     tensors = used(tensors, unused)
     tensors = {name: t.float() if t.is_floating_point() else t for name, t in tensors.items()}

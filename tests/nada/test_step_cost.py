@@ -65,7 +65,7 @@ def test_half_precision_and_micro_batches_keep_less_and_images_add_up():
     assert 1.8 < four / two < 2.05
     assert kept(batch=2, precision="mixed")[0] < 0.75 * two
     assert kept(batch=2, micro_batch=1)[1] < 0.6 * kept(batch=2)[1]
-    for codes, key in (("drawn", "before it"), ("shared", "beside it")):
+    for codes, key in (("drawn", "before it"), ("shared", "with it")):
         layers = dataclasses.replace(ADAPTIVE, selection_codes=codes)
         found = graph_bytes(generator, [], NadaHyperparameters(batch=2, layers=layers))
         assert f"{key}, of codes drawn only for the choice," in found

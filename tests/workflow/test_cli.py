@@ -162,7 +162,7 @@ MISTAKES = {
     ("--config", "preset=", "smoke"): "write preset=smoke without blanks",
     ("--config", "preset", "=smoke"): "write preset=smoke without blanks",
     ("--config", "methods..lr=1"): "'methods..lr' is not a key",
-    ("--config", "methods.nada.hyperparameters.betas=[0.9", "-n"): "'[0.9' of methods.nada.hyperparameters.betas is no value",
+    ("--config", "methods.nada.hyperparameters.betas=[0.9", "-n"): "'[0.9' of methods.nada.hyperparameters.betas is not valid YAML",
     ("--config", "tasks={a: [", "tasks.dog2cat.role=test"): "'{a: [' of tasks is not valid YAML",
     ("--config", "results=#x"): "'#x' of results is not valid YAML; close its brackets, or quote it",
     ("--configfile", "README.md", "-n"): "README.md is not a mapping of keys to values in YAML or JSON",

@@ -12,6 +12,7 @@ from workflow.plan.checking import ConfigError, known_name, merge, nearest, shor
 from workflow.plan.groups import OWN, controls, members, on_task, rows_of, with_parents
 from workflow.plan.measured import LEAST_REAL
 from workflow.plan.own_tasks import check_count
+from workflow.plan.runs import images_to_train_on
 from workflow.plan.world import convolutions
 
 NO_IMAGES = {"count": 0, "domain": "no domain"}  # for a task that has only a text
@@ -270,8 +271,7 @@ def _check_shown(name, group, config) -> None:
                 f"config: '{at}.preference' names a model that the group does not show."
             )
     for task in group["tasks"]:
-        entry = config["tasks"][task]
-        images = entry.get("few_shot") or entry.get("references") or NO_IMAGES
+        images = images_to_train_on(config["tasks"][task]) or NO_IMAGES
         shown = on_task([*rows, *controls(group)], task)
         most = max((shots for row in shown for shots in row["shots"]), default=0)
         if most > images["count"]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from nada.run.errors import UserError
 from workflow.plan.checking import ConfigError, merge
 from workflow.plan.groups import OWN
+from workflow.plan.runs import images_to_train_on
 
 ROLE = "test"
 EVERY = "all"  # in place of a number of shots: every image that the task has to train on
@@ -173,7 +174,7 @@ def with_own_tasks(config, world):
 
 def images_of(task):
     """How many images a task has to train on; 0 where it has only a text."""
-    images = task.get("few_shot") or task.get("references")
+    images = images_to_train_on(task)
     return images["count"] if images else 0
 
 

@@ -17,7 +17,7 @@ from workflow.plan.measured import left_out, real_images
 from workflow.plan.methods import descriptions
 from workflow.plan.results_folder import check_typed, results_folder
 from workflow.plan.run_checks import check_runs, check_targets
-from workflow.plan.runs import Run
+from workflow.plan.runs import Run, images_to_train_on
 from workflow.plan.text_checks import check_texts
 from workflow.plan.world import check_files, convolutions
 
@@ -161,8 +161,7 @@ class Plan:
         supervision = self.methods[condition.method].supervision
         if not (supervision == "images" or (supervision == "text" and condition.shots > 0)):
             return None
-        task = self.config["tasks"][condition.task]
-        return task.get("few_shot") or task.get("references")
+        return images_to_train_on(self.config["tasks"][condition.task])
 
     def resolution(self, task):
         """Pixels per side of a task's images, those of its source model."""

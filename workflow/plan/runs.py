@@ -44,6 +44,11 @@ class Run:
         )
 
 
+def images_to_train_on(task):
+    """The images of a task that its runs are trained on, {domain, count}: `few_shot`, else its references, else None."""
+    return task.get("few_shot") or task.get("references")
+
+
 def latent_seed(task, seed):
     """Seed of the evaluation latents of (task, seed); all methods are measured on the same latents."""
     return stream_seed("latents", task, seed)

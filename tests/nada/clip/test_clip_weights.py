@@ -270,7 +270,7 @@ def test_another_config_must_have_the_activation_that_stands_beside_the_hub_s_we
     home = hub(folder, tmp_path)
     config = str(folder / "gelu.json")
     with pytest.raises(
-        UserError, match=r"open_clip_config\.json beside it, trained with QuickGELU"
+        UserError, match=r"open_clip_config\.json in its folder, trained with QuickGELU"
     ):
         load_clip({"name": "a", "weights": str(home), "config": config})
 

@@ -172,7 +172,7 @@ def test_weights_with_another_hash_than_the_manifest_s_are_an_error(weights):
     content = bytearray(weights.read_bytes())
     content[-1] ^= 1
     weights.write_bytes(bytes(content))
-    with pytest.raises(UserError, match=r"dog\.safetensors has SHA-256 .* manifest\.json .* says"):
+    with pytest.raises(UserError, match=r"dog\.safetensors has SHA-256 .* manifest\.json .* has"):
         verify_weights(weights)
 
 

@@ -267,8 +267,8 @@ def test_one_image_that_does_not_fit_is_one_sentence_with_the_numbers():
     with pytest.raises(UserError) as error:
         micro.attempt(step, [])
     assert str(error.value) == (
-        "variant 'v': one image at a time does not fit this device's memory (2.00 GiB more were "
-        "asked for, 1.25 GiB of 79.11 GiB were free); set precision to 'mixed', or use a device "
+        "variant 'v': one image at a time does not fit this device's memory (2.00 GiB more were requested, "
+        "1.25 GiB of 79.11 GiB were free); set precision to 'mixed', or use a device "
         "with more memory or a smaller model."
     )
     assert asked_for(torch.cuda.OutOfMemoryError("no more.")) == "no more"

@@ -21,7 +21,7 @@ from tests.workflow.toy_assets import (
     unknown,
     whole,
 )
-from workflow.assets import command, download, registry, verify
+from workflow.assets import asset_registry, command, download, verify
 from workflow.assets.fetch import CONSENT
 
 
@@ -38,7 +38,7 @@ def toy_world(tmp_path, monkeypatch):
         path = tmp_path / "worlds/toy/assets.yaml"
         path.parent.mkdir(parents=True)
         path.write_text(yaml.safe_dump(content, sort_keys=False))
-        monkeypatch.setattr(registry, "WORLDS", tmp_path / "worlds")
+        monkeypatch.setattr(asset_registry, "WORLDS", tmp_path / "worlds")
         monkeypatch.delenv(CONSENT, raising=False)
 
     return make

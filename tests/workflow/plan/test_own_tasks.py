@@ -278,10 +278,10 @@ MISTAKES = {
         {"tasks": {"dog2cat": WORLD["tasks"]["mine2cat"]}}, None,
         "mine/world.yaml: config.yaml has a task 'dog2cat' already; choose another name.",
     ),
-    "no mapping": ({"tasks": {"mine2cat": 3}}, None, "'tasks.mine2cat' is 3; a mapping of keys to values is wanted"),
-    "no tasks": ({"tasks": {}}, None, "world.yaml: 'tasks' is {}; at least one entry is wanted"),
+    "no mapping": ({"tasks": {"mine2cat": 3}}, None, "'tasks.mine2cat' is 3; it must be a mapping of keys to values"),
+    "no tasks": ({"tasks": {}}, None, "world.yaml: 'tasks' is {}; it must have at least one entry"),
     "images of no count": (
-        {"task": {"references": {"domain": "photos", "count": 0}}}, None, "count' is 0; at least 1 is wanted"
+        {"task": {"references": {"domain": "photos", "count": 0}}}, None, "count' is 0; it must be at least 1"
     ),
 }  # fmt: skip
 
