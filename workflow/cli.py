@@ -217,7 +217,7 @@ def plan_of(argv):
         if option in CONFIGFILE and os.path.isfile(file):  # else it may be a target
             overrides = merge(overrides, read_yaml(file))
     told = parse_config([word for option, word in words if option in CONFIG])
-    return load_plan(".", merge(overrides, told))
+    return load_plan(".", overrides, typed=told)
 
 
 def targets_of(argv):
