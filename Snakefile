@@ -14,14 +14,14 @@ def stop(sentence):
     sys.exit(2)
 
 
-# An environment knows one clone of the project (pip install -e): another one's code must not plan here, and
-# jobs (python -m …) take the code of the folder that they run in.
+# An environment imports one clone of the project (pip install -e), while jobs (python -m …) import the code
+# of the folder that they run in. Both must be the clone of this Snakefile.
 CLONE = Path(workflow.basedir).resolve()
 for package in ("workflow", "eval", "baselines", "nada"):
     if (loaded := Path(find_spec(package).origin).resolve().parents[1]) != CLONE:
         stop(
-            f"this environment loads the packages of {loaded}, not those beside the Snakefile in {CLONE}; "
-            "make this clone an environment of its own (make), or type there: python -m snakemake …"
+            f"this environment loads the packages of {loaded}, not those of the clone {CLONE}; "
+            "make an environment for this clone (make), or type there: python -m snakemake …"
         )
 if Path.cwd().resolve() != CLONE:
     stop(f"jobs would run in {Path.cwd()}, with its code and configuration; start snakemake in {CLONE}.")
@@ -42,7 +42,7 @@ from workflow.terminal import planned
 min_version("9.19")
 
 
-# config.yaml < the world's < the preset's < command line, all checked before anything runs.
+# Precedence: config.yaml < the world's < the preset's < command line. All are checked before anything runs.
 FILES = {}  # of --configfile, which may add entries; --config only changes them
 for file in workflow.config_settings.configfiles:
     update_config(FILES, load_configfile(file))
@@ -53,9 +53,9 @@ try:
 except UserError as error:
     stop(error)
 if workflow.cores < 1:
-    stop(f"--cores is {workflow.cores}, so that no job could start; give 1 or more, or all.")
+    stop(f"--cores is {workflow.cores}, so no job can start; give 1 or more, or all.")
 
-config.update(PLAN.config)  # what the report says about the configuration, and about each figure
+config.update(PLAN.config)  # for the report's texts, as are the figures' captions
 config["captions"] = {kind: figure.caption for kind, figure in FIGURES.items()}
 GROUPS = groups_asked(PLAN, ASKED)
 WHAT = ", ".join(ASKED or ["all"]) if len(ASKED) < 5 else f"{len(ASKED)} targets"
@@ -65,19 +65,19 @@ print(PLAN.summary(WHAT, GROUPS), sentence(PLAN, workflow.cores, WHAT, GROUPS), 
 onstart:
     if missing_card(workflow):
         stop(NO_CARD)
-    # With its default limit of 100 submissions a second, Snakemake 9 looks at all open jobs once more a
-    # second for every job that has ever ended: 30 % of a core after 150 jobs. Another limit is left alone.
+    # With its default limit of 100 submissions a second, Snakemake 9 checks all open jobs once more a second
+    # for every job that has ended: 30 % of a core after 150 jobs. A limit set by the user is kept.
     limit = getattr(workflow.scheduler, "job_rate_limiter", None)
     if limit is not None and (limit.max_jobs, limit.timespan) == (100, 1):
         workflow.scheduler.job_rate_limiter = None
         logger.debug("The default limit of job submissions is lifted.")
-    prune()  # specs that no plan has named for months
+    prune()  # staged specs that no plan has used for months
     logger.info(None, extra=planned(PLAN, workflow))  # for the lines of workflow/terminal.py
 
 
 RESULTS = PLAN.results
 PYTHON = sys.executable
-# A card is leased, and `gpu` asked for, only where jobs run on one: CPU jobs are never serialised.
+# Only jobs on CUDA lease a card and request `gpu`; CPU jobs are never serialised.
 LEASE = f"{shlex.quote(PYTHON)} -m workflow.gpu --" if PLAN.device == "cuda" else ""
 GPU = {"gpu": 1} if PLAN.device == "cuda" else {}
 
@@ -94,13 +94,13 @@ wildcard_constraints:
 report: "workflow/report/workflow.rst"
 
 
-if "assets" in PLAN.world:  # else every file is embedded
+if "assets" in PLAN.world:  # otherwise every file is embedded
 
     include: "workflow/rules/assets.smk"
 
 
 CONVERTED = conversions(PLAN)
-if CONVERTED:  # else every model has this project's layout
+if CONVERTED:  # otherwise every model has this project's layout
 
     include: "workflow/rules/convert.smk"
 
@@ -112,8 +112,8 @@ include: "workflow/rules/report.smk"
 include: "workflow/rules/pretrain.smk"
 
 
-# ---- targets: what can be asked for by name -----------------------------------------------------
-# Up to date means nothing to do. `snakemake TARGET -R adapt` retrains the runs of that target only.
+# ---- targets ------------------------------------------------------------------------------------
+# If results are current, nothing runs. `snakemake TARGET -R adapt` retrains only the runs of that target.
 
 
 rule all:
@@ -158,4 +158,4 @@ for group in PLAN.groups:
         name:
             group
         input:
-            lambda wildcards, group=group: shown(PLAN, group),  # one that is not asked for need not fit the world
+            lambda wildcards, group=group: shown(PLAN, group),  # lazy: unused groups need not fit the world

@@ -1,1 +1,1 @@
-"""The benchmark's methods: one file each, all answering `adapt(job) -> AdaptedModel`."""
+"""The benchmark's methods: one file each, with `adapt(job) -> AdaptedModel`."""

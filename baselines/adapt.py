@@ -18,26 +18,26 @@ def main(argv=None) -> None:
         "--out", required=True, help="the run's folder, written whole or not at all"
     )
     parser.add_argument("--state", required=True, help="folder of training states, for resume")
-    parser.add_argument("--parent", help="folder of the parent run, where the run has one")
+    parser.add_argument("--parent", help="folder of the parent run, if the run has one")
     parser.add_argument("--code", default="", help="digest of the code, part of the run's identity")
     arguments = parser.parse_args(argv)
 
-    import torch  # after the arguments are known to be good: it takes seconds
+    import torch  # only after the arguments are checked: the import takes seconds
 
     from nada.run.artifact import MODEL, SNAPSHOTS, AdaptedModel
     from nada.run.job import Job
     from nada.run.record import COST, CURVES, RUN
-    from nada.run.spec.run import read_run_spec
+    from nada.run.spec.run_spec import read_run_spec
 
     out = Path(arguments.out)
-    if out.resolve() != Path(arguments.spec).resolve().parent:  # there it is a run's own folder
+    if out.resolve() != Path(arguments.spec).resolve().parent:  # the spec's folder is the run's own
         check_outputs(f"{out}/", (MODEL, SNAPSHOTS, CURVES, RUN, COST))
     spec = read_run_spec(arguments.spec)
     method = registry.load(spec.method)
     if spec.device == "cpu":
-        torch.set_num_threads(1)  # bytes must not depend on how many cores there are
+        torch.set_num_threads(1)  # bytes must not depend on the number of cores
     job = Job(spec, arguments.out, arguments.state, arguments.parent, arguments.code)
-    job.seed_everything()  # for every method, also one that forgets it
+    job.seed_everything()  # in case a method does not call it
     with job.resumable():
         model = method.adapt(job)
         if not isinstance(model, AdaptedModel):

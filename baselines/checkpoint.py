@@ -1,7 +1,7 @@
-"""A generator made elsewhere, observed as every other: the authors' published models, a run of their code.
+"""Control: a generator trained elsewhere, such as the authors' published models or runs of their code.
 
-The workflow converts a file of another layout first (`nada.stylegan2.convert`), so that this reads
-safetensors alone.
+The workflow first converts files of other layouts (`nada.stylegan2.convert`); this module reads only
+safetensors.
 """
 
 from pathlib import Path
@@ -18,7 +18,7 @@ from nada.stylegan2.source_networks import source_networks
 
 @hyperparameters
 class CheckpointHyperparameters:
-    """Which model is looked at."""
+    """The file of the model."""
 
     weights: str = hyperparameter(
         "", "The file (.pt, .pkl, .safetensors), or the folder of a run of this benchmark; it must be given.",
@@ -36,13 +36,13 @@ METHOD = Method(
 
 
 def adapt(job: Job) -> AdaptedModel:
-    """Return the file's averaged generator, which must take the codes of the task's source model.
+    """Return the file's averaged generator, which must have the latent space of the task's source model.
 
-    Raises UserError where no file is named, it cannot be read, or its generator is of another kind.
+    Raises UserError if no file is named, it cannot be read, or its generator is of another kind.
     """
     hparams = job.hyperparameters(CheckpointHyperparameters)
     if not hparams.weights:
-        raise UserError(f"{job.label}: hyperparameters.weights names no file; name the checkpoint's.")
+        raise UserError(f"{job.label}: hyperparameters.weights is empty; set it to the checkpoint's file.")
     path = Path(hparams.weights)
     if path.is_dir():
         model = load_artifact(path, device=job.device)

@@ -1,8 +1,8 @@
-"""What a method declares, as JSON for the plan, and every method's hyperparameters as a table.
+"""Describe methods: their declarations as JSON for the plan, and their hyperparameters as a table.
 
 python -m baselines.describe NAME... prints {name: description}; python -m baselines.describe --table
-prints docs/hyperparameters.md. Both import the methods, and so torch; the plan keeps what the first
-prints (workflow/plan/methods.py) and imports neither.
+prints docs/hyperparameters.md. Both import the methods, which import torch. The plan caches the
+descriptions (workflow/plan/methods.py) and does not import the methods.
 """
 
 import argparse
@@ -18,16 +18,16 @@ from baselines import registry
 from nada.run.errors import UserError, command
 from nada.run.hyperparameters import allowed_range, json_schema, kinds, listed, resolved, sentence
 
-SAID = ("description", "source", "unit")  # for people: the plan has no use for them
+SAID = ("description", "source", "unit")  # texts for people, which the plan does not need
 
 
 def describe(name: str) -> dict:
-    """A method's declaration and hyperparameters as JSON has them.
+    """A method's declaration and hyperparameters as JSON-able values.
 
-    schema: the JSON schema of its class, with all defaults. lengths: names of those that shorter runs
-    shorten. adversarial: whether it trains a discriminator, from a warm start. The sentences and units
-    are left out. Raises UserError, with the file, for a file that cannot be imported or a class that
-    is none of hyperparameters.
+    schema: the JSON schema of its class, with all defaults and without the texts for people. lengths:
+    names of the hyperparameters that shrink with shorter runs. adversarial: whether the method trains
+    a discriminator, from a warm start. Raises UserError, with the file, if it cannot be imported or
+    its class does not declare hyperparameters.
     """
     method = declared(name)
     schema = json_schema(method.hyperparameters)
@@ -67,7 +67,7 @@ def declared(name: str) -> registry.Method:
 
 
 def said(error: Exception) -> str:
-    """An exception in one line: its kind, what it says, and the last line of this project that it passed."""
+    """An exception in one line: its type, its message, and the last line of this project in its traceback."""
     line, trace = "", error.__traceback__
     while trace is not None:
         path = Path(trace.tb_frame.f_code.co_filename)
@@ -96,14 +96,14 @@ HEAD = """\
 Each method's hyperparameters, as its file in `baselines/` declares them; `python -m baselines.describe
 --table > docs/hyperparameters.md` writes this page. (s): the rule of
 [`scaling.py`](../baselines/adversarial/scaling.py) shortens this length with the run. "ours": neither
-the paper nor its public code; [departures.md](departures.md) compares the three. How the values of
-`config.yaml` were chosen stands in [choosing-hyperparameters.md](choosing-hyperparameters.md).
+the paper nor its public code; [departures.md](departures.md) compares the three.
+[choosing-hyperparameters.md](choosing-hyperparameters.md) says how the values of `config.yaml` were chosen.
 """
 COLUMNS = ("name", "type", "range", "default", "unit", "description", "source")
 
 
 def page() -> str:
-    """docs/hyperparameters.md: a table for each method; what all adversarial methods share comes once."""
+    """docs/hyperparameters.md: a table for each method; shared adversarial hyperparameters are listed once."""
     methods = {name: declared(name) for name in registry.methods()}
     schemas = {name: json_schema(method.hyperparameters) for name, method in methods.items()}
     shared = {name for name in methods if getattr(methods[name].hyperparameters, "adversarial", False)}
@@ -128,7 +128,7 @@ def table(properties: dict) -> str:
 
 
 def rows(properties: dict, above: str = "") -> list[tuple[str, ...]]:
-    """The cells of each hyperparameter, and of those within it."""
+    """The cells of each hyperparameter and of its nested hyperparameters."""
     found = []
     for name, rules in properties.items():
         inner = rules.get("properties", {})

@@ -1,6 +1,6 @@
 """The source's G and D, fine-tuned together on images of an adapted generator (Tab. 1: "G + D").
 
-The result is a pair that belongs together, where NADA leaves a generator and no discriminator.
+The result is a matching pair; NADA itself returns a generator without a discriminator.
 """
 
 
@@ -22,14 +22,14 @@ from nada.stylegan2.source_networks import source_networks
 
 @hyperparameters
 class FineTuneHyperparameters(FewShotHyperparameters):
-    """FewShotHyperparameters, and the images' that the pair is trained on."""
+    """FewShotHyperparameters, and those of the training images."""
 
     images: Whole = hyperparameter(
-        25_000, "Images that the parent's model draws, on which the pair is trained.", unit="images",
+        25_000, "Training images, rendered by the parent's model.", unit="images",
         source="paper (App. C)", shortened=LENGTHS["images"], ge=1,
     )
     truncation_psi: float = hyperparameter(
-        1.0, "Truncation of the codes that the images are drawn from.", source="ours (1 is none)", gt=0
+        1.0, "Truncation of the training images' codes; 1 is none.", source="ours", gt=0
     )
 
 
@@ -41,13 +41,13 @@ METHOD = Method(
     hyperparameters=FineTuneHyperparameters,
 )
 
-IMAGES = "painted.u8"  # in the folder of the run's training state: gone when the run is done
-BLOCK = 50  # images whose codes are drawn together, and that an interruption may cost
-RENDERED_PIXELS = 1 << 21  # at once: 8 images of 512 px, which a card of 8 GiB renders
+IMAGES = "painted.u8"  # in the folder of the run's training state, which is removed after the run
+BLOCK = 50  # images whose codes are drawn together; an interruption loses at most these
+RENDERED_PIXELS = 1 << 21  # at once: 8 images of 512 px, which fit a GPU of 8 GiB
 
 
 def adapt(job: Job) -> AdaptedModel:
-    """Train the source pair on images of the parent run's model; keep D beside the generators."""
+    """Train the source pair on images of the parent run's model; keep D with the generators."""
     hparams = job.hyperparameters(FineTuneHyperparameters)
     if not job.has_parent:
         raise UserError(
@@ -68,13 +68,13 @@ def adapt(job: Job) -> AdaptedModel:
 
 
 def paint(images: StoredImages, model: AdaptedModel, z_dim: int, psi: float, job: Job) -> None:
-    """Fill the file with images of a model, rounded to 8 bits as in files of images.
+    """Fill the file with images of a model, rounded to 8 bits as in image files.
 
-    The images follow from the run's name alone. Those that an interrupted run painted are kept.
+    Only the run's name seeds the images. Images of an interrupted run are kept.
     """
     stream = torch.Generator().manual_seed(stream_seed("finetune_gd images", job.name))
     at_once = max(1, RENDERED_PIXELS // images.shape[1] ** 2)
-    job.log(f"{job.name}: {images.count:,} images of the parent's model, into {images.path}")
+    job.log(f"{job.name}: rendering {images.count:,} images of the parent's model into {images.path}")
     for first in range(0, images.count, BLOCK):
         z = torch.randn(min(BLOCK, images.count - first), z_dim, generator=stream)
         if first + len(z) <= len(images):

@@ -19,10 +19,10 @@ class FreezeDHyperparameters(FewShotHyperparameters):
     """FewShotHyperparameters, and how much of D is frozen."""
 
     frozen_blocks: Natural | Literal["published"] = hyperparameter(
-        "published", "Residual blocks of D that are frozen, from the image's resolution down, fromRGB with "
-        "them; 0 freezes nothing. 'published' freezes those that see more than 16 px: 4 at 256 px, 5 at "
+        "published", "Residual blocks of D that are frozen, from the image's resolution down, together with "
+        "fromRGB; 0 freezes nothing. 'published' freezes those with an input above 16 px: 4 at 256 px, 5 at "
         "512 px, 1 at 32 px.", unit="blocks",
-        source="paper: 4 layers at 256 px; its code names those that train, 16, 8 and 4 px",
+        source="paper: 4 layers at 256 px; its code trains those of 16, 8 and 4 px",
     )
 
 
@@ -39,7 +39,7 @@ LARGEST_TRAINED = 16  # px: input of the largest block that the published code t
 
 
 def published_blocks(resolution: int) -> int:
-    """How many blocks of a D of this resolution the published choice freezes."""
+    """Number of blocks that the published choice freezes in a D of this resolution."""
     return max(0, int(math.log2(resolution / LARGEST_TRAINED)))
 
 
@@ -57,7 +57,7 @@ def freeze(D: Discriminator, blocks: int | Literal["published"]) -> None:
 
 
 def adapt(job: Job) -> AdaptedModel:
-    """Fine-tune G and the part of D that judges the whole image."""
+    """Fine-tune G and the last blocks of D."""
     hparams = job.hyperparameters(FreezeDHyperparameters)
     start = warm_start(job)
     trainer = plain_trainer(start, hparams)

@@ -1,6 +1,6 @@
-"""MineGAN (Wang et al. 2020): miners find what the target images need of G, then all train.
+"""MineGAN (Wang et al. 2020): first miners train in front of a frozen G, then all networks train.
 
-One maps z, the other makes G's constant; the second is that of the public code for StyleGAN2.
+One miner maps z. A second makes G's constant, as in the public code for StyleGAN2.
 """
 
 import itertools
@@ -23,19 +23,19 @@ from nada.stylegan2.ops import EqualizedConv2d
 
 @hyperparameters
 class MineGanHyperparameters(FewShotHyperparameters):
-    """FewShotHyperparameters, and the miner's."""
+    """FewShotHyperparameters, and those of the miners."""
 
     miner_iterations: Whole = hyperparameter(
         1000, "Steps of the first stage, in which G is frozen.", unit="steps", source="public code",
         shortened=LENGTHS["miner_iterations"], ge=0,
     )
     gradients: Literal["zeroed", "official"] = hyperparameter(
-        "zeroed", "Gradients of the miners are zeroed at each step, or never, so that they add up over the run.",
+        "zeroed", "Gradients of the miners are zeroed at each step, or never and add up over the run.",
         source="paper (gradient descent); official: never",
     )
     semantic: bool = hyperparameter(
-        True, "Whether a second miner replaces the learned constant. It begins at random, so the first images "
-        "are destroyed.", source="public code for StyleGAN2",
+        True, "Whether a second miner replaces the learned constant. It is initialised at random, which destroys "
+        "the first images.", source="public code for StyleGAN2",
     )
 
 
@@ -49,7 +49,7 @@ METHOD = Method(
 
 
 class AccumulatedGradients:
-    """What the public code does to its miners: every gradient is added to all those before it."""
+    """As in the public code, gradients of the miners are never zeroed: each is added to all earlier ones."""
 
     def __init__(self, parameters: list[nn.Parameter]):
         self.sums = [torch.zeros_like(parameter) for parameter in parameters]
@@ -65,7 +65,7 @@ class AccumulatedGradients:
 
 
 class SemanticMiner(nn.Module):
-    """A learned constant [8,4,4] and three 1x1 convolutions that make G's constant [C,4,4] of it.
+    """A learned constant [8,4,4] and three 1x1 convolutions that turn it into G's constant [C,4,4].
 
     Widths 8, 32, 128, C; the first two convolutions have a bias and a leaky ReLU, the last has
     neither (public code for StyleGAN2).
@@ -88,8 +88,8 @@ class SemanticMiner(nn.Module):
 class Mining:
     """The miners of a run and the generators behind them.
 
-    Before `join` both generators are as they were: codes are not mined, the constant is their own.
-    The mined constant does not depend on z, so the generators that are kept hold it (`settle`).
+    Before `join` both generators are unchanged: codes are not mined, and they use their own constant.
+    The mined constant does not depend on z; `settle` stores it in the generators that are kept.
     """
 
     def __init__(self, start: Start, semantic: bool, device):
@@ -102,7 +102,7 @@ class Mining:
         self.joined = False
 
     def parts(self) -> dict[str, nn.Module]:
-        """The miners by name: what must survive an interruption."""
+        """The miners by name, for the training state."""
         semantic = {} if self.semantic is None else {"semantic": self.semantic}
         return {"miner": self.miner, **semantic}
 
@@ -115,13 +115,13 @@ class Mining:
         return [*self._of_g, *self.parameters()]
 
     def latent(self, n: int) -> Tensor:
-        """Codes [n,z_dim] as G takes them."""
+        """Latent codes [n,z_dim] for G; mined after `join`."""
         w_avg = self.G.w_avg
         z = torch.randn(n, self.G.config["z_dim"], device=w_avg.device, dtype=w_avg.dtype)
         return self.miner.map_z(z) if self.joined else z
 
     def join(self) -> None:
-        """Put the miners in front of G, whose constant becomes a buffer, made anew at every pass."""
+        """Put the miners in front of G; its constant becomes a buffer that every pass computes."""
         if self.joined:
             return
         self.joined = True
@@ -135,20 +135,20 @@ class Mining:
         )
 
     def settle(self) -> None:
-        """Let both generators hold the constant as it is now, after the miner's last update."""
+        """Store the current constant, after the miner's last update, in both generators."""
         if self.semantic is not None and self.joined:
             self.G.synthesis.const = self.semantic().detach()
             self.G_ema.synthesis.const = self.semantic().detach()
 
 
 def adapt(job: Job) -> AdaptedModel:
-    """Train the miners against D while G is frozen, then everything; the model samples through them.
+    """Train the miners against D with G frozen, then all networks; the model samples through the miners.
 
-    While D catches up with NADA's images (Gal et al. 2021, App. C), no miner is in front of the generator.
+    During D's catch-up on NADA's images (Gal et al. 2021, App. C), the generator has no miner.
     """
     hparams = job.hyperparameters(MineGanHyperparameters)
     start = warm_start(job)
-    job.seed_everything()  # the miners' initialisation is the run's own
+    job.seed_everything()  # also for the miners' initialisation
     mining = Mining(start, hparams.semantic, job.device)
     if not start.catches_up:
         mining.join()

@@ -1,10 +1,10 @@
-"""StyleGAN-NADA (Gal et al. 2021): a text pair adapts a generator; a mapper may follow (§4)."""
+"""StyleGAN-NADA (Gal et al. 2021, §4): adapt a generator by a pair of texts, or train a latent mapper."""
 
 from baselines.registry import Method
-from nada.adapt import NadaHyperparameters, adapt_generator, adapt_mapper
 from nada.run.artifact import AdaptedModel
 from nada.run.errors import UserError
 from nada.run.job import Job
+from nada.training import NadaHyperparameters, adapt_generator, adapt_mapper
 
 METHOD = Method(
     name="nada",

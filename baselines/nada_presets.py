@@ -1,6 +1,6 @@
 """The published hyperparameters of StyleGAN-NADA, and where each is from: python -m baselines.nada_presets.
 
-Gal et al. 2021, Table 3 and App. I; the data lie in nada_presets.yaml.
+Gal et al. 2021, Table 3 and App. I; the data are in nada_presets.yaml.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Ojha et al. 2021: fine-tuning that keeps the distances between pictures, with a relaxed D.
+"""Ojha et al. 2021: fine-tuning that preserves distances between images, with a relaxed D.
 
-Cross-domain distance consistency (§3.1, Eq. 1-2) and the anchor strategy (§3.2): around a few fixed
-codes, the anchors, whole images must look like the target's, everywhere else only patches.
+Cross-domain distance consistency (§3.1, Eq. 1-2) and the anchor strategy (§3.2): D judges whole images
+around a few fixed codes, the anchors, and only patches for all other codes.
 """
 
 import copy
@@ -26,10 +26,10 @@ from nada.stylegan2.ops import EqualizedConv2d
 
 @hyperparameters
 class OjhaHyperparameters(FewShotHyperparameters):
-    """FewShotHyperparameters, and the method's; the defaults are those of the public code."""
+    """FewShotHyperparameters, and those of the method; defaults are those of the public code."""
 
     batch: Whole = hyperparameter(
-        4, "Images of a step: 2 or more, since the method keeps the distances between those of a batch.",
+        4, "Images of a step: 2 or more, since the method compares the images of a batch.",
         unit="images", source="public code", ge=2,
     )
     consistency_weight: float = hyperparameter(
@@ -41,11 +41,11 @@ class OjhaHyperparameters(FewShotHyperparameters):
     )
     kl: Literal["entries", "samples"] = hyperparameter(
         "entries", "The divergence is a mean over all entries of the similarities [N, N-1], or over samples, "
-        "which is larger by N-1.", source="public code",
+        "which is N-1 times as large.", source="public code",
     )
     patch_features: Literal["first", "all"] = hyperparameter(
-        "first", "The map of D that patches are judged on: the first candidate, or one of all, drawn at each "
-        "step for real and generated images alike.", source="public code",
+        "first", "The feature map of D for patches: the first candidate, or one of all, drawn at each step for "
+        "both real and generated images.", source="public code",
     )
     patch_r1: bool = hyperparameter(
         False, "Whether R1 also acts on the logits of patches.", source="public code"
@@ -82,10 +82,10 @@ def features(generator: Generator, w_plus: Tensor, noise_mode: str = "random") -
 
 
 def similarity_logits(maps: list[Tensor], layers: Tensor) -> Tensor:
-    """Cosine similarity of each sample to all the others, [N, N-1] (Eq. 1).
+    """Cosine similarity of each sample to all others, [N, N-1] (Eq. 1).
 
-    Row p is measured on maps[layers[p]], flattened; the others keep their order. Maps in half
-    precision are compared in float32, all others in their own.
+    Row p is computed on maps[layers[p]], flattened; its columns keep the order of the batch. Maps in
+    half precision are converted to float32.
     """
     rows = []
     for p, layer in enumerate(layers.tolist()):
@@ -110,7 +110,7 @@ def distance_consistency(source_logits: Tensor, logits: Tensor, kl: str = "entri
 
 
 class PatchHeads(nn.Module):
-    """Judges of patches: one 3x3 convolution to a map of logits on each candidate map of D.
+    """Patch discriminators: one 3x3 convolution to a map of logits on each candidate map of D.
 
     Candidates are the outputs of D's convolutions of 32 and 16 px, before the residual sum, from
     high to low resolution, at every resolution of the image from 64 px (public code). A smaller D
@@ -133,7 +133,7 @@ class PatchHeads(nn.Module):
         self.heads = nn.ModuleList(EqualizedConv2d(c, 1, 3, activate=True) for c in channels)
 
     def forward(self, D: Discriminator, images: Tensor, index: int) -> Tensor:
-        """Logits [N,1,h,w] of images on candidate `index`; D is not run further than needed."""
+        """Logits [N,1,h,w] of images on candidate `index`; D runs only as far as needed."""
         block, conv = self.places[index]
         x = D.from_rgb(images)
         for earlier in D.blocks[:block]:
@@ -161,14 +161,14 @@ class OjhaTrainer(AdversarialTrainer):
         )  # fmt: skip
 
     def step(self, real_images: Tensor, train_generator: bool = True) -> dict:
-        """One step of the base class, on anchors and whole images or on any code and patches."""
+        """One step of the base class: an anchor step with whole images, or any codes with patches."""
         self.at_anchor = self.steps % CYCLE == 0
         if self.own.patch_features == "all":
             self.place = int(torch.randint(len(self.heads.places), ()))
         return super().step(real_images, train_generator)
 
     def sample_w_plus(self, n: int, move_w_avg: bool = True) -> Tensor:
-        """Codes around anchors, without mixing, in an anchor step; else as in the base class."""
+        """In an anchor step, codes around anchors without mixing; otherwise as in the base class."""
         if not self.at_anchor:
             return super().sample_w_plus(n, move_w_avg)
         rows = torch.randint(len(self.anchors), (n,), device=self.anchors.device)
@@ -179,7 +179,7 @@ class OjhaTrainer(AdversarialTrainer):
     def r1_step(self, real_images: Tensor) -> dict:
         """R1 of D; with patch_r1 also of the logits of patches.
 
-        The published interval (16) is a multiple of the cycle: R1 falls on anchor steps alone.
+        The published interval (16) is a multiple of the cycle, so R1 is only in anchor steps.
         """
         report = super().r1_step(real_images)
         if self.own.patch_r1:
@@ -197,9 +197,9 @@ class OjhaTrainer(AdversarialTrainer):
         return self.heads(self.D, images, self.place)
 
     def _consistency(self, images: Tensor) -> Tensor:
-        """λ KL of similarities between fresh codes under both generators (Eq. 2).
+        """λ KL of similarities between new codes under both generators (Eq. 2).
 
-        Both draw noise of their own; the layers are all but the first, at 4x4 (public code).
+        Each generator draws its own noise; the layers are all but the first, at 4x4 (public code).
         """
         z = self.normal_latent(self.own.batch)
         with torch.no_grad():
@@ -217,9 +217,9 @@ def adapt(job: Job) -> AdaptedModel:
     """Fine-tune with distance consistency to the networks that training starts from."""
     hparams = job.hyperparameters(OjhaHyperparameters)
     start = warm_start(job)
-    job.seed_everything()  # anchors and heads are the run's own
+    job.seed_everything()  # also for anchors and heads
     images = few_shot_images(job)
-    # drawn anew from the run's name when it resumes, hence the same
+    # seeded by the run's name, so a resumed run draws the same
     anchors = torch.randn(len(images), start.G.config["z_dim"], device=job.device)
     heads = PatchHeads(start.D).to(job.device)
     trainer = OjhaTrainer(start, hparams, anchors, heads)

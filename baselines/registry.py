@@ -1,4 +1,4 @@
-"""The methods of the benchmark: each file of this folder that declares METHOD is one."""
+"""Find the benchmark's methods: the files of this folder that declare METHOD."""
 
 import ast
 import difflib
@@ -15,20 +15,18 @@ GENERATOR = ("source", "none")
 
 @dataclass(frozen=True)
 class Method:
-    """What a method's file declares about itself, with literals and the name of one class.
+    """The declaration of a method, made of literals and the name of one class.
 
-    name: as in the configuration. paper: where it was published.
-    licence: that of the public code which the method's authors published, by name; 'no licence
-    file' where that code comes without one, 'no public code' where there is none, and "this
-    project's MIT" for what exists only here, such as controls. It is a fact about the original.
-    Nothing of an original is copied: all code of this project, the method's file too, is MIT.
-    docs/departures.md lists the repositories.
-    supervision: what it learns the target from: 'text', 'images' or 'none'.
-    generator: what a run starts from: 'source', the task's source model, or 'none', where it opens no
+    name: as in the configuration. paper: the publication.
+    licence: the licence of the authors' public code, by name; 'no licence file' if that code has
+    none, 'no public code' if there is none, and "this project's MIT" for methods that exist only here,
+    such as controls. It describes the original code, of which nothing is copied: all code of this
+    project is MIT. docs/departures.md lists the repositories.
+    supervision: the source of information about the target: 'text', 'images' or 'none'.
+    generator: where a run starts: 'source', the task's source model, or 'none', if it opens no
     generator of the world.
-    hyperparameters: the class that declares them (nada/run/hyperparameters.py). It is known where the
-    file is imported; read without being imported, a method has None here. baselines/describe.py says
-    what it declares.
+    hyperparameters: the class that declares them (nada/run/hyperparameters.py); None if the file was
+    read without importing it. baselines/describe.py describes the class.
     """
 
     name: str
@@ -45,14 +43,14 @@ def files(folder: Path = FOLDER) -> dict[str, Path]:
 
 
 def methods(folder: Path = FOLDER) -> dict[str, Method]:
-    """Every declared method by name. Reads the files without importing them (or torch)."""
+    """Every declared method by name. Reads the files without importing them, so without torch."""
     return {method.name: method for _, method in _declared(folder)}
 
 
 def load(name: str, folder: Path = FOLDER):
-    """Import the module of a method; it offers METHOD and adapt(job) -> AdaptedModel.
+    """Import the module of a method; it has METHOD and adapt(job) -> AdaptedModel.
 
-    Raises UserError for a name that no file declares, with the nearest one.
+    Raises UserError for an unknown name, with the nearest one.
     """
     modules = {method.name: stem for stem, method in _declared(folder)}
     if name not in modules:
@@ -99,7 +97,7 @@ def _declaration(path: Path) -> ast.Call | None:
 
 
 def _read_declaration(path: Path, call: ast.Call) -> Method:
-    """The declaration in a file. UserError where a value is no literal, or the class has no name there."""
+    """Read the declaration in a file. Raises UserError unless values are literals and the class is a name."""
     given = {keyword.arg: keyword.value for keyword in call.keywords}
     named = isinstance(given.pop("hyperparameters", None), (ast.Name, ast.Attribute))
     try:

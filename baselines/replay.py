@@ -1,6 +1,6 @@
-"""Control: the few-shot images themselves, mirrored at random. The memorisation floor.
+"""Control: the few-shot images themselves, mirrored at random.
 
-What a metric says here, it says of a model that learnt its training images by heart.
+Its scores are those of a model that has memorised its training images.
 """
 
 

@@ -1,4 +1,4 @@
-"""Control: the source model, unchanged. What a metric says here, it says of no adaptation."""
+"""Control: the source model, unchanged. Its scores are those without adaptation."""
 
 
 from baselines.registry import Method

@@ -14,21 +14,21 @@ from nada.stylegan2.ada import AdaptiveAugment, PLimit, Warp
 
 @hyperparameters
 class AdaHyperparameters(FewShotHyperparameters):
-    """FewShotHyperparameters, and ADA's."""
+    """FewShotHyperparameters, and those of ADA."""
 
     ada_kimg: float = hyperparameter(
-        100.0, "Images in which p would go from 0 to 1.", unit="thousands of images",
+        100.0, "Images in which p can rise from 0 to 1.", unit="thousands of images",
         source="public code when fine-tuning", shortened=LENGTHS["ada_kimg"], ge=1e-6,
     )
     ada_target: float = hyperparameter(
-        0.6, "E[sign D(real)] that p steers to.", source="paper", ge=-1, le=1
+        0.6, "Target of E[sign D(real)], to which p adapts.", source="paper", ge=-1, le=1
     )
     ada_warp: Warp = hyperparameter(
-        "centred", "Images move to where the transforms say, or on the public code's grid, which neglects the "
-        "wavelet filter's phase (nada/stylegan2/ada.py).", source="paper; official: the second",
+        "centred", "Positions of samples: exact, or on the public code's grid, which neglects the wavelet "
+        "filter's phase (nada/stylegan2/ada.py).", source="paper; official: the second",
     )
     ada_p_limit: PLimit = hyperparameter(
-        "one", "p stays a probability, or may rise over 1 (nada/stylegan2/ada.py).",
+        "one", "p is at most 1, or may exceed 1 (nada/stylegan2/ada.py).",
         source="paper; official: the second",
     )
 
@@ -43,7 +43,7 @@ METHOD = Method(
 
 
 def adapt(job: Job) -> AdaptedModel:
-    """Fine-tune both networks; D sees everything through the pipeline `bgc` at probability p."""
+    """Fine-tune both networks; the pipeline `bgc` augments all of D's images with probability p."""
     hparams = job.hyperparameters(AdaHyperparameters)
     start = warm_start(job)
     pipe = AdaptiveAugment(

@@ -18,7 +18,7 @@ from nada.run.atomic import sha256
 from nada.run.errors import command
 from nada.run.outputs import check_output
 from nada.run.spec.base import REAL
-from nada.run.spec.observation import ObservationSpec, read_observation_spec
+from nada.run.spec.observation_spec import ObservationSpec, read_observation_spec
 
 #: What observes runs, and the reference images; workflow/plan/stages.py names the same modules.
 MODULES = {False: "eval.observe_runs", True: "eval.observe_real"}

@@ -3,7 +3,7 @@
 from eval.networks.observer import Observer
 from eval.observation import MIN_IMAGES
 from nada.run.errors import UserError
-from nada.run.spec.observation import ObservationSpec
+from nada.run.spec.observation_spec import ObservationSpec
 
 #: Seed of the split of the reference images into halves.
 HALVES_SEED = 0

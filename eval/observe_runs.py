@@ -7,7 +7,7 @@ import time
 from eval.networks.observer import Observer
 from eval.observation import GALLERY_PSI
 from nada.run.errors import UserError
-from nada.run.spec.observation import ObservationSpec, ObservedRun
+from nada.run.spec.observation_spec import ObservationSpec, ObservedRun
 
 #: What is kept of the images of raw weights, beside their average's, where the observation yields it.
 RAW_ARRAYS = ("features", "class_logits", "style_logits")

@@ -27,7 +27,7 @@ from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
 from nada.run.outputs import begins_with, check_output
 from nada.run.spec.base import REAL
-from nada.run.spec.group import GroupSpec, read_group_spec
+from nada.run.spec.group_spec import GroupSpec, read_group_spec
 
 COLUMNS = [
     "world", "task", "method", "variant", "shots", "warm_start", "seed", "step", "weights",

@@ -1,7 +1,7 @@
 """Random views of a batch before CLIP, the same for both generators' images. Not in the paper.
 
-A named switch of the mini world (NadaHyperparameters.augment): a change that CLIP only sees at one place
-and angle moves no loss, so that fewer adversarial ways to the target are left.
+NadaHyperparameters.augment switches it; the mini world uses it. A change that CLIP sees only at one
+place and angle does not lower the loss, which leaves fewer adversarial solutions.
 """
 
 from dataclasses import dataclass
@@ -22,10 +22,10 @@ NOISE = 0.2  # standard deviation, where images span [-1,1]: hides grain that no
 
 @dataclass(frozen=True)
 class Views:
-    """`count` views of each of N images; calling it again makes the same ones of other images.
+    """`count` views of each of N images; each call applies the same views.
 
-    theta: [count·N,2,3], from an output position to where it is read, in [-1,1] coordinates.
-    kept: [count·N,1,R,R], 0 where grey is put, else 1. noise: [count·N,3,R,R], added last.
+    theta: [count·N,2,3], maps an output position to its input position, in [-1,1] coordinates.
+    kept: [count·N,1,R,R], 0 under the grey square, 1 elsewhere. noise: [count·N,3,R,R], added last.
     """
 
     count: int
@@ -34,25 +34,25 @@ class Views:
     noise: Tensor
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Images [N,3,R,R] → views [count·N,3,R,R], all of view 1 first; differentiable."""
+        """Images [N,3,R,R] → views [count·N,3,R,R], ordered by view; differentiable."""
         repeated = images.repeat(self.count, 1, 1, 1)
         grid = F.affine_grid(self.theta, list(repeated.shape), align_corners=False)
         moved = F.grid_sample(repeated, grid, padding_mode="border", align_corners=False)
         return moved * self.kept + self.noise
 
     def rows(self, rows: Rows) -> "Views":
-        """The views of these images of the batch alone."""
+        """The views of only these images of the batch."""
         parts = (self.theta, self.kept, self.noise)
         return Views(self.count, *(rows.of(part, self.count) for part in parts))
 
 
 def draw_views(images: Tensor, count: int) -> Views:
-    """Draw `count` random views for images of this shape, from torch's own random stream."""
+    """Draw `count` random views for images of this shape, from torch's global random stream."""
     number, side = count * len(images), images.shape[-1]
     like = {"device": images.device, "dtype": images.dtype}
     scale, angle, *shift = (2 * torch.rand(4, number, **like) - 1).unbind()
     theta = affine(1 + SCALE * scale, ROTATION * angle, SHIFT * torch.stack(shift))
-    # the square's corner, in pixels, anywhere that it is whole
+    # the square's corner in pixels; the square lies inside the image
     width = round(CUTOUT * side)
     corner = (torch.rand(2, number, 1, **like) * (side - width + 1)).floor()
     pixels = torch.arange(side, **like)
@@ -66,7 +66,7 @@ def draw_views(images: Tensor, count: int) -> Views:
 def affine(scale: Tensor, angle: Tensor, shift: Tensor) -> Tensor:
     """θ [N,2,3] that shows an image scaled [N], turned by [N] rad, shifted by [2,N] of its side.
 
-    θ maps where a pixel is shown to where it is read: the inverse of the movement.
+    θ maps an output position to its input position: the inverse of the movement.
     """
     cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
     turn = torch.stack([torch.stack([cos, sin]), torch.stack([-sin, cos])])  # [2,2,N]

@@ -1,6 +1,9 @@
-"""Latent codes and noise of a step, and the images that both generators make of them (§4, Fig. 2)."""
+"""Latent codes and noise of a step, rendered by both generators (Gal et al. 2021, §4, Fig. 2).
 
-from typing import TYPE_CHECKING, NamedTuple
+Every `hparams` is a NadaHyperparameters (nada/training.py, which imports this module).
+"""
+
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,10 +11,7 @@ from torch import Tensor
 from nada.run.micro_batch import NoiseRows, Rows
 from nada.stylegan2.generator import Generator
 
-if TYPE_CHECKING:  # adapt.py imports this module
-    from nada.adapt import NadaHyperparameters
-
-CHUNK = 16  # images rendered or encoded at once where no graph is kept; bounds memory
+CHUNK = 16  # images rendered or encoded at once without a graph; bounds memory
 
 
 class Codes(NamedTuple):
@@ -23,11 +23,11 @@ class Codes(NamedTuple):
 
 
 @torch.no_grad()
-def draw_codes(generator: Generator, hparams: "NadaHyperparameters") -> Codes:
-    """A batch of codes for the frozen and the trained generator, mixed or not.
+def draw_codes(generator: Generator, hparams) -> Codes:
+    """Draw a batch of codes for the frozen and the trained generator.
 
-    With probability `style_mixing` the batch mixes two w at a crossover in 1..num_ws-1: one
-    crossover for both generators, or (codes: 'official') each its own.
+    With probability `style_mixing` the batch mixes two w at a crossover in 1..num_ws-1. Both
+    generators share the crossover, or with codes: 'official' each has its own.
     """
     first, second = (
         generator.broadcast(
@@ -48,7 +48,7 @@ def draw_codes(generator: Generator, hparams: "NadaHyperparameters") -> Codes:
 
 
 def noise_seeds() -> list[int]:
-    """Two seeds of a step's noise; the second is the trained generator's where noise is 'drawn'."""
+    """Draw two seeds of a step's noise; the trained generator uses the second if noise is 'drawn'."""
     return torch.randint(2**62, (2,)).tolist()
 
 
@@ -56,14 +56,14 @@ def render_pair(
     frozen: Generator,
     trained: Generator,
     codes: Codes,
-    hparams: "NadaHyperparameters",
+    hparams,
     seeds: list[int] | None = None,
     rows: Rows | None = None,
 ):
-    """(frozen, trained) images [N,3,R,R] of one batch of codes; only the second has a graph.
+    """Render (frozen, trained) images [N,3,R,R] of one batch of codes; only the second has a graph.
 
-    The frozen ones are None under the global loss, which does not use them. seeds: of the noise;
-    drawn here by default. rows: render these codes alone, with their share of the batch's noise.
+    The frozen images are None for the global loss, which does not use them. seeds: of the noise;
+    drawn here by default. rows: render only these codes, with their rows of the batch's noise.
     """
     stream = torch.Generator(frozen.w_avg.device)
     seeds = seeds or noise_seeds()
@@ -84,7 +84,7 @@ def render_pair(
 
 @torch.no_grad()
 def source_images(source: Generator, count: int, seed: int) -> Tensor:
-    """Images [count,3,R,R] of fresh codes of the source generator, untruncated, random noise."""
+    """Images [count,3,R,R] of the source generator: new codes, no truncation, random noise."""
     stream = torch.Generator(source.w_avg.device).manual_seed(seed)
     images = []
     for size in chunks(count):
@@ -95,5 +95,5 @@ def source_images(source: Generator, count: int, seed: int) -> Tensor:
 
 
 def chunks(count: int) -> list[int]:
-    """`count` as a sum of parts of CHUNK and a rest."""
+    """`count` split into parts of CHUNK and a remainder."""
     return [min(CHUNK, count - start) for start in range(0, count, CHUNK)]

@@ -1,7 +1,7 @@
-"""Networks that map the latent codes of an adapted model; how they are trained is not their concern.
+"""Networks that map the latent codes of an adapted model (Gal et al. 2021, §4.3; Wang et al. 2020, §3).
 
-`map_z` takes codes z, `map_w_plus` codes in W+; `config` holds the keyword arguments of a map. They are
-trained by `nada/mapper.py` (Gal et al. 2021, §4.3) and `baselines/minegan.py`.
+`map_z` takes codes z, `map_w_plus` codes in W+; `config` holds the keyword arguments of a map.
+`nada/mapper.py` and `baselines/minegan.py` train them.
 """
 
 import torch
@@ -20,7 +20,7 @@ class LatentMapper(nn.Module):
 
     StyleCLIP's mapper (Patashnik et al. 2021, §5). Each level normalises a code, over its 'features' or
     over the level's slots ('official'), then applies four equalised linear layers.
-    Levels that the generator's resolution does not reach do not exist.
+    A level above the generator's resolution has no network.
     """
 
     kind = "mapper"
@@ -53,8 +53,8 @@ class LatentMapper(nn.Module):
 class Miner(nn.Module):
     """MineGAN's miner (Wang et al. 2020, §3): z ~ N(0, I) [N,z_dim] -> codes of the target, same shape.
 
-    Two linear layers with a ReLU between them, torch's initialisation; z is then normalised by the
-    mapping network as any other.
+    Two linear layers with a ReLU between them and torch's initialisation. The mapping network then
+    normalises the mined z, as it does every z.
     """
 
     kind = "miner"

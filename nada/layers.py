@@ -1,4 +1,4 @@
-"""Which layers are trained: all, a fixed set, or the k most relevant at each step (§4.2).
+"""Which layers are trained: all, a fixed set, or the k most relevant at each step (Gal et al. 2021, §4.2).
 
 A layer is a styled convolution, counted from 0 at 4x4: its weight, bias and noise strength. The
 mapping network and every toRGB stay frozen, and so do the affine layers that turn w into styles.
@@ -23,15 +23,15 @@ PHASES = {
     "no_fine": tuple(range(11)),
 }
 SELECTION_LR = 0.01  # SGD on the codes, public code; with one step it changes no ranking
-FIRST_RGB = "to_rgb"  # what the official slot map trains for slot 1, in place of a convolution
+FIRST_RGB = "to_rgb"  # the layer of slot 1 in the official slot map, in place of a convolution
 
 
 @hyperparameters
 class LayerHyperparameters:
-    """How layers are chosen (§4.2). Each default is the paper's; where it is silent, the public code's."""
+    """How layers are chosen (§4.2). Defaults: the paper's or, where it is silent, the public code's."""
 
     policy: Literal["all", "manual", "adaptive"] = hyperparameter(
-        "all", "Which layers train: all, manually named ones, or k of them chosen anew at each step.",
+        "all", "Which layers train: all, a manual list, or k of them chosen at each step.",
         source="paper",
     )
     manual: Unique[Natural] | Literal["texture", "shape", "shape_expanded", "no_fine"] = hyperparameter(
@@ -39,7 +39,7 @@ class LayerHyperparameters:
         source="public code",
     )
     k: Whole = hyperparameter(
-        3, "Layers chosen at each step. The paper counts slots, so that its k = 18 at 1024 px means all.",
+        3, "Layers chosen at each step. The paper counts slots: its k = 18 at 1024 px means all layers.",
         unit="layers", source="ours", ge=1,
     )
     n_w: Whole = hyperparameter(8, "N_w, codes that choose.", unit="codes", source="paper", ge=1)
@@ -47,20 +47,20 @@ class LayerHyperparameters:
         1, "N_i, optimisation steps on the codes that choose.", unit="steps", source="paper", ge=1
     )
     selection_codes: Literal["drawn", "shared"] = hyperparameter(
-        "drawn", "All n_w codes are drawn anew; or the step's own batch chooses first and only what n_w "
-        "exceeds it by is drawn, so that one forward pass serves Eq. 1 and the loss (`Layers.shares`).",
+        "drawn", "drawn: all n_w codes are new. shared: the step's own batch chooses, and only the codes that "
+        "n_w needs beyond it are drawn; one forward pass then serves Eq. 1 and the loss (`Layers.shares`).",
         source="paper and public code; ours: shared",
     )
     micro_batch: Whole = hyperparameter(
-        0, "Codes drawn apart that are rendered at once at most; 0 for all. The run's own micro_batch "
-        "limits them too. Less memory, the same draws and the same mean.", unit="codes", source="ours", ge=0,
+        0, "Most separately drawn codes rendered at once; 0 for all. The run's micro_batch limits them too. "
+        "Saves memory; draws and mean are the same.", unit="codes", source="ours", ge=0,
     )
     map: Literal["aligned", "official"] = hyperparameter(
         "aligned", "Slot i trains convolution i, or the layer before it.", source="paper; official: off by one"
     )
     score: Literal["gradient", "official"] = hyperparameter(
-        "gradient", "For n_i = 1: the mean absolute gradient, which ranks as the paper's change of the code; or "
-        "the float32 change itself, which rounds small gradients away.",
+        "gradient", "For n_i = 1: the mean absolute gradient, which gives the same ranking as the paper's change "
+        "of the code; or the float32 change itself, which loses small gradients to rounding.",
         source="paper; official: the change after one step",
     )
     affine: Literal["frozen", "official"] = hyperparameter(
@@ -68,21 +68,21 @@ class LayerHyperparameters:
         source="paper; official: trained",
     )
     constant: Literal["with_conv_0", "official"] = hyperparameter(
-        "with_conv_0", "The learned 4x4 constant trains with convolution 0; or only where all layers or a "
+        "with_conv_0", "The learned 4x4 constant trains with convolution 0, or only if all layers or a "
         "named manual set train.", source="paper; official: the second",
     )
     saturated: Literal["all", "select"] = hyperparameter(
-        "all", "A k from the number of convolutions on trains all of them without choosing, or chooses even "
-        "then.", source="paper; official: select",
+        "all", "If k is the number of convolutions or more, all of them train without a choice, or a choice is "
+        "made even then.", source="paper; official: select",
     )
 
 
 class Layers:
-    """The layer policy of one run: `choose()` says which layers the next step trains.
+    """The layer policy of one run: `choose()` returns the layers that the next step trains.
 
-    generator: G_train. target_loss(images [N,3,R,R]) -> scalar: Eq. 1, a mean over the images,
-    by which the adaptive policy judges its codes; for a part of a batch it is called with its
-    nada.run.micro_batch.Rows as well. run: opens the error messages.
+    generator: G_train. target_loss(images [N,3,R,R]) -> scalar: Eq. 1, a mean over the images, from
+    which the adaptive policy computes its scores; for a part of a batch it also receives the part's
+    nada.run.micro_batch.Rows. run: the start of error messages.
     Raises UserError for a k or an index that the generator does not have.
     """
 
@@ -102,15 +102,15 @@ class Layers:
 
     @property
     def selects(self) -> bool:
-        """Whether layers are chosen anew at each step."""
+        """Whether layers are chosen at each step."""
         return self.fixed is None
 
     @property
     def shares(self) -> bool:
         """Whether a step's own codes may choose its layers, in the forward pass of its loss.
 
-        Only one gradient of Eq. 1 at the codes can be had from that pass: further steps (n_i > 1)
-        render moved codes, and the official score is the moved code itself.
+        That pass gives only one gradient of Eq. 1 at the codes: further steps (n_i > 1) render moved
+        codes, and the official score is the moved code itself.
         """
         hparams = self.hparams
         wanted = hparams.selection_codes == "shared"
@@ -140,7 +140,7 @@ class Layers:
         return min(self.hparams.n_w, batch)
 
     def images_drawn(self, batch: int, sharing: bool) -> int:
-        """Images that one choice renders beside the step's batch."""
+        """Number of images that one choice renders in addition to the step's batch."""
         if not self.selects:
             return 0
         n_w, n_i = self.hparams.n_w, self.hparams.n_i
@@ -172,14 +172,14 @@ class Layers:
             parameter.requires_grad_(name in chosen)
 
     def keep_gradients(self, layers) -> None:
-        """Let no parameter but those of `layers` keep its gradient, nor receive another."""
+        """Drop the gradients of all parameters outside `layers`, and freeze those parameters."""
         self.unfreeze(layers)
         for parameter in self.named.values():
             if not parameter.requires_grad:
                 parameter.grad = None
 
     def names(self, layers) -> set[str]:
-        """Parameter names of the layers, the constant included where it is trained with them."""
+        """Parameter names of the layers, with the constant if it is trained with them."""
         official_affine = self.hparams.affine == "official"
         parts = ["weight", "bias", "noise_strength"]
         if official_affine:
@@ -196,7 +196,7 @@ class Layers:
         return names
 
     def scores(self, size: int = 0) -> Tensor:
-        """Relevance of each W+ slot, [num_ws]: how far Eq. 1 moves it (§4.2, Fig. 4).
+        """Relevance of each W+ slot, [num_ws]: how far gradient descent on Eq. 1 moves it (§4.2, Fig. 4).
 
         n_w codes w, copied to every slot, take n_i steps of gradient descent on Eq. 1 while all
         weights are frozen; the score is mean |w_l − w_l(0)| over codes and features, or for
@@ -220,15 +220,14 @@ class Layers:
     def code_gradient(self, codes: Tensor, target_loss: Tensor, count: int) -> Tensor:
         """A step's share of ∂L_global/∂codes over all n_w codes; the graph is kept for the loss.
 
-        codes: the step's W+ codes [N,num_ws,style_dim], each one w in every slot, a leaf that
-        requires grad. target_loss: Eq. 1 of the images of `count` of the first `shared(N)` of them,
-        a mean.
+        codes: the step's W+ codes [N,num_ws,style_dim], each with one w in every slot; a leaf that
+        requires grad. target_loss: Eq. 1, a mean over the images of `count` of the first `shared(N)` codes.
         """
         share = target_loss * (count / self.hparams.n_w)  # of the mean over all n_w codes
         return torch.autograd.grad(share, codes, retain_graph=True)[0]
 
     def shared_scores(self, gradient: Tensor, size: int = 0) -> Tensor:
-        """The scores for n_i = 1, of the step's own codes and of as many more as n_w asks for.
+        """The scores for n_i = 1, from the step's own codes and as many new ones as n_w needs beyond them.
 
         gradient: see `choose_by`.
         """
@@ -241,7 +240,7 @@ class Layers:
 
     @torch.no_grad()
     def _draw(self, count: int) -> Tensor:
-        """Fresh codes w, each copied to every slot: [count,num_ws,style_dim]."""
+        """Draw new codes w, each copied to every slot: [count,num_ws,style_dim]."""
         generator = self.generator
         z = torch.randn(count, generator.config["z_dim"], device=generator.w_avg.device)
         return generator.broadcast(generator.mapping(z)).contiguous()
@@ -250,7 +249,7 @@ class Layers:
         return top_layers(scores, self.slot_layers, self.hparams.k)
 
     def _gradient(self, w_plus: Tensor, size: int = 0) -> Tensor:
-        """∂L_global/∂w_plus, in parts; exact: the loss is a mean, each part draws for them all."""
+        """∂L_global/∂w_plus, computed in parts. Exact: the loss is a mean, and each part draws for the batch."""
         limits = [limit for limit in (self.hparams.micro_batch, size) if limit]
         draws = Draws(w_plus.device)
         parts = []
@@ -267,7 +266,7 @@ class Layers:
         return torch.cat(parts)
 
     def _fixed_choice(self, run: str) -> tuple | None:
-        """The layers trained at every step, or None where they are chosen anew."""
+        """The layers trained at every step, or None if they are chosen at each step."""
         hparams = self.hparams
         count = len(self.generator.synthesis.convs)
         size = self.generator.config["resolution"]
@@ -304,7 +303,7 @@ def slot_layers(generator: Generator, layer_map: str) -> dict[int, int | str]:
     """What each W+ slot trains when it is chosen: {slot: layer}.
 
     aligned: slot i feeds convolution i; the last slot feeds only a toRGB and is left out.
-    official: the public code's list [conv 0, first toRGB, conv 1, conv 2, …], which is one off:
+    official: the public code's list [conv 0, first toRGB, conv 1, conv 2, …], which is off by one:
     slot 1 trains a toRGB and each later slot the convolution before its own.
     """
     count = len(generator.synthesis.convs)

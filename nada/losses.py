@@ -23,21 +23,21 @@ def global_loss(image: Tensor, text: Tensor) -> Tensor:
 def directional_loss(
     trained: Tensor, frozen: Tensor, text_direction: Tensor, epsilon: float
 ) -> Tensor:
-    """Eq. 2, with a guard where both generators give one image (ΔI = 0).
+    """Eq. 2, with a guard for equal images of both generators (ΔI = 0).
 
         ΔI_b = e_I(G_train(w_b)) − e_I(G_frozen(w_b))
         cos_b = ΔI_b · ΔT / √(‖ΔI_b‖² + ε²)
         L_direction = mean_b(1 − cos_b)
 
-    trained, frozen: unit embeddings [B,E]; text_direction: unit ΔT [E]; epsilon: ε ≥ 0, in the
-    length of embedding differences. The guard bounds the gradient by 1/ε: without it the first
-    steps see 1/‖ΔI‖, and Adam's second moment long remembers them.
+    trained, frozen: unit embeddings [B,E]; text_direction: unit ΔT [E]; epsilon: ε ≥ 0, in units of
+    embedding differences. The guard bounds the gradient by 1/ε. Without it, gradients of the first
+    steps grow as 1/‖ΔI‖ and stay in Adam's second moment for many steps.
     0 is Eq. 2 to the letter. A sample with ΔI = 0 has no direction then: its cosine is 0 and its
     gradient 0, where the public code divides 0 by 0. Scalar in [0,2].
     """
     image_direction = trained - frozen  # [B,E]
     squared = image_direction.square().sum(dim=-1) + epsilon**2  # [B]
-    moves = squared != 0  # true of what is no number, too: it must show
+    moves = squared != 0  # also true for NaN, so that NaN reaches the loss
     length = torch.where(moves, squared, 1).sqrt()
     cosine = torch.where(moves, image_direction @ text_direction / length, 0)  # [B]
     return (1 - cosine).mean()
@@ -49,7 +49,7 @@ def image_direction(target: Tensor, source: Tensor) -> Tensor:
         ΔI_real = normalise(mean_i e_I(I_i) − mean_j e_I(G_frozen(w_j)))
 
     target: unit embeddings [N_r,E] of the target images; source: [N_s,E] of sampled ones (paper:
-    N_s = 16). Unit direction [E]; Eq. 3 is Eq. 2 with it in the place of ΔT.
+    N_s = 16). Returns a unit direction [E]; Eq. 3 is Eq. 2 with it in place of ΔT.
     """
     return F.normalize(target.mean(dim=0) - source.mean(dim=0), dim=-1)
 
@@ -59,7 +59,7 @@ def embedding_distance_loss(base: Tensor, mapped: Tensor) -> Tensor:
 
         L_norm = mean_b ‖E_I(G(w_b)) − E_I(G(M(w_b)))‖²
 
-    base, mapped: raw embeddings [B,E], not normalised: it is their norms that Eq. 5 is to restrain.
+    base, mapped: raw embeddings [B,E], not normalised, because Eq. 5 restrains their norms.
     Scalar ≥ 0.
     """
     return (base - mapped).square().sum(dim=-1).mean()

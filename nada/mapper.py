@@ -1,5 +1,7 @@
-"""Training of the latent mapper, which finds the target's region of an adapted model (Gal et al. 2021,
-§4.3, App. I). The network is in `nada/latent_maps.py`.
+"""Training of the latent mapper (Gal et al. 2021, §4.3, App. I).
+
+The mapper moves codes into the region of an adapted model that shows the target. The network is in
+`nada/latent_maps.py`.
 """
 
 import functools
@@ -28,11 +30,11 @@ POOL_UNIT = 32  # StyleCLIP's code repeats a pixel 224/32 = 7 times, then pools 
 
 @hyperparameters
 class MapperHyperparameters:
-    """How the mapper is trained. Each default is the paper's; where it is silent, StyleCLIP's code's."""
+    """How the mapper is trained. Defaults: the paper's or, where it is silent, StyleCLIP's code's."""
 
     base: Literal["parent", "source"] = hyperparameter(
-        "parent", "The model it is trained on: the parent run's, or the unadapted source model without "
-        "a parent, the control of a mapper without NADA.", source="paper; ours: source",
+        "parent", "The model that it is trained on: the parent run's, or the unadapted source model, which "
+        "needs no parent and is the control without NADA.", source="paper; ours: source",
     )
     iterations: Whole = hyperparameter(
         50_000, "Training steps.", unit="steps", source="StyleCLIP: 50 000 at 1024 px", ge=1
@@ -52,33 +54,33 @@ class MapperHyperparameters:
     )
     lambda_norm: float = hyperparameter(0.2, "Weight of Eq. 5.", source="paper; official: 0.5", ge=0)
     norm_loss: Literal["distance", "official"] = hyperparameter(
-        "distance", "Eq. 5 as it is printed: the squared distance of raw embeddings, summed over the CLIPs; or "
-        "the squared difference of their norms under the first CLIP, which is what the paper's text says "
-        "that Eq. 5 is for.", source="paper; official: the second",
+        "distance", "Eq. 5 as printed: the squared distance of raw embeddings, summed over the CLIPs; or the "
+        "squared difference of their norms under the first CLIP, as the paper's text describes "
+        "Eq. 5.", source="paper; official: the second",
     )
     clip_input: Literal["clip", "official"] = hyperparameter(
-        "clip", "CLIP reads images through its own preprocessing (the paper's E_I); or in [-1,1] without mean "
-        "and deviation, each pixel repeated 7 times and averaged over squares of R/32 (R a multiple of 32).",
+        "clip", "CLIP reads images through its own preprocessing (the paper's E_I); or in [-1,1] without "
+        "normalisation, each pixel repeated 7 times and averaged over squares of R/32 (R a multiple of 32).",
         source="paper; official: the second",
     )
     code_pool: Whole = hyperparameter(
-        0, "0 samples fresh codes at each step; else how many are asked for of a fixed pool (`CodePool`), "
+        0, "0 samples new codes at each step; otherwise the size of a fixed pool of codes (`CodePool`), "
         "a batch or more.", unit="codes", source="paper; official: 5000", ge=0,
     )
     normalise: Literal["features", "official"] = hyperparameter(
         "features", "Each level divides a code by the root mean square over its features, or over the level's "
-        "slots (the dimension after the batch's, which is theirs in W+).",
+        "slots (dimension 1 of W+).",
         source="StyleGAN's mapping network, as StyleCLIP describes it; official: the second",
     )
     truncation_psi: float = hyperparameter(
-        0.7, "Truncation of the codes that it learns on; at 0 they would be one code.", source="StyleCLIP", gt=0
+        0.7, "Truncation of the training codes; 0 would make all of them equal.", source="StyleCLIP", gt=0
     )
 
     @model_validator(mode="after")
     def _pool_holds_a_batch(self):
         if 0 < self.code_pool < self.batch:
             raise ValueError(
-                f"code_pool is {self.code_pool}, which holds no batch of {self.batch}; set it to "
+                f"code_pool is {self.code_pool}, less than a batch of {self.batch}; set it to "
                 f"{self.batch} or more, or to 0 for fresh codes"
             )
         return self
@@ -86,7 +88,7 @@ class MapperHyperparameters:
 
 @dataclass
 class MapperLoss:
-    """The mapper's objective on one batch; calling it gives {"loss": …, and its terms}.
+    """The mapper's objective on one batch; a call returns {"loss": …} and its terms.
 
         L = Σ_m weight_m L_global,m(G(ŵ)) + λ_L2 mean (ŵ − w)² + λ_norm L_norm
 
@@ -126,7 +128,7 @@ class MapperLoss:
 
 
 def check_input(hparams: MapperHyperparameters, resolution: int, clips: list[Clip], run: str) -> None:
-    """Raise UserError where the official input does not fit the generator's or a CLIP's size."""
+    """Raise UserError if the official input does not fit the image size of the generator or of a CLIP."""
     if hparams.clip_input != "official":
         return
     sizes = {"the generator": resolution, **{f"CLIP '{c.name}'": c.image_size for c in clips}}
@@ -139,16 +141,16 @@ def check_input(hparams: MapperHyperparameters, resolution: int, clips: list[Cli
 
 
 def official_input(size: int):
-    """What the public mapper shows a CLIP of `size` pixels: repeated, pooled, still in [-1,1]."""
+    """The public code's input for a CLIP of `size` pixels: pixels repeated, then pooled, in [-1,1]."""
     return functools.partial(repeat_and_pool, size=size, unit=POOL_UNIT)
 
 
 class CodePool:
-    """The public code's fixed set of codes: windows of `batch` codes out of `count`, each one on.
+    """The public code's fixed pool of codes: overlapping windows of `batch` codes out of `count`.
 
-    count codes z are drawn; window b holds z_b … z_(b+batch-1), so that count // batch windows use
+    `count` codes z are drawn. Window b holds z_b … z_(b+batch-1): count // batch windows use
     count // batch + batch - 1 different codes, most of them `batch` times. An epoch shows all codes
-    of all windows once, in an order of its own. Everything follows from the run's name.
+    of all windows once, in a new random order. Seeds derive from the run's name.
     name: the run's. count: a batch or more; MapperHyperparameters refuses less.
     """
 
@@ -171,10 +173,10 @@ class CodePool:
 def forward_backward(
     objective: MapperLoss, mapper: LatentMapper, w_plus: Tensor, size: int = 0
 ) -> dict[str, Tensor]:
-    """The terms of a batch's loss; its gradients lie in the mapper's `grad`.
+    """Compute a batch's gradients into the mapper's `grad`; returns the terms of its loss.
 
-    size: images rendered at once at most, 0 for all; every term is a mean over the batch, so that
-    parts add up to it. Noise is constant, so that nothing is drawn.
+    size: most images rendered at once, 0 for all. Every term is a mean over the batch, so parts add
+    up to it. Noise is constant: nothing is drawn.
     """
     sums = {}
     for rows in split(len(w_plus), size):
@@ -199,13 +201,13 @@ def train_mapper(
 ):
     """Train a mapper on a model and return both as one adapted model.
 
-    job: nada.run.job.Job. parent: the nada.run.artifact.AdaptedModel that it maps the codes of, whose
-    generator stays as it is. clips, targets: the ensemble and its unit embeddings [E] of the
-    target. snapshots: how many models are kept, or at which steps. checkpoint_every: steps between
-    training states. micro_batch: codes rendered at once at most, 0 for all.
+    job: nada.run.job.Job. parent: the nada.run.artifact.AdaptedModel whose codes are mapped; its
+    generator does not change. clips, targets: the ensemble and its unit embeddings [E] of the
+    target. snapshots: number of models that are kept, or their steps. checkpoint_every: steps between
+    training states. micro_batch: most codes rendered at once, 0 for all.
     """
     if parent.latent_map is not None:
-        raise UserError(f"{job.name}: the parent's model has a latent map already; map another.")
+        raise UserError(f"{job.name}: the parent's model already has a latent map; choose another parent.")
     generator = parent.generator.requires_grad_(False)
     check_input(hparams, generator.config["resolution"], clips, job.label)
     z_dim, pool = generator.config["z_dim"], None
@@ -225,7 +227,7 @@ def train_mapper(
 
     state = {"mapper": mapper, "optimiser": optimiser, "micro_batch": micro}
     for step in job.steps(hparams.iterations, snapshots, state, as_snapshot, checkpoint_every):
-        # codes of the adapted model, and where the mapper moves them
+        # codes of the adapted model, and the mapped codes
         if pool is None:
             z = torch.randn(hparams.batch, z_dim, device=job.device)
         else:
@@ -236,7 +238,7 @@ def train_mapper(
             lambda size, w_plus=w_plus: forward_backward(objective, mapper, w_plus, size),
             mapper.parameters(),
         )
-        # one step of the mapper alone
+        # one step of the mapper; the generator is frozen
         optimiser.step()
         optimiser.zero_grad(set_to_none=True)
         job.report(images=2 * hparams.batch, **terms)

@@ -1,7 +1,10 @@
-"""What NADA's loss aims at, and the loss of a step over the CLIP ensemble (Gal et al. 2021, §4.1, Eqs. 1-3)."""
+"""NADA's targets, and the loss of a step over the CLIP ensemble (Gal et al. 2021, §4.1, Eqs. 1-3).
+
+Every `hparams` is a NadaHyperparameters (nada/training.py, which imports this module).
+"""
 
 import dataclasses
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +20,7 @@ from nada.run.micro_batch import Rows
 from nada.run.streams import stream_seed
 from nada.stylegan2.generator import Generator
 
-if TYPE_CHECKING:  # adapt.py imports this module
-    from nada.adapt import NadaHyperparameters
-
-OFFICIAL_SHIFT = 1e-6  # the public code adds it to every pixel where the whole ΔI is zero
+OFFICIAL_SHIFT = 1e-6  # the public code adds it to every pixel if the whole ΔI is zero
 #: The public code's prompt of the target text in Eq. 1, by what the embedding is used for.
 OFFICIAL_PROMPTS = {"loss": "a {}", "choice": "{}", "mapper": "{}"}
 
@@ -29,7 +29,7 @@ class Seen(NamedTuple):
     """Unit embeddings of a step's images, [V·B,E] for each CLIP, ordered by view."""
 
     trained: list[Tensor]
-    frozen: list[Tensor]  # without graph; empty where the loss does not need them
+    frozen: list[Tensor]  # without graph; empty if the loss does not need them
 
     def of_first(self, count: int, batch: int) -> list[Tensor]:
         """The embeddings of the first `count` of `batch` trained images, in every view."""
@@ -49,15 +49,15 @@ class AsTheyAre:
 
 
 class NadaLoss:
-    """The run's loss over its CLIP ensemble; embeddings of the target are made once, at the start.
+    """The run's loss over its CLIP ensemble; embeddings of the target are computed once, at the start.
 
-    steering: see nada/clip/steering.py. source: the source generator, whose images are where an image
-    direction starts.
-    targets, choice_targets: each CLIP's unit embedding [E] of what Eq. 1 aims at, as a loss and in
-    the layer choice. directions: that of Eq. 2.
+    steering: see nada/clip/steering.py. source: the source generator; an image direction starts at the
+    mean embedding of its images.
+    targets, choice_targets: each CLIP's unit embedding [E] of the target of Eq. 1, for the loss and for
+    the layer choice. directions: each CLIP's unit direction [E] of Eq. 2.
     """
 
-    def __init__(self, steering: Steering, hparams: "NadaHyperparameters", source: Generator):
+    def __init__(self, steering: Steering, hparams, source: Generator):
         self.hparams = hparams
         self.clips = steering.clips(hparams.clip_resize, hparams.clips)
         self.weights = [clip.weight for clip in self.clips]
@@ -65,7 +65,7 @@ class NadaLoss:
         self.choice_targets = self.targets
         if aims_at_text(hparams) and hparams.global_prompt == "official":
             self.choice_targets = target_embeddings(steering, self.clips, hparams, "choice")
-        # two draws of noise give two different images unless every noise strength is 0
+        # two draws of noise give different images unless every noise strength is 0
         strengths = torch.stack([conv.noise_strength for conv in source.synthesis.convs])
         differ = hparams.noise == "drawn" and bool((strengths != 0).any())
         self.may_coincide = hparams.guard == "official" and not differ
@@ -111,7 +111,7 @@ class NadaLoss:
         return self._global_term(embeddings, self.targets)
 
     def choice_term(self, embeddings: list[Tensor]) -> Tensor:
-        """Eq. 1 as `global_term`, with the text by which layers are chosen."""
+        """Eq. 1 as in `global_term`, with the target of the layer choice."""
         return self._global_term(embeddings, self.choice_targets)
 
     def _global_term(self, embeddings: list[Tensor], targets: list[Tensor]) -> Tensor:
@@ -119,30 +119,30 @@ class NadaLoss:
         return ensemble(self.weights, [global_loss(image, target) for image, target in pairs])
 
     def of_images(self, images: Tensor, rows: Rows | None = None) -> Tensor:
-        """Eq. 1 of images [N,3,R,R], for a layer choice on codes of its own; rows: see `Layers`."""
+        """Eq. 1 of images [N,3,R,R], for a layer choice on separate codes; rows: see `Layers`."""
         views = self.views(images, rows.batch if rows else len(images))
         shown = (views.rows(rows) if rows else views)(images)
         return self.choice_term([clip.encode_images(shown) for clip in self.clips])
 
     def views(self, images: Tensor, batch: int) -> Views | AsTheyAre:
-        """Views for `batch` images of this size; both generators' images get the same ones."""
+        """Views for `batch` images of this size; both generators' images get the same views."""
         if self.hparams.augment == "none":
             return AsTheyAre()
         return draw_views(images[:1].expand(batch, -1, -1, -1), self.hparams.augment_views)
 
 
-def aims_at_text(hparams: "NadaHyperparameters") -> bool:
-    """Whether Eq. 1 aims at the target's text, not at target images."""
+def aims_at_text(hparams) -> bool:
+    """Whether the target of Eq. 1 is the target's text; otherwise it is the target images."""
     return hparams.direction == "text" or hparams.global_target == "text"
 
 
 def target_embeddings(
-    steering: Steering, clips: list[Clip], hparams: "NadaHyperparameters", use: str
+    steering: Steering, clips: list[Clip], hparams, use: str
 ) -> list[Tensor]:
-    """Each CLIP's unit embedding [E] of the target that Eq. 1 aims at.
+    """Each CLIP's unit embedding [E] of the target of Eq. 1.
 
-    Either of the target text, in the prompts that the hyperparameters ask for, or the mean over the
-    target images. use: what the embedding is for, a key of OFFICIAL_PROMPTS.
+    It is the embedding of the target text in the prompts of `global_prompt`, or the mean over the
+    target images. use: the purpose of the embedding, a key of OFFICIAL_PROMPTS.
     """
     if not aims_at_text(hparams):
         images = target_images(steering)
@@ -154,7 +154,7 @@ def target_embeddings(
 
 
 def target_directions(
-    steering: Steering, clips: list[Clip], hparams: "NadaHyperparameters", source: Generator
+    steering: Steering, clips: list[Clip], hparams, source: Generator
 ) -> list[Tensor]:
     """Each CLIP's unit direction [E] from the source to the target: ΔT (§4.1) or ΔI_real (Eq. 3)."""
     if hparams.direction == "text":
@@ -167,7 +167,7 @@ def target_directions(
 
 
 def target_images(steering: Steering) -> Tensor:
-    """The run's few-shot images [n,3,R,R]. Raises UserError where it has none."""
+    """The run's few-shot images [n,3,R,R]. Raises UserError if it has none."""
     if steering.shots < 1:
         raise UserError(
             f"{steering.label}: hyperparameters.direction is 'image', but the run has no target images "
@@ -184,7 +184,7 @@ def encode(clip: Clip, images: Tensor) -> Tensor:
 
 @torch.no_grad()
 def encode_targets(clip: Clip, images: Tensor) -> Tensor:
-    """As `encode`, for target images, which the public code always resizes with antialias."""
+    """As `encode`, for target images: the public code always resizes them with antialias."""
     prepare = dataclasses.replace(clip, resize="antialias").preprocess
     raw = [clip.embed_images(part, prepare) for part in images.split(CHUNK)]
     return F.normalize(torch.cat(raw), dim=-1)

@@ -7,15 +7,16 @@ al. 2019. Combined with the constants of the public code.
 import torch
 
 EPS = 1e-5
-SLOW_EVERY = 6  # steps from one observation ahead to the next
+SLOW_EVERY = 6  # steps between two updates of the slow weights
 SLOW_SHARE = 0.5  # of the way from the slow weights to the fast ones
 
 
 class Ranger(torch.optim.RAdam):
-    """RAdam on gradients whose mean over all dimensions but the first is taken away.
+    """RAdam on centred gradients, with slow weights (Lookahead).
 
-    Vectors keep their gradients as they are. After every sixth step the weights go half way back to
-    where they were after the sixth step before (at first: at the start).
+    The mean over all dimensions but the first is subtracted from each gradient; gradients of vectors
+    stay as they are. After every sixth step the weights become the mean of themselves and of the
+    weights six steps before.
     """
 
     def __init__(self, parameters, lr: float, betas: tuple[float, float]):
@@ -23,7 +24,7 @@ class Ranger(torch.optim.RAdam):
 
     @torch.no_grad()
     def step(self, closure=None):
-        """One step on the gradients that lie in the parameters, which are centred in place."""
+        """Take one step. Centres the gradients of the parameters in place."""
         trained = [p for g in self.param_groups for p in g["params"] if p.grad is not None]
         starts = {p: p.clone() for p in trained if not self.state[p]}
         for parameter in trained:

@@ -1,8 +1,8 @@
-"""What a step of NADA costs on the device at hand: python -m nada.step_cost --k 12.
+"""Measure time and memory of a step of NADA on a device: python -m nada.step_cost --k 12.
 
-Networks of the published sizes with random weights, so that nothing is downloaded: the time of a
-step and the peak memory, after a warm-up. On the device 'meta' nothing is computed: it counts the
-bytes that a step's graph keeps, for any size and on any machine.
+The networks have the published sizes and random weights; nothing is downloaded. Prints the time of a
+step and the peak memory, after a warm-up. On the device 'meta' nothing is computed: only the bytes that
+a step's graph keeps are counted, for any size and on any machine.
 """
 
 import argparse
@@ -15,15 +15,15 @@ from statistics import median
 from nada.run.errors import UserError, command
 
 GIB = 2**30
-NOISE = 0.1  # strength of the noise in networks that nobody trained
-WARM_UP = 5  # steps in which kernels are chosen and memory is asked for
+NOISE = 0.1  # strength of the noise in the untrained networks
+WARM_UP = 5  # steps in which kernels are chosen and memory is allocated
 TEXTS = ("dog", "cat")
-VITS = ("ViT-B-32-quickgelu", "ViT-B-16-quickgelu")  # the two that the paper trains with
+VITS = ("ViT-B-32-quickgelu", "ViT-B-16-quickgelu")  # the paper's CLIPs
 
 
 @command
 def main(argv=None) -> None:
-    """Measure and print, in two or three lines."""
+    """Measure, and print two or three lines."""
     parser = argparse.ArgumentParser(prog="python -m nada.step_cost", description=__doc__)
     parser.add_argument("--resolution", type=int, default=1024, help="image side (1024)")
     parser.add_argument("--batch", type=int, default=2, help="codes a step (2)")
@@ -70,8 +70,8 @@ def main(argv=None) -> None:
 
 def make_hyperparameters(arguments):
     """The NadaHyperparameters that the command line asks for."""
-    from nada.adapt import NadaHyperparameters
     from nada.layers import LayerHyperparameters
+    from nada.training import NadaHyperparameters
 
     layers = LayerHyperparameters()
     if arguments.k is not None:
@@ -94,13 +94,13 @@ def make_generator(resolution: int, device):
     torch.manual_seed(0)
     with device:
         generator = Generator(resolution).eval().requires_grad_(False)
-    for conv in generator.synthesis.convs:  # noise that shows, as in any trained one
+    for conv in generator.synthesis.convs:  # noise has an effect, as in a trained generator
         conv.noise_strength.fill_(NOISE)
     return generator
 
 
 def make_clip(name: str, device):
-    """A CLIP of one of open_clip's sizes, with random weights."""
+    """A CLIP of a size that open_clip knows, with random weights."""
     import open_clip
     import torch
 
@@ -118,7 +118,7 @@ def make_clip(name: str, device):
 
 @dataclass
 class Cost:
-    """Milliseconds a step (median, least, most), and the device's peak in bytes, None on a CPU."""
+    """Milliseconds per step (median, least, most) and the device's peak memory in bytes (None on a CPU)."""
 
     typical: float
     fastest: float
@@ -127,7 +127,7 @@ class Cost:
 
 
 class Steered:
-    """As much of nada.clip.steering.Steering as a step asks for."""
+    """The part of nada.clip.steering.Steering that a step uses."""
 
     label = name = "step_cost"
     shots = 0
@@ -146,13 +146,13 @@ class Steered:
 
 
 def measure(generator, clips, hparams, steps: int) -> Cost:
-    """Train `steps` steps after a warm-up, each waited for, with optimiser and all."""
+    """Train `steps` complete steps after a warm-up; the host waits for the device after each."""
     import torch
 
-    from nada.adapt import forward_backward
     from nada.layers import Layers
     from nada.objective import NadaLoss
     from nada.run.precision import set_numerics, set_precision
+    from nada.training import forward_backward
 
     device = generator.w_avg.device
     set_numerics(device, hparams.tf32, hparams.deterministic)
@@ -180,11 +180,11 @@ def measure(generator, clips, hparams, steps: int) -> Cost:
 
 
 def graph_bytes(generator, clips, hparams) -> dict[str, int]:
-    """Bytes that the graph of one step keeps, on any device: of its batch, of codes drawn apart.
+    """Bytes that the graph of one step keeps: for its batch, and for separately drawn codes.
 
-    Codes drawn apart are kept beside the batch where its own codes choose as well, else before it,
-    so that only the larger of the two is needed at a time. Weights are not counted, nor what exists
-    for a moment only. Parts of micro_batch, where set.
+    If the batch's own codes choose too, both graphs are kept at the same time. Otherwise the codes
+    come first, and the peak is the larger of the two. Weights and temporary tensors are not counted.
+    With micro_batch, a graph is that of one part.
     """
     from nada.layers import Layers
     from nada.run.micro_batch import split
@@ -200,13 +200,13 @@ def graph_bytes(generator, clips, hparams) -> dict[str, int]:
     if apart:
         layers.unfreeze(())
         parts = _kept(generator, clips, split(apart, hparams.micro_batch)[0].count, True)
-        when = "beside it" if layers.shares else "before it"
-        kept[f"{when}, of codes that choose alone,"] = sum(parts)
+        when = "with it" if layers.shares else "before it"
+        kept[f"{when}, of codes drawn only for the choice,"] = sum(parts)
     return kept
 
 
 def _kept(generator, clips, count: int, at_codes: bool) -> tuple[int, int]:
-    """(generator's, CLIPs') bytes kept for the gradient of `count` images, at the codes too."""
+    """(generator's, CLIPs') bytes kept for the gradient of `count` images; at_codes: at their codes too."""
     import torch
 
     weights = [generator, *(clip.model for clip in clips)]
@@ -217,7 +217,7 @@ def _kept(generator, clips, count: int, at_codes: bool) -> tuple[int, int]:
         storage = tensor.untyped_storage()
         if storage._cdata not in known:
             known.add(storage._cdata)
-            kept.append(tensor)  # alive, so that no other storage takes its place
+            kept.append(tensor)  # kept alive, so that its address is not reused
         return tensor
 
     def total() -> int:
@@ -234,7 +234,7 @@ def _kept(generator, clips, count: int, at_codes: bool) -> tuple[int, int]:
 
 
 def title(arguments, device) -> str:
-    """What is measured, in one line."""
+    """One line that names the measurement."""
     import torch
 
     where = torch.cuda.get_device_name() if device.type == "cuda" else f"device {device.type}"

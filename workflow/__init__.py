@@ -1,1 +1,1 @@
-"""The Snakemake workflow: what is run, in which world, and from which sources."""
+"""The Snakemake workflow: its plan, rules, worlds, presets and commands."""

@@ -1,10 +1,11 @@
-"""The `snakemake` entry of this project: Snakemake with a few comforts on its command line.
+"""The `snakemake` command of this project: Snakemake with a more convenient command line.
 
-A target may follow an option that takes a list (`--resources gpu=1 all`, `-R adapt ablation`): it goes
-first. `--config methods.nada.hyperparameters.lr=0.001` changes one nested key. What Snakemake would answer with
-a traceback or with its whole usage is one sentence. `--list` shows the targets and groups. A run prints one line
-for each job (workflow/terminal.py). Everything else is handed on as it is typed. `python -m snakemake` is
-Snakemake itself.
+- A target may follow an option that takes a list (`--resources gpu=1 all`, `-R adapt ablation`).
+- `--config methods.nada.hyperparameters.lr=0.001` changes one nested key.
+- Mistakes give one sentence, where Snakemake prints a traceback or its whole usage.
+- `--list` shows the targets and groups.
+- A run prints one line for each job (workflow/terminal.py).
+All other arguments are passed to Snakemake unchanged. `python -m snakemake` is Snakemake itself.
 """
 
 import contextlib
@@ -32,7 +33,7 @@ from workflow.plan.targets import listing
 
 CONFIG = ("--config", "-C")
 RESOURCES = ("--resources", "--res")
-# Options of which every value has a "=": a word without one is a target.
+# Options whose values all have a "=": a word without one is a target.
 PAIRS = (
     *CONFIG,
     *RESOURCES,
@@ -40,15 +41,15 @@ PAIRS = (
     *("--set-resource-scopes", "--default-resources", "--default-res", "--group-components"),
 )
 CONFIGFILE = ("--configfile", "--configfiles")
-# Options with a list in which the name of a target can only be the target itself.
+# Options with a list in which the name of a target can only mean the target.
 LISTS = (*CONFIGFILE, "-R", "--forcerun", "-P", "--prioritize", "--rerun-triggers")
 KEY = re.compile(r"[A-Za-z_][\w-]*(\.[A-Za-z_][\w-]*)*")
 
 
 def by_option(argv):
-    """[(the option that a word follows, the word)] of a command line; options follow themselves.
+    """[(option, word)] of a command line, with the option that a word follows; an option has itself.
 
-    None before the first option, and for all that follows `--`.
+    The option is None before the first option, and after `--`.
     """
     found, option = [], None
     for i, word in enumerate(argv):
@@ -60,9 +61,9 @@ def by_option(argv):
 
 
 def targets_first(argv, targets=()):
-    """Split a command line into swallowed targets (of no job) and the rest.
+    """Split a command line into targets that an option with a list would take, and the rest.
 
-    targets: the names that the plan has, for options in which other words may stand too.
+    targets: the plan's targets, for options whose lists also take other words.
     """
     moved, rest = [], []
     words = by_option(argv)
@@ -75,14 +76,14 @@ def targets_first(argv, targets=()):
 
 
 def together(moved, rest):
-    """A command line in which the moved targets stand beside its own, or first where it has none.
+    """Put the moved targets next to the command line's own targets, or first if it has none.
 
-    argparse reads targets in one place: with some of them before `-n` and some after, it refuses these.
+    argparse accepts targets only in one place: with some before `-n` and some after, it fails.
     """
     parser = get_argument_parser()
 
     def read(argv):
-        failures = (SystemExit, CliException, WorkflowError, ValueError)  # told by options_of
+        failures = (SystemExit, CliException, WorkflowError, ValueError)  # options_of reports these
         with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(*failures):
             options, unknown = parser.parse_known_args(argv)
             return None if unknown else options.targets
@@ -90,16 +91,16 @@ def together(moved, rest):
 
     own = read(rest)
     for i, word in enumerate(rest if own else ()):
-        beside = [*rest[:i], *moved, *rest[i:]]
-        if word == own[0] and read(beside) == [*moved, *own]:
-            return beside
+        joined = [*rest[:i], *moved, *rest[i:]]
+        if word == own[0] and read(joined) == [*moved, *own]:
+            return joined
     return [*moved, *rest]
 
 
 def nested(argv):
     """A command line with the dotted keys of --config as mappings: a.b=1 becomes a={"b": "1"}.
 
-    Raises UserError for blanks around "=" and for what is no key.
+    Raises UserError for blanks around "=" and for invalid keys.
     """
     words, changes, plain = by_option(argv), {}, []
     for i, (option, word) in enumerate(words):
@@ -114,7 +115,7 @@ def nested(argv):
         if equals and not value and behind and "=" not in behind:
             raise blanks(name, behind)
         if equals and not KEY.fullmatch(name):
-            raise UserError(f"--config: '{name}' is no key; write KEY=VALUE, such as preset=smoke.")
+            raise UserError(f"--config: '{name}' is not a key; write KEY=VALUE, such as preset=smoke.")
         top, *path = name.split(".")
         if not path:
             if equals:
@@ -129,7 +130,7 @@ def nested(argv):
 
 
 def with_changes(words, changes):
-    """The words of a command line with {key: nested mapping} laid over what its --config says."""
+    """The words of a command line with {key: nested mapping} merged into the values of its --config."""
     rest = []
     for option, word in words:
         name, equals, value = word.partition("=")
@@ -138,12 +139,12 @@ def with_changes(words, changes):
         else:
             rest.append(word)
     at = next((i for i, word in enumerate(rest) if word in CONFIG), None)
-    told = [f"{key}={json.dumps(change, ensure_ascii=False)}" for key, change in changes.items()]
-    return rest if at is None else [*rest[: at + 1], *told, *rest[at + 1 :]]
+    merged = [f"{key}={json.dumps(change, ensure_ascii=False)}" for key, change in changes.items()]
+    return rest if at is None else [*rest[: at + 1], *merged, *rest[at + 1 :]]
 
 
 def texts(name, value):
-    """A value in YAML, all of it as texts: the schema says what is a number."""
+    """Read a value as YAML with all scalars as texts; the schema decides which are numbers."""
     try:
         return yaml.load(value, yaml.BaseLoader)
     except (yaml.YAMLError, TypeError):
@@ -151,7 +152,7 @@ def texts(name, value):
 
 
 def check_value(word):
-    """Refuse KEY=VALUE that Snakemake answers with a traceback, such as a=#b, of which nothing is read."""
+    """Refuse KEY=VALUE for which Snakemake prints a traceback, such as a=#b, whose value is empty."""
     try:
         parse_config([word])
     except (AssertionError, ValueError, TypeError, yaml.YAMLError):
@@ -159,7 +160,7 @@ def check_value(word):
 
 
 def no_value(name, value):
-    return UserError(f"--config: '{value}' of {name} is no value in YAML; close its brackets, or quote it.")
+    return UserError(f"--config: '{value}' of {name} is not valid YAML; close its brackets, or quote it.")
 
 
 def blanks(name, value):
@@ -167,19 +168,19 @@ def blanks(name, value):
 
 
 def refuse_another_clone(argv):
-    """Refuse a Snakefile of this project that lies in another clone than the packages loaded here."""
+    """Refuse a Snakefile of this project from another clone than that of the loaded packages."""
     named = [word for option, word in by_option(argv) if option in ("-s", "--snakefile") and word != option]
     snakefile = resolve_snakefile(Path(named[-1]) if named else None, allow_missing=True)
     clone = Path(snakefile or "Snakefile").resolve().parent
     if clone != ROOT and (clone / "workflow" / "cli.py").is_file():
         raise UserError(
-            f"this environment loads the packages of {ROOT}, not those beside the Snakefile in {clone}; "
-            f"make this clone an environment of its own (make), or type: python -m snakemake …"
+            f"this environment loads the packages of {ROOT}, not those of the clone {clone}; "
+            f"make an environment for this clone (make), or type: python -m snakemake …"
         )
 
 
 def options_of(argv):
-    """What Snakemake reads in a command line. UserError, not its usage, for what it cannot read."""
+    """The options that Snakemake reads in a command line. Raises UserError for what it cannot read."""
     parser = get_argument_parser()
     known = [name for action in parser._actions for name in action.option_strings]
 
@@ -193,7 +194,7 @@ def options_of(argv):
     for option, word in by_option(argv):
         name, _, value = word.partition("=")
         if option in RESOURCES and word != option and not re.fullmatch(r"\d+(\.\d+)? ?[A-Za-z]*", value):
-            raise UserError(f"{option}: {name} is '{value}'; a number is wanted, such as gpu=1.")
+            raise UserError(f"{option}: {name} is '{value}'; give a number, such as gpu=1.")
     try:
         options = parser.parse_args(argv)
     except CliException as error:
@@ -205,24 +206,26 @@ def options_of(argv):
             load_configfile(file)
         except (WorkflowError, UnicodeDecodeError, TypeError, OSError):
             raise UserError(
-                f"--configfile: {file} is no mapping of keys to values in YAML or JSON; correct it."
+                f"--configfile: {file} is not a mapping of keys to values in YAML or JSON; correct it."
             ) from None
     return options
 
 
 def plan_of(argv):
-    """The plan that a command line configures. UserError or ValueError for a mistake in it."""
+    """The plan of a command line. Raises UserError or ValueError for a mistake in it."""
     overrides, words = {}, [(option, word) for option, word in by_option(argv) if word != option]
     for option, file in words:
-        if option in CONFIGFILE and os.path.isfile(file):  # else it may be a target
+        if option in CONFIGFILE and os.path.isfile(file):  # otherwise it may be a target
             overrides = merge(overrides, read_yaml(file))
-    told = parse_config([word for option, word in words if option in CONFIG])
-    return load_plan(".", overrides, typed=told)
+    changes = parse_config([word for option, word in words if option in CONFIG])
+    return load_plan(".", overrides, typed=changes)
 
 
 def targets_of(argv):
-    """The targets of the plan that a command line configures; those of every plan where it has a
-    mistake, which Snakemake's start reports."""
+    """The targets of a command line's plan.
+
+    If the configuration has a mistake, the targets of every plan; Snakemake's start reports the mistake.
+    """
     try:
         return plan_of(argv).targets
     except (UserError, ValueError):
@@ -230,7 +233,7 @@ def targets_of(argv):
 
 
 def understood(argv):
-    """A command line as Snakemake takes it; says on stderr what was moved. UserError: a mistake in it."""
+    """A command line in Snakemake's form; prints moved targets on stderr. Raises UserError for mistakes."""
     refuse_another_clone(argv)
     moved, rest = targets_first(nested(argv))
     if any(option in LISTS for option, _ in by_option(rest)):
@@ -245,7 +248,7 @@ def understood(argv):
 
 
 def with_terminal(argv):
-    """A command line with the lines of workflow/terminal.py, unless it names a logger of its own."""
+    """A command line with the logger of workflow/terminal.py, unless it names another logger."""
     if any(word.split("=")[0] == "--logger" for word in argv):
         return argv
     terminal.register()
@@ -262,7 +265,7 @@ def main():
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
-    sys.argv[1:] = argv  # where the Snakefile reads what was asked for
+    sys.argv[1:] = argv  # the Snakefile reads the requested targets here
     snakemake(with_terminal(argv))
 
 

@@ -1,4 +1,4 @@
-"""How long a plan takes on a machine like the one whose seconds are in world.yaml."""
+"""Estimate a plan's time from the measured seconds in world.yaml."""
 
 from nada.run.spec.base import REAL
 from workflow.plan.layout import shown
@@ -6,7 +6,7 @@ from workflow.plan.plan import Plan, counted
 
 
 def core_seconds(plan: Plan, groups: list[str] | None = None) -> dict[str, float]:
-    """Seconds of one core by stage (train, observe, show), if nothing is made yet.
+    """Seconds of one core by stage (train, observe, show), for a plan without results.
 
     groups: the requested groups; default: every group. Empty for a world without measured seconds.
     """
@@ -35,9 +35,10 @@ def training_seconds(plan: Plan, condition) -> float:
 
 
 def forecast(plan: Plan, rule: str, wildcards: dict) -> tuple[str, float | None]:
-    """(kind, forecast seconds of one core) of a job; jobs of one kind take alike long for their work.
+    """(kind, forecast seconds of one core) of a job; jobs of one kind have the same speed.
 
-    wildcards: as Snakemake reads them from the job's files. None for a world that names no seconds.
+    wildcards: as Snakemake reads them from the job's files. Seconds are None for a world without
+    measured seconds.
     """
     if rule.endswith("_spec"):  # a copy
         return rule, 0.0
@@ -56,12 +57,12 @@ def forecast(plan: Plan, rule: str, wildcards: dict) -> tuple[str, float | None]
 
 
 def sentence(plan: Plan, cores: int, what: str = "all", groups: list[str] | None = None) -> str:
-    """The estimate as one line of text, or that there is none.
+    """One line of text with the estimate, or with the reason why there is none.
 
     what: the requested targets; groups: the groups that they need, [] if they need no runs.
     """
     if groups == []:
-        return f"estimate: none, since no group of runs is asked for by name ({what})"
+        return f"estimate: none, since no group of runs is requested by name ({what})"
     stages = core_seconds(plan, groups)
     if not stages:
         return f"estimate: none, world '{plan.world['name']}' names no seconds"

@@ -21,7 +21,7 @@ from statistics import median
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
 from nada.run.outputs import begins_with, check_output
-from nada.run.spec.observation import read_observation_spec
+from nada.run.spec.observation_spec import read_observation_spec
 
 GIB = 2**30
 
@@ -46,7 +46,7 @@ class Costs:
     skipped: list = field(default_factory=list)
 
 
-#: What a record that is cut short, incomplete or of another kind raises when it is read.
+#: Errors of reading a record that is truncated, incomplete or of another kind.
 UNREADABLE = (UserError, OSError, ValueError, KeyError, TypeError, IndexError, AttributeError)
 
 
@@ -101,15 +101,15 @@ def measured(results: Path, device: str) -> Costs:
 
 
 def places(plan) -> list[Path]:
-    """Folders that may hold a plan's costs: its own results, or those that its world names, then the
-    published records of the same world."""
+    """Folders that may hold a plan's costs: its results (or those named in world.yaml), then the published
+    records of the same world."""
     own = Path(plan.world.get("measured", plan.results))
     published = own.name if "measured" in plan.world else plan.world["name"]
     return [own, Path("results", "published", published)]
 
 
 def _read_table(path: Path, costs: Costs) -> None:
-    """Add kinds from a table of costs (written by `main`) that no record has, if the file exists."""
+    """Add the kinds that no record has from a table of costs (written by `main`), if the file exists."""
     if not path.is_file():
         return
     with open(path, encoding="utf-8", newline="") as file:
@@ -146,13 +146,13 @@ def _cost_of_run(record: Path, device: str) -> tuple[str, tuple[str, int] | None
 
 
 def _cost_of_observation(spec: Path, results: Path, device: str) -> tuple[int, float | None]:
-    """(pixels, seconds of an image) of an observation; None where it was not timed, or on another device."""
-    told = read_observation_spec(spec)
+    """(pixels, seconds per image) of an observation; None if it was not timed, or on another device."""
+    observed = read_observation_spec(spec)
     timed = results / "benchmarks" / spec.relative_to(results).with_suffix(".tsv")
-    images = len(told.runs) * told.counts.fid_images
-    if not (timed.is_file() and images and told.device == device):
-        return told.resolution, None
-    return told.resolution, float(timed.read_text().splitlines()[1].split("\t")[0]) / images
+    images = len(observed.runs) * observed.counts.fid_images
+    if not (timed.is_file() and images and observed.device == device):
+        return observed.resolution, None
+    return observed.resolution, float(timed.read_text().splitlines()[1].split("\t")[0]) / images
 
 
 def forecast(plan, costs: Costs) -> list[Line]:

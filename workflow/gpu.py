@@ -1,7 +1,8 @@
 """Lease one CUDA card for a command: `python -m workflow.gpu -- CMD ...`.
 
-Snakemake counts GPUs but does not assign them, so all jobs on one node would use card 0. A lease is an exclusive `flock` on a file per card; the kernel frees it when the process
-ends, however it ends. The locks are in a node-local folder, because `flock` is not reliable on NFS.
+Snakemake counts GPUs but does not assign them, so all jobs on one node would use card 0. A lease is an
+exclusive `flock` on a file per card; the kernel frees it when the process ends for any reason. The
+locks are in a node-local folder, because `flock` is not reliable on NFS.
 """
 
 import argparse
@@ -14,7 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
-POLL_SECONDS = 0.5  # how often a waiting job looks for a free card
+POLL_SECONDS = 0.5  # between two attempts of a waiting job to lock a card
 NO_CARD = (
     "the device is 'cuda', but no CUDA card is visible here (nvidia-smi finds none, or "
     "CUDA_VISIBLE_DEVICES is empty); run on a machine with a card, or set the device to 'cpu'."
@@ -22,10 +23,10 @@ NO_CARD = (
 
 
 def visible_cards(environ=os.environ):
-    """List the cards this process may use, as CUDA_VISIBLE_DEVICES names them.
+    """List the cards this process may use, by their names in CUDA_VISIBLE_DEVICES.
 
-    An existing CUDA_VISIBLE_DEVICES (a scheduler's or the user's) is the only choice; without one,
-    `nvidia-smi` is asked. Returns a list of unique strings, empty if there is no card. As in CUDA
+    CUDA_VISIBLE_DEVICES (set by a scheduler or the user) is the list if it is set; otherwise
+    `nvidia-smi` lists the cards. Returns a list of unique strings, empty if there is no card. As in CUDA
     itself, a mask ends at its first invalid entry.
     """
     mask = environ.get("CUDA_VISIBLE_DEVICES")

@@ -78,7 +78,7 @@ def read_jobs(dry_run: str) -> list[Job]:
     The dry run itself lists them in another order. Jobs without a command only collect files and are
     left out.
     """
-    _, *parts = JOB.split(dry_run)  # rule, what is said of it, rule, …
+    _, *parts = JOB.split(dry_run)  # rule, its text, rule, its text, …
     jobs = []
     for rule, block in zip(parts[::2], parts[1::2], strict=True):
         if stop := END.search(block):

@@ -1,12 +1,11 @@
-"""What a run of the workflow has done, what is left, and for how long.
+"""Progress of a workflow: finished jobs, jobs that are left, and an estimate of the time left.
 
-The estimate of the time left sums the expected seconds of all jobs that have not ended. A job's expected
-seconds are its forecast (workflow/estimate.py), multiplied by measured / forecast seconds of the jobs of
-its kind that have ended in this run; before one has, of all jobs that have ended; before that, by 1. A kind
-that nobody has forecast takes the mean of its ended jobs; before one has ended it counts nothing, and the
-estimate is a lower bound. The time left is the sum divided by the jobs that may run at once, and at least the
-longest job. That jobs wait for each other is not taken into account, so that the last minutes of a run may be
-longer than they were said to be.
+The estimate sums the expected seconds of all unfinished jobs. A job's expected seconds are its forecast
+(workflow/estimate.py) times a factor, measured / forecast seconds of the finished jobs of its kind. If
+none has finished, the factor is that of all finished jobs, or 1 at the start. A kind without a forecast
+takes the mean of its finished jobs; before one has finished it counts 0, and the estimate is a lower
+bound. The time left is the sum divided by the number of parallel jobs, and at least the longest job.
+Dependencies between jobs are ignored, so the end of a run may take longer than estimated.
 """
 
 from collections import defaultdict
@@ -19,7 +18,7 @@ SLOWEST = 5
 
 @dataclass(frozen=True)
 class Job:
-    """One job of a plan. seconds: its forecast, None where there is none. gpu: cards that it takes."""
+    """One job of a plan. seconds: its forecast, or None. gpu: number of GPUs that it uses."""
 
     name: str
     kind: str
@@ -30,9 +29,9 @@ class Job:
 
 @dataclass
 class Progress:
-    """Jobs by Snakemake's number: those to come, those that run (with their start), those that ended.
+    """Jobs by Snakemake's number: waiting, running (with their start), and finished.
 
-    cores, gpus: how many jobs, and how many of those on a card, may run at once.
+    cores, gpus: largest numbers of parallel jobs, and of parallel jobs on GPUs.
     """
 
     total: int = 0
@@ -43,15 +42,15 @@ class Progress:
     ended: list[tuple[Job, float]] = field(default_factory=list)
 
     def start(self, number: int, job: Job, now: float) -> None:
-        """A job starts; what was planned of it is kept."""
+        """Record the start of a job; its planned values are kept."""
         self.running[number] = (self.planned.get(number, job), now)
 
     def stop(self, number: int) -> Job | None:
-        """A job fails: it no longer runs, and is left to be done."""
+        """Record the failure of a job: it waits again."""
         return self.running.pop(number, (None, 0))[0]
 
     def end(self, number: int, now: float) -> tuple[Job, float] | None:
-        """A job succeeds: (the job, its seconds), or None for one that never started."""
+        """Record the success of a job; returns (the job, its seconds), or None if it never started."""
         if number not in self.running:
             return None
         job, start = self.running.pop(number)
@@ -60,11 +59,11 @@ class Progress:
         return self.ended[-1]
 
     def slowest(self) -> list[tuple[Job, float]]:
-        """The ended jobs that took longest, the longest first."""
+        """The slowest finished jobs, the slowest first."""
         return sorted(self.ended, key=lambda pair: -pair[1])[:SLOWEST]
 
     def left(self, now: float) -> tuple[float, bool] | None:
-        """(seconds left, whether every job is in them); None where nothing is known of any job."""
+        """(seconds left, whether all jobs are included); None if no job has an estimate."""
         measured, forecast, count = defaultdict(float), defaultdict(float), defaultdict(int)
         for job, seconds in self.ended:
             for kind in (job.kind, None) if job.seconds else (job.kind,):
@@ -93,7 +92,7 @@ class Progress:
 
 
 def left(progress: Progress, now: float) -> str:
-    """`about 12 minutes left`; nothing where nothing is known, or nothing is left."""
+    """`about 12 minutes left`; empty if there is no estimate or no job left."""
     estimate = progress.left(now)
     if estimate is None:
         return ""
@@ -118,6 +117,6 @@ def took(seconds: float) -> str:
 
 
 def job_name(rule: str, wildcards: dict[str, str]) -> str:
-    """`adapt dog2cat/nada-adaptive/seed0`: the rule, and what for."""
+    """`adapt dog2cat/nada-adaptive/seed0`: the rule and its wildcards."""
     parts = [f"{key}{value}" if key == "seed" else str(value) for key, value in wildcards.items()]
     return " ".join(filter(None, (rule, "/".join(parts))))

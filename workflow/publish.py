@@ -25,7 +25,7 @@ from pathlib import Path
 
 from nada.run.atomic import write_json
 from nada.run.errors import UserError, command
-from nada.run.spec.group import read_group_spec
+from nada.run.spec.group_spec import read_group_spec
 
 ABOUT = "publication.json"  # describes a published folder
 KEPT = (
@@ -70,9 +70,9 @@ def about_results(results: Path, groups: list[str] | None) -> About:
     Targets of single variants (`<group>_<variant>`) do not count as groups. Raises UserError if there
     are no groups, or if they are of several worlds, presets or devices.
     """
-    told = sorted((results / "scores").glob("*.json"))
-    told = [file for file in told if groups is None or file.stem in groups]
-    contents = [read_group_spec(file) for file in told]
+    specs = sorted((results / "scores").glob("*.json"))
+    specs = [file for file in specs if groups is None or file.stem in groups]
+    contents = [read_group_spec(file) for file in specs]
     if not contents:
         raise UserError(f"{results} has no scores/GROUP.json; run the groups first: snakemake all.")
     facts = {}
@@ -85,7 +85,7 @@ def about_results(results: Path, groups: list[str] | None) -> About:
             )
         facts[key] = values[0]
     runs = [run for content in contents for row in content.rows for run in row.runs]
-    names = [file.stem for file in told]
+    names = [file.stem for file in specs]
     whole = [name for name in names if not any(name.startswith(f"{other}_") for other in names)]
     return About(**facts, seeds=sorted({run.seed for run in runs}), groups=whole)
 
@@ -112,14 +112,14 @@ def of_groups(results: Path, groups: list[str]) -> list[Path]:
     """The files to publish of some groups: tables, figures, claims, and the records of their runs."""
     files = list(results.glob("claims.*"))
     for group in groups:
-        told = results / "scores" / f"{group}.json"
-        if not told.is_file():
+        spec = results / "scores" / f"{group}.json"
+        if not spec.is_file():
             raise UserError(f"{results} has no group '{group}'; run it first: snakemake {group}.")
         for pattern in (f"tables/{group}.*", f"tables/{group}_paper*", f"figures/{group}_grid.png"):
             files += results.glob(pattern)
         for ending in ("svg", "csv"):
             files += results.glob(f"figures/{group}_*.{ending}")
-        runs = [run for row in read_group_spec(told).rows for run in row.runs]
+        runs = [run for row in read_group_spec(spec).rows for run in row.runs]
         costs = [Path(cost) for run in runs for cost in run.costs]
         for cost in costs:  # as the workflow's folder names it: <results>/runs/…
             folder = results / "runs" / Path(*cost.parent.parts[-3:])
@@ -198,7 +198,7 @@ def changes(out: Path, fresh: Path) -> str:
 
 def swap(out: Path, fresh: Path) -> None:
     """Replace `out` by `fresh` by renaming; `out` is restored if that fails."""
-    old = beside(out, "old")
+    old = hidden_folder(out, "old")
     if out.exists():
         out.rename(old)
     try:
@@ -210,14 +210,14 @@ def swap(out: Path, fresh: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def beside(out: Path, what: str) -> Path:
-    """Path of a hidden folder beside `out`."""
+def hidden_folder(out: Path, what: str) -> Path:
+    """Path of a hidden folder next to `out`."""
     return out.with_name(f".{out.name}.{what}")
 
 
 def recover(out: Path) -> None:
     """Undo a swap that was interrupted between its two renames."""
-    old = beside(out, "old")
+    old = hidden_folder(out, "old")
     if old.exists() and not out.exists():
         old.rename(out)
     shutil.rmtree(old, ignore_errors=True)
@@ -238,7 +238,7 @@ def publish(
     recover(out)
     kept_files(results, groups)
     old, new = about_published(out), about_results(results, groups)
-    fresh = beside(out, "new")
+    fresh = hidden_folder(out, "new")
     try:
         build(results, out, fresh, new, groups)
         say(f"{results} -> {out}\n{changes(out, fresh)}")

@@ -1,11 +1,12 @@
-"""What a user sees while the workflow runs: a logger plugin of Snakemake, chosen by `workflow.cli`.
+"""Terminal output of the workflow: a logger plugin of Snakemake, selected by `workflow.cli`.
 
-One line for each job that ends, the end of the log of each that fails, and at the end the slowest jobs and the
-report. Copies of spec files are counted and not listed. A dry run prints how many jobs each rule has. `--verbose`,
-`-p` and `--debug-dag` print what Snakemake prints. Its file in `.snakemake/log` always has all of it.
+It prints one line for each finished job, the last lines of the log of each failed job, and at the end the
+slowest jobs and the report's path. Copies of spec files are counted and not listed. A dry run prints the
+number of jobs of each rule. `--verbose`, `-p` and `--debug-dag` print Snakemake's own output, which is
+always complete in `.snakemake/log`.
 
-`python -m snakemake` does not know this plugin, since it is a module of the project and not a package of its
-own; it prints as Snakemake does.
+`python -m snakemake` does not use this plugin, because Snakemake finds only plugins that are separate
+packages.
 """
 
 import contextlib
@@ -23,16 +24,16 @@ from workflow.plan.plan import counted
 from workflow.progress import Job, Progress, job_name, left, took
 
 NAME = "benchmark"
-PLANNED = "benchmark_planned"  # the event in which the Snakefile tells what is to be done
+PLANNED = "benchmark_planned"  # the Snakefile's event with the planned jobs
 LAST_LINES = 20  # of a failed job's log
-WIDEST = 60  # characters of a job's name up to which the columns are in line
-#: What Snakemake says at every start and end, by how it begins. All else that it says is shown.
+WIDEST = 60  # columns are aligned for job names of up to this many characters
+#: Beginnings of Snakemake's messages that are not shown. All other messages are.
 SMALL_TALK = (
     *("Building DAG of jobs", "Using shell:", "Select jobs to execute", "host:"),
     *("Assuming unrestricted shared filesystem", "Complete log(s):", "Elapsed time:"),
     *("This was a dry-run", "Some jobs were triggered by provenance", "Rules with provenance triggered"),
     *("Exiting because a job execution failed", "WorkflowError:\nAt least one job did not complete"),
-    "RuleException:\nCalledProcessError",  # of a job whose own lines follow
+    "RuleException:\nCalledProcessError",  # the failed job's own lines follow
 )
 INTERRUPTED = "Terminating processes on user request"
 SILENT = (
@@ -42,19 +43,19 @@ SILENT = (
 
 
 def register() -> None:
-    """Make the plugin known to Snakemake, which finds by itself only packages of a certain name."""
+    """Register the plugin with Snakemake, which finds only packages with a certain prefix by itself."""
     LoggerPluginRegistry().register_plugin(f"snakemake_logger_plugin_{NAME}", sys.modules[__name__])
 
 
 def is_listed(rule: str, works: bool = True) -> bool:
-    """Whether a job that ends has its line: not so for copies of spec files and rules without a command."""
+    """Whether a finished job has a line: not for copies of spec files and rules without a command."""
     return works and not rule.endswith("_spec")
 
 
 def planned(plan, workflow) -> dict:
-    """What the plugin is told when jobs are about to start, as the content of a log record.
+    """The content of the log record with the planned jobs, sent before jobs start.
 
-    plan: the project's; workflow: Snakemake's, with its jobs found.
+    plan: the project's; workflow: Snakemake's, with its jobs determined.
     """
     jobs = {}
     for job in workflow.dag.needrun_jobs():
@@ -73,9 +74,9 @@ def planned(plan, workflow) -> dict:
 
 
 class Lines:
-    """The lines for Snakemake's records, in their order; `of` and `summary` return text or nothing.
+    """The lines for Snakemake's records, in their order; `of` and `summary` return text, maybe empty.
 
-    quiet: no line for jobs that succeed.
+    quiet: print no line for jobs that succeed.
     """
 
     def __init__(self, dryrun=False, quiet=False):
@@ -85,7 +86,7 @@ class Lines:
         self.began, self.interrupted, self.width = None, False, 0
 
     def of(self, record) -> str:
-        """The text of one record; empty for those that are not shown."""
+        """The text of one record; empty if it is not shown."""
         event = getattr(record, "event", None)
         if event in SILENT:
             return ""
@@ -105,7 +106,7 @@ class Lines:
         return text.replace("(check individual jobs above for details)", "(of each job: --verbose)")
 
     def summary(self, now: float) -> str:
-        """What was done, what failed, the slowest jobs, where the report lies; empty where nothing ran."""
+        """Numbers of jobs, failures, the slowest jobs, the report's path; empty if nothing ran."""
         progress = self.progress
         if self.began is None:
             return ""
@@ -118,7 +119,7 @@ class Lines:
             said[0] += f", {len(self.failed)} failed:"
             said += [f"  {name}: {log}" for name, log in self.failed.items()]
         if not complete:
-            said.append("The same command goes on from here.")
+            said.append("The same command resumes from here.")
         slowest = [(job, seconds) for job, seconds in progress.slowest() if job.listed]
         if slowest and not self.quiet:
             said.append("The slowest jobs:")
@@ -155,7 +156,7 @@ class Lines:
     def _finished(self, record):
         ended = self.progress.end(record.job_id, record.created)
         if ended is not None:
-            self.failed.pop(ended[0].name, None)  # it was tried again
+            self.failed.pop(ended[0].name, None)  # a retry succeeded
         if ended is None or not ended[0].listed or self.quiet:
             return ""
         job, seconds = ended
@@ -183,7 +184,7 @@ class Lines:
 
 
 def tail(path, count: int = LAST_LINES) -> list[str]:
-    """The last lines of a log, which may hold any bytes; one sentence where there are none."""
+    """The last lines of a log, which may hold any bytes; one sentence if there are none."""
     try:
         with Path(path).open("rb") as file:
             size = file.seek(0, 2)
@@ -197,19 +198,19 @@ def tail(path, count: int = LAST_LINES) -> list[str]:
 
 
 class LogHandler(LogHandlerBase):
-    """The plugin: writes what `Lines` makes of Snakemake's records to the terminal, or to a file or pipe."""
+    """The plugin: writes the lines of `Lines` for Snakemake's records to the terminal, a file or a pipe."""
 
     def __post_init__(self) -> None:
-        told = self.common_settings
-        self.details = told.verbose or told.printshellcmds or told.debug_dag
-        self.screen = ColorizingTextHandler(told.nocolor, sys.stdout if told.stdout else sys.stderr)
-        self.screen.setFormatter(DefaultFormatter(told.quiet, told.show_failed_logs))
-        flags = (told.debug_dag, told.verbose, told.dryrun, told.printshellcmds)
-        self.snakemakes = DefaultFilter(told.quiet, *flags)
-        quiet = told.quiet or ()
-        self.mute = not told.dryrun and is_quiet_about(quiet, "all")
+        options = self.common_settings
+        self.details = options.verbose or options.printshellcmds or options.debug_dag
+        self.screen = ColorizingTextHandler(options.nocolor, sys.stdout if options.stdout else sys.stderr)
+        self.screen.setFormatter(DefaultFormatter(options.quiet, options.show_failed_logs))
+        flags = (options.debug_dag, options.verbose, options.dryrun, options.printshellcmds)
+        self.snakemakes = DefaultFilter(options.quiet, *flags)
+        quiet = options.quiet or ()
+        self.mute = not options.dryrun and is_quiet_about(quiet, "all")
         quieter = is_quiet_about(quiet, "rules") or is_quiet_about(quiet, "progress")
-        self.lines = Lines(told.dryrun, quieter)
+        self.lines = Lines(options.dryrun, quieter)
 
     def emit(self, record) -> None:
         if self.details:
@@ -238,7 +239,7 @@ class LogHandler(LogHandlerBase):
             try:
                 self.screen.stream.write(text + "\n")
                 self.screen.stream.flush()
-            except (BrokenPipeError, ValueError):  # nobody reads on: `snakemake -n | head`
+            except (BrokenPipeError, ValueError):  # the reader has ended, as in `snakemake -n | head`
                 self.mute = True
 
     writes_to_stream = True

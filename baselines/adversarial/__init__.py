@@ -1,1 +1,1 @@
-"""What the adversarial few-shot methods share: the loop, batches, lengths, warm starts."""
+"""Shared parts of the adversarial few-shot methods: loop, batches, lengths, warm starts."""

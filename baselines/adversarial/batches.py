@@ -1,4 +1,4 @@
-"""Batches of real images for fine-tuning: in which order they come, and which are mirrored."""
+"""Batches of real images for fine-tuning: their order and mirroring."""
 
 from typing import Literal, Protocol
 
@@ -9,9 +9,9 @@ Sampling = Literal["epochs", "replacement"]
 
 
 class Images(Protocol):
-    """Images to train on: their number, and those of some rows.
+    """Training images with `len` and indexing by rows.
 
-    A float tensor [n,3,R,R] in [-1,1] on the run's device is one; so is what lies in a file.
+    Examples: a float tensor [n,3,R,R] in [-1,1] on the run's device; StoredImages.
     """
 
     def __len__(self) -> int: ...
@@ -20,25 +20,25 @@ class Images(Protocol):
 
 
 class Batches:
-    """Endless batches of a few images, each image mirrored by itself with a probability.
+    """Endless batches of a few images; each image is mirrored independently with a probability.
 
     images: see Images. batch: images in a batch. mirror: the probability.
-    sampling 'epochs': each image comes once before any comes again, as from the published loaders
-    (rosinality's, which Ojha et al. and MineGAN use). An epoch is a new random order, cut into
-    whole batches; what is left of it is dropped. With fewer images than a batch, for which those
-    loaders give none, the orders follow one another without a cut.
-    sampling 'replacement': each image of a batch is drawn from all of them.
+    sampling 'epochs': each image is shown once before any is shown again, as in the published loaders
+    (rosinality's, which Ojha et al. and MineGAN use). An epoch is a new random order, cut into whole
+    batches; the rest is dropped. With fewer images than a batch, where those loaders give no batch,
+    the orders are concatenated.
+    sampling 'replacement': each image of a batch is drawn from all images.
 
-    Everything is drawn on the host from torch's global stream, so that a device gives the same
-    batches, and is sent without waiting for the device. `state_dict` holds the rest of the epoch.
+    All draws are on the host from torch's global stream, so batches are the same on every device.
+    Copies do not wait for the device. `state_dict` holds the rest of the epoch.
     """
 
     def __init__(self, images: Images, batch: int, mirror: float, sampling: Sampling = "epochs"):
         self.images, self.batch, self.mirror, self.sampling = images, batch, mirror, sampling
-        self.waiting = torch.empty(0, dtype=torch.long)  # rows of the epoch that are still to come
+        self.waiting = torch.empty(0, dtype=torch.long)  # rows that are left of the epoch
 
     def draw(self) -> Tensor:
-        """The next batch, [batch,3,R,R] in [-1,1], where the images lie."""
+        """The next batch, [batch,3,R,R] in [-1,1], on the images' device."""
         rows = self.rows()
         mirrored = torch.rand(self.batch) < self.mirror
         if isinstance(self.images, Tensor):
@@ -48,7 +48,7 @@ class Batches:
         return torch.where(mirrored[:, None, None, None], drawn.flip(3), drawn)
 
     def rows(self) -> Tensor:
-        """Which images the next batch holds, [batch], on the host."""
+        """Row numbers of the next batch, [batch], on the host."""
         count = len(self.images)
         if self.sampling == "replacement":
             return torch.randint(count, (self.batch,))
@@ -59,7 +59,7 @@ class Batches:
         return rows
 
     def state_dict(self) -> dict:
-        return {"waiting": self.waiting.clone()}  # not the epoch that it is a view of
+        return {"waiting": self.waiting.clone()}  # a clone: `waiting` is a view of the whole epoch
 
     def load_state_dict(self, state: dict) -> None:
         self.waiting = state["waiting"]

@@ -1,4 +1,4 @@
-"""Fine-tuning G and D on a few target images: what all the adversarial methods share (App. C).
+"""Fine-tune G and D on a few target images: the shared loop of the adversarial methods (App. C).
 
 A method builds a trainer with its own hooks around the networks of `warm_starts`; `fine_tune` draws the
 batches, lets D catch up and runs the loop of the job. Hyperparameters are the published ones; the rule
@@ -27,7 +27,7 @@ from nada.stylegan2.adversarial import AdversarialTrainer, TrainingHyperparamete
 
 @hyperparameters
 class FewShotHyperparameters:
-    """What every adversarial method has in common; defaults are those of the published runs.
+    """Hyperparameters of every adversarial method; defaults are those of the published runs.
 
     `shortened` marks the lengths that s, iterations / published_iterations, multiplies
     (baselines/adversarial/scaling.py).
@@ -72,32 +72,32 @@ class FewShotHyperparameters:
         unit="steps", source="ours", shortened=LENGTHS["catchup_steps"], ge=0,
     )
     mirror: float = hyperparameter(
-        0.5, "Probability that a real image is mirrored, each by itself.", source="published runs", ge=0, le=1
+        0.5, "Probability that a real image is mirrored.", source="published runs", ge=0, le=1
     )
     sampling: Sampling = hyperparameter(
         "epochs", "Every real image is shown once before any comes again, or each image of a batch is drawn "
         "from all (baselines/adversarial/batches.py).", source="published loaders: epochs",
     )
     snapshots: Natural | list[Natural] = hyperparameter(
-        5, "Models kept on the way: how many, evenly spaced, or a list of steps.", unit="models or steps",
+        5, "Models kept during training: a number, evenly spaced, or a list of steps.", unit="models or steps",
         source="ours",
     )
     checkpoint_every: Whole = hyperparameter(
         100, "Steps between training states kept for resume; 0 keeps none.", unit="steps", source="ours", ge=0
     )
     precision: Precision = hyperparameter(
-        "fp32", "float32 throughout, or G's images in half precision where D or G's loss sees them; D, R1 and "
-        "path length stay float32 (nada/run/precision.py).", source="ours",
+        "fp32", "float32 throughout, or half precision for G's images in the losses of D and G; D, R1 and "
+        "path length stay in float32 (nada/run/precision.py).", source="ours",
     )
     tf32: bool = hyperparameter(
         False, "Whether a GPU may multiply in TF32 (nada/run/precision.py).", source="ours"
     )
     deterministic: bool = hyperparameter(
-        True, "Whether a GPU uses repeatable algorithms alone (nada/run/precision.py).", source="ours"
+        True, "Whether a GPU uses only repeatable algorithms (nada/run/precision.py).", source="ours"
     )
 
     def length(self, name: str) -> float:
-        """A length that is `shortened` where it is declared, at this run's number of iterations."""
+        """A length declared with `shortened`, scaled to this run's number of iterations."""
         declared = type(self).__pydantic_fields__[name].json_schema_extra
         return scaled(vars(self), name, Length(**declared["shortened"]))
 
@@ -125,11 +125,11 @@ def fine_tune(
     """Train G and D on images (see batches.py) for the run's iterations; return the model.
 
     catches_up: D trains alone in the first steps, which count as iterations. latent_map: becomes part
-    of the model. parts: the training state beside the trainer, by name. before_step(step) and
-    after_step(report) are called around each step of G and D, step = 1, 2, … counted from where G
-    joins in; after_step returns more values for the curves. Neither is called while D catches up
-    (App. C). The values of a report are 0-d tensors on a GPU; reading one waits for the device.
-    Raises UserError where a batch does not fit the device's memory: it cannot be split, because D
+    of the model. parts: further training state besides the trainer, by name. before_step(step) and
+    after_step(report) are called around each joint step of G and D, counted 1, 2, … after the catch-up
+    of D (App. C); they are not called during the catch-up. after_step returns more values for the
+    curves. The values of a report are 0-d tensors on a GPU; reading one waits for the device.
+    Raises UserError if a batch does not fit the device's memory: it cannot be split, because D
     compares the images of a batch.
     """
     set_numerics(job.device, hparams.tf32, hparams.deterministic)
@@ -169,7 +169,7 @@ def enough_memory(job: Job, hparams: FewShotHyperparameters):
 
 
 def catch_up_steps(hparams: FewShotHyperparameters, job: Job) -> int:
-    """Steps of D alone at the start. Raises UserError where none would be left for G."""
+    """Number of steps of D alone at the start. Raises UserError if no step is left for G."""
     steps = hparams.length("catchup_steps")
     if steps >= hparams.iterations:
         raise UserError(
@@ -180,5 +180,5 @@ def catch_up_steps(hparams: FewShotHyperparameters, job: Job) -> int:
 
 
 def plain_trainer(start: Start, hparams: FewShotHyperparameters, **hooks) -> AdversarialTrainer:
-    """The adversarial trainer of a start, with a method's hooks."""
+    """The adversarial trainer for a start's networks, with a method's hooks."""
     return AdversarialTrainer(start.G, start.D, start.G_ema, hparams.training(), **hooks)

@@ -1,16 +1,16 @@
-"""The one scaling rule: a run of fewer iterations than the published shortens every length alike.
+"""The scaling rule: in a run with fewer iterations than published, all lengths shrink by one factor.
 
 s = iterations / published iterations multiplies each length that is counted in iterations or images:
-the half-life of the averaged generator, ADA's way from p = 0 to 1, MineGAN's first stage, D's
-catch-up, the images that the fine-tuned pair is trained on. So a shorter run goes through the same
-stages, and its average forgets as much of its start. Learning rates, weights of losses, the
-intervals of lazy regularisation and the batch stay. The one exception is D's catch-up, which is
-never less than CATCH_UP_FLOOR steps. A length of 0 stays 0: what it measures is switched off.
+the half-life of the averaged generator, ADA's images from p = 0 to 1, MineGAN's first stage, D's
+catch-up, and the images that the fine-tuned pair is trained on. A shorter run thus has the same stages,
+and its average forgets as much of its start. Learning rates, loss weights, the intervals of lazy
+regularisation and the batch do not change. D's catch-up is never less than CATCH_UP_FLOOR steps. A
+length of 0, which switches its part off, stays 0.
 
 At s = 1 every length is the published one. The average then decays by 0.5 ** (32 / 10000) a step at
 batch 4, a half-life of 1,250 images; a shorter run's half-life is 1,250 s images.
 
-No torch is imported here: tables print s and what the rule made of every length, for each method.
+Needs no torch: tables print s and every scaled length, for each method.
 """
 
 from typing import NamedTuple
@@ -19,7 +19,7 @@ CATCH_UP_FLOOR = 10  # steps of D alone: fewer teach it nothing
 
 
 class Length(NamedTuple):
-    """A hyperparameter that the rule shortens: what it is, its unit, and the least that is left of it."""
+    """A hyperparameter that the rule shortens: its description, its unit, and its minimum."""
 
     what: str
     unit: str  # "steps" and "images" are whole
@@ -38,14 +38,14 @@ WHOLE = ("steps", "images")
 
 
 def scale(iterations: int, published_iterations: int) -> float:
-    """s, the share of the published length that a run has."""
+    """s, a run's share of the published number of iterations."""
     return iterations / published_iterations
 
 
 def scaled(hparams: dict, name: str, length: Length | None = None) -> float:
-    """A length (default: that of LENGTHS) as a run with these hyperparameters has it.
+    """The scaled length of a run with these hyperparameters; length: default, that of LENGTHS.
 
-    Steps and images are whole; 0 stays 0.
+    Steps and images are rounded to integers; 0 stays 0.
     """
     _, unit, least = length or LENGTHS[name]
     if hparams[name] == 0:

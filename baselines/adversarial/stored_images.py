@@ -1,7 +1,7 @@
-"""Many images as 8-bit numbers in one file, added in order and read a batch at a time.
+"""Many images as 8-bit numbers in one file, appended in order and read a batch at a time.
 
-25,000 images of 512 px are 18.3 GiB as bytes and four times that as floats: more than a card holds.
-In a file they cost a run's memory no more than the batch at hand, on the host and on the device.
+25,000 images of 512 px need 18.3 GiB as bytes and four times that as floats, more than a GPU has. In a
+file they need only the memory of one batch, on the host and on the device.
 """
 
 import os
@@ -18,13 +18,12 @@ GIB = 1 << 30
 
 
 class StoredImages:
-    """A file of `count` images of `side` pixels, uint8 [count,3,side,side], that grows to its size.
+    """A growing file of up to `count` images of `side` pixels, uint8 [count,3,side,side].
 
-    images[rows] -> float32 [n,3,side,side] in [-1,1] on `device`, for rows [n] on the host; nothing
-    waits for the device. len(images) is how many lie in the file: a file that is there already,
-    of a run that was interrupted, keeps what is whole in it. Use it in a `with` block; the file
-    stays.
-    Raises UserError where the disk has no room for those that are missing.
+    images[rows] -> float32 [n,3,side,side] in [-1,1] on `device`, for rows [n] on the host; the host
+    does not wait for the device. len(images) is the number of images in the file. An existing file of
+    an interrupted run keeps its complete images. Use it in a `with` block, which keeps the file.
+    Raises UserError if the disk has no room for the missing images.
     """
 
     def __init__(self, path, count: int, side: int, device):
@@ -55,7 +54,7 @@ class StoredImages:
     def put(self, first: int, images: Tensor) -> None:
         """Write float images [n,3,side,side] as rows first, first + 1, …, clamped and rounded to 8 bits.
 
-        `first` is at most len(images); what lay in the file from there on is forgotten.
+        `first` is at most len(images); later rows of the file are dropped.
         """
         if first > self._stored or images.shape[1:] != self.shape:
             raise ValueError(f"row {first} of {self._stored}, shape {list(images.shape)}")
@@ -66,7 +65,7 @@ class StoredImages:
         while len(pixels):
             written = os.pwrite(self._file, pixels, place)
             pixels, place = pixels[written:], place + written
-        os.fsync(self._file)  # whoever resumes trusts the file's length
+        os.fsync(self._file)  # a resumed run trusts the file's length
         self._stored = first + len(images)
 
     def __getitem__(self, rows: Tensor) -> Tensor:
@@ -74,11 +73,11 @@ class StoredImages:
         for image, row in zip(levels.numpy(), rows.tolist(), strict=True):
             self._read(memoryview(image).cast("B"), row)
         if self.device.type == "cuda":
-            levels = levels.pin_memory()  # only from there a copy does not wait
+            levels = levels.pin_memory()  # only a copy from pinned memory does not wait
         return levels.to(self.device, non_blocking=True).float() / 127.5 - 1
 
     def _read(self, pixels: memoryview, row: int) -> None:
-        """Fill `pixels` with an image's bytes, whatever parts the system hands out."""
+        """Fill `pixels` with an image's bytes; a read may return only a part of them."""
         place = row * self.bytes
         while len(pixels):
             found = os.preadv(self._file, [pixels], place)

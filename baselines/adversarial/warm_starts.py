@@ -1,4 +1,4 @@
-"""Where few-shot training starts: the source's networks, or those that NADA leaves (App. C, Eq. 4).
+"""Warm starts of few-shot training: the source's networks, or those of NADA's runs (App. C, Eq. 4).
 
 source               G and D of the source domain
 nada                 G adapted by NADA (the run's parent), D of the source domain
@@ -21,7 +21,7 @@ WARM_STARTS = ("source", "nada", "nada_catchup", "nada_finetuned_gd")
 
 @dataclass
 class Start:
-    """Networks to train, all of them the run's own and made trainable.
+    """The networks to train: copies for this run, with gradients enabled.
 
     catches_up: D is trained alone at first.
     """
@@ -39,7 +39,7 @@ class Start:
 def warm_start(job: Job) -> Start:
     """The networks that a few-shot run starts from.
 
-    Raises UserError for a name that is none, and for a parent that is missing or cannot serve.
+    Raises UserError for an unknown name, and for a parent that is missing or unsuitable.
     """
     name = job.spec.warm_start
     if name not in WARM_STARTS:
@@ -55,7 +55,7 @@ def warm_start(job: Job) -> Start:
         return Start(source.G, source.G_ema, opponent(source, job))
     parent = job.parent()
     if not isinstance(parent.generator, Generator):
-        raise UserError(f"{job.name}: its parent holds no StyleGAN2 generator to go on with.")
+        raise UserError(f"{job.name}: its parent holds no StyleGAN2 generator to train; choose another parent.")
     if name == "nada_finetuned_gd":
         if parent.raw is None or parent.discriminator is None:
             raise UserError(
@@ -63,7 +63,7 @@ def warm_start(job: Job) -> Start:
                 "'nada_finetuned_gd' needs a run of finetune_gd."
             )
         return Start(parent.raw, parent.generator, parent.discriminator)
-    # NADA leaves one generator: it is both the one that trains and the average's beginning
+    # NADA returns one generator: it becomes both G and the initial average
     return Start(
         copy.deepcopy(parent.generator),
         parent.generator,
@@ -73,5 +73,5 @@ def warm_start(job: Job) -> Start:
 
 
 def opponent(source: SourceModel, job: Job) -> Discriminator:
-    """The source's D. Raises UserError where its file has none, as an adapted generator's."""
+    """The source's D. Raises UserError if its file has none, such as that of an adapted generator."""
     return source.discriminator_for(f"{job.label}: adversarial training")

@@ -14,7 +14,7 @@ import pandas as pd
 
 from nada.run.errors import UserError
 from nada.run.spec.base import CONDITION_KEYS
-from nada.run.spec.group import GroupSpec
+from nada.run.spec.group_spec import GroupSpec
 
 #: Published lengths of StyleGAN-NADA's trainings, by stage and task, with the place in the paper.
 LENGTHS = Path(__file__).parents[1] / "paper" / "lengths.csv"

@@ -15,7 +15,7 @@ from eval.analysis.statistics import (
 )
 from eval.metrics.metric import Metric
 from nada.run.spec.base import CONDITION_KEYS
-from nada.run.spec.group import DifferenceSpec
+from nada.run.spec.group_spec import DifferenceSpec
 
 #: A model of one task: method, variant, shots, warm start.
 Model = tuple[str, str, int, str]

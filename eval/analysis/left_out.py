@@ -7,7 +7,7 @@ without a value and sentences of the footer. No torch.
 import pandas as pd
 
 from eval.analysis.columns import Column
-from nada.run.spec.group import GroupSpec
+from nada.run.spec.group_spec import GroupSpec
 
 
 def why_not(group: GroupSpec, column: Column) -> dict[str, str]:

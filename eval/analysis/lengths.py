@@ -2,7 +2,7 @@
 
 from baselines.adversarial.scaling import LENGTHS, scaled
 from eval.analysis.costs import Length, length
-from nada.run.spec.group import GroupSpec
+from nada.run.spec.group_spec import GroupSpec
 
 
 def notes(group: GroupSpec) -> list[str]:

@@ -18,7 +18,7 @@ from eval.figures import drawing
 from eval.figures.figure import Figure
 from nada.run.errors import UserError, command
 from nada.run.spec.base import CONDITION_KEYS
-from nada.run.spec.group import GroupSpec
+from nada.run.spec.group_spec import GroupSpec
 
 FIGURE = Figure(reads=("curves",), when="chooses_layers")
 

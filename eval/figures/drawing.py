@@ -15,7 +15,7 @@ from eval.score import read_scores
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError
 from nada.run.outputs import check_outputs
-from nada.run.spec.group import read_group_spec
+from nada.run.spec.group_spec import read_group_spec
 
 #: Pixels per inch of the PNG.
 DPI = 110

@@ -17,7 +17,7 @@ from eval.observation import Observation, load_observation
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
 from nada.run.outputs import check_outputs
-from nada.run.spec.group import GroupSpec, read_group_spec
+from nada.run.spec.group_spec import GroupSpec, read_group_spec
 
 #: Smallest side of a cell in pixels; smaller images are enlarged by a whole factor.
 CELL_PIXELS = 96

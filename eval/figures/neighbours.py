@@ -18,7 +18,7 @@ from eval.observation import load_observation
 from nada.images.lazy import open_images
 from nada.run.errors import UserError, command
 from nada.run.spec.base import CONDITION_KEYS, REPLAY
-from nada.run.spec.group import GroupSpec
+from nada.run.spec.group_spec import GroupSpec
 
 FIGURE = Figure(reads=("observations",), when="few_shot")
 

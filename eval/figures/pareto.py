@@ -27,7 +27,7 @@ from eval.score import LAST
 from eval.study.comparison import read_result
 from nada.run.errors import UserError, command
 from nada.run.spec.base import CONDITION_KEYS, REAL
-from nada.run.spec.group import GroupSpec
+from nada.run.spec.group_spec import GroupSpec
 
 FIGURE = Figure(reads=("answers",), when="preference")
 

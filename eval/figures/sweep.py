@@ -21,7 +21,7 @@ from eval.metrics.catalogue import metric
 from eval.score import LAST
 from nada.run.errors import UserError, command
 from nada.run.spec.base import CONDITION_KEYS, REAL
-from nada.run.spec.group import GroupSpec
+from nada.run.spec.group_spec import GroupSpec
 
 FIGURE = Figure(when="sweep")
 

@@ -25,7 +25,7 @@ from eval.metrics.catalogue import metric
 from eval.score import LAST, RAW, WEIGHTS
 from nada.run.errors import UserError, command
 from nada.run.spec.base import CONDITION_KEYS
-from nada.run.spec.group import GroupSpec
+from nada.run.spec.group_spec import GroupSpec
 
 FIGURE = Figure(reads=("curves", "records"), when="trained")
 

@@ -5,7 +5,7 @@ published ones: clean-fid's Inception in one or two modes, and LPIPS on VGG16. A
 """
 
 from nada.run.errors import UserError
-from nada.run.spec.observation import ObservationSpec, RefereeSpec
+from nada.run.spec.observation_spec import ObservationSpec, RefereeSpec
 
 #: Images drawn and looked at in one go, in batches: bounds memory, a multiple of every batch.
 AT_ONCE = 20

@@ -27,7 +27,7 @@ from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
 from nada.run.outputs import check_outputs
 from nada.run.spec.base import CONDITION_KEYS
-from nada.run.spec.group import GroupSpec, read_group_spec
+from nada.run.spec.group_spec import GroupSpec, read_group_spec
 from nada.run.streams import stream_seed
 
 SIDES = ("left", "right")

@@ -1,4 +1,4 @@
-"""What a CLIP's configuration may say. Reads JSON; needs no torch.
+"""Read and check a CLIP's configuration in JSON. Needs no torch.
 
 This project's form has open_clip's keys (embed_dim, vision_cfg, text_cfg, quick_gelu, …) and, optionally,
 image_mean, image_std and tokenizer. The hub's form, open_clip_config.json, has the former in
@@ -19,7 +19,7 @@ BPE_IDS = 49_408  # number of ids of open_clip's tokenizer, CLIP's byte pairs (R
 NEEDS_NETWORK = ("hf_model_name", "hf_tokenizer_name")  # text_cfg keys whose files open_clip would download
 
 
-# ------------------------------------------------------------------------------- what they may say
+# ------------------------------------------------------------------------------ keys and their values
 
 
 def _rule(wanted: str, **rule) -> dict:
@@ -172,7 +172,7 @@ def _key(error: jsonschema.ValidationError) -> str:
 
 
 def _sentence(error: jsonschema.ValidationError) -> str:
-    """The key, its value, and what is wanted."""
+    """The key, its value, and what is allowed."""
     if error.validator == "required":
         lacking = [name for name in error.validator_value if name not in error.instance]
         return f"{_key(error)} lacks {', '.join(lacking)}"
@@ -196,6 +196,6 @@ def _check_heads(config: dict, path: Path) -> None:
 def _attention(config: dict):
     """(tower, its width, the key that divides it, that key's value); defaults are open_clip's."""
     vision, text = config["vision_cfg"], config["text_cfg"]
-    if not isinstance(vision.get("layers", 12), list):  # a ResNet has other heads
+    if not isinstance(vision.get("layers", 12), list):  # a list of layers is a ResNet's
         yield "vision_cfg", vision.get("width", 768), "head_width", vision.get("head_width", 64)
     yield "text_cfg", text.get("width", 512), "heads", text.get("heads", 8)

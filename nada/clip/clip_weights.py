@@ -1,8 +1,8 @@
 """A CLIP's weights: published file formats, and the activation that they were trained with.
 
 OpenAI trained with QuickGELU, x·sigmoid(1.702 x), most others with GELU. The tensors do not show
-which, and with the wrong one they load without an error and embed differently. So the activation is
-determined from a file's form, its hash or its repository in the hub's cache.
+which; with the wrong one they load without an error and give other embeddings. The activation is
+therefore determined from a file's form, its hash or its repository in the hub's cache.
 """
 
 import re
@@ -117,9 +117,9 @@ def _origin(weights: Path, digest: str, openai: bool) -> tuple[str, bool] | None
     published = _published(weights, digest)
     if published is not None:
         return published
-    beside = weights.with_name(HUB_CONFIG)
-    if beside.is_file():
-        return f"the weights of {HUB_CONFIG} beside it", bool(read_json(beside).get("quick_gelu"))
+    config_file = weights.with_name(HUB_CONFIG)
+    if config_file.is_file():
+        return f"the weights of {HUB_CONFIG} in its folder", bool(read_json(config_file).get("quick_gelu"))
     return None
 
 

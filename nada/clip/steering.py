@@ -1,4 +1,4 @@
-"""What steers a run through CLIP: the ensemble, the two texts, the prompt templates, target images."""
+"""The inputs of a run's CLIP losses: the ensemble, the two texts, the prompt templates, target images."""
 
 from torch import Tensor
 
@@ -10,10 +10,10 @@ from nada.run.job import Job
 
 
 class Steering:
-    """What a run's CLIP losses are made of. Each part is read when it is asked for.
+    """The inputs of a run's CLIP losses; each part is read when it is requested.
 
-    label, name: how messages name the run's variant, and the run. shots: how many target images the
-    run may look at.
+    label, name: the names of the run's variant and of the run in messages. shots: number of target
+    images that the run may use.
     """
 
     def __init__(self, job: Job):
@@ -21,7 +21,7 @@ class Steering:
         self.label, self.name, self.shots = job.label, job.name, job.spec.shots
 
     def clips(self, resize: str = "antialias", names: list[str] | None = None) -> list[Clip]:
-        """The CLIP ensemble of the run, or those of these names, frozen, on the job's device.
+        """The CLIP ensemble of the run, or only the CLIPs of these names; frozen, on the job's device.
 
         Their calls are counted, and their activation is part of the run's record.
         """
@@ -34,7 +34,7 @@ class Steering:
             )
         specs = [spec for spec in specs if names is None or spec.name in names]
         if not specs:
-            raise UserError(f"{self.name}: the run names no CLIP; list one or more under 'clips'.")
+            raise UserError(f"{self.name}: the run has no CLIP; list one or more under 'clips'.")
         clips = [load_clip(spec.model_dump(), self.job.device, resize) for spec in specs]
         for clip in clips:
             self.job.inputs[f"clip {clip.name}"]["activation"] = clip.activation

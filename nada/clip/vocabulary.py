@@ -33,7 +33,7 @@ def _composed(text: str) -> str:
 
 
 class Vocabulary:
-    """Whole words to ids, for a closed vocabulary of a few dozen words.
+    """Maps whole words to ids, for a closed vocabulary of a few dozen words.
 
     Ids: 0 pads, 1 starts a text, 2… are `words` in their order, and the largest id ends a text,
     because open_clip pools a text at the position of its largest id.
@@ -59,7 +59,7 @@ class Vocabulary:
     def encode(self, text: str) -> list[int]:
         """The ids of a text's words, without start and end; case and punctuation are ignored.
 
-        Raises UserError for a word outside the vocabulary, and for a sign that is no word.
+        Raises UserError for a word outside the vocabulary, and for other characters.
         """
         if signs := unread(text):
             raise UserError(

@@ -184,7 +184,7 @@ class Lmdb(Source):
         sizes = {_size_of(key) for key in keys} - {None}
         if not sizes:
             raise UserError(f"{self.path} has no key like '256-00000'; it holds no images.")
-        # The requested size, else the next larger one, else the largest.
+        # The requested size, or the next larger one, or the largest.
         size = min((s for s in sizes if s >= resolution), default=max(sizes))
         there = sum(_size_of(key) == size for key in keys)
         # also bounds the list of names: a damaged length may be a billion

@@ -1,6 +1,6 @@
 """Image sets read lazily: rows of a .npz file, or of an index of a folder, zip or LMDB.
 
-`open_images` opens either; only the rows that are asked for are decoded. `nada.images.sets` makes an
+`open_images` opens either; only the requested rows are decoded. `nada.images.sets` makes an
 index.
 """
 
@@ -73,7 +73,7 @@ class ImageSet:
 def open_images(path, verify: bool = False) -> ImageSet:
     """Open a .npz file ('images': uint8 [N,H,W,3]) or an index (.json) for lazy reading.
 
-    verify: compare the SHA-256 of each image of an index when it is read; else only its size is
+    verify: compare the SHA-256 of each image of an index when it is read; otherwise only its size is
     compared. Raises UserError for a missing or damaged file, and for other contents.
     """
     path = Path(path)

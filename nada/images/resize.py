@@ -14,7 +14,7 @@ from torch import Tensor
 def resize(images: Tensor, size: tuple[int, int], antialias: bool) -> Tensor:
     """Images [N,C,H,W] → [N,C,*size], bicubic, edges aligned by pixel areas; differentiable.
 
-    Uses matrices on a GPU with deterministic algorithms (nada.run.precision), else torch's kernel;
+    Uses matrices on a GPU with deterministic algorithms (nada.run.precision), otherwise torch's kernel;
     both agree up to rounding.
     """
     if images.is_cuda and torch.are_deterministic_algorithms_enabled():

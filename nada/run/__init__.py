@@ -1,1 +1,1 @@
-"""One run: what it is told, what it may do and what it leaves."""
+"""One run: its spec, its training loop and the files that it writes."""

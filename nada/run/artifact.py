@@ -1,7 +1,7 @@
-"""The artifact every method leaves: AdaptedModel = latent_map ∘ generator, in one folder.
+"""The artifact of every method: AdaptedModel = latent_map ∘ generator, in one folder.
 
-`model.safetensors` holds the tensors, with the architecture and the provenance as metadata;
-`snapshots.safetensors` the tensors that changed during training, keyed `<step>/<name>`.
+`model.safetensors` holds the tensors, with the architecture and the provenance as metadata.
+`snapshots.safetensors` holds the tensors that changed during training, keyed `<step>/<name>`.
 """
 
 from pathlib import Path
@@ -22,8 +22,8 @@ FORMAT = "adapted-model-1"
 MODEL = "model.safetensors"
 SNAPSHOTS = "snapshots.safetensors"
 
-# What a model may be made of, by the name in its metadata. A generator has `config` (its keyword
-# arguments) and either the parts of a StyleGAN2 generator or its own sample(z, truncation_psi); a
+# The classes of a model's parts, by their names in the metadata. A generator has `config` (its keyword
+# arguments) and either the parts of a StyleGAN2 generator or a method sample(z, truncation_psi). A
 # latent map has `config` and map_z, map_w_plus, or both.
 GENERATORS = {"stylegan2": Generator, "image_bank": ImageBank}
 LATENT_MAPS = {"mapper": LatentMapper, "miner": Miner}
@@ -36,15 +36,15 @@ PARTS = {
 }
 
 
-# What building a network from an architecture that is none raises.
+# Errors of building a network from an invalid architecture.
 UNFIT = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)
 
 
 class AdaptedModel:
-    """A generator and, possibly, a map of its latent codes; None is the identity.
+    """A generator and, optionally, a map of its latent codes (None: the identity).
 
-    Adversarial training leaves an averaged generator; `raw` is the one it averages, where kept, and
-    `discriminator` its opponent, for who trains on. Neither takes part in sampling.
+    Adversarial training returns an averaged generator. `raw` is the generator behind the average and
+    `discriminator` its opponent, if they are kept for further training. Sampling uses neither.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class AdaptedModel:
         self.discriminator = discriminator
 
     def parts(self) -> dict[str, nn.Module]:
-        """Every network of the model by the name of its part."""
+        """Every network of the model, by part."""
         every = {name: getattr(self, name) for name in PARTS}
         return {name: module for name, module in every.items() if module is not None}
 
@@ -75,9 +75,9 @@ class AdaptedModel:
         return AdaptedModel(self.generator, latent_map)
 
     def unaveraged(self) -> "AdaptedModel":
-        """The raw generator in place of its average. Raises UserError where none was kept."""
+        """The model with the raw generator in place of its average. Raises UserError if none was kept."""
         if self.raw is None:
-            raise UserError("this model keeps no raw generator beside its average.")
+            raise UserError("this model holds no raw generator, only its average.")
         return AdaptedModel(self.raw, self.latent_map)
 
     def w_plus(self, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
@@ -93,7 +93,7 @@ class AdaptedModel:
 
     @torch.no_grad()
     def sample(self, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
-        """z [N,z_dim] → images [N,3,R,R], about [-1,1]; constant noise: same z, same image."""
+        """z [N,z_dim] → images [N,3,R,R], about [-1,1]; noise is constant, so equal z give equal images."""
         draw = getattr(self.generator, "sample", None)
         if draw is not None:
             return draw(z, truncation_psi)
@@ -115,10 +115,10 @@ def save_artifact(folder, model: AdaptedModel, provenance: dict) -> None:
 
 
 def load_artifact(folder, step: int | None = None, device="cpu") -> AdaptedModel:
-    """Read the model of a run's folder, as it ended or as it was at the end of `step`.
+    """Read the model of a run's folder: the final one, or the snapshot at the end of `step`.
 
-    Raises UserError where the folder holds no artifact, a file of it is damaged, or no snapshot
-    of that step was kept.
+    Raises UserError if the folder holds no artifact, a file of it is damaged, or no snapshot of that
+    step was kept.
     """
     folder = Path(folder)
     tensors, about = _read(folder / MODEL)
@@ -150,14 +150,14 @@ def read_provenance(folder) -> dict:
 
 
 def snapshot_steps(folder) -> list[int]:
-    """The steps that `load_artifact` can load, ascending; the last is the model as it ended."""
+    """The steps that `load_artifact` can load, ascending; the last is the final model."""
     last = read_provenance(folder).get("step")
     _, steps = _read_snapshots(Path(folder))
     return sorted({*steps, *([last] if last is not None else [])})
 
 
 def write_model(path, model: AdaptedModel, provenance: dict) -> None:
-    """Write the model to `path` itself, under no temporary name; equal models, equal bytes."""
+    """Write the model to `path` directly, without a temporary name; equal models give equal bytes."""
     about = {
         "format": FORMAT,
         **{part: _describe(kinds, getattr(model, part)) for part, kinds in PARTS.items()},
@@ -169,9 +169,9 @@ def write_model(path, model: AdaptedModel, provenance: dict) -> None:
 def write_snapshots(
     path, snapshots: dict[int, dict[str, Tensor]], final: dict[str, Tensor]
 ) -> None:
-    """Write the snapshots {step: {name: tensor}} of a model that ended as `final`.
+    """Write the snapshots {step: {name: tensor}} of a model whose last state is `final`.
 
-    A tensor that is the same in every snapshot and at the end is left to the model's file.
+    A tensor that is the same in every snapshot and in `final` is stored only in the model's file.
     """
     changed = {
         name
@@ -189,7 +189,7 @@ def write_snapshots(
 
 
 def _save(path, tensors: dict[str, Tensor], about: dict) -> None:
-    # clones: the file format wants every tensor contiguous, in storage of its own
+    # clones: the file format needs contiguous tensors that share no storage
     stored = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     save_file(stored, path, metadata={METADATA_KEY: canonical_json(about)})
 
@@ -223,7 +223,7 @@ def _build(kinds: dict, part: str, about: dict, tensors: dict[str, Tensor]) -> n
     description = about.get(part)
     if description is None:
         return None
-    with torch.random.fork_rng(devices=[]):  # an initialisation that is not felt outside
+    with torch.random.fork_rng(devices=[]):  # the initialisation must not move the run's random stream
         module = kinds[description["kind"]](**description["config"])
     prefix = f"{part}."
     state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -1,4 +1,4 @@
-"""Files appear whole or not at all: write to a temporary name, then rename."""
+"""Atomic writes: files are written under a temporary name and then renamed. Also JSON and SHA-256."""
 
 import contextlib
 import errno
@@ -12,30 +12,30 @@ from nada.run.errors import FULL_DISK, UserError
 
 _UMASK = os.umask(0)  # the only way to read it is to set it
 os.umask(_UMASK)
-NO_SPACE_BYTES = 1 << 16  # a writer that hides its errno failed for want of space below this
+NO_SPACE_BYTES = 1 << 16  # with less space left, an error without errno is taken for a full disk
 
 
 @contextlib.contextmanager
 def atomic_path(path):
-    """Yield a temporary name beside `path` (same suffix); rename it on success, else remove it.
+    """Yield a temporary name in the folder of `path`, with its suffix; rename on success, remove on failure.
 
-    Parent folders are made. A full disk raises OSError(ENOSPC) naming `path`, whatever the writer
-    (torch, safetensors) raised; the file that was at `path` before is untouched by any failure.
-    UserError where a device or a pipe is there.
+    Creates parent folders. A full disk raises OSError(ENOSPC) with `path`, whatever the writer
+    (torch, safetensors) raised. An earlier file at `path` survives every failure. Raises UserError
+    if `path` is a device or a pipe.
     """
     path = Path(path)
-    if path.exists() and not (path.is_file() or path.is_dir()):  # a folder is told by the rename
-        raise UserError(f"{path}: is no regular file and would become one; name another.")
+    if path.exists() and not (path.is_file() or path.is_dir()):  # the rename refuses a folder
+        raise UserError(f"{path}: is not a regular file and would be replaced by one; name another.")
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.tmp{path.suffix}")
     try:
         yield temporary
         with open(temporary, "rb") as written:
             os.fsync(written.fileno())
-        temporary.chmod(0o666 & ~_UMASK)  # some writers (safetensors) give the owner alone access
+        temporary.chmod(0o666 & ~_UMASK)  # some writers (safetensors) give access only to the owner
         os.replace(temporary, path)
     except BaseException as error:
-        full = _is_full_disk(error, path.parent)  # asked before the removal frees the space
+        full = _is_full_disk(error, path.parent)  # checked before the removal frees space
         temporary.unlink(missing_ok=True)
         if full:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
@@ -43,13 +43,13 @@ def atomic_path(path):
 
 
 def write_json(path, value) -> None:
-    """Write `value` as JSON with sorted keys: equal values give equal bytes."""
+    """Write `value` as JSON with sorted keys; equal values give equal bytes."""
     with atomic_path(path) as temporary:
         temporary.write_text(canonical_json(value, indent=1) + "\n", encoding="utf-8")
 
 
 def canonical_json(value, indent: int | None = None) -> str:
-    """JSON with sorted keys and no NaN, the form that is hashed and compared."""
+    """JSON with sorted keys and without NaN, for hashes and comparisons."""
     return json.dumps(value, sort_keys=True, indent=indent, allow_nan=False, ensure_ascii=False)
 
 

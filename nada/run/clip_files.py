@@ -1,4 +1,4 @@
-"""Where the files of a CLIP lie: two files, or a folder of the hub's cache. Needs no torch."""
+"""Find the files of a CLIP: two files, or a folder of the hub's cache. Needs no torch."""
 
 from pathlib import Path
 
@@ -15,10 +15,10 @@ HUB_WEIGHTS = (
 
 
 def clip_files(spec: dict) -> tuple[Path, Path | None]:
-    """(weights, config) of a run spec's entry; config is None where it is the name of a model.
+    """(weights, config) of a run spec's entry; config is None if it is the name of a model.
 
-    A folder stands for both files in it: a snapshot of the hub's cache, or the `models--org--name`
-    that holds snapshots; `config` may then be left out. Raises UserError where one is not there.
+    A folder may hold both files: a snapshot of the hub's cache, or the `models--org--name` folder of
+    its snapshots. `config` is then optional. Raises UserError if a file is missing.
     """
     weights, config = Path(spec["weights"]), spec.get("config")
     if weights.is_dir():
@@ -44,7 +44,7 @@ def clip_files(spec: dict) -> tuple[Path, Path | None]:
 
 
 def _snapshot(folder: Path) -> Path:
-    """The snapshot in a folder of the hub's cache; any other folder is taken as it is."""
+    """The snapshot in a folder of the hub's cache; any other folder is returned unchanged."""
     snapshots = folder / "snapshots"
     if not snapshots.is_dir():
         return folder

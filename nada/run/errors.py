@@ -1,4 +1,4 @@
-"""How a command answers a mistake: one sentence on stderr and a fixed exit code, no traceback."""
+"""Errors of commands: one sentence on stderr and a fixed exit code, without a traceback."""
 
 import errno
 import functools
@@ -10,9 +10,10 @@ EXIT_USER_ERROR = 2
 EXIT_INTERRUPTED = 128 + signal.SIGINT  # the shell's convention: 128 + signal number
 EXIT_TERMINATED = 128 + signal.SIGTERM
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
-NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"  # what torch says of a host's
-# A path that the user gave: closed to them, on a disk that takes nothing, a file for a folder or the
-# other way round, too long. That a file is not there may be our own mistake and stays a traceback.
+NO_MEMORY = "DefaultCPUAllocator: can't allocate memory"  # torch's message for the host's memory
+# Errors of a path that the user gave: no permission, a read-only disk, a file in place of a folder or a
+# folder in place of a file, a name that is too long. A missing file may be our own bug and keeps its
+# traceback.
 WRONG_PATH = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
     *(errno.ENAMETOOLONG, errno.ELOOP),
@@ -20,19 +21,19 @@ WRONG_PATH = (
 
 
 class UserError(Exception):
-    """A mistake the user can mend; the message says what is wrong, where, and what to do."""
+    """A mistake that the user can correct; the message says what is wrong, where, and what to do."""
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM arrived (a scheduler's time limit, for one); unwinds the stack like Ctrl-C."""
+    """SIGTERM arrived, for example at a scheduler's time limit; unwinds the stack like Ctrl-C."""
 
 
 def command(main):
     """Wrap a command line's `main(argv=None)`: returns the exit code instead of raising.
 
-    UserError, a full disk, full memory and a path that cannot serve give 2, Ctrl-C 130, SIGTERM 143, each with
-    one line on stderr.
-    Whoever knows where a run's state lies adds it to the passing exception with `add_note`.
+    UserError, a full disk, full memory and an unusable path give 2, Ctrl-C 130, SIGTERM 143, each with
+    one line on stderr. Notes of the exception (`add_note`), such as where a run's state lies, are
+    part of that line.
     """
 
     @functools.wraps(main)
@@ -56,7 +57,7 @@ def command(main):
         except OSError as error:
             if error.errno in WRONG_PATH and error.filename:
                 path = error.filename2 or error.filename
-                sentence = f"{path}: {error.strerror}; correct the path, or what lies there."
+                sentence = f"{path}: {error.strerror}; correct the path, or the file there."
                 return _say(EXIT_USER_ERROR, "error", error, sentence)
             if error.errno not in FULL_DISK:
                 raise
@@ -74,7 +75,7 @@ def _raise_terminated(_signal_number, _frame):
 
 
 def _say(code: int, kind: str, error: BaseException, sentence: str) -> int:
-    """Print one line, whatever line breaks the sentence and its notes came with."""
+    """Print one line; line breaks in the sentence and its notes become blanks."""
     line = " ".join([sentence, *getattr(error, "__notes__", [])])
     line = "".join(c if c.isprintable() else " " for c in line)  # a file's names may hold anything
     print(f"{kind}: {' '.join(line.split())}", file=sys.stderr, flush=True)

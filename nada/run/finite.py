@@ -1,7 +1,7 @@
-"""Weights with NaN or infinity: refused where a file is read or written, by file and tensor.
+"""Refuse weights with NaN or infinity when a file is read or written; errors name file and tensor.
 
-No setting mends such a network, and a training with it would only say that its loss is not finite.
-One pass over the numbers: 20 to 100 ms for 120 MB on one core, by what else the machine does.
+Without this check, training would only report that its loss is not finite. The check is one pass over
+the numbers: 20 to 100 ms for 120 MB on one core, depending on the load of the machine.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,13 +11,13 @@ from torch import Tensor
 
 from nada.run.errors import UserError
 
-MAX_NAME = 200  # characters of a tensor's name in a message; the file may give any
+MAX_NAME = 200  # characters of a tensor's name in a message; names in files can be longer
 
 
 def check_finite(where, tensors: Mapping[str, Tensor], advice: str = "restore the file") -> None:
-    """Raise UserError where a tensor has NaN or infinity, naming `where`, the tensor and `advice`.
+    """Raise UserError if a tensor has NaN or infinity; the message has `where`, its name and `advice`.
 
-    Whole numbers and truth values are passed over. A tensor under many names is looked at once.
+    Integers and booleans are skipped. A tensor with several names is checked once.
     """
     distinct = {id(tensor): (name, tensor) for name, tensor in reversed(tensors.items())}
     for name, tensor in reversed(distinct.values()):
@@ -29,17 +29,17 @@ def check_finite(where, tensors: Mapping[str, Tensor], advice: str = "restore th
 
 
 def is_finite(tensor: Tensor) -> bool:
-    """Whether a tensor holds neither NaN nor infinity; true of whole numbers and of no numbers."""
+    """Whether a tensor holds neither NaN nor infinity; True for integers and empty tensors."""
     if tensor.is_complex():
         tensor = torch.view_as_real(tensor)
     if not tensor.is_floating_point() or tensor.numel() == 0:
         return True
     if tensor.element_size() == 1:  # 8-bit floats, for which torch has no minimum
         tensor = tensor.float()
-    # a NaN is both the least and the largest of its tensor; twenty times as fast as isfinite
+    # minimum and maximum of a tensor with NaN are NaN; twenty times as fast as isfinite
     return all(bound.isfinite().item() for bound in torch.aminmax(tensor))
 
 
 def used(tensors: Mapping[str, Tensor], unused: Iterable[str]) -> dict[str, Tensor]:
-    """The tensors whose last name is none of `unused`."""
+    """The tensors whose last name is not in `unused`."""
     return {name: t for name, t in tensors.items() if name.rpartition(".")[2] not in unused}

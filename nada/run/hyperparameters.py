@@ -1,4 +1,4 @@
-"""A method's hyperparameters: a class declared with pydantic, its JSON schema, and reading values into it."""
+"""A method's hyperparameters: declare a class with pydantic, write its JSON schema, read values into it."""
 
 import dataclasses
 import difflib
@@ -22,7 +22,7 @@ from nada.run.errors import UserError
 
 
 def _without_point(value):
-    """240.0 is read as 240: programs write whole numbers in that way."""
+    """Read 240.0 as 240: some programs write whole numbers with a point."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
@@ -47,21 +47,21 @@ STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False, validate_d
 
 
 def hyperparameters(cls):
-    """Make a class of annotated fields a pydantic dataclass: strict types, finite numbers, no other keys.
+    """Make a class of annotated fields a pydantic dataclass: strict types, finite numbers, no unknown keys.
 
-    Values are checked when an object is made, and a validator of the class may refuse some
-    (`pydantic.model_validator`). true is no number and "3" is none; 3 is a number, 3.0 a whole one.
+    Values are checked when an object is made, also by the class's own validators
+    (`pydantic.model_validator`). true and "3" are not numbers; 3 is valid for a float, 3.0 for an integer.
     """
     return dataclass(cls, config=STRICT)
 
 
 def hyperparameter(default, description: str, *, source="", unit="", shortened=None, **limits):
-    """A field: its default (or the class that makes it), what it means, and which values it may have.
+    """Declare a field: its default (or the class of its default), its description and its limits.
 
-    source: where the default is from, and which values are the public code's or ours. shortened: a
-    length that shorter runs shorten (`Length` of baselines/adversarial/scaling.py). limits: those of
-    pydantic.Field: ge, gt, le, lt, min_length, max_length. An edit of description, source or unit
-    changes no run: workflow/plan/code_digest.py leaves them out.
+    source: where the default is from, and which values are the public code's or ours. shortened: the
+    `Length` of baselines/adversarial/scaling.py, for a length that shrinks with shorter runs. limits:
+    those of pydantic.Field: ge, gt, le, lt, min_length, max_length. Editing description, source or unit
+    re-runs nothing: workflow/plan/code_digest.py ignores them.
     """
     said = {"source": source, "unit": unit, "shortened": shortened and shortened._asdict()}
     extra = {key: value for key, value in said.items() if value}
@@ -74,11 +74,11 @@ def hyperparameter(default, description: str, *, source="", unit="", shortened=N
 
 
 def read_hyperparameters(cls, values: dict, run: str, section: str = "hyperparameters"):
-    """An object of the class `cls` with a run spec's `values`; what is left out keeps its default.
+    """An object of the class `cls` with a run spec's `values`; missing keys keep their defaults.
 
-    `run` opens every message, `section` says where in the file. Raises UserError for the first
+    run: the start of every message; section: the place in the file. Raises UserError for the first
     mistake: an unknown key (with the nearest name), a wrong type, a value out of its range, a number
-    that is not finite, or what a validator of the class refuses.
+    that is not finite, or a value that a validator of the class refuses.
     """
     if not isinstance(values, dict):
         raise UserError(f"{run}: {section} is {values!r}; it must be an object of hyperparameters.")
@@ -89,15 +89,15 @@ def read_hyperparameters(cls, values: dict, run: str, section: str = "hyperparam
 
 
 def resolved(hparams) -> dict:
-    """The hyperparameters, defaults included, as a run record keeps them."""
+    """The hyperparameters with their defaults, as in a run record."""
     return dataclasses.asdict(hparams)
 
 
 def sentence(error: ValidationError, cls, values: dict, section: str) -> str:
-    """What pydantic says first, as one sentence: the key, its value, and what is allowed."""
+    """The first error of pydantic as one sentence: the key, its value, and what is allowed."""
     first = error.errors(include_url=False)[0]
     rules, where = json_schema(cls), section
-    for part in first["loc"]:  # a union's branch has a part of its own, which no key or item has
+    for part in first["loc"]:  # pydantic adds a part for the branch of a union
         if part in rules.get("properties", {}):
             inner = values.get(part) if isinstance(values, dict) else None
             rules, values, where = rules["properties"][part], inner, f"{where}.{part}"
@@ -125,7 +125,7 @@ def sentence(error: ValidationError, cls, values: dict, section: str) -> str:
 
 
 def allowed_range(rules: dict) -> str:
-    """A schema's range in words, such as '0..1' or 'more than 0'; '' without one."""
+    """A schema's range in words, such as '0..1' or 'more than 0'; '' if it has none."""
     if "minimum" in rules and "maximum" in rules:
         return f"{rules['minimum']:,g}..{rules['maximum']:,g}"
     ends = {
@@ -142,7 +142,7 @@ WORDS = {
 
 
 def wanted(rules: dict) -> str:
-    """What a schema asks of a value, in words."""
+    """The values that a schema allows, in words."""
     choices = rules.get("enum") or listed(rules)
     words = []
     for kind in kinds(rules):
@@ -168,13 +168,13 @@ def json_schema(cls) -> dict:
 
 
 def kinds(rules: dict) -> list[str]:
-    """The types that a schema allows; a choice of texts stands there without one."""
+    """The types that a schema allows; a choice of texts has no type."""
     found = rules.get("type", "string" if "enum" in rules else [])
     return [found] if isinstance(found, str) else found
 
 
 def listed(rules: dict) -> list[str]:
-    """The texts that stand beside other types in a union, which `json_schema` writes as a pattern."""
+    """The texts in a union with other types, which `json_schema` writes as a pattern."""
     pattern = rules.get("pattern", "")
     if not (pattern.startswith("^(") and pattern.endswith(")$")):
         return []
@@ -207,5 +207,5 @@ def _written_out(rules, definitions: dict):
             rules = own | rules
         rules["type"] = types
     elif rules.get("type") == "string" and "enum" in rules:
-        del rules["type"]  # a wrong type is then answered with the choices
+        del rules["type"]  # for a wrong type, the message then lists the choices
     return rules

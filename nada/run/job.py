@@ -1,10 +1,9 @@
-"""What a method receives from the benchmark, and what it may do while it trains.
+"""Job: one run, from its spec to its folder; every method receives one.
 
-A job is one run: it reads the run's spec, checks and hashes its input files, runs the training loop
-(steps.py), and writes the run's folder: the artifact, its identity (`run.json`), its curves and its
-cost (record.py). What only some methods need is a function or class of the module of its idea,
-which takes the job: nada/clip/steering.py, nada/images/training_images.py,
-nada/stylegan2/source_networks.py.
+A job checks and hashes the input files of the run's spec, runs the training loop (steps.py), and
+writes the run's folder: the artifact, its identity (`run.json`), its curves and its cost (record.py).
+Inputs that only some methods need are read by functions that take the job: nada/clip/steering.py,
+nada/images/training_images.py, nada/stylegan2/source_networks.py.
 """
 
 import contextlib
@@ -32,7 +31,7 @@ from nada.run.errors import FULL_DISK, UserError
 from nada.run.hyperparameters import read_hyperparameters, resolved
 from nada.run.manifest import read_weights, verify_weights
 from nada.run.record import COST, CURVES, RUN, Cost, Curves, portable, write_record
-from nada.run.spec.run import RunSpec
+from nada.run.spec.run_spec import RunSpec
 from nada.run.steps import Stateful, Steps
 from nada.run.streams import stream_seed
 from nada.run.training_state import TrainingState, state_key
@@ -41,10 +40,10 @@ from nada.run.training_state import TrainingState, state_key
 class Job:
     """One run, from its spec to its folder.
 
-    out: the run's folder. state: folder of training states. parent: folder of the parent run, where
-    there is one. code: digest of the code that runs. log: called with each line for people.
-    few_shot: which of the training images the run was given (nada/images/training_images.py).
-    Raises UserError where the device, the parent or an input file is missing.
+    out: the run's folder. state: folder of training states. parent: folder of the parent run, if
+    there is one. code: digest of the code that runs. log: called with each line of progress.
+    few_shot: which of the training images the run uses (nada/images/training_images.py).
+    Raises UserError if the device, the parent or an input file is missing.
     """
 
     def __init__(self, spec: RunSpec, out, state, parent=None, code: str = "", log=None):
@@ -65,7 +64,7 @@ class Job:
         self._steps: Steps | None = None
 
         self.log(f"{self.name}: on {self.device.type}, into {self.out}")
-        self.inputs: dict[str, dict] = {}  # role → {"file", "sha256"} of everything that went in
+        self.inputs: dict[str, dict] = {}  # role → {"file", "sha256"} of every input file
         for role, path in input_files(spec).items():
             self.add_input(role, path)
         if self.parent_folder is not None:
@@ -74,7 +73,7 @@ class Job:
     # --- what a method receives
 
     def hyperparameters(self, cls):
-        """The method's hyperparameters as its class `cls`; defaults become part of the identity."""
+        """The method's hyperparameters as an object of `cls`; defaults become part of the identity."""
         hparams = read_hyperparameters(cls, self.spec.hyperparameters, self.label)
         self._hyperparameters = resolved(hparams)
         self.curves.precision = self._hyperparameters.get("precision", "fp32")
@@ -82,7 +81,7 @@ class Job:
 
     @property
     def label(self) -> str:
-        """How error messages name the run's variant."""
+        """The name of the run's variant in error messages."""
         return f"variant '{self.spec.variant}'"
 
     @property
@@ -96,7 +95,7 @@ class Job:
         return load_artifact(self.parent_folder, device=self.device)
 
     def seed_everything(self) -> None:
-        """Start every library's random stream from the run's name; call before training."""
+        """Seed every library's random stream from the run's name; call before training."""
         seed = stream_seed("training", self.name)
         torch.manual_seed(seed)
         np.random.seed(seed % 2**32)
@@ -112,53 +111,53 @@ class Job:
         tensors: Callable[[], dict[str, Tensor]],
         checkpoint_every: int = 100,
     ) -> Steps:
-        """The training loop: yields 1 … iterations, or the rest of them where the run was interrupted.
+        """The training loop: yields 1 … iterations; after an interruption, the steps that are left.
 
-        snapshots: how many models are kept, evenly spaced, or at which steps (0: before the first).
-        state: all that changes in training, by name; an interrupted run goes on with it, and with
-        the random streams. tensors(): a snapshot's tensors by their names in the artifact.
+        snapshots: number of models that are kept, evenly spaced, or their steps (0: before the first).
+        state: everything that changes in training, by name; an interrupted run restores it, and the
+        random streams. tensors(): a snapshot's tensors by their names in the artifact.
         checkpoint_every: steps between training states; 0 keeps none.
         """
         self._steps = Steps(self, iterations, snapshots, state, tensors, checkpoint_every)
         return self._steps
 
     def report(self, images: int, **values) -> None:
-        """Record one step: how many images it rendered, and its values for `curves.csv`.
+        """Record one step: the number of images it rendered, and its values for `curves.csv`.
 
-        values: numbers, 0-d tensors or text. Tensors are read later, so that the device never waits
-        for the log. Raises UserError where a number is NaN or infinite.
+        values: numbers, 0-d tensors or text. Tensors are read later, so that the log never makes the
+        device wait. Raises UserError if a number is NaN or infinite.
         """
         self._steps.report(images, values)
 
     def add_input(self, role: str, path) -> None:
-        """Verify a file that goes into the run, and record its hash."""
+        """Verify an input file of the run, and record its hash."""
         entry = {"file": Path(path).name, "sha256": verify_weights(path)}
         self.inputs[role] = entry
         self.log(f"  {role}: {entry['file']} ({entry['sha256'][:12]})")
 
     def add_cost(self, **values) -> None:
-        """Add values of the method's own to `cost.json`."""
+        """Add the method's values to `cost.json`."""
         self.cost.own |= values
 
     def scratch(self) -> Path:
-        """A folder of the run's own for large files: an interruption keeps it, `finish` removes it.
+        """A folder for the run's large files: an interruption keeps it, `finish` removes it.
 
-        Ask for it when everything that the run's identity holds was received.
+        Request it only after all hyperparameters and inputs: its name is a hash of the run's identity.
         """
         folder = self.training_state.folder
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    # --- what the command and the loop do
+    # --- what the command and the loop use
 
     @functools.cached_property
     def training_state(self) -> TrainingState:
-        """The run's training state; its folder is named after the identity at the first use."""
+        """The run's training state; its folder is named by the run's identity at the first use."""
         return TrainingState(self.state_folder, state_key(self.identity()))
 
     @contextlib.contextmanager
     def resumable(self):
-        """Wrap the whole run: an interruption or a full disk says where the training state is."""
+        """Wrap the whole run: messages of an interruption or a full disk name the training state."""
         try:
             yield
         except (KeyboardInterrupt, OSError) as error:
@@ -169,9 +168,9 @@ class Job:
     def finish(self, model: AdaptedModel) -> None:
         """Write the run's folder, all files or none, and remove its training state.
 
-        Raises UserError where a tensor of the model has NaN or infinity.
+        Raises UserError if a tensor of the model has NaN or infinity.
         """
-        self.curves.look()
+        self.curves.read()
         final = model.eval().tensors()
         broken = next((name for name, t in final.items() if not t.isfinite().all()), None)
         if broken is not None:
@@ -196,9 +195,9 @@ class Job:
         self.log(f"  done: {', '.join(names)} in {self.out}")
 
     def identity(self) -> dict:
-        """What makes this run this run: hyperparameters, inputs by content, code, device, torch version.
+        """The run's identity: hyperparameters, inputs by content, code, device, torch version.
 
-        No times and no absolute paths: the same run gives the same record anywhere.
+        It has no times and no absolute paths: equal runs give equal records on every machine.
         """
         spec = {**self.spec.model_dump(mode="json"), "hyperparameters": self._hyperparameters}
         return {
@@ -219,7 +218,7 @@ class Job:
         return {"run": name, "model": self.inputs["parent"]["sha256"]}
 
     def _resume_hint(self) -> str:
-        if "training_state" not in self.__dict__:  # its key is not known before
+        if "training_state" not in self.__dict__:  # its key is not known yet
             return "Training had not begun; the same command starts or resumes the run."
         last = self._steps and self._steps.last_saved
         if last is None:
@@ -229,9 +228,9 @@ class Job:
 
 
 def input_files(spec: RunSpec) -> dict[str, Path]:
-    """{role: file} of everything that a spec names; a CLIP's config and templates may be no files.
+    """{role: file} of every file in a spec; a CLIP's config and templates may be names and no files.
 
-    The rule that starts the run waits for the same files (workflow/plan/inputs.py). Raises UserError
+    The rule that starts the run depends on the same files (workflow/plan/inputs.py). Raises UserError
     for a CLIP without a file.
     """
     files = {}

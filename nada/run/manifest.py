@@ -1,4 +1,4 @@
-"""Weight files are checked against the manifest beside them before anything trusts them."""
+"""Read weight files, and check them against the hashes in their folder's manifest.json."""
 
 import json
 from pathlib import Path
@@ -11,12 +11,12 @@ from nada.run.errors import UserError
 from nada.run.finite import check_finite, used
 
 MANIFEST = "manifest.json"
-# One metadata key: safetensors writes several in a random order, and bytes must not depend on it.
+# One metadata key: safetensors writes several in random order, and equal models must give equal bytes.
 METADATA_KEY = "json"
 
 
 def existing(path) -> Path:
-    """The path of a weight file that can be opened. UserError: none, a folder, or unreadable."""
+    """The path of a weight file. Raises UserError if it is missing, a folder, or unreadable."""
     path = Path(path)
     try:
         if path.is_file():
@@ -34,18 +34,18 @@ def existing(path) -> Path:
 
 
 def verify_weights(path) -> str:
-    """Compare a weight file with `manifest.json` beside it and return its SHA-256.
+    """Compare a weight file with `manifest.json` in its folder and return its SHA-256.
 
-    The manifest is {"files": {name: {"sha256": hex, …}}}; a file that it does not list, or that
-    has no manifest beside it, has no expected hash. Raises UserError where the file is missing or
-    its hash is another.
+    The manifest is {"files": {name: {"sha256": hex, …}}}. A file that it does not list, or whose
+    folder has no manifest, is not compared. Raises UserError if the file is missing or its hash
+    differs.
     """
     path = existing(path)
     found = sha256(path)
     expected = _expected(path)
     if expected is not None and found != expected:
         raise UserError(
-            f"the weight file {path} has SHA-256 {found[:12]}…, but {MANIFEST} beside it says "
+            f"the weight file {path} has SHA-256 {found[:12]}…, but {MANIFEST} in its folder has "
             f"{expected[:12]}…; restore the file (git checkout, or download it again)."
         )
     return found
@@ -56,8 +56,8 @@ def read_weights(
 ) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
     """Read a safetensors file: (tensors, metadata); every floating-point tensor becomes float32.
 
-    unused: last names of tensors that are no weights; they are left out. Raises UserError where the
-    file is missing, truncated or no safetensors file, or where a tensor has NaN or infinity.
+    unused: last names of tensors that are not weights; they are left out. Raises UserError if the file
+    is missing, truncated or not a safetensors file, or if a tensor has NaN or infinity.
     """
     path = existing(path)
     try:
@@ -65,7 +65,7 @@ def read_weights(
             names = file.keys()
             tensors = {name: file.get_tensor(name) for name in names}
             metadata = file.metadata() or {}
-    # a header may ask torch for shapes and types that it does not have
+    # a header may name shapes and types that torch does not have
     except (SafetensorError, OSError, TypeError, ValueError, LookupError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
@@ -78,7 +78,7 @@ def read_weights(
 
 
 def described(metadata: dict[str, str]) -> dict:
-    """What a file of ours says of itself in its one metadata key; {} where that is no mapping."""
+    """The metadata of this project's files, from their single key; {} if it is not a mapping."""
     try:
         about = json.loads(metadata[METADATA_KEY])
     except (KeyError, TypeError, ValueError, RecursionError):

@@ -1,10 +1,10 @@
-"""Values of a file that nobody has checked yet, made fit for a message."""
+"""Format unchecked values of a file for an error message."""
 
 
 def shown(value, most: int = 80) -> str:
     """A value of the file for a message: one line, printable, at most `most` characters.
 
-    Of a container the type alone: as text, a few lists that share each other can be endless.
+    A container is shown by its type only: nested shared lists can have endless text.
     """
     if isinstance(value, str | bytes):
         value = value[: 5 * most]
@@ -18,7 +18,7 @@ def shown(value, most: int = 80) -> str:
 
 
 def quoted(value) -> str:
-    """A setting of the file for a message, as Python writes it: text in quotes, short lists."""
+    """A value of the file for a message, as Python writes it: text in quotes, short lists."""
     if isinstance(value, str):
         return f"'{shown(value)}'"
     if isinstance(value, list | tuple) and all(isinstance(v, int | float) for v in value[:9]):

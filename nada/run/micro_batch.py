@@ -1,4 +1,4 @@
-"""Micro-batches: a step in parts that fit the memory, with the draws and the result of the whole.
+"""Micro-batches: compute a step in parts that fit the memory, with the same draws and result.
 
 NADA's losses are means over a batch, so the gradients of its parts add up to those of the batch, up to
 rounding. A step that runs out of memory is repeated in smaller parts with the same random draws.
@@ -17,7 +17,7 @@ REMEDY = "set precision to 'mixed', or use a device with more memory or a smalle
 
 
 class Rows(NamedTuple):
-    """Rows start..stop-1 of a batch: what one part of a step works on."""
+    """Rows start..stop-1 of a batch: one part of a step."""
 
     start: int
     stop: int
@@ -52,9 +52,9 @@ def split(batch: int, size: int) -> list[Rows]:
 
 
 class NoiseRows(NamedTuple):
-    """A part's share of its batch's noise: the whole batch's is drawn, its rows are kept.
+    """A part's rows of its batch's noise: the noise of the whole batch is drawn, then the rows are kept.
 
-    stream: where it is drawn from, torch's own stream if None.
+    stream: the generator it is drawn from; None: torch's global stream.
     """
 
     stream: torch.Generator | None
@@ -62,7 +62,7 @@ class NoiseRows(NamedTuple):
 
 
 class Draws:
-    """The state of torch's random streams, of the CPU and of `device`, to draw the same again."""
+    """The saved state of torch's random streams on the CPU and on `device`, to repeat draws."""
 
     def __init__(self, device: torch.device):
         self.device = device
@@ -76,11 +76,11 @@ class Draws:
 
 
 class MicroBatches:
-    """How many images a run renders at once; halved, for good, where the memory does not suffice.
+    """How many images a run renders at once; halved for the rest of the run if memory runs out.
 
-    largest: what is rendered at once without a limit. size: the limit, 0 for none. run: opens the
-    messages. log: called with a line when the size changes. device: whose random draws are kept.
-    remedy: what to do where one image is too much.
+    largest: images rendered at once without a limit. size: the limit, 0 for none. run: the start of
+    messages. log: called with a line when the size changes. device: whose random draws are saved.
+    remedy: the advice if even one image does not fit.
     """
 
     def __init__(
@@ -103,10 +103,10 @@ class MicroBatches:
         self.size = state["size"]
 
     def attempt(self, step: Callable[[int], object], parameters: Iterable[nn.Parameter] = ()):
-        """What `step(size)` returns, tried again in smaller parts while it runs out of memory.
+        """Return `step(size)`; while it runs out of memory, repeat it in smaller parts.
 
-        Gradients that a failed attempt left in `parameters` are dropped, and its random draws are
-        drawn again. Raises UserError where one image at a time is too much.
+        Gradients of a failed attempt in `parameters` are dropped, and its random draws are repeated.
+        Raises UserError if one image at a time does not fit.
         """
         draws = Draws(self.device)
         while True:
@@ -114,7 +114,7 @@ class MicroBatches:
                 return step(self.size)
             except torch.cuda.OutOfMemoryError as error:
                 reason = asked_for(error)
-            # out here the exception is gone, and with it the frames that hold tensors
+            # outside the handler: the exception, whose frames hold tensors, is freed
             if self.size == 1:
                 raise UserError(
                     f"{self.run}: one image at a time does not fit this device's memory "
@@ -127,18 +127,18 @@ class MicroBatches:
                 torch.cuda.empty_cache()
             draws.restore()
             self.log(
-                f"  out of memory ({reason}): done again, from here on with {self.size} images at "
-                "once; the results stay the same but for rounding"
+                f"  out of memory ({reason}): the step is repeated; from here on {self.size} images are "
+                "rendered at once. Results change only by rounding"
             )
 
 
 def asked_for(error: BaseException) -> str:
-    """What torch says about the memory: how much was asked for, how much there is."""
+    """Torch's message about memory, in short: how much was requested, how much was free."""
     text = " ".join(str(error).split())
     asked = re.search(r"Tried to allocate ([\d.]+ \w+)", text)
     there = re.search(r"total capacity of ([\d.]+ \w+) of which ([\d.]+ \w+) is free", text)
     if not asked:
         return text.rstrip(".") or "no reason given"
     if not there:
-        return f"{asked[1]} more were asked for"
-    return f"{asked[1]} more were asked for, {there[2]} of {there[1]} were free"
+        return f"{asked[1]} more were requested"
+    return f"{asked[1]} more were requested, {there[2]} of {there[1]} were free"

@@ -1,4 +1,4 @@
-"""What a command may overwrite: what an earlier run of it wrote, and never a file that it reads."""
+"""Check the files that a command will write: it may replace only its own earlier output."""
 
 import errno
 import os
@@ -9,11 +9,11 @@ from nada.run.errors import UserError
 
 
 def check_output(path, ours: Callable[[Path], bool] | None = None, inputs: Iterable = ()) -> None:
-    """Raise an error where writing a file would destroy what the command did not make.
+    """Raise an error if writing to `path` would destroy a file that the command did not make.
 
-    ours: whether the file that is there is of the kind that the command writes; None: none is. An
-    empty file is free, as mktemp makes one. inputs: the files that the command reads, None among
-    them for one that is not given. UserError; IsADirectoryError for a folder.
+    ours: tells whether an existing file is of the kind that the command writes; None: no file is. An
+    empty file may be replaced (mktemp makes one). inputs: the files that the command reads, None for
+    one that is not given. Raises UserError, or IsADirectoryError for a folder.
     """
     path = Path(path)
     if path.is_dir():
@@ -21,18 +21,19 @@ def check_output(path, ours: Callable[[Path], bool] | None = None, inputs: Itera
     if not path.exists():
         return
     if not path.is_file():  # a device would become a file
-        raise UserError(f"{path}: is no regular file; name another.")
+        raise UserError(f"{path}: is not a regular file; name another.")
     if any(Path(given).exists() and path.samefile(given) for given in inputs if given is not None):
-        raise UserError(f"{path}: is what the command reads; name another file to write.")
+        raise UserError(f"{path}: is an input of this command; name another file to write.")
     if path.stat().st_size and not (ours and ours(path)):
         other = " and is not what this command writes" if ours else ""
-        raise UserError(f"{path}: is there already{other}; remove it, or name another file.")
+        raise UserError(f"{path}: exists already{other}; remove it, or name another file.")
 
 
 def check_outputs(prefix: str, endings: Iterable[str], inputs: Iterable = ()) -> None:
     """`check_output` for files that are written together, <prefix><ending>.
 
-    Those of an earlier run are all there; where some are missing, the others are somebody's own.
+    If all of them exist, they are an earlier output and are replaced. If only some exist, they are
+    treated as foreign files.
     """
     paths = [Path(f"{prefix}{ending}") for ending in endings]
     together = all(path.exists() for path in paths)

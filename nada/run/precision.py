@@ -1,10 +1,10 @@
-"""How numbers are computed, on every device: half precision, TF32, repeatable algorithms.
+"""Numerical precision on every device: half precision, TF32, repeatable algorithms.
 
 'fp32' is float32 throughout. 'mixed' renders the generator's highest resolutions in half precision,
-as Karras et al. 2020 ("Training GANs with Limited Data", appendix) train theirs; the image is
-summed in float32, and CLIP, D, every loss, every weight and the optimiser stay there: ΔI is a small
-difference of embeddings, R1 and path length are derivatives of derivatives. On a CPU 'mixed' has an
-effect too, with the roundings of a GPU, so that tests see them; it saves no time there.
+as in Karras et al. 2020 ("Training GANs with Limited Data", appendix). The image is summed in
+float32. CLIP, D, every loss, every weight and the optimiser stay in float32: ΔI is a small difference
+of embeddings, and R1 and path length are second derivatives. 'mixed' also works on a CPU, with the
+rounding of a GPU, for tests; it saves no time there.
 """
 
 import contextlib
@@ -20,24 +20,24 @@ FUSED_ATTENTION = (
     torch.backends.cuda.enable_mem_efficient_sdp,
     torch.backends.cuda.enable_cudnn_sdp,
 )
-WORKSPACE = ":4096:8"  # cuBLAS needs a fixed workspace to add up in the same order every time
+WORKSPACE = ":4096:8"  # with a fixed workspace, cuBLAS adds in the same order every time
 
 
-# Not float16, though it has three bits more: in the mini world's first 120 steps the gradient's cosine
-# with float32's is 0.994 or more in bfloat16, 0.9998 in float16. But gradients there span 460, at one
-# parameter, to 0.003 at a pixel of 32 x 32; at 1024 x 1024 a pixel's is some thirty times smaller, near
-# float16's end, and a factor of 256 to lift it made the largest infinite. bfloat16 needs no factor.
+# bfloat16, although float16 has three bits more. In the mini world's first 120 steps, the cosine of the
+# gradient with float32's is 0.994 or more in bfloat16 and 0.9998 in float16. But gradients range from 460
+# at one parameter to 0.003 at a pixel of 32 x 32. At 1024 x 1024 a pixel's gradient is about thirty times
+# smaller, near float16's limit; a loss scale of 256 made the largest infinite. bfloat16 needs no scale.
 HALF_DTYPE = torch.bfloat16
 
 
 def set_precision(generator: nn.Module, precision: Precision) -> None:
-    """Let a generator render in this precision; its weights stay float32."""
+    """Set the precision in which a generator renders; its weights stay float32."""
     generator.synthesis.half = HALF_DTYPE if precision == "mixed" else None
 
 
 @contextlib.contextmanager
 def full_precision(generator: nn.Module):
-    """Render in float32 for a while, whatever `set_precision` said."""
+    """Context: render in float32, whatever `set_precision` chose."""
     before = generator.synthesis.half
     generator.synthesis.half = None
     try:
@@ -47,15 +47,14 @@ def full_precision(generator: nn.Module):
 
 
 def set_numerics(device: torch.device, tf32: bool = False, deterministic: bool = True) -> None:
-    """Choose a GPU's kernels for this process; a CPU has one kind.
+    """Choose a GPU's kernels for this process; no effect on a CPU.
 
-    tf32: matrix products and convolutions of float32 numbers may round them to 10 bits; never where
-    a metric is measured. deterministic: the same bytes from the same run, by fixed algorithms
-    (without: the fastest are searched in the first steps). CLIP's attention is then computed as it
-    is written, since every fused kernel adds its gradients up in any order, and CLIP's resize as a
-    product of matrices (nada/images/resize.py). A kernel that has no such form warns and runs: those of
-    ADA's and the views' warp. To be called before the first matrix product: cuBLAS reads its
-    workspace once.
+    tf32: matrix products and convolutions may round float32 numbers to 10 bits; never used for
+    metrics. deterministic: equal runs give equal bytes, by fixed algorithms; otherwise the fastest
+    algorithms are searched in the first steps. Deterministic runs compute CLIP's attention without
+    fused kernels, which add gradients in varying order, and CLIP's resize as a product of matrices
+    (nada/images/resize.py). Kernels without a deterministic form (the warps of ADA and of the views)
+    run with a warning. Call this before the first matrix product: cuBLAS reads its workspace once.
     """
     if device.type != "cuda":
         return
@@ -67,4 +66,4 @@ def set_numerics(device: torch.device, tf32: bool = False, deterministic: bool =
     torch.use_deterministic_algorithms(deterministic, warn_only=True)
     for fused in FUSED_ATTENTION:  # repeatable only where a warning would be an error
         fused(not deterministic)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads any
+    torch.utils.deterministic.fill_uninitialized_memory = False  # nothing here reads such memory

@@ -1,7 +1,7 @@
-"""What a run leaves beside its model: curves.csv, what run.json may hold, cost.json.
+"""Records of a run: curves.csv, run.json and cost.json.
 
-The identity (run.json) and the measurement (cost.json) are apart: the same run on one machine gives
-the same bytes of the first, and other times in the second.
+The identity (run.json) and the measurement (cost.json) are separate files: equal runs on one machine
+give equal bytes of run.json, and different times in cost.json.
 """
 
 import contextlib
@@ -29,28 +29,28 @@ MAX_BUFFERED = 50  # steps whose values may stay on the device before they are r
 class Curves:
     """The values of every step, for curves.csv.
 
-    run: opens the error messages. Tensors stay on the device until `look`, so that the device never
-    waits for the log.
+    run: the start of error messages. Tensors stay on the device until `read`, so that the log never
+    makes the device wait.
     """
 
     def __init__(self, run: str):
         self.run = run
         self.rows: list[dict] = []
-        self.precision = "fp32"  # the run's; where it is 'mixed', 'fp32' is a remedy
+        self.precision = "fp32"  # the run's; for 'mixed', messages advise 'fp32'
         self._waiting: list[tuple[int, dict]] = []  # values not read yet
-        self._looks: list[tuple[int, float]] = []  # (step, when) of the first and the last `look`
+        self._reads: list[tuple[int, float]] = []  # (step, time) of the first and the last `read`
 
     def add(self, step: int, values: dict) -> None:
         """Add a step's values: numbers, 0-d tensors or text."""
         values = {k: v.detach() if isinstance(v, Tensor) else v for k, v in values.items()}
         self._waiting.append((step, values))
         if len(self._waiting) >= MAX_BUFFERED:
-            self.look()
+            self.read()
 
-    def look(self) -> None:
+    def read(self) -> None:
         """Read the waiting values into rows: one transfer from the device.
 
-        Raises UserError where a value is NaN or infinite.
+        Raises UserError if a value is NaN or infinite.
         """
         if not self._waiting:
             return
@@ -66,11 +66,11 @@ class Curves:
                         "larger epsilon or fewer iterations."
                     )
             self.rows.append({"step": step, **values})
-        self._looks = [*self._looks[:1], (self._waiting[-1][0], time.monotonic())]
+        self._reads = [*self._reads[:1], (self._waiting[-1][0], time.monotonic())]
         self._waiting.clear()
 
     def newest(self) -> str:
-        """The numbers of the newest row, for a line of progress."""
+        """The numbers of the newest row, for a progress line."""
         values = self.rows[-1].items()
         return "  ".join(f"{k} {v:.4f}" for k, v in values if isinstance(v, float))
 
@@ -85,13 +85,14 @@ class Curves:
         return text.getvalue()
 
     def seconds_per_step(self) -> float | None:
-        """Between the first and the last `look`, which wait for the device; None with fewer than two.
+        """Seconds per step between the first and the last `read`, which wait for the device.
 
-        The start is left out, in which weights are read and kernels are made.
+        None with fewer than two reads. The first steps, with reading weights and making kernels, do
+        not count.
         """
-        if len(self._looks) < 2:
+        if len(self._reads) < 2:
             return None
-        (first, begun), (last, ended) = self._looks
+        (first, begun), (last, ended) = self._reads
         return (ended - begun) / (last - first)
 
 
@@ -102,9 +103,9 @@ class Called(Protocol):
 
 
 class Cost:
-    """What a run costs, the parts before an interruption included: images, CLIP calls, seconds.
+    """The cost of a run, with the parts before an interruption: images, CLIP calls, seconds.
 
-    images: how many the run has rendered. own: what a method adds to the record.
+    images: number of images that the run has rendered. own: values that a method adds to the record.
     """
 
     def __init__(self):
@@ -119,7 +120,7 @@ class Cost:
         self._clips.append(clip)
 
     def counts(self) -> dict:
-        """The counts up to now, as a training state keeps them."""
+        """The counts so far, for a training state."""
         return {
             "images": self.images,
             "clip_calls": self._before["clip_calls"] + sum(clip.calls for clip in self._clips),
@@ -127,7 +128,7 @@ class Cost:
         }
 
     def go_on(self, step: int, counts: dict) -> None:
-        """Go on after `step` of an interrupted run with its counts."""
+        """Continue after `step` of an interrupted run with its counts."""
         self.images, self._before = counts["images"], counts
         self._first_step, self._started = step, time.monotonic()
 
@@ -156,7 +157,7 @@ class Cost:
 
 
 def portable(value):
-    """A record without absolute paths: those become file names (content is hashed anyway)."""
+    """A record whose absolute paths are reduced to file names; hashes identify the contents."""
     if isinstance(value, dict):
         return {key: portable(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -172,7 +173,7 @@ def write_record(path: Path, record: dict) -> None:
 
 
 def _host_class(gpu: bool) -> dict:
-    """What kind of machine ran this, without its name."""
+    """The kind of machine, without its name."""
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError, IndexError):
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -185,7 +186,7 @@ def _host_class(gpu: bool) -> dict:
 
 
 def _commit() -> str | None:
-    """The git commit of the code, None where it is no checkout."""
+    """The git commit of the code; None if it is not in a checkout."""
     with contextlib.suppress(OSError, subprocess.SubprocessError):
         git = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
         done = subprocess.run(git, capture_output=True, text=True, timeout=10, check=False)

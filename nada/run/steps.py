@@ -8,20 +8,17 @@ A method writes
 """
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from torch import Tensor
 
 from nada.run.errors import UserError
 
-if TYPE_CHECKING:  # Job imports this module
-    from nada.run.job import Job
-
 PROGRESS_LINES = 10  # per run
 
 
 class Stateful(Protocol):
-    """A part of the training state: an optimiser, a network, p of ADA, the rest of an epoch."""
+    """A part of the training state, such as an optimiser, a network, or ADA's p."""
 
     def state_dict(self) -> dict: ...
 
@@ -31,14 +28,15 @@ class Stateful(Protocol):
 class Steps:
     """The steps of one run, from the one after its latest training state to the last.
 
-    Iterating yields the number of each step, 1 … iterations; what follows a step (its snapshot, its
-    training state) is done when the next one is asked for. `Job.steps` documents the arguments.
-    Raises UserError where a snapshot is asked for outside 0..iterations.
+    Iterating yields the number of each step, 1 … iterations. A step's snapshot and training state are
+    saved when the next step is requested. job: nada.run.job.Job, whose `steps` documents the other
+    arguments. Raises UserError for
+    snapshots outside 0..iterations.
     """
 
     def __init__(
         self,
-        job: "Job",
+        job,
         iterations: int,
         snapshots: int | list[int],
         state: dict[str, Stateful],
@@ -48,7 +46,7 @@ class Steps:
         self.job, self.iterations = job, iterations
         self.kept = snapshot_steps(snapshots, iterations, job.label)
         self.state, self.tensors, self.every = state, tensors, checkpoint_every
-        self.step = 0  # the one that is being done
+        self.step = 0  # the current step
         self.last_saved: int | None = None  # step of the latest training state
 
     def __iter__(self) -> Iterator[int]:
@@ -64,7 +62,7 @@ class Steps:
             self.checkpoint()
 
     def resume(self) -> int:
-        """Restore an interrupted run of the same identity; return its last step, 0 without one."""
+        """Restore an interrupted run of the same identity; return its last step, or 0 if there is none."""
         loaded = self.job.training_state.load()
         if loaded is None:
             return 0
@@ -74,7 +72,7 @@ class Steps:
         for name, part in self.state.items():
             part.load_state_dict(saved["state"][name])
         self.last_saved = step
-        self.job.log(f"  going on after step {step}, from {self.job.training_state.folder}")
+        self.job.log(f"  resuming after step {step}, from {self.job.training_state.folder}")
         return step
 
     def report(self, images: int, values: dict) -> None:
@@ -83,7 +81,7 @@ class Steps:
         cost.images += images
         curves.add(self.step, values)
         if self.step == self.iterations or self.step % max(1, self.iterations // PROGRESS_LINES) == 0:
-            curves.look()
+            curves.read()
             share = 100 * self.step // self.iterations
             self.job.log(
                 f"  step {self.step}/{self.iterations}  {share:3d} %  {curves.newest()}  "
@@ -91,10 +89,10 @@ class Steps:
             )
 
     def checkpoint(self) -> None:
-        """Keep the training state where the step is due; not at the last, which ends the run."""
+        """Save the training state if the step is due; not after the last step."""
         if self.every < 1 or self.step % self.every or self.step == self.iterations:
             return
-        self.job.curves.look()  # a state with NaN or infinity is not worth keeping
+        self.job.curves.read()  # a state with NaN or infinity is not worth keeping
         saved = {
             "state": {name: part.state_dict() for name, part in self.state.items()},
             "rows": self.job.curves.rows,
@@ -105,10 +103,10 @@ class Steps:
 
 
 def snapshot_steps(asked: int | list[int], iterations: int, run: str) -> set[int]:
-    """The steps to keep, without the last, which is the model itself.
+    """The steps of the snapshots, without the last step, which is the model itself.
 
-    asked: a number of models, evenly spaced and the last included, or a list of steps
-    0..iterations. Raises UserError for a step outside.
+    asked: a number of models, evenly spaced and with the last, or a list of steps 0..iterations.
+    Raises UserError for a step outside.
     """
     if isinstance(asked, int):
         steps = [round(i * iterations / asked) for i in range(1, asked + 1)]

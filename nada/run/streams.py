@@ -1,4 +1,4 @@
-"""Seeds of named random streams: a training, its few-shot images, a task's evaluation latents."""
+"""Seeds of named random streams: of a training, its few-shot images, a task's evaluation latents."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""Training state for resume: a killed run goes on and ends bit-equal to an uninterrupted one."""
+"""Training states for resume: a resumed run is bit-equal to an uninterrupted one."""
 
 import hashlib
 import random
@@ -15,7 +15,7 @@ from nada.run.errors import UserError
 from nada.run.finite import check_finite
 
 SNAPSHOT = "snapshot-"  # a snapshot's file name begins so; the step follows
-KEY_LENGTH = 24  # hex digits: 96 bits, no two runs of a benchmark share them
+KEY_LENGTH = 24  # hex digits: 96 bits, enough to tell all runs of a benchmark apart
 
 
 def state_key(identity: dict) -> str:
@@ -26,7 +26,7 @@ def state_key(identity: dict) -> str:
 class TrainingState:
     """One run's latest checkpoint and its snapshots, in `folder/key/`.
 
-    A checkpoint has the random streams of every library with it.
+    A checkpoint includes the random streams of every library.
 
     `save` replaces the checkpoint atomically; `load` never executes code (weights_only), so a
     state holds tensors, numbers, strings, and lists, tuples and dicts of them.
@@ -37,7 +37,7 @@ class TrainingState:
         self.path = self.folder / "state.pt"
 
     def save(self, step: int, state: dict) -> None:
-        """Keep `state` as of the end of `step`, and the random streams with it."""
+        """Save `state` at the end of `step`, with the random streams."""
         checkpoint = {"step": step, "state": state, "rng": _random_streams()}
         with atomic_path(self.path) as temporary:
             torch.save(checkpoint, temporary)
@@ -45,7 +45,7 @@ class TrainingState:
     def load(self) -> tuple[int, dict] | None:
         """Return (step, state) on the CPU and restore the random streams; None if nothing is saved.
 
-        Raises UserError where the file cannot be read, or a tensor has NaN or infinity.
+        Raises UserError if the file cannot be read, or a tensor has NaN or infinity.
         """
         if not self.path.exists():
             return None
@@ -66,18 +66,18 @@ class TrainingState:
         return step, state
 
     def save_snapshot(self, step: int, tensors: dict[str, torch.Tensor]) -> None:
-        """Keep tensors, named as in the artifact, as they are at the end of `step`."""
+        """Save a snapshot at the end of `step`: tensors by their names in the artifact."""
         stored = {k: v.detach().cpu().contiguous().clone() for k, v in tensors.items()}
         with atomic_path(self.folder / f"{SNAPSHOT}{step:08d}.safetensors") as temporary:
             save_file(stored, temporary)
 
     def snapshots(self) -> dict[int, Path]:
-        """The files of the snapshots that were kept, by step."""
+        """The files of the saved snapshots, by step."""
         paths = sorted(self.folder.glob(f"{SNAPSHOT}*.safetensors"))
         return {int(path.stem.removeprefix(SNAPSHOT)): path for path in paths}
 
     def discard(self) -> None:
-        """Remove the run's state; nothing happens where there is none."""
+        """Remove the run's state, if there is one."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""What pydantic found wrong with a file, as one sentence for its author. No torch."""
+"""Write pydantic's first error in a file as one sentence. Needs no torch."""
 
 import re
 

@@ -4,7 +4,7 @@ The pipeline `bgc` of §2.2 and appendix B: pixel blitting, general geometry, co
 acts on each image with probability p, and p follows how much D overfits (§3). Everything is twice
 differentiable, as R1 needs.
 
-The authors' public code departs from the paper in two places; each is a named switch.
+The authors' public code departs from the paper in two places; each is a switch here.
 
 warp      the positions of the samples of the doubled image. The wavelet filter is not quite
           symmetric: its centre of mass is 0.098 samples after its largest tap. 'centred' measures
@@ -49,7 +49,7 @@ SYM6 = (
 PEAK = 5  # index of SYM6's largest tap
 # The filter's centre of mass, in taps after the peak: it is not quite symmetric.
 PHASE = sum(k * tap for k, tap in enumerate(SYM6)) / sum(SYM6) - PEAK
-REACH = 3  # output pixels around the image that the last filter needs
+REACH = 3  # output pixels around the image that the last filter reads
 
 Warp = Literal["centred", "official"]
 PLimit = Literal["one", "official"]
@@ -170,7 +170,7 @@ def _uniform(*shape: int) -> Tensor:
 
 
 def _sometimes(matrices: Tensor, probability: float) -> Tensor:
-    """Each matrix of [N,K,K] with that probability, else the identity."""
+    """Each matrix of [N,K,K] with that probability, otherwise the identity."""
     size = matrices.shape[-1]
     happens = torch.rand(len(matrices), 1, 1) < probability
     return torch.where(happens, matrices, torch.eye(size))

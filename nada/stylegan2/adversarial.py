@@ -1,7 +1,7 @@
 """Adversarial training of StyleGAN2 (Karras et al. 2020, §3 and appendix B).
 
-Pre-training a source model and fine-tuning it on a few images take the same steps. A few-shot method
-makes the changes of its paper through the trainer's hooks.
+The same loop pre-trains a source model and fine-tunes it on a few images. Few-shot methods change it
+through the trainer's hooks.
 """
 
 import math
@@ -43,16 +43,16 @@ class TrainingHyperparameters:
     ema_rampup: float | None = None  # half-life at most this share of the images seen; None: off
 
     def __post_init__(self):
-        for setting in fields(self):
-            value, (low, high) = getattr(self, setting.name), RANGES[setting.name]
-            if value is None and setting.default is None:
+        for field in fields(self):
+            value, (low, high) = getattr(self, field.name), RANGES[field.name]
+            if value is None and field.default is None:
                 continue
-            whole = setting.type is int
+            whole = field.type is int
             if isinstance(value, bool) or not isinstance(value, int if whole else int | float):
                 kind = "a whole number" if whole else "a number"
-                raise UserError(f"{setting.name}: {value!r} given, must be {kind}")
+                raise UserError(f"{field.name}: {value!r} given, must be {kind}")
             if not low <= value <= high:  # also refuses NaN
-                raise UserError(f"{setting.name}: {value} given, must be in {low}..{high}")
+                raise UserError(f"{field.name}: {value} given, must be in {low}..{high}")
 
 
 RANGES = {
@@ -119,7 +119,7 @@ def path_length_penalty(lengths: Tensor, path_mean: Tensor, decay: float) -> tup
 def lazy_adam(
     parameters: Iterable[nn.Parameter], lr: float, betas: tuple[float, float], interval: int
 ) -> torch.optim.Adam:
-    """Adam for a network regularised every `interval` steps by a step of its own.
+    """Adam for a network regularised every `interval` steps in a separate step.
 
     c = k/(k+1) makes up for the extra step: lr * c, betas ** c (Karras et al. 2020, appendix B).
     interval 0 means never regularised: c = 1.
@@ -184,7 +184,7 @@ class AdversarialTrainer:
 
     Hooks for the methods that fine-tune on few images:
       augment(images) -> images, on all that D sees (R1 goes through it to the real images);
-      latent(n) -> z [n, z_dim], N(0,I) by default (may be trainable: a miner);
+      latent(n) -> z [n, z_dim], N(0,I) by default (may be trainable, as in MineGAN);
       discriminate(images) -> logits of any shape, D by default (R1 always uses D);
       extra_generator_loss(images) -> scalar added to the loss of G, of the images of its step;
       g_parameters, d_parameters: parameters of the two optimisers, all of G and of D by default. A
@@ -291,7 +291,7 @@ class AdversarialTrainer:
             "d_loss": self.shown(loss),
             "real_logit": self.shown(real_logits.mean()),
             "fake_logit": self.shown(fake_logits.mean()),
-            "real_sign": self.shown(real_logits.sign().mean()),  # what ADA steers by
+            "real_sign": self.shown(real_logits.sign().mean()),  # ADA adapts p to it
         }
 
     def r1_step(self, real_images: Tensor) -> dict:
@@ -329,7 +329,7 @@ class AdversarialTrainer:
         return {"path_length": self.shown(lengths.mean()), "path_penalty": self.shown(penalty)}
 
     def shown(self, value: Tensor) -> float | Tensor:
-        """A 0-d tensor for a report: its number if `waits`, else the tensor."""
+        """A 0-d tensor for a report: its number if `waits`, otherwise the tensor."""
         return value.item() if self.waits else value.detach()
 
     def check(self) -> None:

@@ -1,4 +1,4 @@
-"""Networks of an architecture that a file declares, within what a StyleGAN2 can be."""
+"""Build networks of an architecture that a file declares, within the limits of a StyleGAN2."""
 
 from itertools import pairwise
 
@@ -12,9 +12,9 @@ from nada.stylegan2.ops import channels_at
 
 MAX_RESOLUTION = 2048  # no StyleGAN2 was published above 1024
 WEIGHTS_SLACK = 1 << 24  # numbers, 64 MiB
-MAX_MAP = 1 << 26  # numbers of a map of features; the largest published ones have half (32 of 1024²)
+MAX_MAP = 1 << 26  # numbers of a feature map; the largest published ones have half (32 of 1024²)
 MAX_COUNTED = 32  # layers of a mapping network, or blocks; at most 8 and 9 were published
-LARGEST = {  # what a setting may be at most; what the weights may be together, `empty` says
+LARGEST = {  # limits of single arguments; `empty` limits the weights together
     "resolution": MAX_RESOLUTION,
     "z_dim": 4096,
     "style_dim": 4096,
@@ -23,21 +23,21 @@ LARGEST = {  # what a setting may be at most; what the weights may be together, 
     "channel_max": 1 << 20,
     "mbstd_group_size": 1 << 20,
 }
-LR_MUL = 0.01  # of the mapping network where a layout does not say (Karras et al. 2019, appendix C)
+LR_MUL = 0.01  # of the mapping network, if a layout does not store it (Karras et al. 2019, appendix C)
 
 
 def empty(make: type, tensors: dict[str, Tensor], label: str, **config) -> nn.Module:
-    """A network of that architecture; draws from no stream that others draw from.
+    """A network of that architecture, without values; draws from no shared random stream.
 
-    tensors: what the file has for it. label: how messages name the network. Raises UserError for
-    arguments that no StyleGAN2 has, and where its weights would be far more numbers than `tensors`
-    have: a file that declares widths by a few tensors and lacks the rest makes nothing large.
+    tensors: the file's tensors of the network. label: the network's name in messages. Raises UserError
+    for arguments that no StyleGAN2 has. Also raises UserError if the network needs far more numbers than
+    `tensors` have: an incomplete file must not allocate a large network.
     """
     _check_config(config, label)
     needed = _generator_weights(config) if make is Generator else _discriminator_weights(config)
-    # a tensor under many names is held once
+    # a tensor with several names counts once
     held = sum({id(tensor): tensor.numel() for tensor in tensors.values()}.values())
-    if needed > 2 * held + WEIGHTS_SLACK:  # less is for who fills it, and names what is missing
+    if needed > 2 * held + WEIGHTS_SLACK:  # a smaller gap is left to `fill`, which names the missing tensors
         raise UserError(
             f"{label}: the widths found need {needed:,} weights, but it has {held:,} numbers; "
             f"get a complete file"
@@ -47,9 +47,9 @@ def empty(make: type, tensors: dict[str, Tensor], label: str, **config) -> nn.Mo
 
 
 def _check_config(config: dict, label: str) -> None:
-    """Raise UserError unless every setting is a number of a kind and size that a StyleGAN2 has."""
+    """Raise UserError unless every argument is a number of the type and size that a StyleGAN2 has."""
     for name, most in LARGEST.items():
-        least = 0 if name == "channel_base" else 1  # 0 is one channel everywhere
+        least = 0 if name == "channel_base" else 1  # 0 gives one channel at every side
         value = config.get(name, least)
         if type(value) is not int or not least <= value <= most:
             raise UserError(
@@ -88,7 +88,7 @@ def _discriminator_weights(config: dict) -> int:
 
 
 def number(value, what: str, label: str, kind: type = float):
-    """A recorded setting as a positive number. Raises UserError where it is none."""
+    """A recorded value as a positive number. Raises UserError if it is not one."""
     plain = isinstance(value, int | float) and not isinstance(value, bool)
     if not plain or not 0 < value < 1e6 or kind(value) != value:
         wanted = "a whole number" if kind is int else "a number"

@@ -1,11 +1,11 @@
-"""Checkpoints of other people as source models of this project: read as plain data, checked, converted.
+"""Show, check and convert checkpoints of other projects; they are read as plain data.
 
     python -m nada.stylegan2.convert show FILE
     python -m nada.stylegan2.convert check FILE [--sha256 HEX]
     python -m nada.stylegan2.convert convert IN OUT      (OUT .safetensors: ours, .pt: rosinality)
 
-rosinality's `.pt` and NVlabs' `.pkl` of PyTorch and of TensorFlow are told apart by content and read
-without executing anything in them. All other code reads the converted file.
+The content of a file tells whether it is rosinality's `.pt` or NVlabs' `.pkl` of PyTorch or TensorFlow.
+No code in it is executed. All other modules read only the converted file.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ from nada.stylegan2.source_model import (
 def read_model(path: str | os.PathLike) -> SourceModel:
     """Read a source model of any layout, in float32 on the CPU; draws no random numbers.
 
-    `metadata.imported` of a model of another layout: the layout, the file's name and SHA-256, what the
-    file lacks, what cannot be converted. Raises UserError as `load_source`.
+    For another layout, `metadata.imported` has the layout, the file's name and SHA-256, what the file
+    lacks, and what cannot be converted. Raises UserError as `load_source` does.
     """
     from nada.run.manifest import existing
 
@@ -44,7 +44,7 @@ def read_model(path: str | os.PathLike) -> SourceModel:
 
 
 def _read_foreign(path: str | os.PathLike) -> SourceModel:
-    """A checkpoint of other people, by the layout that its tree is in."""
+    """Read a checkpoint of another project by the layout of its tree."""
     from nada.run.messages import shown
     from nada.stylegan2.readers import nvlabs, nvlabs_tf, rosinality
     from nada.stylegan2.readers.unpickle import UNEXPECTED, read_checkpoint
@@ -60,7 +60,7 @@ def _read_foreign(path: str | os.PathLike) -> SourceModel:
             try:
                 networks, notes = read(tree, str(path))
                 imported = {**notes, "file": Path(path).name, "sha256": sha256(path)}
-            # the tree is whatever the file said; what no reader expects is damage, not a crash
+            # the file determines the tree; unexpected contents are reported as damage, not as a crash
             except (*UNEXPECTED, ArithmeticError, MemoryError, OSError) as error:
                 reason = shown(f"{type(error).__name__}: {error}", 120)
                 raise UserError(
@@ -86,10 +86,10 @@ def main(argv=None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m nada.stylegan2.convert",
-        description="Look into, check and convert StyleGAN2 checkpoints; no code in them is run.",
+        description="Show, check and convert StyleGAN2 checkpoints; no code in them is run.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    listing = commands.add_parser("show", help="say what a file holds")
+    listing = commands.add_parser("show", help="print the contents of a file")
     listing.add_argument("file", type=Path)
     listing.set_defaults(run=_show)
     checking = commands.add_parser("check", help="verify a file and draw one image with it")
@@ -120,7 +120,7 @@ def _show(options) -> int:
 
 
 def describe(source: SourceModel) -> list[str]:
-    """What a source model is, in lines for people: layout, networks, widths, notes."""
+    """A source model in lines of text: layout, networks, widths, notes."""
     from nada.run.messages import shown
 
     config = source.G_ema.config
@@ -180,7 +180,7 @@ def _check_hash(path: Path, expected: str) -> None:
 def check_source(source: SourceModel) -> tuple[float, float]:
     """Draw one image with constant noise, truncation 0.7; returns its least and largest value.
 
-    Raises UserError where a value of a network, of the image or of its logit is not finite.
+    Raises UserError if a value of a network, of the image or of its logit is not finite.
     """
     import torch
 
@@ -215,7 +215,7 @@ def _convert(options) -> int:
         raise UserError(f"{options.out}: is the file to convert itself; name another")
     if options.half and suffix == ".pt":
         raise UserError("--half: is for .safetensors files; leave it out for a .pt file")
-    check_output(options.out)  # any file there is a model that somebody may need
+    check_output(options.out)  # never replace an existing model
     print(f"reading {options.source}", flush=True)
     verify_weights(options.source)
     source = read_model(options.source)

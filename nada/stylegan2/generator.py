@@ -61,7 +61,7 @@ class StyledConv(nn.Module):
     """3x3 modulated convolution, noise, bias, lrelu: x [N,in,H,W], w [N,style_dim] -> [N,out,R,R].
 
     `weight`, `bias`, `noise_strength` (scalar, starts at 0), `noise_const` (stored noise [R,R]) and
-    the modulation layer `affine` are apart, so that adaptation can train some and freeze others.
+    the modulation layer `affine` are separate, so that adaptation can train some and freeze others.
     """
 
     def __init__(
@@ -118,9 +118,9 @@ class Synthesis(nn.Module):
     """w_plus [N, num_ws, style_dim] -> image [N,3,R,R], about [-1,1], not clamped.
 
     `convs[i]` reads slot i; `to_rgbs[k]` reads slot 2k+1, so it shares its slot with the first
-    convolution of the next block, and the last slot feeds the last toRGB alone.
+    convolution of the next block, and the last slot feeds only the last toRGB.
     `half`: the data type of the NUM_HALF_RES highest resolutions (`nada.run.precision.set_precision`),
-    None: all are in full precision. The image is summed in full precision, as it comes.
+    None: all are in full precision. The image is summed and returned in full precision.
     """
 
     def __init__(self, resolution: int, style_dim: int, channel_base: int, channel_max: int):
@@ -141,9 +141,9 @@ class Synthesis(nn.Module):
     def forward(self, w_plus: Tensor, noise_mode: str = "random", noise: Noise = None) -> Tensor:
         """Render W+ codes.
 
-        noise_mode: 'random' draws fresh noise (from the torch.Generator `noise`, if given, of the
-        codes' device; a NoiseRows draws that of a larger batch and keeps some of it), 'const' uses
-        the stored noise, 'none' adds nothing.
+        noise_mode: 'random' draws new noise, 'const' uses the stored noise, 'none' adds none.
+        noise: a torch.Generator on the codes' device that 'random' draws from, or a NoiseRows, which
+        draws for a larger batch and keeps its rows; None: torch's global stream.
         """
         if w_plus.ndim != 3 or w_plus.shape[1:] != (self.num_ws, self.style_dim):
             raise UserError(
@@ -217,7 +217,7 @@ class Generator(nn.Module):
     def truncate(self, w: Tensor, psi: float, cutoff: int | None = None) -> Tensor:
         """w_avg + psi * (w - w_avg) for w [N, style_dim] or w_plus [N, num_ws, style_dim].
 
-        psi 1 leaves w as it is, 0 gives the mean. `cutoff` truncates the slots below it alone and
+        psi 1 leaves w as it is, 0 gives the mean. `cutoff` truncates only the slots below it and
         needs w_plus.
         """
         truncated = w if psi == 1 else self.w_avg + psi * (w - self.w_avg)

@@ -1,6 +1,6 @@
 """Source models: G, G_ema and D of one domain in one safetensors file of this project.
 
-Checkpoints of other people are converted first: `python -m nada.stylegan2.convert convert IN OUT`.
+Checkpoints of other projects are converted first: `python -m nada.stylegan2.convert convert IN OUT`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # the command `convert` reads its arguments before it imports
 
 FORMAT = "stylegan2-source-1"
 NETWORKS = ("G", "G_ema", "D")
-#: How files of torch.save and of pickle begin; a safetensors file has a brace behind eight bytes.
+#: First bytes of files of torch.save and of pickle; a safetensors file has a brace after eight bytes.
 FOREIGN = (b"PK\3\4", b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5")
 
 
@@ -29,8 +29,8 @@ FOREIGN = (b"PK\3\4", b"\x80\2", b"\x80\3", b"\x80\4", b"\x80\5")
 class SourceModel:
     """The pre-trained networks of one domain; `metadata` is free provenance (JSON-able values).
 
-    D is None where the file has none (models that NADA or Ojha et al. adapted); who trains one asks
-    `discriminator_for`. file and layout: what the model was read from, for messages.
+    D is None if the file has none (models that NADA or Ojha et al. adapted); `discriminator_for`
+    returns it for training. file and layout: where the model was read from, for messages.
     """
 
     G: Generator
@@ -47,14 +47,14 @@ class SourceModel:
 
     @property
     def converted_from(self) -> dict | None:
-        """File, format and SHA-256 of the checkpoint that the model was converted from; None of others."""
+        """File, format and SHA-256 of the checkpoint that the model was converted from, or None."""
         imported = self.metadata.get("imported")
         if not isinstance(imported, dict):
             return None
         return {key: imported.get(key) for key in ("file", "format", "sha256")}
 
     def discriminator_for(self, purpose: str) -> Discriminator:
-        """D. Raises UserError, naming the file and the purpose, where there is none."""
+        """D. Raises UserError with the file and the purpose if there is none."""
         if self.D is None:
             origin = self.converted_from if self.layout == FORMAT else None
             where = f"{self.file}, converted from {origin['file']}," if origin else self.file
@@ -70,8 +70,8 @@ def save_source(
 ) -> None:
     """Write a source model to one safetensors file, atomically; equal models give equal bytes.
 
-    dtype: torch.float16 (shipped weights, the default) or torch.float32. A value that is not finite
-    in it is a UserError, and nothing is written. A model without D is written without.
+    dtype: torch.float16 (shipped weights, the default) or torch.float32. Raises UserError, before
+    anything is written, for a value that is not finite in it. D may be None.
     """
     import torch
     from safetensors.torch import save_file
@@ -105,8 +105,8 @@ def save_source(
 def load_source(path: str | os.PathLike, device: str | torch.device = "cpu") -> SourceModel:
     """Read a source model in float32 on `device`, networks in eval mode; draws no random numbers.
 
-    Raises UserError where the file is missing, truncated, not a source model of this project, or
-    inconsistent, and where a tensor has NaN or infinity.
+    Raises UserError if the file is missing, truncated, not a source model of this project, or
+    inconsistent, or if a tensor has NaN or infinity.
     """
     from torch import nn
 
@@ -137,11 +137,11 @@ def load_source(path: str | os.PathLike, device: str | torch.device = "cpu") -> 
         provenance = about.get("provenance", {})
         if not isinstance(provenance, dict):
             raise TypeError(f"its provenance is {quoted(provenance)}")
-        canonical_json(provenance).encode()  # as who saves the model again will write it
-        # the file's tensors move in; on the device "meta" this would import a compiler, for seconds
+        canonical_json(provenance).encode()  # it must be writable when the model is saved again
+        # the file's tensors become the parameters; the device "meta" would import a compiler, for seconds
         configs = about["architecture"]
         networks = {name: made(Generator, name, configs[name]) for name in ("G", "G_ema")}
-        if configs["D"] is not None:  # null says that the model has none
+        if configs["D"] is not None:  # null: the model has no D
             networks["D"] = made(Discriminator, "D", configs["D"])
         nn.ModuleDict(networks).load_state_dict(tensors, strict=True, assign=True)
     except (KeyError, TypeError, ValueError, RuntimeError, UserError) as error:
@@ -156,7 +156,7 @@ def load_source(path: str | os.PathLike, device: str | torch.device = "cpu") -> 
 
 
 def is_foreign(path: str | os.PathLike) -> bool:
-    """Whether a file begins as a checkpoint of torch.save or pickle does, not as a safetensors file."""
+    """Whether a file begins like a checkpoint of torch.save or pickle, and not like a safetensors file."""
     with open(path, "rb") as file:
         head = file.read(9)
     header = int.from_bytes(head[:8], "little")  # of a safetensors file, in bytes

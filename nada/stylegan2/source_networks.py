@@ -1,4 +1,4 @@
-"""The source domain's pre-trained networks, as a run starts from them."""
+"""Read the source domain's pre-trained networks for a run."""
 
 from nada.run.errors import UserError
 from nada.run.job import Job
@@ -8,8 +8,8 @@ from nada.stylegan2.source_model import SourceModel, load_source
 def source_networks(job: Job) -> SourceModel:
     """The source's G, G_ema and D on the job's device.
 
-    The run's record names the checkpoint that the model was converted from, where it was. Raises
-    UserError where the spec names no source model, or one of another resolution.
+    If the model was converted, the run's record names the original checkpoint. Raises UserError if
+    the spec names no source model, or one of another resolution.
     """
     spec = job.spec
     if spec.source is None:

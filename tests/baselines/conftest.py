@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from baselines import adapt
 from nada.images.arrays import save_images
 from nada.run.job import Job
-from nada.run.spec.run import RunSpec
+from nada.run.spec.run_spec import RunSpec
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
 from nada.stylegan2.source_model import SourceModel, save_source

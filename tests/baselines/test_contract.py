@@ -111,6 +111,6 @@ def test_records_and_costs_are_complete(world, name):
         assert len(record["few_shot"]["indices"]) == 4
 
 
-def test_a_setting_that_a_method_does_not_know_is_named(world, name, capsys):
+def test_an_unknown_hyperparameter_is_named(world, name, capsys):
     assert world.adapt("run", run_spec(world, name, hyperparameters={"iteratoins": 3})) != 0
     assert "iteratoins" in capsys.readouterr().err

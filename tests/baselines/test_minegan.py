@@ -61,7 +61,7 @@ def test_d_catches_up_with_the_images_that_nada_left(world, nada_parent, monkeyp
     constants, mined = [], []  # G's constant at each step of D; the steps at which z is mined
     judge, map_z = AdversarialTrainer.discriminator_step, Miner.map_z
 
-    def look(self, real, fake):
+    def record(self, real, fake):
         constants.append(self.G.synthesis.const.detach().clone())
         return judge(self, real, fake)
 
@@ -69,7 +69,7 @@ def test_d_catches_up_with_the_images_that_nada_left(world, nada_parent, monkeyp
         mined.append(len(constants))
         return map_z(self, z)
 
-    monkeypatch.setattr(AdversarialTrainer, "discriminator_step", look)
+    monkeypatch.setattr(AdversarialTrainer, "discriminator_step", record)
     monkeypatch.setattr(Miner, "map_z", count)
     assert few_shot(world, "run", "minegan", parent="nada", warm_start="nada_catchup") == 0
     left = load_artifact("nada").generator.synthesis.const

@@ -6,8 +6,8 @@ import sys
 import pytest
 
 from baselines.nada_presets import ORIGINS, presets
-from nada.adapt import NadaHyperparameters
 from nada.run.hyperparameters import read_hyperparameters
+from nada.training import NadaHyperparameters
 
 # Gal et al. 2021, Table 3: iterations, ViT-B/32, ViT-B/16, style mixing, adaptive k
 TABLE_3 = {
@@ -29,7 +29,7 @@ TABLE_3 = {
 
 
 @pytest.mark.parametrize("name", TABLE_3)
-def test_every_row_of_table_3_loads_into_the_settings_that_it_prints(name):
+def test_every_row_of_table_3_loads_into_the_hyperparameters_that_it_prints(name):
     preset = presets()[name]
     hparams = read_hyperparameters(NadaHyperparameters, preset.hyperparameters, name)
     clips = ("ViT-B/32" in preset.clips, "ViT-B/16" in preset.clips)
@@ -38,7 +38,7 @@ def test_every_row_of_table_3_loads_into_the_settings_that_it_prints(name):
     assert preset.origin == "paper" and preset.where.startswith("Table 3")
 
 
-def test_every_preset_keeps_the_paper_s_common_settings_and_names_its_origins():
+def test_every_preset_keeps_the_paper_s_common_hyperparameters_and_names_its_origins():
     found = presets()
     assert list(found)[: len(TABLE_3)] == list(TABLE_3) and len(found) > len(TABLE_3)
     for name, preset in found.items():

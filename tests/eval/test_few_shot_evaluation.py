@@ -16,7 +16,7 @@ from eval.score import preference_rows, read_scores
 from nada.images.arrays import load_images, save_images
 from nada.run.artifact import AdaptedModel, load_artifact, save_artifact, write_snapshots
 from nada.run.atomic import sha256
-from nada.run.spec.group import read_group_spec
+from nada.run.spec.group_spec import read_group_spec
 from nada.stylegan2.source_model import load_source
 from tests.eval.conftest import SHOTS, shifted
 

@@ -11,7 +11,7 @@ from eval.analysis.statistics import t_interval
 from eval.figures import chosen_layers, drawing, palette, pareto, sweep, training_curves
 from eval.score import COLUMNS
 from nada.run.errors import UserError
-from nada.run.spec.group import read_group_spec
+from nada.run.spec.group_spec import read_group_spec
 
 STEPS = 40
 VARIANTS = {"k_1": 1, "adaptive": 2, "all_layers": 3}

@@ -16,7 +16,7 @@ from nada.images.arrays import load_images, save_images
 from nada.images.tensors import to_tensor, to_uint8
 from nada.run.artifact import AdaptedModel, load_artifact, save_artifact
 from nada.run.errors import UserError
-from nada.run.spec.observation import read_observation_spec
+from nada.run.spec.observation_spec import read_observation_spec
 from tests.eval.agreement import (
     assert_numbers_agree,
     assert_observations_agree,
@@ -102,7 +102,7 @@ def test_snapshots_are_looked_at_step_by_step(tiny_world):
         assert_numbers_agree(seen[f"seed0/snapshot10/{name}"], wanted, name)
 
 
-def test_the_same_look_gives_the_same_bytes(tiny_world, tmp_path, capsys):
+def test_the_same_observation_gives_the_same_bytes(tiny_world, tmp_path, capsys):
     for name, changes in (("nada-global", {"seeds": (0, 1)}), ("real", {"method": "real"})):
         if name == "real":
             changes |= {"seeds": (), "variant": ""}
@@ -172,11 +172,11 @@ def test_a_diverged_model_is_an_error_that_names_the_run_and_keeps_the_earlier_f
         ({"source": None}, "the key 'source' is missing"),
         ({"method": "real", "seeds": (), "source": "dog.safetensors"}, "'real' has neither 'source' nor"),
         ({"seeds": (0, 0)}, "'runs' names a seed twice"),
-        ({"seeds": ()}, "only 'real' has none"),
+        ({"seeds": ()}, "only 'real' has no runs"),
         ({"referee": {"perceptual": "nowhere.safetensors"}}, "nowhere.safetensors is missing"),
     ],
 )
-def test_a_mistake_in_the_look_file_is_one_sentence(
+def test_a_mistake_in_the_observation_spec_is_one_sentence(
     tiny_world, tmp_path, capsys, changes, sentence
 ):
     code, _, said = spec(tiny_world, tmp_path, capsys, **changes)
@@ -216,7 +216,7 @@ def test_the_bytes_of_an_observation_do_not_depend_on_the_clock(tmp_path, monkey
 
 
 @pytest.mark.parametrize("method, variant, seeds", [("nada", "global", (0, 1)), ("real", "", ())])
-def test_a_look_on_a_card_sees_what_the_cpu_sees(
+def test_an_observation_on_a_card_equals_that_of_the_cpu(
     tiny_world, tmp_path, card, method, variant, seeds
 ):
     spec, out = tmp_path / "look.json", tmp_path / "card.npz"
@@ -230,7 +230,7 @@ def test_a_look_on_a_card_sees_what_the_cpu_sees(
     assert_observations_agree(seen.arrays, expected.arrays)
 
 
-def test_a_look_that_runs_out_of_memory_goes_on_with_smaller_batches(
+def test_an_observation_that_runs_out_of_memory_goes_on_with_smaller_batches(
     tiny_world, tmp_path, card, monkeypatch, capsys
 ):
     sample, rendered = AdaptedModel.sample, []

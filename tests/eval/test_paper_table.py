@@ -19,7 +19,7 @@ from eval.paper_table import (
 )
 from eval.score import COLUMNS
 from nada.run.errors import UserError
-from nada.run.spec.group import GroupSpec, RowRun, RowSpec, TaskSpec
+from nada.run.spec.group_spec import GroupSpec, RowRun, RowSpec, TaskSpec
 
 
 def group(paper="table1", members=()):

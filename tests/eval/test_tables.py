@@ -15,7 +15,7 @@ from eval.metrics.catalogue import metric
 from eval.observation import Observation, load_observation
 from eval.score import COLUMNS
 from nada.run.errors import UserError
-from nada.run.spec.group import DifferenceSpec, read_group_spec
+from nada.run.spec.group_spec import DifferenceSpec, read_group_spec
 
 MEMBERS = ["source-unchanged", "nada-global", "nada-adaptive"]
 

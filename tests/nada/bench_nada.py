@@ -13,14 +13,14 @@ import pytest
 import torch
 import yaml
 
-from nada.adapt import NadaHyperparameters, forward_backward
 from nada.clip.steering import Steering
 from nada.layers import Layers
 from nada.objective import NadaLoss
 from nada.run.hyperparameters import read_hyperparameters
 from nada.run.job import Job
-from nada.run.spec.run import RunSpec
+from nada.run.spec.run_spec import RunSpec
 from nada.stylegan2.source_networks import source_networks
+from nada.training import NadaHyperparameters, forward_backward
 
 ROOT = Path(__file__).parents[2]
 WORLD = ROOT / "workflow/worlds/mini"

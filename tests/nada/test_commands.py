@@ -44,11 +44,11 @@ def test_other_errors_of_the_system_are_not_hidden():
 @pytest.mark.parametrize("code", [errno.EACCES, errno.EROFS, errno.ENOTDIR, errno.EISDIR])
 def test_a_path_that_cannot_serve_is_one_line_that_names_it(capsys, code):
     assert run(OSError(code, os.strerror(code), "out/index.json")) == 2
-    expected = f"error: out/index.json: {os.strerror(code)}; correct the path, or what lies there.\n"
+    expected = f"error: out/index.json: {os.strerror(code)}; correct the path, or the file there.\n"
     assert capsys.readouterr().err == expected
 
 
-def test_ctrl_c_is_exit_code_130_with_the_note_of_whoever_knows_the_state(capsys):
+def test_ctrl_c_is_exit_code_130_with_the_note_on_the_training_state(capsys):
     assert run(KeyboardInterrupt(), "Training state lies in state/abc.") == 130
     expected = "interrupted: stopped by Ctrl-C. Training state lies in state/abc.\n"
     assert capsys.readouterr().err == expected

@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from nada.adapt import fill_missing_gradients
 from nada.layers import FIRST_RGB, LayerHyperparameters, Layers, slot_layers, top_layers
 from nada.run.errors import UserError
+from nada.training import fill_missing_gradients
 
 CONVS, SLOTS = 5, 6  # of the 16 px generator
 

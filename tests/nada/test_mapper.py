@@ -187,6 +187,6 @@ def test_a_pool_follows_from_the_run_s_name_alone_and_moves_no_random_stream():
 
 
 def test_a_pool_smaller_than_a_batch_is_one_sentence():
-    message = r"run: mapper: code_pool is 1, which holds no batch of 2; set it to 2 or more, or to 0 for fresh"
+    message = r"run: mapper: code_pool is 1, less than a batch of 2; set it to 2 or more, or to 0 for fresh"
     with pytest.raises(UserError, match=message):
         read_hyperparameters(MapperHyperparameters, {"code_pool": 1}, "run", "mapper")

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from nada import step_cost
-from nada.adapt import NadaHyperparameters
 from nada.layers import LayerHyperparameters
 from nada.step_cost import GIB, VITS, graph_bytes, make_clip, make_generator, measure
 from nada.stylegan2.generator import Generator
+from nada.training import NadaHyperparameters
 
 ADAPTIVE = LayerHyperparameters("adaptive", k=4, n_w=5)
 
@@ -68,7 +68,7 @@ def test_half_precision_and_micro_batches_keep_less_and_images_add_up():
     for codes, key in (("drawn", "before it"), ("shared", "beside it")):
         layers = dataclasses.replace(ADAPTIVE, selection_codes=codes)
         found = graph_bytes(generator, [], NadaHyperparameters(batch=2, layers=layers))
-        assert f"{key}, of codes that choose alone," in found
+        assert f"{key}, of codes drawn only for the choice," in found
     assert graph_bytes(generator, [], NadaHyperparameters(batch=2)).keys() == {"generator", "CLIPs"}
 
 

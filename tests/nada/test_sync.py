@@ -19,17 +19,17 @@ from torch.utils.weak import WeakIdKeyDictionary
 from baselines.adversarial.batches import Batches
 from baselines.adversarial.warm_starts import Start
 from baselines.ojha import OjhaHyperparameters, OjhaTrainer, PatchHeads
-from nada.adapt import NadaHyperparameters, forward_backward
 from nada.latent_maps import LatentMapper
 from nada.layers import LayerHyperparameters, Layers
 from nada.mapper import OPTIMISERS, MapperHyperparameters, MapperLoss
 from nada.objective import NadaLoss
 from nada.run.errors import UserError
-from nada.stylegan2 import adversarial as training
+from nada.stylegan2 import adversarial
 from nada.stylegan2.ada import AdaptiveAugment
 from nada.stylegan2.adversarial import AdversarialTrainer
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
+from nada.training import NadaHyperparameters, forward_backward
 
 READS = {torch.Tensor.tolist, torch.Tensor.numpy, torch.Tensor.cpu}
 COPIES = {torch.tensor, torch.as_tensor, torch.from_numpy}
@@ -256,7 +256,7 @@ def start() -> Start:
 
 
 def on_a_gpu(trainer):
-    """The trainer, as it is on a GPU: nothing is looked at before it must be."""
+    """The trainer as on a GPU: no value is read earlier than necessary."""
     trainer.waits = False
     return trainer
 
@@ -312,7 +312,7 @@ def test_ada_waits_once_in_an_interval_to_move_its_p():
     assert pipe.p in (0.0, 2 * 4 * 4 / 1000)
 
 
-def test_reports_are_the_same_numbers_whether_they_are_looked_at_at_once_or_later():
+def test_reports_are_the_same_numbers_whether_they_are_read_at_once_or_later():
     reports = []
     for late in (False, True):
         trainer, _ = plain()
@@ -324,7 +324,7 @@ def test_reports_are_the_same_numbers_whether_they_are_looked_at_at_once_or_late
 
 
 def test_a_loss_that_is_not_finite_is_found_later_and_named_by_its_own_step(monkeypatch):
-    monkeypatch.setattr(training, "MAX_UNCHECKED", 12)  # at least two losses a step
+    monkeypatch.setattr(adversarial, "MAX_UNCHECKED", 12)  # at least two losses a step
     trainer, _ = plain()
     on_a_gpu(trainer)
     good, bad = torch.rand(4, 3, 16, 16), torch.full((4, 3, 16, 16), math.nan)

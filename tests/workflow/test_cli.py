@@ -161,12 +161,12 @@ MISTAKES = {
     ("--config", "preset", "=", "smoke"): "write preset=smoke without blanks",
     ("--config", "preset=", "smoke"): "write preset=smoke without blanks",
     ("--config", "preset", "=smoke"): "write preset=smoke without blanks",
-    ("--config", "methods..lr=1"): "'methods..lr' is no key",
+    ("--config", "methods..lr=1"): "'methods..lr' is not a key",
     ("--config", "methods.nada.hyperparameters.betas=[0.9", "-n"): "'[0.9' of methods.nada.hyperparameters.betas is no value",
-    ("--config", "tasks={a: [", "tasks.dog2cat.role=test"): "'{a: [' of tasks is no value in YAML",
-    ("--config", "results=#x"): "'#x' of results is no value in YAML; close its brackets, or quote it",
-    ("--configfile", "README.md", "-n"): "README.md is no mapping of keys to values in YAML or JSON",
-    ("--resources", "gpu=x", "all"): "gpu is 'x'; a number is wanted",
+    ("--config", "tasks={a: [", "tasks.dog2cat.role=test"): "'{a: [' of tasks is not valid YAML",
+    ("--config", "results=#x"): "'#x' of results is not valid YAML; close its brackets, or quote it",
+    ("--configfile", "README.md", "-n"): "README.md is not a mapping of keys to values in YAML or JSON",
+    ("--resources", "gpu=x", "all"): "gpu is 'x'; give a number",
 }
 
 
@@ -187,7 +187,7 @@ def test_a_mistake_on_the_command_line_is_one_sentence_and_exit_code_two(monkeyp
     [
         ("ablaton", "error: there is no target 'ablaton'; did you mean 'ablation'?"),
         ("--cores 8 --resources gpu=1 ablation_adaptve", "did you mean 'ablation_adaptive'?"),
-        ("--cores 0 all", "error: --cores is 0, so that no job could start; give 1 or more, or all."),
+        ("--cores 0 all", "error: --cores is 0, so no job can start; give 1 or more, or all."),
         ("--config methods.nada.lr=0.1", "unknown key 'lr' in 'methods.nada'; known: hyperparameters, variants."),
         ("--config preset=smok", "did you mean 'smoke'?"),
     ],
@@ -239,7 +239,7 @@ def test_the_console_entry_of_one_clone_does_not_plan_for_another(root, tmp_path
     clone = copy_project(root, tmp_path / "clone")
     said = last_line([Path(sys.executable).with_name("snakemake"), "-n", "all"], clone)
     assert said.startswith("error: this environment loads the packages of ")
-    assert f"those beside the Snakefile in {clone.resolve()}; make this clone" in said
+    assert f"those of the clone {clone.resolve()}; make an environment for this clone" in said
 
 
 def test_jobs_do_not_run_in_one_clone_what_the_snakefile_of_another_plans(root, tmp_path):

@@ -31,7 +31,7 @@ def test_the_report_and_the_joined_scores_are_commands_of_bounded_length(bare_pr
     assert len(jobs["html"].shell) < 1000
 
 
-def test_a_settings_file_is_kept_under_its_hash_and_written_once(tmp_path, monkeypatch):
+def test_a_spec_is_kept_under_its_hash_and_written_once(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     first = staged("{}")
     assert (tmp_path / first).read_text() == "{}\n" and first.startswith(STAGED)
@@ -46,7 +46,7 @@ def test_a_dry_run_writes_nothing_outside_of_snakemakes_own_folder(bare_project)
     assert not (bare_project.folder / "results").exists()
 
 
-def test_jobs_read_the_settings_that_the_plan_tells(finished_project):
+def test_jobs_read_the_specs_of_the_plan(finished_project):
     plan = load_plan(finished_project.folder)
     run = plan.runs["dog2cat/nada-mapper/seed1"]
     found = finished_project.folder / f"{plan.results}/runs/{run.id}/spec.json"
@@ -73,7 +73,7 @@ def test_every_word_of_a_shell_command_is_quoted(root):
                 assert name is None or name in QUOTED_ALREADY or form == "q", (file.name, name)
 
 
-def test_plain_lines_hold_the_settings_and_work_where_nobody_has_planned(root, tmp_path):
+def test_plain_lines_hold_the_specs_and_work_without_a_plan(root, tmp_path):
     file = tmp_path / ODD / "runs/dog2cat/source-unchanged/seed0/spec.json"
     text = script([str(file)], ["preset=smoke", f"results={tmp_path / ODD}"])
     assert STAGED not in text
@@ -81,7 +81,7 @@ def test_plain_lines_hold_the_settings_and_work_where_nobody_has_planned(root, t
     assert json.loads(file.read_text())["method"] == "source"
 
 
-def test_an_edited_setting_reruns_only_the_jobs_that_are_told_it(finished_project):
+def test_an_edited_value_reruns_only_the_jobs_whose_specs_have_it(finished_project):
     change = "methods={nada: {variants: {global: {hyperparameters: {lr: 0.001}}}}}"
     planned = finished_project.planned("all", "--config", change)
     assert (planned["run_spec"], planned["adapt"], planned["observe"]) == (2, 2, 1)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from nada.adapt import NadaHyperparameters
 from nada.run.hyperparameters import read_hyperparameters, resolved
+from nada.training import NadaHyperparameters
 from tests.nada.departures import TABLE, leaves
 from workflow.plan.plan import load_plan
 from workflow.plan.runs import Condition

@@ -60,7 +60,7 @@ def test_only_what_is_asked_for_is_estimated(root):
     assert core_seconds(made, made.shown) == whole
     said = sentence(made, 2, "ablation_global", ["ablation_global"])
     assert said.startswith(f"estimate of ablation_global, if nothing of it is made yet: {minutes(sum(part.values()))}")
-    assert sentence(made, 2, "assets", []).startswith("estimate: none, since no group of runs is asked")
+    assert sentence(made, 2, "assets", []).startswith("estimate: none, since no group of runs is requested")
 
 
 def test_the_start_says_how_much_the_target_takes_that_was_asked_for(bare_project):

@@ -6,7 +6,7 @@ import shutil
 import pytest
 
 from nada.run.spec.base import as_json
-from nada.run.spec.observation import Counts, ObservationSpec, ObservedRun, RefereeSpec
+from nada.run.spec.observation_spec import Counts, ObservationSpec, ObservedRun, RefereeSpec
 from workflow.estimate import core_seconds
 from workflow.forecast import forecast, main, measured, page, places
 from workflow.plan.plan import load_plan
@@ -64,8 +64,8 @@ def test_a_forecast_multiplies_measured_steps_by_those_of_the_plan(results, plan
     assert lines["tgan", 32].runs == len(runs)
     assert lines["tgan", 32].hours == pytest.approx(len(runs) * 600 * 1.5 / 3600)
     assert lines["tgan", 32].disk == len(runs) * (1000 + 5 * 200)
-    looked = lines["observe", 32]
-    assert looked.hours == pytest.approx(looked.runs * 2 * 1000 * 0.05 / 3600)
+    observed = lines["observe", 32]
+    assert observed.hours == pytest.approx(observed.runs * 2 * 1000 * 0.05 / 3600)
 
 
 def test_what_a_run_takes_to_start_is_not_multiplied_by_the_steps_of_the_plan(results, plan):

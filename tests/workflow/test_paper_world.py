@@ -5,8 +5,8 @@ import yaml
 
 from baselines.adversarial.scaling import CATCH_UP_FLOOR
 from baselines.nada_presets import presets
-from nada.adapt import NadaHyperparameters
 from nada.run.hyperparameters import read_hyperparameters
+from nada.training import NadaHyperparameters
 from workflow.lines import read_jobs
 from workflow.plan.checking import ConfigError
 from workflow.plan.config import load
@@ -38,7 +38,7 @@ def rehearsal(root):
 
 
 @pytest.mark.parametrize("name", list(presets()))
-def test_every_published_adaptation_is_a_task_with_its_texts_and_settings(paper, name):
+def test_every_published_adaptation_is_a_task_with_its_texts_and_hyperparameters(paper, name):
     preset = presets()[name]
     if name == "pencil sketch":
         task, variant = "face2sketch", "pencil_sketch"
@@ -70,7 +70,7 @@ def test_the_fourteen_rows_of_table_3_are_all_planned(paper):
         assert NAMES.get(name, (key, key)) in in_group
 
 
-def test_every_sketch_is_made_with_the_settings_of_sketches(paper):
+def test_every_sketch_is_made_with_the_hyperparameters_of_sketches(paper):
     """Table 2's pre-training and Fig. 26 too: not with 2,000 iterations of three layers, as animals."""
     used = {s.variant for s in paper.conditions_of(paper.shown) if (s.task, s.method) == ("face2sketch", "nada")}
     assert used == {"pencil_sketch", "pencil_images"}
@@ -94,10 +94,10 @@ def test_jobs_wait_for_the_marks_of_the_files_that_they_open(paper):
     assert reference_inputs(paper, "cat") == ["assets/.fetched/afhq"]
     nada = adapt_inputs(paper, paper.run("dog2cat", "nada-adaptive", 0))
     assert nada["clips"] == ["assets/.fetched/clip_vit_b_32", "assets/.fetched/clip_vit_b_16"]
-    look = observation_spec(paper, "dog2cat", "nada-adaptive")
-    assert look.source == "results/paper/converted/dog.safetensors"
-    assert list(look.referee.inception) == ["clean", "legacy_pytorch"] and look.referee.judge is None
-    assert look.target is None  # what a judge alone would look for
+    spec = observation_spec(paper, "dog2cat", "nada-adaptive")
+    assert spec.source == "results/paper/converted/dog.safetensors"
+    assert list(spec.referee.inception) == ["clean", "legacy_pytorch"] and spec.referee.judge is None
+    assert spec.target is None  # only a judge needs it
     assert run_spec(paper, run).resolution == 512
 
 
@@ -131,11 +131,11 @@ def test_sketches_are_trained_on_the_ten_of_ojha_et_al_and_measured_against_thei
     ten = "results/paper/references/ten_sketches.json"
     assert adapt_inputs(paper, run)["references"] == [ten]
     assert run_spec(paper, run).training_images == ten
-    look = observation_spec(paper, "face2sketch", run.condition.name)
-    assert look.training_images == ten
-    assert look.references == "results/paper/references/sketch.json"
+    spec = observation_spec(paper, "face2sketch", run.condition.name)
+    assert spec.training_images == ten
+    assert spec.references == "results/paper/references/sketch.json"
     files = observation_inputs(paper, "face2sketch", run.condition.name)["references"]
-    assert files == [look.references, ten]
+    assert files == [spec.references, ten]
     assert reference_inputs(paper, "ten_sketches") == ["assets/.fetched/sketches_10_shot"]
     assert "--limit 10" in reference_arguments(paper, "ten_sketches")
     rows = {(row.task, row.shots, row.training_images) for row in group_spec(paper, "table2").rows}
@@ -198,7 +198,7 @@ def test_snakemake_plans_the_whole_world_without_any_of_its_files(world, snakema
     assert f"world '{world}' (256x256, 512x512, 1024x1024, cuda)" in done.stdout
 
 
-def test_a_task_without_images_has_no_reference_look(paper):
+def test_a_task_without_images_has_no_reference_observation(paper):
     assert reference_file(paper, "white_walker") is None
     assert group_spec(paper, "table3").tasks["white_walker"].real is None
     assert not any("white_walker/real" in path for path in group_inputs(paper, "table3"))

@@ -6,12 +6,12 @@ by renaming a whole new one.
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
 from nada.run.errors import UserError
-from workflow import publish as publishing
-from workflow.publish import ABOUT, changes, main, publish
+from workflow.publish import ABOUT, about_published, changes, main, publish
 
 RUN = "runs/dog2cat/nada-global/seed0"
 FACTS = {"world": "mini", "preset": "full", "device": "cpu"}
@@ -146,14 +146,14 @@ def test_the_old_publication_stays_until_the_new_one_is_whole(tmp_path, publishe
 
 def test_a_swap_that_fails_half_way_puts_the_old_publication_back(tmp_path, published, monkeypatch):
     before, results = content(published), finished(tmp_path / "new", ("ablation", "table1"))
-    rename = publishing.Path.rename
+    rename = Path.rename
 
     def broken(path, target):
         if path.name == ".mini.new":
             raise OSError("interrupted")
         return rename(path, target)
 
-    monkeypatch.setattr(publishing.Path, "rename", broken)
+    monkeypatch.setattr(Path, "rename", broken)
     with pytest.raises(OSError, match="interrupted"):
         publish(results, published)
     assert content(published) == before
@@ -225,7 +225,7 @@ def test_a_group_that_was_not_run_is_named(tmp_path, capsys):
 def test_what_is_published_in_this_project_says_what_it_is(root):
     """A run of another preset could otherwise replace it."""
     for out in (root / "results/published").iterdir():
-        about = publishing.about_published(out)
+        about = about_published(out)
         assert about.world == out.name
         seeds = {int(path.name.removeprefix("seed")) for path in out.glob("runs/*/*/seed*")}
         assert set(about.seeds) == seeds

@@ -34,7 +34,7 @@ def expected(plan):
     }
 
 
-def test_every_setting_has_a_finite_score_in_every_column_of_the_table(smoke_results, expected):
+def test_every_condition_has_a_finite_score_in_every_column_of_the_table(smoke_results, expected):
     scores = pd.read_csv(smoke_results / "scores.csv", keep_default_na=False)
     assert set(scores["task"]) == expected["tasks"]
     adapted = scores[scores["method"] != "real"]

@@ -85,7 +85,7 @@ def test_a_failed_job_says_which_and_where_its_log_is_and_how_it_ends(tmp_path):
     said = lines.of(failed(0, [f"{log} (check)"], message="exit code 2")).splitlines()
     assert said[:3] == ["FAILED observe dog2cat/real", "  exit code 2", f"  log: {log}"]
     assert said[-1] == "    error: � too large" and len(said) == 4 + 20
-    assert f"1 failed:\n  observe dog2cat/real: {log}\nThe same command goes on" in lines.summary(9.0)
+    assert f"1 failed:\n  observe dog2cat/real: {log}\nThe same command resumes" in lines.summary(9.0)
 
 
 def test_a_failed_job_without_a_log_shows_its_command():
@@ -107,7 +107,7 @@ def test_jobs_that_the_user_stops_are_not_called_failed():
     lines.of(started(0))
     assert lines.of(record(None, msg="Terminating processes on user request, this might …"))
     assert lines.of(failed(0, ["a.log"])) == "interrupted: adapt a"
-    assert lines.summary(7.0) == "0 of 1 jobs done in 7.0 s\nThe same command goes on from here."
+    assert lines.summary(7.0) == "0 of 1 jobs done in 7.0 s\nThe same command resumes from here."
 
 
 @pytest.mark.parametrize(("content", "said"), [(None, "(there is no such file)"), ("", "(it is empty)")])
@@ -316,4 +316,4 @@ def test_an_interrupted_run_says_what_is_done_and_that_it_goes_on(quick):
         said += run.communicate(timeout=60)[0].splitlines()
     assert run.returncode == 1
     assert "FAILED" not in "\n".join(said)
-    assert "The same command goes on from here." in said
+    assert "The same command resumes from here." in said

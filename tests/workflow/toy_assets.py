@@ -6,9 +6,9 @@ import re
 import zipfile
 from dataclasses import replace
 
+from workflow.assets.asset_registry import Asset, Licence, Registry
 from workflow.assets.download import Downloader, Limits
 from workflow.assets.fetch import Fetch
-from workflow.assets.registry import Asset, Licence, Registry
 
 CONTENT = bytes(range(256)) * 400
 OTHER = CONTENT[::-1]

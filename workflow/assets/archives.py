@@ -50,7 +50,7 @@ def unpack(archive: Path, folder: Path) -> int:
             raise  # EINVAL: the archive refers to an offset before its start
         raise UserError(
             f"{archive} cannot be unpacked ({error}); unpack it by hand into {folder} if you trust it, "
-            "else move it away to fetch it again."
+            "or move it away to fetch it again."
         ) from None
 
 

@@ -21,10 +21,10 @@ from pathlib import Path
 from nada.run.atomic import atomic_path
 from nada.run.errors import EXIT_USER_ERROR, UserError, command
 from nada.run.outputs import begins_with, check_output
+from workflow.assets.asset_registry import load_registry, refuse_unknown
 from workflow.assets.download import Downloader
 from workflow.assets.fetch import CONSENT, Fetch
 from workflow.assets.overview import licences_page, licences_title, state_of, table
-from workflow.assets.registry import load_registry, refuse_unknown
 from workflow.assets.verify import read_pins
 
 

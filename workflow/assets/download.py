@@ -66,7 +66,7 @@ class Limits:
     wait: float = 2  # before the second attempt; doubled each time
     longest_wait: float = 60
     hops: int = 8  # redirects
-    lines: float | None = None  # between progress lines; None: 3 on a terminal, else 30
+    lines: float | None = None  # between progress lines; None: 3 on a terminal, otherwise 30
 
 
 # ---- the unfinished file ------------------------------------------------------------------------
@@ -113,7 +113,7 @@ class Part:
         return os.fstat(self.file.fileno()).st_size
 
     def note(self, url: str) -> dict:
-        """The note on the received bytes if they came from `url` and can be resumed, else {}.
+        """The note on the received bytes if they came from `url` and can be resumed, otherwise {}.
 
         Without a strong ETag or a date, a change of the remote file could not be detected.
         """
@@ -312,15 +312,15 @@ class Progress:
     def __init__(self, name, done, total, say, every=None):
         self.name, self.done, self.total, self.say = name, done, total, say
         self.every = every if every is not None else (3 if sys.stdout.isatty() else 30)
-        self.begun = self.told = time.monotonic()
+        self.begun = self.printed = time.monotonic()
         self.first = done
 
     def add(self, count: int) -> None:
         self.done += count
         now = time.monotonic()
-        if now - self.told < self.every:
+        if now - self.printed < self.every:
             return
-        self.told = now
+        self.printed = now
         rate = (self.done - self.first) / max(now - self.begun, 1e-9)
         whole = f" of {megabytes(self.total)}" if self.total else ""
         left = f", {(self.total - self.done) / max(rate, 1):.0f} s left" if self.total else ""

@@ -6,8 +6,8 @@ from pathlib import Path
 from nada.run.atomic import write_json
 from nada.run.errors import FULL_DISK, UserError
 from workflow.assets.archives import is_unpacked, unpack, wait_for
+from workflow.assets.asset_registry import PINS, Asset
 from workflow.assets.download import NotFetched, Wanted
-from workflow.assets.registry import PINS, Asset
 from workflow.assets.verify import examine, read_pins
 
 CONSENT = (

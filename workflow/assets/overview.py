@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from workflow.assets.archives import first_lost, is_unpacked
+from workflow.assets.asset_registry import Asset, Registry
 from workflow.assets.download import Part, megabytes
 from workflow.assets.fetch import by_hand, is_there, left_alone
-from workflow.assets.registry import Asset, Registry
 from workflow.assets.verify import examine, read_pins
 
 

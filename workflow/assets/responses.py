@@ -93,7 +93,7 @@ def page_of_drive(response) -> str:
 
 
 def usable(response, page=False):
-    """The response if it carries the file, else raise Again or Dead. page: a web page is expected."""
+    """The response if it carries the file; otherwise raise Again or Dead. page: a web page is expected."""
     problem = _problem(response, page)
     if problem is None:
         return response

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from nada.run.errors import UserError
+from workflow.assets.asset_registry import PINS, Asset
 from workflow.assets.download import CHUNK, Progress
-from workflow.assets.registry import PINS, Asset
 from workflow.assets.responses import is_web_page
 
 
@@ -21,7 +21,7 @@ class Verdict:
 
 
 def examine(asset: Asset, path: Path, pinned: str | None = None, trusted: bool = False) -> Verdict:
-    """Compare a file with its known size and with the pinned hash, else with the registry's hash.
+    """Compare a file with its known size and with the pinned hash or, without one, with the registry's hash.
 
     trusted: accept the file and pin its hash; the command refuses this for a published hash.
     """

@@ -1,1 +1,1 @@
-"""From the configuration to runs, groups, paths and specs; pure Python without torch."""
+"""The plan: runs, groups, paths and specs from the configuration. Needs no torch."""

@@ -1,6 +1,6 @@
-"""YAML read and checked against a schema: every mistake becomes one ConfigError sentence.
+"""Read YAML and check it against a schema; every mistake raises ConfigError with one sentence.
 
-The value or key, where it stands, what is allowed. No torch and no Snakemake here.
+The sentence has the value or key, its place, and what is allowed. Needs neither torch nor Snakemake.
 """
 
 import contextlib
@@ -28,8 +28,11 @@ class ConfigError(UserError):
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML in which a key is a text that stands there once, where PyYAML silently takes the second
-    of two and reads `no` as false, and 1e-4 and 5e8 are numbers as in YAML 1.2, where PyYAML reads texts."""
+    """Safe YAML, stricter than PyYAML.
+
+    A duplicate key and a key that is not a text (`no` is read as false) are errors. 1e-4 and 5e8 are
+    numbers, as in YAML 1.2.
+    """
 
     def construct_mapping(self, node, deep=False):
         seen = set()
@@ -38,11 +41,11 @@ class _Loader(yaml.SafeLoader):
             if key.tag == "tag:yaml.org,2002:merge":
                 continue
             if not isinstance(key, yaml.ScalarNode):
-                problem = "a key is a list or a mapping; a text is wanted"
+                problem = "a key is a list or a mapping; it must be a text"
             elif key.tag != "tag:yaml.org,2002:str":
                 problem = f"the key {short(key.value)} is read as {self.construct_object(key)!r}; quote it"
             elif key.value in seen:
-                problem = f"the key '{short(key.value)}' stands there twice"
+                problem = f"the key '{short(key.value)}' occurs twice"
             if problem:
                 raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen.add(key.value)
@@ -55,13 +58,13 @@ _Loader.add_implicit_resolver(
 
 
 def read_yaml(path):
-    """Read a YAML mapping; raise ConfigError when it is missing, broken or not a mapping."""
+    """Read a YAML mapping. Raises ConfigError if the file is missing, invalid or not a mapping."""
     try:
         content = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file.") from None
     except (OSError, UnicodeDecodeError) as error:
-        why = getattr(error, "strerror", None) or "it is no text in UTF-8"
+        why = getattr(error, "strerror", None) or "it is not text in UTF-8"
         raise ConfigError(f"{path}: cannot be read: {why}.") from None
     except ValueError as error:  # a date with month 13, a number of 5000 digits
         raise ConfigError(f"{path}: not valid YAML ({error}).") from None
@@ -72,12 +75,12 @@ def read_yaml(path):
         problem = getattr(error, "problem", None) or "unreadable"
         raise ConfigError(f"{path}, line {line}: not valid YAML ({problem}).") from None
     if not isinstance(content, dict):
-        raise ConfigError(f"{path}: a mapping of keys to values is wanted.")
+        raise ConfigError(f"{path}: the file must be a mapping of keys to values.")
     return content
 
 
 def merge(base, override):
-    """Return `base` with `override` laid over it: mappings key by key, everything else replaced."""
+    """Return `base` with the values of `override`: mappings are merged key by key, others replaced."""
     if not (isinstance(base, dict) and isinstance(override, dict)):
         return deepcopy(override)
     merged = deepcopy(base)
@@ -86,18 +89,18 @@ def merge(base, override):
     return merged
 
 
-LISTED = 24  # names of a list that a sentence shows
-LONGEST = 120  # characters of a value that a sentence shows
+LISTED = 24  # most names that a sentence lists
+LONGEST = 120  # most characters of a value in a sentence
 
 
 def short(text):
-    """A text as a sentence shows it: on one line, and cut where it is long."""
+    """A text for a sentence: on one line, and cut if it is long."""
     text = text if text.isprintable() else repr(text)[1:-1]
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
 
 
 def nearest(name, allowed):
-    """Say which allowed name is meant, or list them: the end of an error sentence."""
+    """The end of an error sentence: the nearest allowed name, or a list of all."""
     allowed = [str(a) for a in allowed]
     close = difflib.get_close_matches(str(name), allowed, n=1, cutoff=0.5)
     if close:
@@ -110,7 +113,7 @@ def nearest(name, allowed):
 
 
 def schema(name):
-    """The schema of that name, without `$schema`: a part that has it is checked by other types."""
+    """The schema of that name, without `$schema`, which would change the types that parts are checked by."""
     return deepcopy(_schema(name))
 
 
@@ -122,24 +125,24 @@ def _schema(name):
 
 
 def coerce(value, rules):
-    """Turn the strings of a command line into the numbers and booleans that a schema asks for.
+    """Convert strings of a command line to the numbers and booleans that a schema requires.
 
-    Snakemake hands on `seeds=[0,1]` as ['0', '1']. A string that does not read as the wanted type
-    stays a string, so that validation can name it.
+    Snakemake passes `seeds=[0,1]` as ['0', '1']. A string that is not of the required type stays a
+    string; validation then reports it.
     """
     return converted(value, rules, _read_text)
 
 
 def whole_numbers(value, rules):
-    """Turn 240.0 into 240 where a schema asks for a whole number: programs write YAML in that way.
+    """Convert 240.0 to 240 where a schema requires an integer: some programs write YAML in this way.
 
-    Every other number stays as it is, so that validation can name it.
+    Other numbers stay unchanged; validation then reports them.
     """
     return converted(value, rules, _without_point)
 
 
 def converted(value, rules, convert):
-    """`value` with convert(item, the types that its schema allows) in place of each single item."""
+    """`value` with every scalar replaced by convert(scalar, the types that its schema allows)."""
     if isinstance(value, dict):
         known, other = rules.get("properties", {}), rules.get("additionalProperties")
         other = other if isinstance(other, dict) else {}
@@ -174,7 +177,7 @@ def _without_point(value, kinds):
 
 
 def _read_whole(text):
-    """A whole number as people and programs write it: 1000, 1000.0 or 1e3."""
+    """Read an integer written as 1000, 1000.0 or 1e3."""
     with contextlib.suppress(ValueError):
         return int(text)
     number = float(text)
@@ -195,7 +198,7 @@ KINDS = {
     "integer": "a whole number",
     "number": "a number",
     "string": "a text",
-    "array": "a list, like [0, 1],",
+    "array": "a list, like [0, 1]",
     "object": "a mapping of keys to values",
     "boolean": "true or false",
     "null": "null",
@@ -204,12 +207,12 @@ KINDS = {
 
 # JSON's exact whole numbers (RFC 8259, section 6); records are JSON
 LARGEST_WHOLE = 2**53 - 1
-# Jobs compute in float32, whose numbers end at 3.4e38; torch refuses what an optimiser makes beyond that.
+# Jobs compute in float32, whose largest number is 3.4e38; torch refuses larger values in an optimiser.
 LARGEST = 1e30
 
 
 def _is_finite(_, value):
-    """A number of JSON Schema; .inf and .nan of YAML are none, as JSON has neither."""
+    """Whether a value is a number of JSON Schema; YAML's .inf and .nan are not, as JSON has neither."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     return number and abs(value) <= LARGEST
 
@@ -220,7 +223,7 @@ def _is_whole(_, value):
 
 
 def _pattern(validator, pattern, value, _):
-    """The keyword `pattern`, whose "$" is the end, where Python's matches before a last line break too."""
+    """The keyword `pattern` with "$" as the end of the text; Python's also matches before a last newline."""
     if validator.is_type(value, "string") and not re.search(re.sub(r"\$$", r"\\Z", pattern), value):
         yield jsonschema.ValidationError(f"{value!r} does not match {pattern!r}")
 
@@ -235,7 +238,7 @@ Validator = jsonschema.validators.extend(
 
 
 def wanted_kinds(kinds, value):
-    """The types that a schema allows, in words that fit the value that is none of them."""
+    """The types that a schema allows, in words, for a value of another type."""
     words = dict(KINDS)
     if isinstance(value, float) and not math.isfinite(value):
         words["number"] = "a finite number"
@@ -251,7 +254,7 @@ def dotted(path):
 
 
 def sentence(error):
-    """Say in one sentence what a jsonschema error means."""
+    """A jsonschema error as one sentence."""
     where, value, rule = dotted(error.absolute_path), error.instance, error.validator_value
     at = f"'{where}'" if where else "the top level"
     shown = short(json.dumps(value, default=str, ensure_ascii=False))
@@ -266,34 +269,35 @@ def sentence(error):
         at = f"a name in {at}"
     if error.validator == "type":
         kinds = [rule] if isinstance(rule, str) else rule
-        return f"{at} is {shown}; {wanted_kinds(kinds, value)} is wanted."
+        return f"{at} is {shown}; it must be {wanted_kinds(kinds, value)}."
     if error.validator == "anyOf":
-        # the alternative whose type fits says what is wrong; where none fits, all types are allowed
+        # the error is that of the alternative whose type fits; if none fits, the message lists all types
         fitting = [e for e in error.context if e.validator != "type" or len(e.path) > 0]
         if fitting:
             return sentence(max(fitting, key=lambda e: len(e.path)))
-        return f"{at} is {shown}; {wanted_kinds(dict.fromkeys(kinds_of(error.schema)), value)} is wanted."
+        kinds = dict.fromkeys(kinds_of(error.schema))
+        return f"{at} is {shown}; it must be {wanted_kinds(kinds, value)}."
     if error.validator == "oneOf":
         choices = (" and ".join(f"'{key}'" for key in choice["required"]) for choice in rule)
         return f"{at} needs either {' or '.join(choices)}, not both."
     listed = re.fullmatch(r"\^\(([\w|]+)\)\$", rule) if error.validator == "pattern" else None
     if error.validator == "enum" or listed:
         allowed = listed.group(1).split("|") if listed else map(str, rule)
-        return f"{at} is {shown}; one of {', '.join(allowed)} is wanted."
+        return f"{at} is {shown}; it must be one of {', '.join(allowed)}."
     limits = {
-        "minimum": f"at least {rule}",
-        "maximum": f"at most {rule}",
-        "exclusiveMinimum": f"more than {rule}",
-        "exclusiveMaximum": f"less than {rule}",
-        "minItems": f"at least {rule} value",
-        "maxItems": f"at most {rule} values",
-        "minProperties": "at least one entry",
-        "uniqueItems": "a list without repetition",
-        "minLength": "a text that is not empty",
-        "pattern": "a text that is not blank" if rule == r"\S" else f"a text like {rule}",
+        "minimum": f"be at least {rule}",
+        "maximum": f"be at most {rule}",
+        "exclusiveMinimum": f"be more than {rule}",
+        "exclusiveMaximum": f"be less than {rule}",
+        "minItems": f"have at least {rule} value",
+        "maxItems": f"have at most {rule} values",
+        "minProperties": "have at least one entry",
+        "uniqueItems": "be a list without repetition",
+        "minLength": "be a text that is not empty",
+        "pattern": "be a text that is not blank" if rule == r"\S" else f"be a text like {rule}",
     }
     if error.validator in limits:
-        return f"{at} is {shown}; {limits[error.validator]} is wanted."
+        return f"{at} is {shown}; it must {limits[error.validator]}."
     return f"{at}: {error.message}."
 
 

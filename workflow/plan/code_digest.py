@@ -1,9 +1,8 @@
-"""Which source code a job depends on, as one digest (so that an edit re-runs what it must).
+"""A digest of the source code that a job depends on, so that editing code re-runs the job.
 
-Snakemake sees only a rule's shell line; an edit in an imported module would leave stale results.
-The digest covers the abstract syntax trees of a module and of every first-party module it imports,
-directly or not, without docstrings, comments and the texts of hyperparameters: a change of wording
-changes nothing.
+Snakemake tracks only a rule's shell line; after an edit in an imported module, results would be stale.
+The digest covers the abstract syntax trees of a module and of every first-party module that it imports,
+directly or indirectly. It ignores docstrings, comments and the texts of hyperparameters.
 """
 
 import ast
@@ -28,14 +27,14 @@ def module_path(name, root=ROOT):
 
 @dataclass(frozen=True)
 class Source:
-    """What the digest needs of one file: the dotted names it imports, and the text of its code."""
+    """The parts of one file that the digest uses: the dotted names it imports, and its code as text."""
 
     imports: tuple[str, ...]
     text: str
 
 
 def source(name, path):
-    """Read a module once; again only when its file's size or time stamp changed."""
+    """Read a module once, and again only if its file's size or time stamp has changed."""
     stat = path.stat()
     return _source(name, path, stat.st_mtime_ns, stat.st_size)
 
@@ -52,8 +51,8 @@ def first_party_imports(tree, package):
     """Yield every first-party dotted name that a module imports, at any depth of its code.
 
     package: the parts of the package's name, for relative imports. `from a import b` yields both
-    `a` and `a.b`, since b may be a module; and each package above, since Python runs its __init__.
-    `pkgutil.iter_modules(a.b.__path__)` yields `a.b.*`: the module takes all that the package holds.
+    `a` and `a.b`, since b may be a module, and each parent package, since Python runs its __init__.
+    `pkgutil.iter_modules(a.b.__path__)` yields `a.b.*`: the module depends on the whole package.
     """
     found = set()
     for node in ast.walk(tree):
@@ -75,7 +74,7 @@ def first_party_imports(tree, package):
 def without_docstrings(tree):
     """Return the text of a syntax tree without docstrings and the texts of hyperparameters.
 
-    Comments never were in it.
+    A syntax tree has no comments.
     """
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
     for node in ast.walk(tree):
@@ -88,9 +87,9 @@ def without_docstrings(tree):
 
 
 def closure(*modules, root=ROOT):
-    """Return {name: path} of the modules and everything first-party that they import.
+    """Return {name: path} of the modules and of all first-party modules that they import.
 
-    Raises FileNotFoundError when one of `modules` does not exist.
+    Raises FileNotFoundError if one of `modules` does not exist.
     """
     files, waiting = {}, []
     for name in modules:
@@ -114,7 +113,7 @@ def closure(*modules, root=ROOT):
 
 
 def digest(*modules, root=ROOT):
-    """Return a 16-digit hexadecimal digest of the modules' code and of all they import."""
+    """Return a 16-digit hexadecimal digest of the code of the modules and of all their imports."""
     hashed = hashlib.sha256()
     for name, path in sorted(closure(*modules, root=root).items()):
         hashed.update(f"{name}\0{source(name, path).text}\0".encode())

@@ -1,6 +1,6 @@
-"""The configuration: config.yaml, the world's own, a preset and the command line, merged and checked.
+"""Load the configuration: config.yaml, the world's, a preset and the command line, merged and checked.
 
-No torch and no Snakemake here; the Snakefile and the tests call `load`.
+Needs neither torch nor Snakemake; the Snakefile and the tests call `load`.
 """
 
 import json
@@ -25,15 +25,15 @@ from workflow.plan.methods import descriptions
 from workflow.plan.own_tasks import brought, completed, with_own_tasks
 from workflow.plan.world import WORLD, lineage, load_world
 
-CONFIG = "config.yaml"  # of the project, and what a world changes in it
+CONFIG = "config.yaml"  # the project's, and a world's file of changes to it
 
 # ---- the whole ----------------------------------------------------------------------------------
 
 
 def with_defaults(hparams, rules):
-    """Hyperparameters over all the defaults of their schema; those of a mapping within are filled in too.
+    """Hyperparameters with all defaults of their schema, also within nested mappings.
 
-    rules: the schema of the method's class, {} of a method without one.
+    rules: the schema of the method's class, or {}.
     """
     filled = {}
     for name, rule in rules.get("properties", {}).items():
@@ -68,8 +68,8 @@ def load(root=".", overrides=None, asked=(), typed=None):
     the command line; a group that is neither in `show` nor among them need not fit the world. typed: what
     --config alone says, laid over the overrides; it changes entries of the files and adds none.
 
-    In `config` nothing is left to resolve: entries are whole where they were `like` another, and
-    rows have every key and no `own`.
+    `config` is fully resolved: `like` is replaced by the complete entry, and rows have every key and
+    no `own`.
     """
     files, typed = overrides or {}, typed or {}
     overrides = merge(files, typed)
@@ -93,7 +93,7 @@ def load(root=".", overrides=None, asked=(), typed=None):
 
 
 def read_files(root, overrides):
-    """What the command line is laid over: config.yaml < the world's < the preset's.
+    """The configuration without the command line's changes: config.yaml < the world's < the preset's.
 
     A world that is `like` another changes what that one's config.yaml says. The tasks of a world.yaml
     are laid over config.yaml too, and shown in place of its groups.
@@ -124,5 +124,5 @@ def shown(config):
 
 
 def used(config, asked=()):
-    """Names of the groups that are shown, and of others that some targets name."""
+    """Names of the groups that are shown, and of the other groups among the targets."""
     return list(dict.fromkeys([*shown(config), *groups_named(asked, config["groups"])]))

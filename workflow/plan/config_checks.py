@@ -1,7 +1,7 @@
-"""Refuses values of config.yaml that do not fit together: names, parents, tasks, images, layers. No torch.
+"""Check that values of config.yaml fit together: names, parents, tasks, images, layers. Needs no torch.
 
-Names are checked wherever they stand. Whatever depends on the world (sources, domains, sizes, counts) is
-checked only for the groups that a plan uses: those that it shows, and those that are asked for.
+All names are checked. Values that depend on the world (sources, domains, sizes, counts) are checked only
+for the groups that a plan uses: those in `show` and the requested ones.
 """
 
 from pathlib import Path
@@ -14,17 +14,17 @@ from workflow.plan.measured import LEAST_REAL
 from workflow.plan.own_tasks import check_count
 from workflow.plan.world import convolutions
 
-NO_IMAGES = {"count": 0, "domain": "no domain"}  # of a task that has only a text
-POOL_UNIT = 32  # as nada/mapper.py has it, which is not imported here since it needs torch
+NO_IMAGES = {"count": 0, "domain": "no domain"}  # for a task that has only a text
+POOL_UNIT = 32  # as in nada/mapper.py, which is not imported here since it needs torch
 REQUIRED = ("title", "tasks", "rows", "controls", "table", "grid")  # keys of a group after `like`
 
-# ---- names, wherever they stand -------------------------------------------------------------------
+# ---- names -----------------------------------------------------------------------------------------
 
 
 def check_names(config) -> None:
     """Raise ConfigError for a name that does not exist, or a variant that is its own parent.
 
-    config: after `like`, with rows as they were written.
+    config: with `like` resolved, and rows as in the file.
     """
     for key in ("show", "skip"):
         for name in config.get(key, []):
@@ -38,7 +38,7 @@ def check_names(config) -> None:
             where = f"'methods.{method}.variants.{variant}"
             if variant == OWN:
                 raise ConfigError(
-                    f"config: {where}': in rows '{OWN}' stands for the variant that a task names; "
+                    f"config: {where}': in rows '{OWN}' means the variant that a task names; "
                     "choose another name."
                 )
             if isinstance(parent, dict):
@@ -53,7 +53,7 @@ def check_names(config) -> None:
 
 
 def _check_parent(parent, methods, where, own=False) -> None:
-    """Refuse a {method, variant} that does not exist. own: whether the variant may be each task's own."""
+    """Refuse a {method, variant} that does not exist. own: whether the variant may be `own`."""
     known_name(parent["method"], methods, where)
     if not (own and parent["variant"] == OWN):
         known_name(parent["variant"], methods[parent["method"]]["variants"], where)
@@ -109,7 +109,7 @@ def _check_group(name, group, config) -> None:
 
 
 def _check_own(method, tasks, config, where) -> None:
-    """Refuse a task that names no variant of a method, where each task's own is asked for."""
+    """Refuse tasks without a variant of a method, for rows whose variant is `own`."""
     for task in tasks:
         variant = config["tasks"][task].get("variant")
         if variant is None:
@@ -120,7 +120,7 @@ def _check_own(method, tasks, config, where) -> None:
         known_name(variant, config["methods"][method]["variants"], f"'tasks.{task}.variant'")
 
 
-# ---- what files of baselines/ and eval/metrics/ declare ----------------------------------------------
+# ---- declarations in baselines/ and eval/metrics/ ----------------------------------------------------
 
 
 def check_declared(config, methods, metrics) -> None:
@@ -141,7 +141,7 @@ def check_declared(config, methods, metrics) -> None:
             )
         if not file.is_file():
             raise ConfigError(
-                f"config: the method '{method}' is declared in a file of another name; call the file "
+                f"config: the method '{method}' is declared in a file of another name; rename the file to "
                 f"baselines/{method}.py."
             )
     for name, group in config["groups"].items():
@@ -149,18 +149,18 @@ def check_declared(config, methods, metrics) -> None:
             for column in group.get(key, []):
                 if column not in metrics:
                     raise ConfigError(
-                        f"config: 'groups.{name}.{key}' names '{short(column)}', which is no metric; "
+                        f"config: 'groups.{name}.{key}' names '{short(column)}', which is not a metric; "
                         f"{nearest(column, metrics)}"
                     )
 
 
-# ---- values of what is used -----------------------------------------------------------------------
+# ---- values of the groups that are used -----------------------------------------------------------
 
 
 def check_values(config, world, root, used) -> None:
-    """Raise ConfigError for values that do not fit together or into the world.
+    """Raise ConfigError for values that do not fit together or do not fit the world.
 
-    config: with rows written out. used: names of the groups that the plan shows, or is asked for.
+    config: with rows written out. used: names of the groups in `show` and of the requested ones.
     """
     groups = {name: config["groups"][name] for name in used}
     tasks = dict.fromkeys(task for group in groups.values() for task in group["tasks"])
@@ -202,7 +202,7 @@ def _check_task(name, task, world, root) -> None:
 
 
 def _check_conditions(groups, config, world, root) -> None:
-    """Refuse weights that are missing, and layers or inputs that the source model of a task does not have."""
+    """Refuse missing weights, and layers or CLIP inputs that do not fit the source model of a task."""
     shown = [condition for group in groups for condition in members(group, config)]
     smallest = {}  # (method, variant) -> pixels of the smallest source model that it adapts
     for condition in with_parents(shown, config):
@@ -224,13 +224,13 @@ def _check_conditions(groups, config, world, root) -> None:
 
 
 def check_layers(hparams, size, who) -> None:
-    """Refuse layers that a generator of this many pixels does not have; no layers, no question."""
+    """Refuse layers that a generator of this resolution does not have, if `hparams` has layers."""
     layers = hparams.get("layers")
     if not isinstance(layers, dict):
         return
     count = convolutions(size)
     has = f"but the {size}x{size} generator has {count}"
-    # Table 3 counts W+ slots, of which there is one more: all layers either way
+    # Table 3 counts W+ slots, one more than convolutions; the maximum of both means all layers
     if layers.get("policy") == "adaptive" and not 1 <= layers.get("k", 1) <= count + 1:
         raise ConfigError(
             f"config: {who}: k={layers['k']} layers asked, {has}; set layers.k to 1..{count}."
@@ -250,17 +250,17 @@ def check_layers(hparams, size, who) -> None:
 
 
 def check_clip_input(hparams, size, who) -> None:
-    """Refuse the public mapper's input of CLIP for a generator that it cannot pool."""
+    """Refuse the mapper's official CLIP input for a resolution that it cannot pool."""
     mapper = hparams.get("mapper") or {}
     if mapper.get("clip_input") == "official" and size % POOL_UNIT:
         raise ConfigError(
-            f"config: {who}: mapper.clip_input is 'official', which wants images of a multiple of "
+            f"config: {who}: mapper.clip_input is 'official', which needs images of a multiple of "
             f"{POOL_UNIT} pixels, but the generator makes {size}x{size}; set it to 'clip'."
         )
 
 
 def _check_shown(name, group, config) -> None:
-    """Refuse a comparison with what a group does not show, and more images than there are."""
+    """Refuse comparisons with models that a group does not show, and more images than a task has."""
     rows, at = rows_of(group), f"groups.{name}"
     for pairs in group.get("against", []):
         _check_pairs(pairs, rows, f"'{at}.against'")
@@ -295,7 +295,7 @@ def _check_shown(name, group, config) -> None:
 
 
 def _check_pairs(pairs, rows, where) -> None:
-    """Refuse an entry of `against` whose method or variants the rows do not show, or leave open."""
+    """Refuse an entry of `against` with an ambiguous method, or with variants that the rows do not show."""
     shown = list(dict.fromkeys(row["method"] for row in rows))
     if "method" in pairs:
         known_name(pairs["method"], shown, where)
@@ -311,7 +311,7 @@ def _check_pairs(pairs, rows, where) -> None:
 
 
 def _check_evaluation(config, tasks) -> None:
-    """Refuse counts of images that do not fit together. tasks: the names of those that are used."""
+    """Refuse counts of images that do not fit together. tasks: names of the used tasks."""
     evaluation = config["evaluation"]
     if evaluation["k_medoids"] >= evaluation["diversity_images"]:
         raise ConfigError(

@@ -1,6 +1,6 @@
-"""Which figures there are, which groups have them, and what each reads, as the files of eval/figures say.
+"""The kinds of figures, the groups that have them, and their inputs, as declared in eval/figures.
 
-The declarations are read without importing the files, which would import what draws.
+The declarations are read without importing the files, which would import the plotting library.
 """
 
 import ast
@@ -24,7 +24,7 @@ class FigureKind(Figure):
 def figure_kinds(folder: Path = FOLDER) -> dict[str, FigureKind]:
     """Every figure by the name of its file, in the order of WHEN, then of names.
 
-    ConfigError: a declaration that is not of literals, or that names what READS and WHEN lack.
+    Raises ConfigError for a declaration with other values than literals or those of READS and WHEN.
     """
     found = {}
     for path in sorted(folder.glob("*.py")):

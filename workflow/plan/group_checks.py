@@ -1,4 +1,4 @@
-"""Refuses groups whose tables or figures could not be made: grids, sweeps, comparisons, oracles. No torch."""
+"""Check that the tables and figures of groups can be made: grids, sweeps, comparisons, oracles. No torch."""
 
 from pathlib import Path
 
@@ -11,14 +11,13 @@ ANSWERS = (  # columns of people's comparisons, as eval.study.comparison writes 
     *("task", "method", "variant", "shots", "warm_start"),
     *("people", "answers", "won", "low", "high"),
 )
-GALLERY_PSI = 0.7  # the truncation of the pictures that an observation keeps for people (eval/observation.py)
+GALLERY_PSI = 0.7  # the truncation of an observation's gallery (eval/observation.py)
 
 
 def check_groups(plan, best, root) -> None:
-    """Raise ConfigError for a grid, a sweep, a comparison, a table of the paper's or an oracle that could
-    not be made.
+    """Raise ConfigError for a grid, sweep, comparison, paper table or oracle that cannot be made.
 
-    plan: workflow.plan.plan.Plan. best: {metric: True, False or None}, whether more of it is better.
+    plan: workflow.plan.plan.Plan. best: {metric: True, False or None}, whether higher is better.
     """
     check_preferences(plan)
     for name in plan.used:
@@ -44,13 +43,13 @@ def check_groups(plan, best, root) -> None:
         for column in group.get("oracle", []):
             if best.get(column, True) is None:
                 raise ConfigError(
-                    f"config: 'groups.{name}.oracle' names '{column}', of which neither more nor less "
-                    "is better, so that no snapshot is the best by it; leave it out."
+                    f"config: 'groups.{name}.oracle' names '{column}', for which neither higher nor lower "
+                    "is better, so no snapshot is the best; leave it out."
                 )
 
 
 def check_preferences(plan) -> None:
-    """Refuse two groups that compare one model with two others: its share of wins would have two values."""
+    """Refuse two groups that compare a model with two different ones: its share of wins would be ambiguous."""
     compared = {}  # condition -> (group, the model that it is compared with)
     for name in plan.used:
         group = plan.groups[name]
@@ -71,18 +70,18 @@ def check_preferences(plan) -> None:
 
 
 def check_grid(name, group, measured) -> None:
-    """Refuse a truncation at which no picture is kept."""
+    """Refuse a truncation of the grid at which observations keep no images."""
     psi = group["grid"]["truncation_psi"]
     kept = sorted({GALLERY_PSI, float(measured)})
     if psi not in kept:
         raise ConfigError(
-            f"config: 'groups.{name}.grid.truncation_psi' is {psi}, but pictures are kept at "
+            f"config: 'groups.{name}.grid.truncation_psi' is {psi}, but images are kept at "
             f"{' and '.join(map(str, kept))} (that of 'evaluation'); choose one of them."
         )
 
 
 def check_answers(name, answers, root) -> None:
-    """Refuse a file of people's comparisons that is missing, or another."""
+    """Refuse a file of people's comparisons that is missing or has other columns."""
     if answers is None:
         return
     where = f"config: 'groups.{name}.preference.answers' is '{answers}', which is"

@@ -1,12 +1,12 @@
-"""From a group of config.yaml to its conditions: rows, controls, parts, and the parents of what they show.
+"""Expand groups of config.yaml into conditions: rows, controls, parts, and parent conditions.
 
-Everything here takes the merged configuration, a dict, and returns new values. No torch.
+All functions take the merged configuration, a dict, and return new values. Needs no torch.
 """
 
 from nada.run.run_id import DEFAULT_SHOTS, DEFAULT_WARM_START
 from workflow.plan.runs import Condition
 
-OWN = "own"  # in place of a variant's name: the one that the task names with its key `variant`
+OWN = "own"  # in place of a variant's name: the value of each task's key `variant`
 ROW_DEFAULTS = {"shots": [DEFAULT_SHOTS], "warm_starts": [DEFAULT_WARM_START]}
 COMPARING = ("sweep", "against", "preference", "paper")  # a group's keys that need all its rows
 
@@ -14,9 +14,9 @@ COMPARING = ("sweep", "against", "preference", "paper")  # a group's keys that n
 
 
 def written_out(group, tasks):
-    """A group whose rows have every key, and in place of `own` the variant of each task.
+    """A group whose rows have every key, with `own` replaced by the variant of each task.
 
-    tasks: those of the configuration. A row with `own` becomes one row for each list of variants.
+    tasks: the configuration's. A row with `own` becomes one row for each distinct list of variants.
     """
     rows = []
     for row in group.get("rows", []):
@@ -24,7 +24,7 @@ def written_out(group, tasks):
         if OWN not in row["variants"]:
             rows.append(row)
             continue
-        shared = {}  # variants -> the tasks that have them
+        shared = {}  # variants -> tasks
         for task in row.get("tasks", group["tasks"]):
             variants = (tasks[task]["variant"] if v == OWN else v for v in row["variants"])
             shared.setdefault(tuple(dict.fromkeys(variants)), []).append(task)
@@ -33,7 +33,7 @@ def written_out(group, tasks):
 
 
 def rows_of(group):
-    """A group's rows, one method each: {method, variants, shots, warm_starts, tasks (all if none)}."""
+    """A group's rows, one method each: {method, variants, shots, warm_starts, tasks (None: all)}."""
     return [
         {**{key: value for key, value in row.items() if key != "methods"}, "method": method}
         for row in group["rows"]
@@ -42,13 +42,13 @@ def rows_of(group):
 
 
 def controls(group):
-    """A group's controls: {method, shots, tasks (all if none)}; a bare name has no target images."""
+    """A group's controls: {method, shots, tasks (None: all)}; a plain name has shots 0."""
     entries = group["controls"]
     return [e if isinstance(e, dict) else {"method": e, "shots": [DEFAULT_SHOTS]} for e in entries]
 
 
 def on_task(rows, task):
-    """Those of a group's rows, or controls, that it shows of a task."""
+    """The rows, or controls, that include a task."""
     return [row for row in rows if task in row.get("tasks", [task])]
 
 
@@ -56,7 +56,7 @@ def on_task(rows, task):
 
 
 def parts(group):
-    """(name, rows) of a group's parts: its variants, or its methods where it compares several."""
+    """(name, rows) of a group's parts: its variants, or its methods if it compares several."""
     rows = rows_of(group)
     methods = list(dict.fromkeys(row["method"] for row in rows))
     if len(methods) > 1:
@@ -69,15 +69,15 @@ def parts(group):
 
 
 def _as_written(row):
-    """A row of `rows_of` as config.yaml has it."""
+    """A row of `rows_of` in the form of config.yaml."""
     return {**{k: v for k, v in row.items() if k != "method"}, "methods": [row["method"]]}
 
 
 def with_parts(name, group):
     """{name: group} of a group and of its parts, `<group>_<part>`.
 
-    Controls stay out of the parts, so that `-R adapt` on one retrains just what it names, and so does
-    what compares rows.
+    Parts have no controls, so that `-R adapt` on a part retrains only its own runs, and no comparisons
+    of rows.
     """
     groups = {name: group}
     for part_name, rows in parts(group):
@@ -111,8 +111,8 @@ def members(group, config):
 def parent(condition, config):
     """The condition of the parent run, or None.
 
-    A variant's own parent is a variant of its method with the same shots and warm start, or
-    {method, variant} without either; else a warm start names the run that training goes on with.
+    A variant's `parent` is a variant of its method with the same shots and warm start, or
+    {method, variant} without shots and warm start. Otherwise the warm start names the parent.
     """
     entry = config["methods"][condition.method]["variants"][condition.variant].get("parent")
     if isinstance(entry, str):
@@ -129,7 +129,7 @@ def parent(condition, config):
 
 
 def with_parents(conditions, config):
-    """Conditions and what each goes on from, without doubles; each before its own parent."""
+    """Conditions and their ancestors without duplicates; each before its parent."""
     found = {}
     for condition in conditions:
         while condition is not None:
@@ -139,9 +139,9 @@ def with_parents(conditions, config):
 
 
 def groups_named(words, groups):
-    """The groups of the configuration that some words of a command line name.
+    """The groups of the configuration that words of a command line name.
 
-    A word is a group's name, that of one of its parts, or the path of a file that a group ends in.
+    A word is the name of a group or of one of its parts, or the path of a final file of a group.
     """
     stems = [word.rsplit("/", 1)[-1].split(".")[0] for word in words]
     parts_of = [stem for stem in stems if stem not in groups]

@@ -1,6 +1,6 @@
-"""What each job waits for beside its hyperparameters, and the arguments of its command that depend on it.
+"""Input files of each job besides its spec, and the command arguments that depend on them.
 
-The rules in workflow/rules/ look these up; lists are of paths as `workflow.plan.layout` has them.
+The rules in workflow/rules/ call these functions; paths are those of `workflow.plan.layout`.
 """
 
 import shlex
@@ -21,19 +21,19 @@ from workflow.plan.plan import Plan
 from workflow.plan.runs import Run
 from workflow.plan.specs import observation_spec, run_spec
 
-PUBLISHED = "eval/paper"  # what the paper says, as files: eval/analysis/costs.py, eval/paper_table.py
+PUBLISHED = "eval/paper"  # the paper's numbers, which eval/analysis/costs.py and eval/paper_table.py read
 
 # ---- references -----------------------------------------------------------------------------------
 
 
 def reference_inputs(plan: Plan, domain):
-    """What must be there before a domain's references can be made."""
+    """Files that making a domain's references needs."""
     source = image_set(plan, domain)
     return [] if source is None else ready(plan, source)
 
 
 def reference_arguments(plan: Plan, domain):
-    """The part of the references' command that says which images, and how many; quoted for the shell."""
+    """The arguments of the references' command that select the images; quoted for the shell."""
     drawn, count = plan.world["references"]["domains"][domain], reference_count(plan, domain)
     if "source" not in drawn:
         words = ["--domain", domain, "--count", count]
@@ -46,7 +46,7 @@ def reference_arguments(plan: Plan, domain):
 
 
 def reference_count(plan: Plan, domain):
-    """How many images of a domain are drawn: the most that any task asks for."""
+    """Number of images of a domain that are drawn: the largest count of any task."""
     tasks = plan.config["tasks"].values()
     asked = [task[key] for task in tasks for key in ("references", "few_shot") if task.get(key)]
     return max(images["count"] for images in asked if images["domain"] == domain)
@@ -56,8 +56,8 @@ def reference_count(plan: Plan, domain):
 
 
 def conversions(plan: Plan):
-    """{name: file of other people} of all that is converted: source models by their domain, and the
-    checkpoints that variants name."""
+    """{name: file of another project's layout} of all conversions: source models by domain, and the
+    checkpoints of variants."""
     conditions = {run.condition for run in plan.runs.values()}
     sources = {domain: source["weights"] for domain, source in plan.world["sources"].items()}
     named = {plan.hyperparameters(condition).get("weights") for condition in conditions} - {None, ""}
@@ -69,7 +69,7 @@ def conversions(plan: Plan):
 
 
 def adapt_inputs(plan: Plan, run: Run):
-    """Named lists of files that a run reads beside its hyperparameters: those that it is told, and its parent."""
+    """Named lists of files that a run reads besides its spec: the files in the spec, and its parent."""
     files = {role: ready(plan, *paths) for role, paths in run_spec(plan, run).files().items()}
     if run.parent is not None:
         files["parent"] = [f"{run_folder(plan, run.parent_id)}/{MODEL}"]
@@ -77,7 +77,7 @@ def adapt_inputs(plan: Plan, run: Run):
 
 
 def parent_argument(plan: Plan, run: Run):
-    """The part of the adapt command that names the parent's folder, quoted; empty without one."""
+    """The argument of the adapt command with the parent's folder, quoted; empty without a parent."""
     parent = [] if run.parent is None else ["--parent", run_folder(plan, run.parent_id)]
     return shlex.join(parent)
 
@@ -86,7 +86,7 @@ def parent_argument(plan: Plan, run: Run):
 
 
 def observation_inputs(plan: Plan, task, name):
-    """Named lists of files that an observe job reads beside its hyperparameters: those that it is told."""
+    """Named lists of files that an observe job reads besides its spec: the files in the spec."""
     files = observation_spec(plan, task, name).files()
     return {role: ready(plan, *paths) for role, paths in files.items()}
 
@@ -100,19 +100,19 @@ def group_inputs(plan: Plan, name):
 
 
 def record_inputs(plan: Plan, name):
-    """What a group's runs, and all that they go on from, were told and what they cost."""
+    """The specs and costs of a group's runs and of their ancestors."""
     runs = [run for condition in plan.members(name) for run in plan.seeds_of(condition)]
     ids = dict.fromkeys(i for run in runs for i in plan.lineage(run))
     return [f"{run_folder(plan, i)}/{record}.json" for i in ids for record in ("run", "cost")]
 
 
 def published_inputs(table=None):
-    """Files of published numbers that a table's command reads: lengths of runs, cells of a paper's table."""
+    """Files of published numbers that a table's command reads: lengths of runs, and a paper table."""
     return [f"{PUBLISHED}/{name}.csv" for name in ("lengths", table) if name]
 
 
 def figure_inputs(plan: Plan, name, kind):
-    """What a figure is drawn from beside the group's file: named lists of files."""
+    """Named lists of files that a figure reads besides the group's spec."""
     files = {"scores": [f"{plan.results}/scores/{name}.csv"]}
     reads = FIGURES[kind].reads
     if "observations" in reads:
@@ -130,12 +130,12 @@ def figure_inputs(plan: Plan, name, kind):
 
 
 def figure_arguments(plan: Plan, name, kind):
-    """What a figure's command is told beside its group, scores and names; quoted for the shell."""
+    """Further arguments of a figure's command, after spec, scores and output; quoted for the shell."""
     answers = _answers_file(plan, name, kind)
     return shlex.join(["--answers", answers]) if answers else ""
 
 
 def _answers_file(plan: Plan, name, kind):
-    """The file of people's comparisons that a figure takes for quality, or None."""
+    """The file of people's comparisons that a figure uses as quality, or None."""
     asked = "answers" in FIGURES[kind].reads
     return plan.groups[name].get("preference", {}).get("answers") if asked else None

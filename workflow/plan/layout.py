@@ -1,6 +1,6 @@
-"""Where every file of a plan lies: runs, looks, references, and the tables and figures of a group.
+"""Paths of a plan's files: runs, observations, references, and the tables and figures of a group.
 
-All paths are relative to the folder that the workflow runs in; no file is written here.
+All paths are relative to the folder that the workflow runs in. This module writes no file.
 """
 
 import hashlib
@@ -12,7 +12,7 @@ from workflow.plan.measured import real_images
 from workflow.plan.plan import Plan
 
 TABLES = ("md", "html")  # a table's files for people; .csv and .tex come with them
-OURS = ".safetensors"  # how files of this project's layout end; other checkpoints are converted
+OURS = ".safetensors"  # suffix of files in this project's layout; other checkpoints are converted
 
 
 # ---- what jobs make -------------------------------------------------------------------------------
@@ -32,17 +32,17 @@ def real_observation(plan: Plan, task):
 
 
 def reference_file(plan: Plan, task):
-    """The file of a task's reference images; None where it has none, only a text."""
+    """The file of a task's reference images; None if it has only a text."""
     return _images_file(plan, plan.config["tasks"][task].get("references"))
 
 
 def training_file(plan: Plan, condition):
-    """The file of the images that a condition's runs are trained on; None where they see none."""
+    """The file of the images that a condition's runs are trained on, or None."""
     return _images_file(plan, plan.training_images(condition))
 
 
 def _images_file(plan: Plan, images):
-    """The file of a task's images {domain, count}; None of none."""
+    """The file of a task's images {domain, count}; None for None."""
     if not images:
         return None
     kind = "json" if image_set(plan, images["domain"]) else "npz"  # an index, or pixels
@@ -50,7 +50,7 @@ def _images_file(plan: Plan, images):
 
 
 def shown(plan: Plan, *groups):
-    """The tables, grids and figures that some groups end in."""
+    """The final files of groups: tables, grids and figures."""
     names = [*groups, *(f"{g}_paper" for g in groups if plan.groups[g].get("paper"))]
     tables = [f"{plan.results}/tables/{name}.{kind}" for name in names for kind in TABLES]
     return tables + [figure for group in groups for figure in figures(plan, group)]
@@ -68,20 +68,20 @@ def collected(plan: Plan):
 
 
 def figures(plan: Plan, group):
-    """The pictures of a group: its grid, then its figures (workflow/plan/figure_kinds.py)."""
+    """The images of a group: its grid, then its figures (workflow/plan/figure_kinds.py)."""
     prefix = f"{plan.results}/figures/{group}"
     return [f"{prefix}_grid.png", *(f"{prefix}_{kind}.svg" for kind in figures_of(plan, group))]
 
 
 def source_weights(plan: Plan, domain):
-    """The file of a domain's source model that jobs read: the world's, or what is converted from it."""
+    """The file of a domain's source model that jobs read: the world's, or its conversion."""
     weights = plan.world["sources"][domain]["weights"]
     return converted_file(plan, domain) if is_foreign(weights) else weights
 
 
 def checkpoint_weights(plan: Plan, weights):
-    """What jobs read of a model made elsewhere, as a variant names it: its file, the folder of a run, or
-    the file that is converted from it."""
+    """The path that jobs read for a variant's `weights`: the file, the folder of a run, or the file's
+    conversion."""
     return converted_file(plan, checkpoint_name(weights)) if is_foreign(weights) else weights
 
 
@@ -90,33 +90,33 @@ def converted_file(plan: Plan, name):
 
 
 def checkpoint_name(weights):
-    """A name for the conversion of a checkpoint that a variant names: two files may share a stem."""
+    """The name of the conversion of a variant's checkpoint; unique, since two files may share a stem."""
     return f"{Path(weights).stem}-{hashlib.sha256(str(weights).encode()).hexdigest()[:8]}"
 
 
 def is_foreign(weights):
-    """Whether a file is a checkpoint of other people, by its suffix; a run's folder is none."""
+    """Whether a path is a checkpoint of another project's layout, by its suffix; a run's folder is not."""
     return Path(weights).suffix not in ("", OURS) and not Path(weights).is_dir()
 
 
-# ---- what the world brings ------------------------------------------------------------------------
+# ---- files of the world ---------------------------------------------------------------------------
 
 
 def image_set(plan: Plan, domain):
-    """Where a domain's images lie, as world.yaml has it; None where a module draws them."""
+    """The path of a domain's images in world.yaml; None if a module draws them."""
     return plan.world["references"]["domains"][domain].get("source")
 
 
 def fetched_mark(plan: Plan, asset):
-    """The mark of an asset that lies in its folder, verified."""
+    """The mark file of a fetched and verified asset."""
     return f"{plan.world['assets']['folder']}/.fetched/{asset}"
 
 
 def ready(plan: Plan, *paths):
-    """What a job waits for so that it may open some files of the world.
+    """The inputs of a job that opens files of the world.
 
-    An embedded file itself; of an asset the mark that it was fetched and verified; of a bare
-    name (a model of open_clip's, its public prompts) nothing.
+    For an embedded file, the file; for an asset, its mark; for a plain name (a model or prompts of
+    open_clip), nothing.
     """
     waits = []
     for path in paths:

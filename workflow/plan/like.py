@@ -1,13 +1,13 @@
-"""`like`: another entry of the same mapping that this entry changes; one meaning for variants, groups and worlds."""
+"""Resolve `like`: an entry takes over another entry of its mapping, for variants, groups and worlds."""
 
 from workflow.plan.checking import ConfigError, known_name, merge
 
 
 def chain(name, entry_of, known, where):
-    """Names of an entry and of those that it is `like`, itself first.
+    """Names of an entry and of the entries that it is `like`, itself first.
 
-    entry_of(name): the entry, a mapping. known: every name there is. where(name): how an error names
-    the key `like` of an entry. Raises ConfigError for a name that does not exist, or a circle.
+    entry_of(name): the entry, a mapping. known: all names. where(name): the key `like` of an entry in
+    messages. Raises ConfigError for a name that does not exist, or a circle.
     """
     names = [name]
     while model := entry_of(names[-1]).get("like"):
@@ -22,7 +22,7 @@ def chain(name, entry_of, known, where):
 
 
 def laid_over(entries):
-    """One entry from a chain of them, the changing one first: each is laid over those after it."""
+    """Merge a chain of entries into one; earlier entries override later ones."""
     whole = {}
     for entry in reversed(entries):
         whole = merge(whole, entry)
@@ -30,7 +30,7 @@ def laid_over(entries):
 
 
 def resolved(entries, where):
-    """Every entry of a mapping with what it is `like`; `where` is the mapping's own name in an error."""
+    """Every entry of a mapping with `like` resolved; `where` is the mapping's name in messages."""
 
     def whole(name):
         names = chain(name, entries.get, entries, lambda entry: f"'{where}.{entry}.like'")

@@ -1,7 +1,7 @@
-"""What each method declares of its hyperparameters, for a plan that imports no torch.
+"""Descriptions of each method's hyperparameters, for a plan that imports no torch.
 
 A method's file imports torch, so another process describes it (baselines/describe.py, some seconds). The
-description is kept in Snakemake's own folder, beside the digest of the code that made it.
+description is cached in Snakemake's folder, with the digest of the code that made it.
 """
 
 import contextlib
@@ -20,15 +20,15 @@ from nada.run.errors import UserError
 from workflow.plan.checking import ConfigError
 from workflow.plan.code_digest import ROOT, digest
 
-KEPT = Path(".snakemake", "methods")  # one file a method, from the root
+KEPT = Path(".snakemake", "methods")  # one file per method, relative to the root
 DESCRIBE = "baselines.describe"
 
 
 def descriptions(methods, root=ROOT) -> dict[str, dict]:
-    """{name: {schema, lengths, adversarial}} of those of the methods that a file declares.
+    """{name: {schema, lengths, adversarial}} of the methods that a file declares.
 
-    Methods without a description of their present code are described together, in one process.
-    Raises ConfigError, with the file, for a file that cannot be imported or declares no hyperparameters.
+    Methods without a cached description of their current code are described together, in one process.
+    Raises ConfigError, with the file, if it cannot be imported or declares no hyperparameters.
     """
     return dict(_descriptions(tuple(methods), Path(root)))
 
@@ -42,7 +42,7 @@ def _descriptions(methods: tuple[str, ...], root: Path) -> dict[str, dict]:
     if missing:
         found |= _described(missing, root)
     for name in missing:
-        with contextlib.suppress(OSError, UserError):  # a folder that takes nothing: described again
+        with contextlib.suppress(OSError, UserError):  # a folder that is not writable: the next plan describes it again
             kept = {"code": codes[name], "description": found[name]}
             with atomic_path(root / KEPT / f"{name}.json") as temporary:  # in the order of the declaration
                 temporary.write_text(json.dumps(kept), encoding="utf-8")
@@ -50,7 +50,7 @@ def _descriptions(methods: tuple[str, ...], root: Path) -> dict[str, dict]:
 
 
 def _code(file: Path, root: Path) -> str:
-    """A digest of all that a method's description depends on."""
+    """A digest of the code that a method's description depends on."""
     try:
         own = digest(f"baselines.{file.stem}", DESCRIBE, root=root)
     except SyntaxError as error:
@@ -61,7 +61,7 @@ def _code(file: Path, root: Path) -> str:
 
 
 def _kept(name: str, code: str, root: Path) -> dict | None:
-    """The description that is kept of this code, or None."""
+    """The cached description for this code, or None."""
     try:
         kept = json.loads((root / KEPT / f"{name}.json").read_text(encoding="utf-8"))
         return kept["description"] if kept["code"] == code else None
@@ -70,7 +70,7 @@ def _kept(name: str, code: str, root: Path) -> dict | None:
 
 
 def _described(names: list[str], root: Path) -> dict[str, dict]:
-    """Describe methods: in this process where it has torch already, else in one of its own."""
+    """Describe methods: in this process if it has imported torch, otherwise in a new one."""
     if "torch" in sys.modules and root == ROOT:
         from baselines.describe import describe
 

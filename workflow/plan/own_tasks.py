@@ -101,12 +101,13 @@ def counted(path, images, domain, root):
     images: the domain's entry of world.yaml. Raises ConfigError where there is none, or one of a set of
     up to HEADERS images is smaller than the domain says.
     """
-    from nada.images.containers import listed, open_source
+    from nada.images.containers import open_source
+    from nada.images.selection import selected
 
     split = images.get("split")
     try:
         source = open_source(Path(root, path))
-        names, _, _ = listed(source, images["resolution"], [split] if split else None, 0, None)
+        names, _, _ = selected(source, images["resolution"], [split] if split else None, 0, None)
     except UserError as error:
         raise ConfigError(f"the domain '{domain}': {error}") from None
     if len(names) <= HEADERS:

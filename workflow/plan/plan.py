@@ -1,7 +1,7 @@
-"""From the configuration to the runs: the groups that are shown, their conditions, parents and seeds.
+"""Plan: all groups, conditions and runs of a configuration, with parents and seeds.
 
-Pure: no torch, no Snakemake, no file is written. `workflow.plan.layout` says where the files of a plan
-lie, `workflow.plan.inputs` what each job waits for, `workflow.plan.specs` what it is told.
+Needs neither torch nor Snakemake, and writes no file. `workflow.plan.layout` has the paths of a plan's
+files, `workflow.plan.inputs` the inputs of each job, `workflow.plan.specs` its spec.
 """
 
 import ast
@@ -21,9 +21,9 @@ from workflow.plan.runs import Run
 from workflow.plan.text_checks import check_texts
 from workflow.plan.world import check_files, convolutions
 
-# Rules that only collect files: what can be asked for by name, beside every group.
+# Rules that only collect files: the targets besides the groups.
 TARGETS = ("all", "tables", "figures", "report", "estimate", "pretrain_world")
-# Names of the Snakefile's rules, which no group may take.
+# Names of the Snakefile's rules, which no group may have.
 RULES = (
     *("all", "tables", "figures", "report", "estimate"),
     *("assets", "asset", "convert", "references", "run_spec", "adapt"),
@@ -35,14 +35,15 @@ METRIC = ("name", "label", "unit", "maximize")  # the arguments of eval.metrics.
 
 
 class Plan:
-    """Every group, condition and run that a configuration asks for.
+    """Every group, condition and run of a configuration.
 
-    config, world: as `workflow.plan.config.load` returns them; methods: what `baselines.registry`
-    says of each; asked: the targets of the command line. Attributes: `shown` lists the groups that
-    `all` makes, `used` those and the ones asked for, which alone are checked against the world;
-    `groups` and `conditions` map names, and (task, name), to what they are, of every group;
-    `runs` maps run ids to Run, parents before children; `described` has what each method declares of its
-    hyperparameters (workflow.plan.methods).
+    config, world: as `workflow.plan.config.load` returns them. methods: {name: baselines.registry.Method}.
+    asked: the targets of the command line.
+
+    Attributes: `shown` lists the groups that `all` makes. `used` lists these and the requested groups;
+    only they are checked against the world. `groups` maps names to groups, and `conditions` maps
+    (task, name) to conditions, for all groups. `runs` maps run ids to Run, parents before children.
+    `described` has the descriptions of the methods (workflow.plan.methods).
     """
 
     def __init__(self, config, world, methods, asked=()):
@@ -61,7 +62,7 @@ class Plan:
     # -- groups and their conditions
 
     def _groups(self):
-        """The groups of config.yaml, those shown first, each with its parts (`workflow.plan.groups`)."""
+        """The groups of config.yaml, those in `show` first, each with its parts (`workflow.plan.groups`)."""
         known = self.config["groups"]
         made = [
             groups.with_parts(name, known[name]) for name in dict.fromkeys([*self.shown, *known])
@@ -79,11 +80,11 @@ class Plan:
         return groups.members(self.groups[group], self.config)
 
     def conditions_of(self, names):
-        """The conditions of some groups and what they go on from, without doubles."""
+        """The conditions of some groups and their ancestors, without duplicates."""
         shown = [condition for name in names for condition in self.members(name)]
         return groups.with_parents(shown, self.config)
 
-    # -- runs and what they go on from
+    # -- runs and their parents
 
     def parent(self, condition):
         """The condition of the parent run, or None."""
@@ -95,11 +96,11 @@ class Plan:
         self.runs.setdefault(run.id, run)
 
     def run(self, task, condition, seed):
-        """The run of these three (as text, from a path), or a KeyError."""
+        """The run of a task, condition and seed (texts from a path). Raises KeyError if there is none."""
         return self.runs[f"{task}/{condition}/seed{int(seed)}"]
 
     def lineage(self, run):
-        """Ids of a run and of all that it goes on from, itself first."""
+        """Ids of a run and of its ancestors, itself first."""
         ids = []
         while run is not None:
             ids.append(run.id)
@@ -115,19 +116,19 @@ class Plan:
         runs = [run for condition in conditions for run in self.seeds_of(condition)]
         return [self.runs[i] for i in dict.fromkeys(i for run in runs for i in self.lineage(run))]
 
-    # -- what a condition and a task are
+    # -- conditions and tasks
 
     def hyperparameters(self, condition, defaults=False):
-        """The method's hyperparameters with the variant's overrides applied.
+        """The method's hyperparameters with the variant's overrides.
 
-        defaults: with the default of every other one, as a run has them.
+        defaults: also with the defaults of all others, as in a run.
         """
         method = self.config["methods"][condition.method]
         own = merge(method["hyperparameters"], method["variants"][condition.variant].get("hyperparameters", {}))
         return with_defaults(own, self.described[condition.method]["schema"]) if defaults else own
 
     def trained_layers(self, condition):
-        """Convolutions trained at a step by a condition's policy; None where it has none to choose."""
+        """Number of convolutions that a condition trains at a step; None if it has no layer policy."""
         hparams = self.hyperparameters(condition)
         layers = hparams.get("layers")
         if layers is None or hparams.get("mapper"):
@@ -138,7 +139,7 @@ class Plan:
         return count if policy == "all" else None
 
     def chooses_layers(self, condition):
-        """Whether a condition's runs choose their layers anew at each step."""
+        """Whether a condition's runs choose their layers at each step."""
         hparams = self.hyperparameters(condition)
         layers = hparams.get("layers", {})
         count = convolutions(self.resolution(condition.task))
@@ -152,10 +153,10 @@ class Plan:
         return {"domain": domain, "weights": self.world["sources"][domain]["weights"]}
 
     def training_images(self, condition):
-        """The images that a condition's runs are trained on: {domain, count} of the task; None of none.
+        """The images that a condition's runs are trained on: {domain, count} of the task, or None.
 
-        A method supervised by images sees them, one supervised by text where it is given shots. They are
-        the task's `few_shot` images, or else are drawn from its references.
+        Methods with image supervision have them, and methods with text supervision if shots are given.
+        They are the task's `few_shot` images or, if it has none, its references.
         """
         supervision = self.methods[condition.method].supervision
         if not (supervision == "images" or (supervision == "text" and condition.shots > 0)):
@@ -168,7 +169,7 @@ class Plan:
         return self.world["sources"][self.config["tasks"][task]["source"]]["resolution"]
 
     def target(self, task):
-        """What the judge must see: {"target_class": name} or {"target_style": name}."""
+        """The judge's target: {"target_class": name} or {"target_style": name}."""
         entry = self.config["tasks"][task]
         return {key: entry[key] for key in ("target_class", "target_style") if key in entry}
 
@@ -176,13 +177,13 @@ class Plan:
 
     @property
     def targets(self):
-        """Every name that can be asked for and that is no job itself: collecting rules and groups."""
+        """All targets by name: collecting rules and groups."""
         return [*TARGETS, *(["assets"] if "assets" in self.world else []), *self.groups]
 
     def summary(self, target="all", names=None):
-        """Two lines: which world and preset are used, and what a target consists of, made already or not.
+        """Two lines: the world and preset, and what a target consists of, made already or not.
 
-        names: of the groups that the target takes; without, those shown. One line where there are none.
+        names: the groups of the target; default: those in `show`. Without groups, one line.
         """
         config = self.config
         names = self.shown if names is None else names
@@ -210,8 +211,8 @@ def counted(count, noun):
 def metric_names(root="."):
     """{name: maximize} of the metrics that eval/ declares: `X = Metric("name", ...)` at a file's top level.
 
-    maximize: whether more is better; None where neither is. Only the literals are read: importing the
-    files would import torch.
+    maximize: whether higher is better; None if neither is. The files are parsed and not imported, since
+    they import torch.
     """
     names = {}
     for path in sorted(Path(root, "eval", "metrics").glob("*.py")):
@@ -228,7 +229,7 @@ def metric_names(root="."):
 
 
 def load_plan(root=".", overrides=None, asked=(), typed=None):
-    """Read, merge and check the whole configuration and return its Plan, or raise UserError.
+    """Read, merge and check the whole configuration and return its Plan. Raises UserError.
 
     asked: the targets of the command line; typed: what --config says, which adds no entry: both as
     `workflow.plan.config.load` takes them.

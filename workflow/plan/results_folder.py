@@ -1,7 +1,6 @@
-"""Which folder may receive results: one of its own, never the code, a tracked folder or a flag.
+"""Check the folder for results: it must be separate from the code and hold no tracked file.
 
-The paths of every rule begin with this folder, so a value that cannot be one is refused before anything
-is planned.
+The paths of every rule begin with this folder, so invalid values are refused before planning.
 """
 
 import os
@@ -10,14 +9,14 @@ from pathlib import Path
 
 from workflow.plan.checking import ConfigError
 
-# Snakemake reads braces in a path as wildcards; `workflow.lines` reads lists of paths apart at commas.
+# Snakemake reads braces in a path as wildcards; `workflow.lines` splits lists of paths at commas.
 TAKEN_BY_SNAKEMAKE = "{},"
-# Folders of the project, where git does not say what is tracked (as in a downloaded archive).
+# Folders of the project, for copies without git (such as a downloaded archive).
 PROJECT = ("nada", "baselines", "eval", "workflow", "tests", "docs", "profiles", "assets", "results/published")
 
 
 def check_typed(overrides):
-    """Refuse a folder that the command line turned into a number: Snakemake reads 2026_11 as 202611."""
+    """Refuse a folder that Snakemake read as a number: it reads 2026_11 as 202611."""
     typed = (overrides or {}).get("results")
     if isinstance(typed, (int, float)):  # true and false too
         raise ConfigError(
@@ -27,10 +26,10 @@ def check_typed(overrides):
 
 
 def results_folder(text, root="."):
-    """The folder of results as every path begins: relative or absolute, without a slash at its end.
+    """The folder of results, relative or absolute, without a slash at its end.
 
-    text: the value of config.yaml; root: the project's folder. Raises ConfigError where it is no
-    folder that results may fill.
+    text: the value of config.yaml; root: the project's folder. Raises ConfigError if results must not
+    be written there.
     """
 
     def refused(why):

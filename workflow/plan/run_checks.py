@@ -1,7 +1,7 @@
-"""Refuses, before anything starts, what the job of a run would refuse: shots, parents, lengths, weight files.
+"""Check runs before anything starts: shots, parents, lengths, weight files. Needs no torch.
 
-A method brings its own rules by its name, or because it trains adversarially. No torch.
-The validators of its class say some of them again, to whoever starts a job by hand.
+Some checks depend on the method's name, or on whether it trains adversarially. The validators of its
+hyperparameters repeat some of them, for jobs that are started by hand.
 """
 
 from pathlib import Path
@@ -40,30 +40,30 @@ def check_runs(plan, root) -> None:
 
 
 def tasks_of(plan) -> list[str]:
-    """The tasks of the conditions that are checked, each once."""
+    """The tasks of the used conditions, each once."""
     return list(dict.fromkeys(condition.task for condition in plan.conditions_of(plan.used)))
 
 
 def check_warm_start(plan, condition, who) -> None:
-    """Refuse a warm start of a method that trains on no target, or has no generator to go on with."""
+    """Refuse a warm start for a method that does not start from another run's model."""
     method = plan.methods[condition.method]
     if condition.warm_start == DEFAULT_WARM_START:
         return
     if method.supervision == "none" or method.generator != "source":
         raise ConfigError(
-            f"{who} goes on from no other run's model, but {asked_by(plan, condition)} gives it the warm "
+            f"{who} does not start from another run's model, but {asked_by(plan, condition)} gives it the warm "
             f"start '{condition.warm_start}'; set it to '{DEFAULT_WARM_START}'."
         )
 
 
 def check_shots(plan, condition, hparams, who) -> None:
-    """Refuse no images for a method, or a direction, that learns from them, and images for others."""
+    """Refuse shots: 0 for methods or directions that learn from images, and shots for other methods."""
     supervision = plan.methods[condition.method].supervision
     from_images = hparams.get("direction") == "image"
     blind = supervision == "none" or (condition.method == "nada" and not from_images)
     if condition.shots and blind and any(condition in plan.members(g) for g in plan.used):
         raise ConfigError(
-            f"{who} looks at no images, but {asked_by(plan, condition)} gives it {condition.shots} (shots); "
+            f"{who} uses no images, but {asked_by(plan, condition)} gives it {condition.shots} (shots); "
             "set 'shots' to 0."
         )
     if condition.shots or not (from_images or supervision == "images"):
@@ -76,16 +76,16 @@ def check_shots(plan, condition, hparams, who) -> None:
 
 
 def asked_by(plan, condition) -> str:
-    """Who asks for a condition: a group, or the run that goes on from it."""
+    """What uses a condition: a group, or a run that has it as parent."""
     for group in plan.used:
         if condition in plan.members(group):
             return f"'groups.{group}'"
     child = next(s for s in plan.conditions_of(plan.used) if plan.parent(s) == condition)
-    return f"'{child.name}', which goes on from it,"
+    return f"'{child.name}', which has it as parent,"
 
 
 def check_snapshots(hparams, who) -> None:
-    """Refuse snapshots of steps that a run does not have; a mapper's run has the mapper's steps."""
+    """Refuse snapshots at steps that a run does not have; a mapper's run has the mapper's iterations."""
     mapper, steps = hparams.get("mapper"), hparams.get("snapshots")
     last = (mapper or hparams).get("iterations")
     if not isinstance(steps, list) or last is None:
@@ -99,7 +99,7 @@ def check_snapshots(hparams, who) -> None:
 
 
 def check_mapper(plan, condition, hparams, who) -> None:
-    """Refuse a parent that a variant of NADA cannot use, and a mapper without the model it maps."""
+    """Refuse a parent that a variant of NADA cannot use, and a mapper without a parent."""
     parent, mapper = plan.parent(condition), hparams.get("mapper")
     if mapper is None:
         if parent is not None:
@@ -120,7 +120,7 @@ def check_mapper(plan, condition, hparams, who) -> None:
         )
     if 0 < mapper["code_pool"] < mapper["batch"]:
         raise ConfigError(
-            f"{who}: mapper.code_pool is {mapper['code_pool']}, which holds no batch of "
+            f"{who}: mapper.code_pool is {mapper['code_pool']}, less than a batch of "
             f"{mapper['batch']}; set it to {mapper['batch']} or more, or to 0 for fresh codes."
         )
     if parent is not None and has_latent_map(plan, parent):
@@ -147,11 +147,11 @@ def check_start(plan, condition, who) -> None:
         return
     if parent is not None and parent.method == "replay":
         raise ConfigError(
-            f"{who} goes on from '{parent.name}', which has no generator; name another parent."
+            f"{who} starts from '{parent.name}', which has no generator; name another parent."
         )
     if condition.warm_start == FINETUNED and parent.method != PAIR:
         raise ConfigError(
-            f"config: 'warm_starts.{FINETUNED}' goes on from '{parent.name}', which keeps no "
+            f"config: 'warm_starts.{FINETUNED}' names '{parent.name}', which keeps no "
             f"discriminator; name a variant of {PAIR}."
         )
     if condition.warm_start == "source" and parent is not None:
@@ -162,7 +162,7 @@ def check_start(plan, condition, who) -> None:
 
 
 def check_lengths(condition, hparams, who) -> None:
-    """Refuse a catch-up that leaves G no step, and an average longer than the trainer allows."""
+    """Refuse a catch-up that leaves no step for G, and a half-life longer than the trainer allows."""
     if condition.warm_start == "nada_catchup":
         alone = scaled(hparams, "catchup_steps")
         if alone >= hparams["iterations"]:
@@ -190,10 +190,10 @@ def check_frozen(plan, condition, hparams, who) -> None:
 
 
 def check_checkpoint(hparams, root, who) -> None:
-    """Refuse a checkpoint that is not named, or a folder that is no run's."""
+    """Refuse empty `weights`, and a folder that is not a run's."""
     weights = hparams.get("weights")
     if not weights:
-        raise ConfigError(f"{who}: hyperparameters.weights names no file; name the checkpoint's.")
+        raise ConfigError(f"{who}: hyperparameters.weights is empty; set it to the checkpoint's file.")
     folder = Path(root, weights)
     if folder.is_dir() and not (folder / "model.safetensors").is_file():
         raise ConfigError(
@@ -201,7 +201,7 @@ def check_checkpoint(hparams, root, who) -> None:
         )
 
 
-# ---- what weight files say of themselves ----------------------------------------------------------
+# ---- metadata of weight files ---------------------------------------------------------------------
 
 
 def check_size(plan, task, root) -> None:
@@ -225,7 +225,7 @@ def check_source(plan, condition, found, who) -> None:
 
 
 def check_targets(plan, root) -> None:
-    """Refuse a target that the judge does not know, where its file says what it knows."""
+    """Refuse a target that the judge does not know, if its file lists classes and styles."""
     if "judge" not in plan.world:
         return
     judge = described(Path(root, plan.world["judge"])).get("config")

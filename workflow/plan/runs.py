@@ -1,4 +1,4 @@
-"""What a run is: a condition (one row of a table) and a seed, with at most one parent.
+"""Run and Condition: a run is a condition (one row of a table) and a seed, with at most one parent.
 
 A run is world x task x method x variant x shots x warm start x seed; its id is also its folder.
 """
@@ -11,7 +11,7 @@ from nada.run.streams import stream_seed
 
 @dataclass(frozen=True, order=True)
 class Condition:
-    """What the seeds of one row of a table share: task, method, variant, shots, warm start."""
+    """One row of a table, whose runs differ only in the seed: task, method, variant, shots, warm start."""
 
     task: str
     method: str
@@ -45,5 +45,5 @@ class Run:
 
 
 def latent_seed(task, seed):
-    """Seed of the evaluation latents of (task, seed): every method is measured on the same ones."""
+    """Seed of the evaluation latents of (task, seed); all methods are measured on the same latents."""
     return stream_seed("latents", task, seed)

@@ -1,7 +1,7 @@
-"""What each job is told: the RunSpec, ObservationSpec or GroupSpec of a plan (`nada/run/spec/`).
+"""Build the spec of each job: RunSpec, ObservationSpec or GroupSpec (`nada/run/spec/`).
 
-A job is told the files that it opens and no other. `workflow.plan.inputs` makes its rule wait for these
-files, and `nada.run.job` and `eval.observe` list them in their records.
+A spec names only the files that its job opens. They are inputs of the job's rule
+(`workflow.plan.inputs`), and `nada.run.job` and `eval.observe` list them in their records.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ from pathlib import Path
 from nada.run.atomic import atomic_path
 from nada.run.run_id import DEFAULT_SHOTS
 from nada.run.spec.base import REAL, Target
-from nada.run.spec.group import (
+from nada.run.spec.group_spec import (
     DifferenceSpec,
     GridSpec,
     GroupSpec,
@@ -21,8 +21,8 @@ from nada.run.spec.group import (
     RowSpec,
     TaskSpec,
 )
-from nada.run.spec.observation import Counts, ObservationSpec, ObservedRun, RefereeSpec
-from nada.run.spec.run import ClipSpec, RunSpec, SourceSpec, TextSpec
+from nada.run.spec.observation_spec import Counts, ObservationSpec, ObservedRun, RefereeSpec
+from nada.run.spec.run_spec import ClipSpec, RunSpec, SourceSpec, TextSpec
 from workflow.plan.groups import rows_of
 from workflow.plan.layout import (
     checkpoint_weights,
@@ -38,34 +38,33 @@ from workflow.plan.plan import Plan
 from workflow.plan.runs import Condition, Run, latent_seed
 from workflow.plan.world import convolutions
 
-#: Where the texts of specs are kept by their hash, as paths that rules copy.
+#: Folder of staged texts of specs, named by their hash; rules copy them.
 STAGED = ".snakemake/specs"
 DAY = 24 * 60 * 60  # seconds
-# The networks that measure, as world.yaml has them.
+# The measuring networks' keys in world.yaml.
 REFEREE = ("perceptual", "inception", "vgg", "judge", "made_here")
 
 
 def staged(text):
-    """Keep the text of a spec under its hash in Snakemake's own folder; return the path.
+    """Store the text of a spec under its hash in Snakemake's folder; return the path.
 
-    Called while the rules are planned, also by a dry run. A rule copies the file: its text may be
-    longer than Linux allows an argument to be (128 KiB), while the path is short and changes with the
-    text, so that the rule runs again.
+    Called during planning, also in a dry run. A rule copies the file: the text may exceed Linux's limit
+    of an argument (128 KiB). The path is short and changes with the text, which re-runs the rule.
     """
     path = Path(STAGED, hashlib.sha256(text.encode()).hexdigest()[:32])
     if not path.is_file():
         with atomic_path(path) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
-    elif time.time() - path.stat().st_mtime > DAY:  # `prune` keeps what a plan has named lately
+    elif time.time() - path.stat().st_mtime > DAY:  # the time stamp tells `prune` that a plan uses it
         path.touch()
     return path.as_posix()
 
 
 def prune(days=90):
-    """Remove the staged texts that no plan has named for so many days; return how many."""
+    """Remove staged texts that no plan has used for `days`; return their number."""
     last, removed = time.time() - days * DAY, 0
     for path in Path(STAGED).glob("[0-9a-f]*"):
-        with contextlib.suppress(FileNotFoundError):  # another Snakemake removes it, too
+        with contextlib.suppress(FileNotFoundError):  # another process may remove it
             if path.stat().st_mtime < last:
                 path.unlink()
                 removed += 1
@@ -76,20 +75,20 @@ def prune(days=90):
 
 
 def run_spec(plan: Plan, run: Run) -> RunSpec:
-    """Everything that a run is, and the files that it opens, by what its method declares.
+    """The spec of a run, with the files that it opens, which follow from the method's declaration.
 
-    `generator`: whether it starts from the source model. `supervision`: text brings the task's texts,
-    the prompt templates and the CLIPs; which images a run is trained on says `plan.training_images`.
+    `generator` 'source' adds the source model. `supervision` 'text' adds the task's texts, the prompt
+    templates and the CLIPs. `plan.training_images` gives the training images.
     """
     condition, method = run.condition, plan.methods[run.condition.method]
-    told = {}
+    given = {}
     if method.generator == "source":
         domain = plan.source(condition.task)["domain"]
-        told["source"] = SourceSpec(domain=domain, weights=source_weights(plan, domain))
+        given["source"] = SourceSpec(domain=domain, weights=source_weights(plan, domain))
     if method.supervision == "text":
-        told["text"] = TextSpec(**plan.config["tasks"][condition.task]["text"])
-        told["templates"] = plan.world["templates"]
-        told["clips"] = _clips(plan, condition)
+        given["text"] = TextSpec(**plan.config["tasks"][condition.task]["text"])
+        given["templates"] = plan.world["templates"]
+        given["clips"] = _clips(plan, condition)
     return RunSpec(
         world=plan.world["name"],
         **_labels(condition),
@@ -99,12 +98,12 @@ def run_spec(plan: Plan, run: Run) -> RunSpec:
         hyperparameters=_hyperparameters(plan, condition),
         parent=run.parent_id,
         training_images=training_file(plan, condition),
-        **told,
+        **given,
     )
 
 
 def _hyperparameters(plan: Plan, condition: Condition):
-    """A run's hyperparameters; a model made elsewhere is named as the file that the run reads."""
+    """A run's hyperparameters; `weights` is replaced by the path that the run reads."""
     hparams = plan.hyperparameters(condition, defaults=True)
     if not hparams.get("weights"):
         return hparams
@@ -115,7 +114,7 @@ def _clips(plan: Plan, condition: Condition):
     """The world's CLIPs that a condition names: all of them unless it has a list `clips`."""
     clips = tuple(ClipSpec(**clip) for clip in plan.world["clips"])
     names = plan.hyperparameters(condition).get("clips")
-    if names is None or not set(names) <= {clip.name for clip in clips}:  # the job says which is wrong
+    if names is None or not set(names) <= {clip.name for clip in clips}:  # the job reports an unknown name
         return clips
     return tuple(clip for clip in clips if clip.name in names)
 
@@ -135,9 +134,9 @@ def _labels(condition: Condition):
 
 
 def observation_spec(plan: Plan, task, name) -> ObservationSpec:
-    """What one observe job is told: the artifacts of a condition, one per seed, or the reference images."""
+    """The spec of one observe job: the artifacts of a condition, one per seed, or the reference images."""
     counts = {key: plan.config["evaluation"][key] for key in Counts.model_fields}
-    told = {
+    shared = {
         "world": plan.world["name"],
         "device": plan.device,
         "resolution": plan.resolution(task),
@@ -147,7 +146,7 @@ def observation_spec(plan: Plan, task, name) -> ObservationSpec:
     }
     if name == REAL:
         references = reference_file(plan, task)
-        return ObservationSpec(task=task, method=REAL, references=references, **told)
+        return ObservationSpec(task=task, method=REAL, references=references, **shared)
     condition = plan.conditions[task, name]
     images = training_file(plan, condition)
     return ObservationSpec(
@@ -156,7 +155,7 @@ def observation_spec(plan: Plan, task, name) -> ObservationSpec:
         references=reference_file(plan, task) if images and compares_with_new(plan, condition) else None,
         training_images=images,
         runs=tuple(_observed(plan, run) for run in plan.seeds_of(condition)),
-        **told,
+        **shared,
     )
 
 
@@ -172,7 +171,7 @@ def _observed(plan: Plan, run: Run) -> ObservedRun:
 
 
 def _target(plan: Plan, task) -> Target | None:
-    """The class or style that a task's images shall show; None where the task names neither."""
+    """The target class or style of a task; None if the task has neither."""
     for key, name in plan.target(task).items():
         return Target(key.removeprefix("target_"), name)
     return None
@@ -182,7 +181,7 @@ def _target(plan: Plan, task) -> Target | None:
 
 
 def group_spec(plan: Plan, name) -> GroupSpec:
-    """What the score, table and figure jobs of a group are told."""
+    """The spec of a group's score, table and figure jobs."""
     group, counts = plan.groups[name], plan.config["evaluation"]
     return GroupSpec(
         name=name,
@@ -213,7 +212,7 @@ def _group_task(plan: Plan, name, task) -> TaskSpec:
 
 
 def _row(plan: Plan, condition: Condition) -> RowSpec:
-    """One condition of a group: what it is, and where its runs and their observation lie."""
+    """One condition of a group, with the paths of its runs and of their observation."""
     return RowSpec(
         **_labels(condition),
         observation=observation_file(plan, condition.task, condition.name),
@@ -232,7 +231,7 @@ def _row(plan: Plan, condition: Condition) -> RowSpec:
 
 
 def _difference(group, entry) -> DifferenceSpec:
-    """An entry of a group's `against`; without a method of the group's only one, as `check_pairs` sees to."""
+    """An entry of a group's `against`; its method defaults to the group's only one (`check_pairs`)."""
     method = entry.get("method") or rows_of(group)[0]["method"]
     return DifferenceSpec(
         method=method, baseline=entry["baseline"], variants=tuple(entry["variants"])
@@ -240,7 +239,7 @@ def _difference(group, entry) -> DifferenceSpec:
 
 
 def _preferred(group) -> ModelSpec | None:
-    """The model that a group's others are compared with image by image, or None."""
+    """The model that the group's other models are compared with, image by image, or None."""
     model = group.get("preference")
     if not model:
         return None

@@ -1,7 +1,7 @@
-"""Which modules each kind of job runs, and the digest of their code, which its rule keeps.
+"""The modules of each kind of job, and the digest of their code, a parameter of its rule.
 
-A kind is a rule and, where the rule runs other modules for each, a method, a figure or `real`. The
-table in docs/architecture.md, "What an edit runs again", follows from it.
+A kind is a rule and, if the modules differ, also a method, a figure or `real`. The table in
+docs/architecture.md, "What an edit runs again", follows from this module.
 """
 
 from nada.run.spec.base import REAL
@@ -20,12 +20,12 @@ MODULES = {
     "pretrain_clip": (f"{MINI}.pretrain_clip",),
     "pretrain_referee": (f"{MINI}.pretrain_referee",),
 }
-#: Files that a rule's modules read and that nothing tells them: {rule: (file, …)}.
+#: Files that a rule's modules read without a spec or argument: {rule: (file, …)}.
 FILES = {"pretrain_clip": ("workflow/worlds/mini/templates.txt",)}
 
 
 def modules(rule, kind=""):
-    """The modules that a rule's jobs of one kind run; that of `references` and `asset` is the world's.
+    """The modules that a rule's jobs of one kind run; for `references` and `asset`, those of the world.
 
     kind: the method of `adapt`, the condition of `observe`, the figure of `figure`, the module of
     `references` and `asset`.

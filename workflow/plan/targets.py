@@ -1,4 +1,4 @@
-"""What a command line asks for: targets that the plan has, and the groups whose runs they take."""
+"""The targets of a command line, checked against the plan, and the groups that they need."""
 
 import os
 import textwrap
@@ -10,7 +10,7 @@ from workflow.plan.checking import nearest
 from workflow.plan.layout import shown
 from workflow.plan.plan import RULES
 
-#: What each target makes that is no group: the lines of `snakemake --list`.
+#: Descriptions of the targets besides groups, for `snakemake --list`.
 MADE = {
     "all": "every group, the joined scores, the claims and the report (the default)",
     "tables": "the table of every group",
@@ -24,7 +24,7 @@ EVERY_GROUP = ("all", "tables", "figures", "report", "scores", "claims", "pages"
 
 
 def asked_targets(argv):
-    """The targets on Snakemake's command line, which itself tells its rules nothing of them."""
+    """The targets on Snakemake's command line; Snakemake does not pass them to the Snakefile."""
     try:
         return get_argument_parser().parse_known_args(argv)[0].targets
     except SystemExit:  # no command line of Snakemake's: another program runs the workflow
@@ -32,7 +32,7 @@ def asked_targets(argv):
 
 
 def check_targets(plan, asked):
-    """Refuse a word that is no target, rule or file; paths are left to Snakemake."""
+    """Refuse a word that is not a target, rule or file; Snakemake checks other paths."""
     known = plan.targets
     for word in asked:
         path = os.path.dirname(word) or os.path.splitext(word)[1] or os.path.exists(word)
@@ -43,7 +43,7 @@ def check_targets(plan, asked):
 
 
 def _check_shown(plan, word):
-    """Refuse a path among the tables and figures that belongs to no group."""
+    """Refuse a path among the tables and figures that no group has."""
     known = [os.path.splitext(path) for path in shown(plan, *plan.groups)]
     stem, ending = os.path.splitext(word)
     if os.path.dirname(stem) in {os.path.dirname(path) for path, _ in known}:
@@ -53,7 +53,7 @@ def _check_shown(plan, word):
 
 
 def listing(plan):
-    """What can be asked for by name: a line for each target and group, and the parts of each group."""
+    """The text of `snakemake --list`: a line for each target and group, and the parts of each group."""
     width = max(len(name) for name in (*MADE, *plan.config["groups"])) + 2
     lines = [f"Targets of world '{plan.world['name']}', as in: snakemake all --cores 2", ""]
     lines += [f"{name:<{width}}{made}" for name, made in MADE.items() if name in plan.targets]
@@ -69,16 +69,16 @@ def listing(plan):
 
 
 def _wrapped(names):
-    """The names of a group's parts, indented, at most 100 characters a line."""
+    """The names of a group's parts, indented, in lines of at most 100 characters."""
     return textwrap.wrap(
         " ".join(names), 100, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False
     )
 
 
 def groups_asked(plan, asked):
-    """The groups whose runs some targets take; those shown where nothing is asked, which means `all`.
+    """The groups that targets need; without targets (`all`), those in `show`.
 
-    Empty where they take none that a name can tell, as `assets` or the path of one file.
+    Empty for targets that need no group by name, such as `assets` or the path of one file.
     """
     if not asked or any(word in EVERY_GROUP for word in asked):
         return list(dict.fromkeys([*plan.shown, *(w for w in asked if w in plan.config["groups"])]))

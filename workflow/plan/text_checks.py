@@ -1,7 +1,8 @@
-"""Refuses texts that a CLIP of the world cannot read: unknown words, too many tokens, two texts that are one.
+"""Check that the world's CLIPs can read the texts: known words, not too many tokens, two different texts.
 
-No torch: a CLIP of whole words has them in its config; of open_clip's byte pairs only what is certain
-without its tokenizer is refused here, and the rest by `nada.clip.encoder` before it trains.
+Needs no torch. A CLIP of whole words has its vocabulary in its config. For open_clip's byte pairs, only
+mistakes that are certain without the tokenizer are refused here; `nada.clip.encoder` finds the others
+before training.
 """
 
 import importlib.util
@@ -20,7 +21,7 @@ CONTEXT_LENGTH = 77  # open_clip's, where a model's config says nothing
 
 
 class WordReader:
-    """A CLIP of whole words, as its config has them."""
+    """A CLIP of whole words, with the vocabulary of its config."""
 
     def __init__(self, vocabulary: Vocabulary):
         self.vocabulary = vocabulary
@@ -31,32 +32,32 @@ class WordReader:
             check_room(self.vocabulary, prompt)
 
     def form(self, text: str):
-        """What this CLIP sees of a text."""
+        """A text in this CLIP's normal form; equal forms are equal texts."""
         return split_words(text)
 
 
 class BytePairReader:
-    """A CLIP under open_clip's tokenizer, which is not imported: it needs torch."""
+    """A CLIP with open_clip's tokenizer, which is not imported, since it needs torch."""
 
     def __init__(self, context_length: int):
         self.context_length = context_length
 
     def check(self, text: str, prompts: list[str]) -> None:
-        """Raise UserError for a text that has too many tokens however they are made."""
+        """Raise UserError for a text whose least possible number of tokens is too large."""
         for prompt in (text, *prompts):
             fewest = fewest_tokens(prompt)
             check_length(prompt, fewest, self.context_length, f"{fewest} tokens or more")
 
     def form(self, text: str):
-        """What makes two texts certainly the same: open_clip ignores case and the width of blanks."""
+        """A form that is equal only for equal texts: open_clip ignores case and the number of blanks."""
         return " ".join(text.split()).lower()
 
 
 def check_texts(plan, root) -> None:
-    """Raise ConfigError for a CLIP that does not exist, and for a text that one cannot read.
+    """Raise ConfigError for a CLIP that does not exist, and for a text that a CLIP cannot read.
 
-    plan: workflow.plan.plan.Plan. Only what a run reads is checked: no source text of a mapper, no text at
-    all of a run whose target is images.
+    plan: workflow.plan.plan.Plan. Only texts that a run reads are checked: not the source text of a
+    mapper, and no text of a run whose target is images.
     """
     readers, done = {}, set()
     for condition in plan.conditions_of(plan.used):
@@ -78,7 +79,7 @@ def check_texts(plan, root) -> None:
 
 
 def clips_of(plan, condition, hparams) -> list[dict]:
-    """The world's CLIPs that steer a condition's runs. ConfigError for a name that is none of them."""
+    """The world's CLIPs that steer a condition's runs. Raises ConfigError for an unknown name."""
     known = [clip["name"] for clip in plan.world["clips"]]
     wanted = hparams.get("clips") or known
     for name in wanted:
@@ -89,7 +90,7 @@ def clips_of(plan, condition, hparams) -> list[dict]:
 
 
 def texts_read(hparams) -> tuple[str, ...]:
-    """Which of a task's texts a run with these hyperparameters reads: of 'source' and 'target'."""
+    """The texts of a task that a run with these hyperparameters reads, among 'source' and 'target'."""
     from_text = hparams.get("direction", "text") == "text"
     if hparams.get("mapper") or not from_text:
         aims_at_text = from_text or hparams.get("global_target") == "text"
@@ -98,7 +99,7 @@ def texts_read(hparams) -> tuple[str, ...]:
 
 
 def templates_of(plan, hparams, root) -> list[str]:
-    """The prompts that a run puts its texts into, as far as they can be read without open_clip."""
+    """The prompts that a run puts its texts into, if they can be read without open_clip."""
     source = plan.world["templates"]
     only_global = bool(hparams.get("mapper")) or hparams.get("direction") == "image"
     official = hparams.get("global_prompt") == "official"
@@ -111,7 +112,7 @@ def templates_of(plan, hparams, root) -> list[str]:
 
 
 def check_task(plan, task, sides, templates, clip, read) -> None:
-    """Raise ConfigError for a text of a task that a CLIP does not read, or for two that are one to it."""
+    """Raise ConfigError for a text of a task that a CLIP cannot read, or two texts that are equal to it."""
     texts = plan.config["tasks"][task]["text"]
     for side in sides:
         try:
@@ -129,7 +130,7 @@ def check_task(plan, task, sides, templates, clip, read) -> None:
 
 
 def reader(clip, root) -> WordReader | BytePairReader | None:
-    """How a CLIP reads texts; None where only its job can tell (a file that is not there yet)."""
+    """The reader of a CLIP's texts; None if only the job can check (a file that is not fetched yet)."""
     path = Path(root, clip["config"])
     if path.is_file():
         config = _read_config(path, clip)
@@ -149,7 +150,7 @@ def reader(clip, root) -> WordReader | BytePairReader | None:
     except UserError as error:
         raise ConfigError(f"{clip['config']}: CLIP '{clip['name']}': {error}") from None
     except (KeyError, TypeError):
-        return None  # nada.clip.encoder says what is wrong with it
+        return None  # nada.clip.encoder reports the mistake
 
 
 def _read_config(path, clip):
@@ -165,7 +166,7 @@ def _read_config(path, clip):
 
 
 def _open_clip_config(clip):
-    """The file of a model that open_clip knows by name; None where open_clip is not installed."""
+    """The config file of a model that open_clip knows by name; None if open_clip is not installed."""
     found = importlib.util.find_spec("open_clip")  # does not import it
     if found is None or found.origin is None:
         return None

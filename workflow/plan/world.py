@@ -1,6 +1,7 @@
-"""A world: its networks, images and sizes as world.yaml names them, as paths that jobs can open.
+"""Load a world: its networks, images and sizes from world.yaml, with paths that jobs can open.
 
-A file is embedded beside world.yaml, or an asset that the world's command brings (`asset:NAME`).
+A file is either embedded in the world's folder, or an asset that the world's command fetches
+(`asset:NAME`).
 """
 
 import json
@@ -20,14 +21,14 @@ from workflow.plan.checking import (
 from workflow.plan.like import chain, laid_over
 from workflow.plan.weight_files import resolution
 
-ASSET, ASSETS = "asset:", "assets.yaml"  # how world.yaml names a file of the registry beside it
+ASSET, ASSETS = "asset:", "assets.yaml"  # prefix of assets in world.yaml, and their registry's file
 WORLD = "world.yaml"
 READER = "nada.images.sets"  # reads the images of a folder, zip or LMDB
 PLACES = ("perceptual", "judge", "templates", "vgg")  # keys of a world that name one file each
 
 
 def lineage(name, root):
-    """A world and the worlds that it is `like`, itself first.
+    """Names of a world and of the worlds that it is `like`, itself first.
 
     Raises ConfigError for a world that does not exist, or a circle.
     """
@@ -43,9 +44,9 @@ def lineage(name, root):
 
 
 def placed(world, place):
-    """A world, or the part of one that a world.yaml holds, with place(text) for every file's name.
+    """A world, or the part in one world.yaml, with every file name replaced by place(text).
 
-    place(text, named=True) where open_clip may know the name: a CLIP's config, the prompts.
+    For names that open_clip may know (a CLIP's config, the prompts): place(text, named=True).
     """
     world = deepcopy(world)
 
@@ -73,8 +74,8 @@ def placed(world, place):
     return world
 
 
-def beside(folder):
-    """How to find a file that the world.yaml of a folder names: beside it; an asset is none."""
+def relative_to(folder):
+    """A function that makes file names of a folder's world.yaml relative to that folder, except assets."""
 
     def place(text, named=False):
         bare = named and not Path(text).suffix
@@ -84,7 +85,7 @@ def beside(folder):
 
 
 def without_nulls(entries):
-    """Entries of a mapping, and of those in it, that no world sets to null."""
+    """A mapping without entries that are null, also in nested mappings."""
     if not isinstance(entries, dict):
         return entries
     return {key: without_nulls(value) for key, value in entries.items() if value is not None}
@@ -93,7 +94,7 @@ def without_nulls(entries):
 def read_registry(path, root):
     """{name: path in the assets' folder} of a world's assets; an archive is a folder once unpacked.
 
-    `workflow.assets.registry` and whoever else brings them check the rest of the registry.
+    `workflow.assets.asset_registry`, or the world's own command, checks the rest of the registry.
     """
     entries = read_yaml(Path(root, path))["assets"]
     return {
@@ -103,21 +104,20 @@ def read_registry(path, root):
 
 
 def load_world(name, root):
-    """Read and check a world; paths come back relative to `root`, as jobs see them.
+    """Read and check a world; the paths in it are relative to `root`, as in jobs.
 
-    A world that is `like` another is laid over it, and what it sets to null it does not take over. A
-    file lies beside the world.yaml that names it; assets are those of the nearest world that has a
-    registry.
+    A world that is `like` another overrides it; keys set to null are removed. A file is in the folder
+    of the world.yaml that names it. Assets are those of the nearest world that has a registry.
 
     Returns the content of world.yaml with `name` added, every source as {weights, resolution} (that of its
     file where it says it), every
     domain with its `resolution` and the `module` that makes its images, and `fetched`: {path: name}
-    of the assets that the world's command brings (empty where all is embedded).
+    of the assets that the world's command fetches (empty if all files are embedded).
     Raises ConfigError for an unknown world, a circle, an asset that the registry does not have, or a
-    domain whose images nobody makes.
+    domain whose images no module makes.
     """
     folders = [Path("workflow", "worlds", world) for world in lineage(name, root)]
-    entries = [placed(read_yaml(Path(root, folder, WORLD)), beside(folder)) for folder in folders]
+    entries = [placed(read_yaml(Path(root, folder, WORLD)), relative_to(folder)) for folder in folders]
     world = laid_over(entries)
     rules = schema("world")
     world = whole_numbers(without_nulls(world), rules)
@@ -128,7 +128,7 @@ def load_world(name, root):
     fetched = {}
 
     def located(text, named=False):
-        """A path from the root, that of an asset included."""
+        """A path relative to the root, also for an asset."""
         if not text.startswith(ASSET):
             return text
         asset, _, inside = text.removeprefix(ASSET).partition("/")
@@ -160,9 +160,9 @@ def side_of(domain, world):
 
 
 def maker(domain, images, references, source):
-    """The module that makes a domain's images: the one that reads them, or the world's that draws.
+    """The module that makes a domain's images: READER, or the world's module that draws.
 
-    Raises ConfigError where nobody draws what the domain asks for; `source` names the world's file.
+    Raises ConfigError if no module draws the domain; `source` names the world's file.
     """
     if "source" in images:
         return READER
@@ -183,7 +183,7 @@ def maker(domain, images, references, source):
 
 
 def files(world):
-    """Every file of a world that a job may open, assets included; names of open_clip's own are none."""
+    """Every file of a world that a job may open, with assets; names of open_clip are left out."""
     clips = [clip[key] for clip in world["clips"] for key in ("config", "weights")]
     sources = [source["weights"] for source in world["sources"].values()]
     named = [*sources, *clips, *referee(world), world["templates"]]
@@ -191,18 +191,18 @@ def files(world):
 
 
 def referee(world):
-    """The networks that measure, as files."""
+    """The files of the measuring networks."""
     networks = [world[key] for key in ("perceptual", "vgg", "judge") if key in world]
     return [*networks, *world.get("inception", {}).values()]
 
 
 def check_files(world, root):
-    """Raise ConfigError when an embedded file is missing or not the one its manifest names, or where
-    a domain's images are missing.
+    """Raise ConfigError if an embedded file is missing or differs from its manifest, or if a domain's
+    images are missing.
 
-    manifest.json beside the weights gives their SHA-256; files without one (a user's own weights)
-    are only checked for presence, and assets when they are fetched. Cost: one pass over the world's
-    few tens of megabytes.
+    manifest.json in the folder of the weights has their SHA-256. Files without one (a user's weights)
+    are only checked for presence; assets are checked when they are fetched. Cost: one pass over the
+    world's few tens of megabytes.
     """
     for path in files(world):
         if path in world["fetched"]:

@@ -1,5 +1,5 @@
-# From the world's weights to one adapted model per run. Planning keeps the text of a spec under its
-# hash (workflow/plan/specs.py) and the rule copies it, since starting Python costs more than the file.
+# Train one adapted model per run. Planning stores the text of a spec under its hash
+# (workflow/plan/specs.py); the rule only copies it, since starting Python takes longer.
 
 from workflow.plan.inputs import adapt_inputs, parent_argument, reference_arguments, reference_inputs
 from nada.run.spec.base import as_json

@@ -1,5 +1,5 @@
-# Weights and data that a world does not embed: fetched (the rehearsal: made), checked, unpacked. Terms that
-# ask for consent: BENCHMARK_ACCEPT_LICENCES=LICENCE,...; `python -m workflow.assets list` shows them.
+# Fetch (in the rehearsal: make), check and unpack the weights and data that a world does not embed. Licences
+# that require consent: BENCHMARK_ACCEPT_LICENCES=LICENCE,...; `python -m workflow.assets list` shows them.
 
 from workflow.plan.layout import fetched_mark
 from workflow.plan.stages import code
@@ -15,12 +15,12 @@ rule assets:
 
 rule asset:
     output:
-        # Only a mark: Snakemake deletes the outputs of a job that failed, and a download that broke
-        # off is to go on where it stopped.
+        # Only a mark: Snakemake deletes the outputs of a failed job, but an interrupted download must
+        # resume.
         f"{ASSETS}/.fetched/{{asset}}",
     params:
         code=code("asset", FETCH),
     threads: 1
     shell:
-        # No log file: progress and the terms belong on the screen.
+        # No log file: progress and licences must be on the terminal.
         "{PYTHON:q} -m {FETCH:q} fetch {wildcards.asset:q} --into {ASSETS:q} && touch {output:q}"

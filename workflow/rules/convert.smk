@@ -1,4 +1,4 @@
-# Checkpoints of other people into this project's layout, once; every other job reads the converted file.
+# Convert checkpoints of other projects to this project's layout; all other jobs read the converted file.
 
 import re
 

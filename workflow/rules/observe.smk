@@ -1,5 +1,5 @@
-# One look at the artifacts of a setting, all seeds in one job: importing torch and open_clip costs
-# more than looking. `real` looks at the reference images in the same way.
+# Observe the artifacts of a condition, all seeds in one job: importing torch and open_clip takes longer
+# than the observation. The condition `real` observes the reference images.
 
 from workflow.plan.inputs import observation_inputs
 from nada.run.spec.base import as_json

@@ -1,6 +1,5 @@
-# The mini world from nothing: `snakemake pretrain_world` trains every network anew into
-# results/world_build and stops there; nothing else depends on it. What passes the bars is copied over
-# the shipped weights by hand: python -m workflow.worlds.mini.promote
+# Train the mini world's networks: `snakemake pretrain_world` writes all of them to results/world_build; no
+# other rule reads them. `python -m workflow.worlds.mini.promote` checks them and replaces the shipped weights.
 
 from workflow.plan.stages import FILES, code
 

@@ -1,4 +1,4 @@
-# What people look at: table, grid and figures of each group, and one HTML page with all of them.
+# Tables, grids and figures of each group, the claims, and one HTML page with all of them.
 
 import json
 from pathlib import Path
@@ -58,7 +58,7 @@ rule paper_table:
             f"{RESULTS}/tables/{{group}}_paper.html",
             caption="../report/paper_table.rst",
             category="Tables",
-            labels={"group": "{group}, beside the paper"},
+            labels={"group": "{group}, with the paper's numbers"},
         ),
         csv=f"{RESULTS}/tables/{{group}}_paper.csv",
         cost=f"{RESULTS}/tables/{{group}}_paper_cost.csv",
@@ -130,7 +130,7 @@ rule figure:
 
 
 rule claims:
-    """The paper's sentences and what the scores say of each."""
+    """The paper's claims, each with a verdict from the scores."""
     input:
         claims="claims.yaml",
         scores=f"{RESULTS}/scores.csv",
@@ -177,6 +177,6 @@ rule html:
         config=lambda w: staged(json.dumps(PLAN.config, indent=2, ensure_ascii=False)),
     threads: 1
     shell:
-        # A second Snakemake reads the records that the jobs above have left; it runs none of them.
+        # A second Snakemake reads the records of the jobs above; it runs no job.
         "cp {params.config:q} {log.config:q} && {PYTHON:q} -m snakemake pages"
         " --cores 1 --nolock --report {output:q} --configfile {log.config:q} > {log[0]:q} 2>&1"

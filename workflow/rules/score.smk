@@ -1,4 +1,4 @@
-# From observations to numbers: one job per group, no device; then all groups in one tidy file.
+# Compute scores from observations: one job per group, without a device; then join all groups in one file.
 
 from workflow.plan.inputs import group_inputs
 from nada.run.spec.base import as_json
@@ -40,5 +40,5 @@ rule scores:
         f"{RESULTS}/scores.csv",
     threads: 1
     shell:
-        # One header; a run that two groups share is scored alike in both and kept once.
+        # Keep one header; a run in two groups has equal rows in both, and is kept once.
         "cat {input:q} | awk '!seen[$0]++' > {output:q}"

@@ -1,1 +1,1 @@
-"""The files that tell jobs what to do, one module for each kind, so that a change of one kind re-runs no other."""
+"""The specs of jobs, one module for each kind: a change of one kind does not re-run jobs of the others."""

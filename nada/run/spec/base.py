@@ -1,7 +1,7 @@
-"""What the specs of all jobs share: a frozen, strict record that is written as JSON and read again.
+"""Base of all specs: a frozen, strict record that is written as JSON and read again.
 
-`workflow/plan/specs.py` builds specs from the configuration. A spec holds only what its job uses: an edit
-of anything else runs nothing again. No torch: the Snakefile imports this module.
+`workflow/plan/specs.py` builds specs from the configuration. A spec holds only what its job uses:
+editing anything else does not re-run the job. Needs no torch: the Snakefile imports this module.
 """
 
 import json
@@ -13,12 +13,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_serial
 from nada.run.errors import UserError
 from nada.run.validation import sentence
 
-#: The name of the observation of the reference images themselves, which no run made.
+#: The method's name in the observation of the reference images.
 REAL = "real"
 #: Controls, which bound every metric: the source model, its few target images, the real images.
 SOURCE, REPLAY = "source", "replay"
 BOUNDS = (SOURCE, REPLAY, REAL)
-#: What the seeds of one row of a table share: the columns of scores and tables that name a condition.
+#: Columns of scores and tables that name a condition; all seeds of a row share their values.
 CONDITION_KEYS = ("task", "method", "variant", "shots", "warm_start")
 
 Name = Annotated[str, Field(min_length=1)]
@@ -27,7 +27,7 @@ Device = Literal["cpu", "cuda"]
 
 
 class Spec(BaseModel):
-    """A frozen record that refuses unknown keys and other types; keys that are absent are not written."""
+    """A frozen record that refuses unknown keys and wrong types; absent keys are not written."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, protected_namespaces=())
 
@@ -37,20 +37,20 @@ class Spec(BaseModel):
 
 
 class Target(NamedTuple):
-    """What the judge must see in an adapted image: a class or a style that it knows, by name."""
+    """The class or the style that the judge must recognise in an adapted image, by name."""
 
     kind: Literal["class", "style"]
     name: str
 
 
 def as_json(spec: Spec) -> str:
-    """The text of a spec's file: keys in the order of their declaration, so that equal specs give equal text."""
+    """The text of a spec's file, with keys in the order of declaration; equal specs give equal text."""
     content = spec.model_dump(mode="json")
     return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
 
 
 def read(cls, path, kind: str):
-    """Read a spec. UserError: one sentence that names file, key, value and what is allowed."""
+    """Read a spec. Raises UserError with file, key, value and what is allowed."""
     try:
         text = Path(path).read_bytes()
     except FileNotFoundError:

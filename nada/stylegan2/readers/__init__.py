@@ -1,1 +1,1 @@
-"""Readers of other people's StyleGAN2 checkpoints, as plain data and without running code."""
+"""Readers of other projects' StyleGAN2 checkpoints, as plain data and without running code."""

@@ -1,4 +1,4 @@
-"""What the readers of other layouts share: widths from shapes, strict renaming, missing parts."""
+"""Shared parts of the readers of other layouts: widths from shapes, strict renaming, missing parts."""
 
 import copy
 from collections.abc import Callable, Iterable
@@ -15,20 +15,20 @@ from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
 from nada.stylegan2.ops import fir_kernel
 
-W_AVG_SAMPLES = 4096  # what public code draws for it (rosinality's mean_latent, NADA)
+W_AVG_SAMPLES = 4096  # as in public code (rosinality's mean_latent, NADA)
 W_AVG_SEED, NOISE_SEED = 0, 0
 KERNEL_TOLERANCE = 1e-3
 MAX_NAME = 200  # characters; published names have at most 40
-MBSTD_GROUP_SIZE = 4  # where a layout does not say (Karras et al. 2020; rosinality's constant)
+MBSTD_GROUP_SIZE = 4  # if a layout does not store it (Karras et al. 2020; rosinality's constant)
 
 ESTIMATED = f"estimated: mean of {W_AVG_SAMPLES} mapped z, seed {W_AVG_SEED}; the file has none"
 DRAWN = f"drawn, seed {NOISE_SEED}; the file has none"
 
 
 class Layout:
-    """Tensors of one network in another layout, each of which must be asked for once.
+    """Tensors of one network in another layout; the reader must take each of them once.
 
-    tensors: by their names there. label: how messages name the network, e.g. "dog.pt: g_ema".
+    tensors: by their names in that layout. label: the network in messages, e.g. "dog.pt: g_ema".
     """
 
     def __init__(self, tensors: dict[str, Tensor], label: str):
@@ -39,7 +39,7 @@ class Layout:
         return name in self.tensors
 
     def shape(self, name: str, dims: int) -> tuple[int, ...]:
-        """The shape of a tensor of `dims` dimensions, for the architecture."""
+        """The shape of a tensor, which must have `dims` dimensions; for the architecture."""
         tensor = self._named(name)
         if tensor.ndim != dims or 0 in tensor.shape:
             raise UserError(
@@ -48,7 +48,7 @@ class Layout:
         return tuple(tensor.shape)
 
     def take(self, name: str, shape: Iterable[int]) -> Tensor:
-        """A tensor of that shape in float32, in memory of its own, without NaN or infinity."""
+        """A copy of a tensor of that shape, in float32 and without NaN or infinity."""
         tensor = self._named(name)
         if tuple(tensor.shape) != tuple(shape):
             raise UserError(
@@ -63,19 +63,19 @@ class Layout:
         return tensor
 
     def take_kernels(self, suffix: str, gain: float) -> None:
-        """Take every resampling filter, and see that it is [1,3,3,1] like the one used here."""
+        """Take every resampling filter, and check that it is [1,3,3,1], the one used here."""
         for name in [name for name in self.tensors if name.endswith(suffix)]:
             kernel, ours = self.tensors[name].float(), fir_kernel(torch.zeros(()), gain)
             self.taken.add(name)
             like = kernel.shape == ours.shape and (kernel - ours).abs().max() <= KERNEL_TOLERANCE
-            if not like:  # a NaN is not
+            if not like:  # also for NaN
                 raise UserError(
                     f"{self.label}: the filter {shown(name)} is not the [1,3,3,1] that StyleGAN2 resamples "
                     f"with; such a network cannot be drawn here"
                 )
 
     def finish(self) -> None:
-        """Raise UserError if tensors are left over: the network is more than was understood."""
+        """Raise UserError if tensors are left over: the network has parts that the reader does not know."""
         left = sorted(self.tensors.keys() - self.taken)
         if left:
             more = f" and {len(left) - 1} more" if len(left) > 1 else ""
@@ -90,15 +90,15 @@ class Layout:
 
 
 def widths(channels: dict[int, int], label: str) -> dict[str, int]:
-    """channel_base and channel_max of `channels` {side: features}, the smallest that give them.
+    """The smallest channel_base and channel_max that give `channels` {side: features}.
 
-    Raises UserError where no base and maximum do, or the sides are none of a StyleGAN2.
+    Raises UserError if no base and maximum do, or if a StyleGAN2 cannot have these sides.
     """
     check_sides(channels, label)
     top = max(channels.values())
     low, high = 0, 1 << 62
     for side, count in channels.items():
-        if count > 1:  # one channel is what any smaller base gives, too
+        if count > 1:  # any smaller base gives one channel too
             low = max(low, side * count)
         if count < top:
             high = min(high, side * (count + 1) - 1)
@@ -112,7 +112,7 @@ def widths(channels: dict[int, int], label: str) -> dict[str, int]:
 
 
 def check_sides(channels: dict[int, int], label: str) -> None:
-    """Raise UserError unless the sides are 4, 8, … up to 16 at least and MAX_RESOLUTION at most."""
+    """Raise UserError unless the sides are 4, 8, …, the largest from 16 to MAX_RESOLUTION."""
     largest = max(channels)
     expected = [2**i for i in range(2, largest.bit_length())]
     if sorted(channels) != expected or not 16 <= largest <= MAX_RESOLUTION:
@@ -123,19 +123,19 @@ def check_sides(channels: dict[int, int], label: str) -> None:
 
 
 def fill(network: nn.Module, value: Callable[[str, torch.Size], Tensor]) -> nn.Module:
-    """Give every tensor of `network` the value of its name and shape; returns it in eval mode."""
+    """Set every tensor of `network` to value(name, shape); returns the network in eval mode."""
     state = {name: value(name, tensor.shape) for name, tensor in network.state_dict().items()}
     network.load_state_dict(state, strict=True, assign=True)
     return network.eval()
 
 
 def empty(make: type, layout: Layout, **config) -> nn.Module:
-    """A network of that architecture, see `architecture.empty`, for the tensors of a layout."""
+    """`architecture.empty` for the tensors of a layout."""
     return architecture.empty(make, layout.tensors, layout.label, **config)
 
 
 def counted(layout: Layout, pattern: str, first: int = 0) -> int:
-    """How many of pattern.format(first), pattern.format(first + 1), … there are."""
+    """The number of consecutive tensors pattern.format(first), pattern.format(first + 1), …"""
     number = 0
     while pattern.format(first + number) in layout:
         number += 1
@@ -150,27 +150,28 @@ def counted(layout: Layout, pattern: str, first: int = 0) -> int:
 def joined(path: str, name, separator: str, label: str) -> str:
     """The name of a part of a network below `path`.
 
-    Raises UserError for names that none has: parts that share long ones would take any memory.
+    Raises UserError for names that are not short text: shared parts with long names could need any
+    amount of memory.
     """
     if not isinstance(name, str) or len(path) + len(name) > MAX_NAME:
         raise UserError(
-            f"{label}: has a part by the name {quoted(name)} below '{path}', which no StyleGAN2 has"
+            f"{label}: has a part named {quoted(name)} below '{path}', which no StyleGAN2 has"
         )
     return f"{path}{separator}{name}" if path else name
 
 
 def once(part, path: str, seen: set[int], label: str) -> None:
-    """Raise UserError where a part of a network was met before: shared parts can be endless."""
+    """Raise UserError if a part of a network occurs twice: shared parts can be endless."""
     if id(part) in seen:
         raise UserError(
-            f"{label}: '{path}' is a part that stands elsewhere, too; none may be shared"
+            f"{label}: '{path}' is a part that occurs twice; parts must not be shared"
         )
     seen.add(id(part))
 
 
 @torch.no_grad()
 def estimate_w_avg(G: Generator) -> None:
-    """Set w_avg to the mean of W_AVG_SAMPLES mapped z ~ N(0,I), of a fixed seed."""
+    """Set w_avg to the mean of W_AVG_SAMPLES mapped z ~ N(0,I), drawn from a fixed seed."""
     stream = torch.Generator().manual_seed(W_AVG_SEED)
     z = torch.randn(W_AVG_SAMPLES, G.config["z_dim"], generator=stream)
     G.w_avg.copy_(G.eval().mapping(z).mean(dim=0))
@@ -185,7 +186,7 @@ def draw_noise(shape: torch.Size, place: int) -> Tensor:
 def parts(
     G: Generator | None, G_ema: Generator, D: Discriminator | None, **metadata
 ) -> tuple[dict[str, nn.Module | None], dict]:
-    """The networks of a source model, G a copy of G_ema where the file has none, and its notes."""
+    """The networks of a source model and its notes; G is a copy of G_ema if the file has no G."""
     if G is None:
         G = copy.deepcopy(G_ema)
         metadata["G"] = "a copy of G_ema; the file has no other generator"

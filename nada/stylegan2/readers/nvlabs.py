@@ -1,17 +1,16 @@
-"""Checkpoints of NVlabs' stylegan2-ada-pytorch (`.pkl`), in.
+"""Read checkpoints of NVlabs' stylegan2-ada-pytorch (`.pkl`).
 
-A plain pickle of {G, D, G_ema, …}, whose modules carry their Python source and are rebuilt by
-running it. Here that source is dropped unread (nada/stylegan2/readers/unpickle.py) and the tensors are
-taken from the modules' state: parameters and buffers alike, since FreezeD keeps frozen weights as
-buffers. Widths, depth and resolution are read from shapes, what shapes cannot say (minibatch
-groups, learning-rate factor of the mapping, clamp) from the modules' attributes or the arguments
-they were made with.
+The file is a pickle of {G, D, G_ema, …}. Its modules carry their Python source, and the original code
+runs it to rebuild them. This reader drops the source (nada/stylegan2/readers/unpickle.py) and takes the
+tensors from the modules' state: parameters and also buffers, since FreezeD keeps frozen weights as
+buffers. Widths, depth and resolution follow from shapes. Minibatch groups, the learning-rate factor of
+the mapping and the clamp come from the modules' attributes or constructor arguments.
 
-The conversion renames; no number changes. Two conventions differ without an effect: 3x3 layers
-have c = 1 there and 1/sqrt(C_in·9) here, which demodulation cancels but for its 1e-8; their toRGB
+The conversion renames; no number changes. Two conventions differ without an effect. 3x3 layers
+have c = 1 there and 1/sqrt(C_in·9) here, which demodulation cancels up to its 1e-8. Their toRGB
 multiplies styles by 1/sqrt(C_in), which is our c of a 1x1 kernel. Their `conv_clamp` (256 in all
-configurations) bounds activations, and nothing here does: the conversion is exact where it never
-fires, as in trained networks; the metadata says the value.
+configurations) bounds activations; this code has no bound. The conversion is exact if activations stay
+below the bound, as in trained networks; the metadata has its value.
 """
 
 from collections.abc import Iterator
@@ -45,7 +44,7 @@ from nada.stylegan2.readers.unpickle_values import Record
 FORMAT = "NVlabs PyTorch .pkl"
 WHOLE_BATCH = 1 << 16  # their group size None: a group is the batch, whatever its size
 
-# Arguments of the constructors in their order, since files have them with or without names.
+# Arguments of the constructors in their order; files store them with or without names.
 G_ARGUMENTS = (
     *("z_dim", "c_dim", "w_dim", "img_resolution", "img_channels"),
     *("mapping_kwargs", "synthesis_kwargs"),
@@ -58,7 +57,7 @@ D_ARGUMENTS = (
 
 
 def is_nvlabs(tree) -> bool:
-    """Whether a tree is such a file: a dictionary with a module or more by the names G, G_ema, D."""
+    """Whether a tree is of this layout: a dictionary with one or more modules named G, G_ema, D."""
     if not isinstance(tree, dict):
         return False
     return any(_is_module(tree.get(name)) for name in ("G_ema", "G", "D"))
@@ -71,10 +70,10 @@ def _is_module(value) -> bool:
 
 
 def read(tree: dict, where: str) -> tuple[dict, dict]:
-    """(networks G, G_ema, D; metadata) of a tree that `is_nvlabs`; D is None where the file's is.
+    """(networks G, G_ema, D; metadata) of a tree that `is_nvlabs`; D is None if the file's D is None.
 
-    where: how messages name the file. Raises UserError for networks of another kind (conditional,
-    'orig' D, G other than 'skip'), and where a tensor is missing, unknown or of another shape.
+    where: the file in messages. Raises UserError for networks of another kind (conditional, 'orig' D,
+    G other than 'skip'), and if a tensor is missing, unknown or of another shape.
     """
     if not _is_module(tree.get("G_ema")):
         raise UserError(f"{where}: has no G_ema, the averaged generator; get a complete file")
@@ -108,7 +107,7 @@ class _Module:
         self.arguments |= _dictionary(record.state.get("_init_kwargs"))
 
     def argument(self, *names: str):
-        """What the network was made with, by the names of nested arguments; None where unsaid."""
+        """A constructor argument, by the names of nested arguments; None if it is not stored."""
         value = self.arguments
         for name in names:
             value = _dictionary(value).get(name)
@@ -145,7 +144,7 @@ class _Module:
         return self.argument("architecture") or self.argument("synthesis_kwargs", "architecture")
 
     def clamp(self) -> float | None:
-        """The bound on activations, None without."""
+        """The bound on activations, or None."""
         found = self.attribute("conv_clamp") - {None}
         return max((number(c, "conv_clamp", self.label) for c in found), default=None)
 
@@ -157,7 +156,7 @@ def _dictionary(value) -> dict:
 def _walk(
     record: Record, label: str, path: str = "", seen: set[int] | None = None
 ) -> Iterator[tuple[str, Record]]:
-    """(path, module) of a module and all below it; the reader has bounded their depth."""
+    """(path, module) of a module and all modules below it; the reader has bounded their depth."""
     seen = set() if seen is None else seen
     once(record, path, seen, label)
     yield path, record
@@ -206,7 +205,7 @@ def _sides(layout: Layout, pattern: str) -> list[int]:
 
 
 def _lr_mul(module: _Module) -> float:
-    """The learning-rate factor of the mapping: what its layers multiply their bias by."""
+    """The learning-rate factor of the mapping: the factor of its layers' bias."""
     gains = module.attribute("bias_gain", "mapping.fc0")
     recorded = module.argument("mapping_kwargs", "lr_multiplier")
     value = next(iter(gains), LR_MUL if recorded is None else recorded)
@@ -263,7 +262,7 @@ def _generator(record: Record, label: str, metadata: dict) -> Generator:
 
 
 def _group_size(module: _Module) -> int:
-    """Recorded at the layer, or among the arguments, or the default."""
+    """The minibatch group size: the layer's attribute, or the argument, or the default."""
     found = module.attribute("group_size", "b4.mbstd")
     if not found:
         named = _dictionary(module.argument("epilogue_kwargs"))

@@ -1,11 +1,11 @@
-"""Checkpoints of NVlabs' TensorFlow StyleGAN2 and StyleGAN2-ADA (`.pkl`), in, without TensorFlow.
+"""Read checkpoints of NVlabs' TensorFlow StyleGAN2 and StyleGAN2-ADA (`.pkl`) without TensorFlow.
 
-A plain pickle of the tuple (G, D, Gs) of `dnnlib.tflib.network.Network`, each with its source text
-(dropped unread, see nada/stylegan2/readers/unpickle.py) and its variables as (name, array). Convolutions
-are [kh,kw,in,out] there, dense layers [in,out]; the kernels of up-convolutions are stored turned by
-180 degrees, and the bias of style layers without the 1 that is added to it. Nothing else differs:
-the factors 1/sqrt(fan in) and of the mapping's learning rate stay outside the weights in both.
-A `conv_clamp` (StyleGAN2-ADA) is noted in the metadata, see nada/stylegan2/readers/nvlabs.py.
+The file is a pickle of the tuple (G, D, Gs) of `dnnlib.tflib.network.Network`, each with its source text
+(dropped, see nada/stylegan2/readers/unpickle.py) and its variables as (name, array). Convolutions
+are [kh,kw,in,out] there, dense layers [in,out]. Kernels of up-convolutions are rotated by 180 degrees.
+The bias of style layers lacks the 1 that is added to it. Nothing else differs: in both layouts, the
+factors 1/sqrt(fan in) and of the mapping's learning rate are not part of the weights. The metadata
+records a `conv_clamp` (StyleGAN2-ADA), see nada/stylegan2/readers/nvlabs.py.
 """
 
 import numpy as np
@@ -39,7 +39,7 @@ IDLE = ("lod",)
 
 
 def is_nvlabs_tf(tree) -> bool:
-    """Whether a tree is such a file: three networks of TensorFlow's dnnlib in a tuple or list."""
+    """Whether a tree is of this layout: a tuple or list of three networks of TensorFlow's dnnlib."""
     if not isinstance(tree, tuple | list) or len(tree) != 3:
         return False
     return all(isinstance(n, Record) and n.origin == NETWORK for n in tree)
@@ -48,8 +48,8 @@ def is_nvlabs_tf(tree) -> bool:
 def read(tree: tuple, where: str) -> tuple[dict, dict]:
     """(networks G, G_ema, D; metadata) of a tree that `is_nvlabs_tf`; Gs there is G_ema here.
 
-    where: how messages name the file. Raises UserError for networks of another kind (StyleGAN1,
-    conditional, other architectures), and where a variable is missing, unknown or of another shape.
+    where: the file in messages. Raises UserError for networks of another kind (StyleGAN1, conditional,
+    other architectures), and if a variable is missing, unknown or of another shape.
     """
     metadata: dict = {"format": FORMAT}
     G = _generator(tree[0], f"{where}: G", metadata)
@@ -65,7 +65,7 @@ class _Network:
         self.label = label
         self.arguments: dict = {}
         self.seen: set[int] = set()
-        self.arrays: dict[int, Tensor] = {}  # what was converted: one array may have many names
+        self.arrays: dict[int, Tensor] = {}  # converted arrays; one array may have several names
         variables: dict[str, Tensor] = {}
         self._collect(record, "", variables)
         self.layout = Layout(variables, label)
@@ -77,7 +77,7 @@ class _Network:
             raise UserError(f"{self.label}: a network without variables; get the file again")
         for pair in state["variables"]:
             if not isinstance(pair, tuple | list) or len(pair) != 2:
-                raise UserError(f"{self.label}: a variable that is no (name, array)")
+                raise UserError(f"{self.label}: a variable is not (name, array)")
             name, value = pair
             if not isinstance(name, str) or name in IDLE:
                 continue
@@ -90,7 +90,7 @@ class _Network:
                 self._collect(part, joined(prefix, name, "/", self.label), variables)
 
     def _floats(self, name: str, value) -> Tensor:
-        """An array in float32, in memory of its own; a scalar may be a plain number."""
+        """A copy of an array in float32; a scalar may be a plain number."""
         if id(value) not in self.arrays:
             plain = isinstance(value, np.ndarray | float)
             kind = value.dtype if isinstance(value, np.ndarray) else type(value).__name__

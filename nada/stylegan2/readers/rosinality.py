@@ -1,14 +1,14 @@
-"""Checkpoints of rosinality's stylegan2-pytorch (`.pt`), in and out.
+"""Read and write checkpoints of rosinality's stylegan2-pytorch (`.pt`).
 
-The layout of NADA's, Ojha's, StyleCLIP's and many other published files: a dictionary with the
-state dicts `g_ema`, and possibly `g` and `d`, and `latent_avg`, the mean of w. It differs from
-ours in names and added axes alone, so both ways are exact. Widths, depth and resolution are read
-from shapes; `module.` prefixes (DataParallel) are dropped; files without stored noise get noise of
-a fixed seed, files without `latent_avg` an estimate (both said in the metadata).
+NADA, Ojha et al., StyleCLIP and many others publish files of this layout: a dictionary with the state
+dict `g_ema`, optionally `g` and `d`, and `latent_avg`, the mean of w. It differs from our layout only
+in names and added axes, so both conversions are exact. Widths, depth and resolution follow from
+shapes. `module.` prefixes (DataParallel) are dropped. Files without stored noise get noise of a fixed
+seed, and files without `latent_avg` an estimate; the metadata records both.
 
-A discriminator's minibatch groups are not in this layout: public code uses 4. The files written
-here have an entry `mbstd_group_size` (which that code ignores) and `g_latent_avg`, the mean w of
-`g`, so that they come back as they were.
+The layout does not store a discriminator's minibatch groups: public code uses 4. Files written here
+have the additional entries `mbstd_group_size` (ignored by that code) and `g_latent_avg`, the mean w of
+`g`, so that reading them again is exact.
 """
 
 import math
@@ -46,7 +46,7 @@ PUBLIC_MAX = 512  # features of the 4x4 block in public code
 
 
 def is_rosinality(tree) -> bool:
-    """Whether a tree is such a file: a dictionary with a state dict `g_ema`, or that state dict."""
+    """Whether a tree is of this layout: a dictionary with a state dict `g_ema`, or that state dict."""
     if not isinstance(tree, dict):
         return False
     return isinstance(tree.get("g_ema"), dict) or _is_generator(tree)
@@ -59,8 +59,8 @@ def _is_generator(tree: dict) -> bool:
 def read(tree: dict, where: str) -> tuple[dict, dict]:
     """(networks G, G_ema, D; metadata) of a tree that `is_rosinality`; D is None without `d`.
 
-    where: how messages name the file. Raises UserError where a tensor is missing, unknown or of
-    another shape than the widths found.
+    where: the file in messages. Raises UserError if a tensor is missing, unknown or of another shape
+    than the widths found.
     """
     if _is_generator(tree):
         tree = {"g_ema": tree}
@@ -79,12 +79,12 @@ def read(tree: dict, where: str) -> tuple[dict, dict]:
 
 
 def write(path: str | os.PathLike, networks: dict) -> None:
-    """Write networks {G, G_ema, D or None} as such a file, atomically; equal ones, equal bytes.
+    """Write networks {G, G_ema, D or None} in this layout, atomically; equal ones give equal bytes.
 
-    The layout fixes the mapping's learning-rate factor at 0.01; another one goes into the stored
-    weights: the same images, another speed of the mapping if it is trained on.
-    Raises UserError for what the layout cannot hold, z and w of different sizes, and for NaN or
-    infinity; nothing is written then.
+    The layout fixes the mapping's learning-rate factor at 0.01. Another factor is multiplied into the
+    stored weights: images are the same, but further training moves the mapping at another speed.
+    Raises UserError, before anything is written, for z and w of different sizes, which the layout
+    cannot hold, and for NaN or infinity.
     """
     path = Path(path)
     G, G_ema, D = networks["G"], networks["G_ema"], networks["D"]
@@ -97,7 +97,7 @@ def write(path: str | os.PathLike, networks: dict) -> None:
         tensors = {f"{name}.{key}".rstrip("."): tensor for key, tensor in tensors.items()}
         check_finite(path, tensors, "nothing was written")
     with atomic_path(path) as temporary, open(temporary, "wb") as file:
-        torch.save(content, file)  # to a file that is open: else the temporary name goes in
+        torch.save(content, file)  # to an open file: torch.save would store a file's temporary name
 
 
 def public_code_can_load(networks: dict) -> bool:
@@ -166,7 +166,7 @@ def discriminator_name(name: str) -> str:
 
 
 def _their_shape(name: str, shape: torch.Size) -> tuple[int, ...]:
-    """Axes of length 1 that this layout has more."""
+    """The shape of a tensor in this layout, with its additional axes of length 1."""
     if name.endswith("noise_strength"):
         return (1,)
     if name.endswith("noise_const"):
@@ -182,7 +182,7 @@ def _their_shape(name: str, shape: torch.Size) -> tuple[int, ...]:
 
 
 def _layout(state: dict, label: str) -> Layout:
-    """The state dict without `module.` prefixes, tensors alone."""
+    """The state dict without `module.` prefixes; it must hold only tensors."""
     if not all(isinstance(k, str) and isinstance(v, Tensor) for k, v in state.items()):
         raise UserError(f"{label}: not a state dict of tensors by name")
     if state and all(name.startswith(PREFIX) for name in state):
@@ -195,7 +195,7 @@ def _mean(tree: dict, key: str, where: str) -> Tensor | None:
     if mean is None:
         return None
     if not isinstance(mean, Tensor) or not mean.is_floating_point():
-        raise UserError(f"{where}: {key} is no tensor of floats, the mean of w expected")
+        raise UserError(f"{where}: {key} is not a tensor of floats; the mean of w expected")
     mean = mean.float().flatten().clone()
     check_finite(where, {key: mean}, "get the file again")
     return mean
@@ -268,7 +268,7 @@ def _generator_state(G: Generator, path: Path) -> OrderedDict:
             f"{path}: rosinality's layout has z and w of one size, but this generator's are "
             f"{config['z_dim']} and {config['style_dim']}; keep it as .safetensors"
         )
-    # that layout fixes the factor, so another one goes into the stored weights
+    # the layout fixes the factor, so another one is multiplied into the stored weights
     rescale = config["mapping_lr_mul"] / LR_MUL
     state = OrderedDict()
     for name, tensor in G.state_dict().items():

@@ -1,14 +1,13 @@
-"""Other people's checkpoints as plain data: a pickle reader in which nothing can be called.
+"""Read checkpoints of other projects as plain data: a pickle reader that calls nothing.
 
-A pickle is a program for a stack machine, and Python's own machine imports what the program names
-and calls it. The machine here (unpickle_machine.py) knows no import: a global is text, looked up in
-a table of a few builders or of names that become inert `Record`s (unpickle_globals.py), and refused
-by name where it is in neither. That is safer than a subclass of `pickle.Unpickler`, whose BUILD sets
-any attribute of what `find_class` returned and whose memo allocates whatever index the file asks
-for. What a file may cost is bounded (unpickle_limits.py).
+A pickle is a program for a stack machine. Python's machine imports the names in the program and calls
+them. The machine here (unpickle_machine.py) imports nothing. A global is text; a table maps it to one
+of a few builders or to an inert `Record` (unpickle_globals.py), and any other name is refused. This is
+safer than a subclass of `pickle.Unpickler`: its BUILD sets any attribute of what `find_class` returned,
+and its memo allocates any index in the file. unpickle_limits.py bounds memory and work.
 
-Formats: torch.save since 1.6 (zip), torch.save before it, TorchScript archives (their tensors; the
-code in them is not looked at), plain pickles.
+Formats: torch.save since 1.6 (zip), torch.save before it, TorchScript archives (only their tensors),
+plain pickles.
 """
 
 import io
@@ -29,9 +28,9 @@ from nada.stylegan2.readers.unpickle_machine import Machine
 from nada.stylegan2.readers.unpickle_values import Record, Storage, check_tree, expect
 
 ZIP_MAGIC = b"PK\x03\x04"
-# torch.save before 1.6 writes this number and this protocol as pickles of their own.
+# torch.save before 1.6 writes this number and this protocol as separate pickles.
 LEGACY_MAGIC, LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-# What operations on ill-typed values and torch itself raise.
+# Errors of operations on ill-typed values, and of torch.
 UNEXPECTED = (TypeError, ValueError, LookupError, AttributeError, RuntimeError)
 MAX_NAMES, MAX_NAME = 1 << 16, 400  # of a TorchScript archive; CLIP's largest have some 1,200
 MAX_ARCHIVES_IN_ARCHIVES = 3  # a plain pickle, and in it the storages of its tensors
@@ -41,8 +40,8 @@ def read_pickle(source, limits: Limits = LIMITS, name: str | None = None):
     """The tree of a plain pickle: `source` is a path, a binary file that can seek, or bytes.
 
     The tree holds None, bools, numbers, text, bytes, lists, tuples, sets, dictionaries, tensors,
-    NumPy arrays (read-only) and Records. Raises UserError where the file asks for a global that no
-    checkpoint needs, is damaged, declares more than it holds, or exceeds `limits`.
+    NumPy arrays (read-only) and Records. Raises UserError if the file uses a global that no checkpoint
+    needs, is damaged, declares more than it holds, or exceeds `limits`.
     """
     return _read(source, limits, name, _read_plain)
 
@@ -53,7 +52,7 @@ def read_torch(source, limits: Limits = LIMITS, name: str | None = None):
 
 
 def read_checkpoint(source, limits: Limits = LIMITS, name: str | None = None):
-    """The tree of a torch.save file or of a plain pickle, whichever the content says it is."""
+    """The tree of a torch.save file or of a plain pickle, told apart by their content."""
     return _read(source, limits, name, _read_any)
 
 
@@ -61,7 +60,7 @@ def read_state_dict(path: str | os.PathLike, limits: Limits = LIMITS) -> dict[st
     """Tensors by name from a safetensors file, a torch.save file or a TorchScript archive.
 
     In a torch.save file they are the dictionary itself or its entry 'state_dict'; in a TorchScript
-    archive every tensor of every module, named like in its state_dict(). Data types stay.
+    archive they are all tensors of all modules, named as in its state_dict(). Data types are kept.
     """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
@@ -72,7 +71,7 @@ def read_state_dict(path: str | os.PathLike, limits: Limits = LIMITS) -> dict[st
     if is_safetensors(head, path.stat().st_size):
         try:
             return load_file(path)
-        # a header may ask torch for shapes and types that it does not have
+        # a header may name shapes and types that torch does not have
         except (
             SafetensorError,
             OSError,
@@ -82,7 +81,7 @@ def read_state_dict(path: str | os.PathLike, limits: Limits = LIMITS) -> dict[st
             RuntimeError,
         ) as error:
             raise UserError(
-                f"{path}: no readable safetensors file ({shown(error, 200)}); get it again"
+                f"{path}: not a readable safetensors file ({shown(error, 200)}); get it again"
             ) from None
     tree = read_torch(path, limits)
     if isinstance(tree, Record) and tree.origin.startswith(TORCHSCRIPT):
@@ -129,7 +128,7 @@ def _scripted_tensors(record: Record, where: str) -> dict[str, Tensor]:
         elif isinstance(value, Record) and isinstance(value.state, dict):
             names = [f"{path}.{name}" if path else f"{name}" for name in value.state]
             waiting.extend(reversed(list(zip(names, value.state.values()))))
-        # modules that share modules and long names could take any memory
+        # shared modules and long names could need any amount of memory
         if len(found) > MAX_NAMES or len(path) > MAX_NAME:
             raise UserError(
                 f"{where}: refused: it names more than {MAX_NAMES} tensors, or one by more than "
@@ -142,7 +141,7 @@ def _scripted_tensors(record: Record, where: str) -> dict[str, Tensor]:
 
 
 def _read(source, limits: Limits, name: str | None, reader: Callable):
-    """Open, read and check the tree; every kind of damage becomes one sentence."""
+    """Open, read and check the tree; every kind of damage raises UserError with one sentence."""
     if isinstance(source, bytes | bytearray):
         return _read(io.BytesIO(source), limits, name or "the pickle", reader)
     if isinstance(source, str | os.PathLike):
@@ -161,7 +160,7 @@ def _read(source, limits: Limits, name: str | None, reader: Callable):
         reason = shown(f"{type(error).__name__}: {error}")
     except (OverflowError, MemoryError, NotImplementedError) as error:
         reason = type(error).__name__
-    raise UserError(f"{where}: damaged or no checkpoint ({reason}); get the file again")
+    raise UserError(f"{where}: damaged or not a checkpoint ({reason}); get the file again")
 
 
 def _read_any(file: Bounded, budget: Budget):
@@ -220,7 +219,7 @@ def _read_zip(file: Bounded, budget: Budget):
 
 
 def _read_legacy(file: Bounded, budget: Budget):
-    """torch.save before 1.6, after its magic number: pickles in a row, then the storages' bytes."""
+    """torch.save before 1.6, after its magic number: consecutive pickles, then the storages' bytes."""
     protocol = _machine(file, budget).run()
     system = _machine(file, budget).run()
     if protocol != LEGACY_PROTOCOL or not isinstance(system, dict):
@@ -244,7 +243,7 @@ def _read_legacy(file: Bounded, budget: Budget):
     keys = _machine(file, budget).run()
     keys = [expect(key, str) for key in expect(keys, list)]
     if sorted(storages) != sorted(keys):
-        raise Broken("the list of storages is another than the tensors'")
+        raise Broken("the list of storages differs from that of the tensors")
     for key in keys:
         if int.from_bytes(file.read(8), "little", signed=True) != len(storages[key].data):
             raise Broken(f"storage {shown(key)} has another length than declared")

@@ -1,7 +1,7 @@
-"""The globals that a foreign file may name, and how the values that they call for are rebuilt.
+"""The globals that a foreign file may name, and the builders of their values.
 
-A global is text. It is in the table of builders below, or among the names that become inert
-Records, or the file is refused by that name; nothing is imported and nothing of Python is called.
+A global is text. The table below maps it to a builder or to an inert Record. A file with any other
+global is refused with its name. Nothing is imported or called.
 """
 
 from collections import OrderedDict
@@ -43,7 +43,7 @@ STORAGES = {
     }.items()
 } | {"torch.storage.UntypedStorage": torch.uint8}
 
-# Names that stand for themselves: data types in arguments, the class argument of an array.
+# Names that are used as values: data types in arguments, the class argument of an array.
 WORDS = {
     "numpy.ndarray",
     *(f"torch.{name}" for name in ("float16", "float32", "float64", "bfloat16", "int64", "int32")),
@@ -74,7 +74,7 @@ def is_record(name: str) -> bool:
 
 
 def _tensor(machine, storage, offset, size, stride, *_) -> Tensor:
-    """A view on a storage that lies inside it and shows no value of it twice over."""
+    """A view on a storage; it must lie inside the storage, and the budget counts its size."""
     data = expect(storage, Storage).data
     offset, size, stride = whole(offset), sizes(size), sizes(stride)
     last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
@@ -90,7 +90,7 @@ def _parameter(_machine, data, *_) -> Tensor:
 
 
 def _nested(machine, content):
-    """A storage that a plain pickle carries as a torch.save file of its own."""
+    """A storage that a plain pickle contains as a torch.save file."""
     return machine.archive(expect(content, bytes))
 
 
@@ -134,12 +134,12 @@ def _persistent_object(_machine, meta) -> Record:
 
 
 def _tagged(_machine, value, *_):
-    """A list or value that TorchScript pickles with a note on its type."""
+    """A list or value that TorchScript pickles with its type."""
     return value
 
 
 def _dtype(machine, code, *_) -> Dtype:
-    if expect(code, str) not in NUMBERS:  # to hash a tuple of tuples can take forever
+    if expect(code, str) not in NUMBERS:  # hashing nested tuples can take endless time
         machine.budget.refuse(f"an array of type {shown(code)}; plain numbers alone are read")
     return Dtype(code)
 
@@ -157,7 +157,7 @@ def _numpy_array(machine, content, dtype, shape, order="C") -> np.ndarray:
     dtype = np.dtype(expect(dtype, Dtype).order + dtype.code)
     shape = sizes(shape)
     if order not in ("C", "F") or prod(shape) * dtype.itemsize != len(content):
-        raise Broken("an array whose shape is not that of its content")
+        raise Broken("an array whose shape does not fit its content")
     machine.budget.view(len(content))
     array = np.frombuffer(content, dtype).reshape(shape, order=order)
     array.flags.writeable = False
@@ -171,7 +171,7 @@ def filled(machine, _version, shape, dtype, fortran, content) -> np.ndarray:
 
 def _empty_array(_machine, kind, *_) -> Array:
     if expect(kind, Word).name != "numpy.ndarray":
-        raise Broken("an array of a class of its own")
+        raise Broken("an array of an unknown class")
     return Array()
 
 

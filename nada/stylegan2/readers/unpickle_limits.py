@@ -1,23 +1,23 @@
-"""What reading a foreign file may cost: bytes by the file's size, steps and depth by limits."""
+"""Limits on reading a foreign file: memory relative to the file's size, steps and depth absolute."""
 
 import os
 from dataclasses import dataclass
 
 from nada.run.errors import UserError
 
-VIEW_FACTOR = 4  # tensors of a file may share storages, but not show more than this many times it
-SLACK = 1 << 20  # bytes that small files may show beyond that
-OBJECT_BYTES = 256  # about what a tensor, a set or a record takes beside its numbers
-ITEM_BYTES = 64  # about what a list, a dictionary or one item of it takes
+VIEW_FACTOR = 4  # views of shared storages may have up to this many times the file's bytes
+SLACK = 1 << 20  # bytes that are allowed in addition, for small files
+OBJECT_BYTES = 256  # approximate overhead of a tensor, a set or a record
+ITEM_BYTES = 64  # approximate size of a list, a dictionary or one item of it
 MAX_LINE = 1 << 20  # bytes of a line of text in a pickle
 
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on work and nesting; what any published checkpoint needs is a tenth of them or less.
+    """Bounds on work and nesting; published checkpoints need at most a tenth of them.
 
-    opcodes: steps of the machine, archives within included. depth: containers within containers.
-    nodes: values of the tree, shared ones counted as often as they are shown.
+    opcodes: steps of the machine, with those of nested archives. depth: nesting of containers. nodes:
+    values of the tree; shared values count at every place.
     """
 
     opcodes: int = 1_000_000
@@ -33,7 +33,7 @@ class Broken(Exception):
 
 
 class Bounded:
-    """A file that answers no request beyond its end, so that a false length allocates nothing."""
+    """A file that refuses reads beyond its end, so that a false length allocates nothing."""
 
     def __init__(self, file):
         self.file = file
@@ -63,7 +63,7 @@ class Bounded:
 
 
 class Budget:
-    """What one file may still cost; archives within it draw on the same budget."""
+    """The remaining memory and steps for one file; nested archives use the same budget."""
 
     def __init__(self, size: int, limits: Limits, where: str):
         self.where, self.limits = where, limits
@@ -73,13 +73,13 @@ class Budget:
         self.archives = 0  # archives within archives that are open
 
     def store(self, count: int) -> None:
-        """Take `count` bytes of storage: all together, no more than the file has."""
+        """Count `count` bytes of storage; all storages together must not exceed the file."""
         self.stored -= count
         if self.stored < 0:
             self.refuse("its storages are declared larger than the file")
 
     def view(self, count: int) -> None:
-        """Take `count` bytes of memory that a value needs: what it shows, and its own size."""
+        """Count `count` bytes of memory of a value: its contents and its overhead."""
         self.viewed -= count
         if self.viewed < 0:
             self.refuse(f"its values show more than {VIEW_FACTOR} times the file's bytes")

@@ -1,7 +1,6 @@
-"""The stack machine that runs a foreign pickle: every opcode makes plain data, none calls.
+"""The stack machine for foreign pickles: every opcode makes plain data, and none calls a function.
 
-Parsing is left to the standard library's `pickletools.genops`, which yields opcodes and executes
-none.
+The standard library's `pickletools.genops` parses; it yields opcodes and executes nothing.
 """
 
 from collections.abc import Callable
@@ -32,7 +31,7 @@ PUSHES = {
     *("BINUNICODE8", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"),
 }
 CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
-# What makes an empty container, and what that takes.
+# Opcodes that make an empty container, and the bytes that it needs.
 EMPTY = {
     "EMPTY_LIST": (list, ITEM_BYTES),
     "EMPTY_DICT": (dict, ITEM_BYTES),
@@ -48,8 +47,8 @@ IDLE = {"PROTO", "FRAME"}
 class Machine:
     """Runs one pickle of a file.
 
-    archive(content): the tree of a torch.save file within the pickle. storage(kind, key, count):
-    the numbers that a persistent id stands for; None where the pickle has no storages beside it.
+    archive(content): the tree of a torch.save file within the pickle. storage(kind, key, count): the
+    numbers of a persistent id; None if the pickle has no external storages.
     """
 
     def __init__(
@@ -61,7 +60,7 @@ class Machine:
         self.memo: dict[int, object] = {}
 
     def run(self):
-        """The value that the pickle leaves; the file then stands behind the pickle."""
+        """Run the pickle and return its value; the file's position is then after the pickle."""
         for opcode, argument, _ in genops(self.file):
             self.budget.step()
             name = opcode.name
@@ -188,11 +187,11 @@ class Machine:
     def word(self, module: str, name: str) -> Word:
         """A global as text, if it is one that checkpoints need."""
         asked = f"{module}.{name}"
-        self.budget.view(2 * len(asked))  # a STACK_GLOBAL joins long texts as often as it likes
+        self.budget.view(2 * len(asked))  # STACK_GLOBAL can join long texts many times
         if not is_known(asked):
             raise UserError(
                 f"{self.budget.where}: refused: it asks for the global '{shown(asked)}', which no "
-                f"checkpoint needs; nothing of it was run: delete the file, or ask its author"
+                f"checkpoint needs; nothing in it was run: delete the file, or ask its author"
             )
         return Word(asked, name.rpartition(".")[2])
 
@@ -209,7 +208,7 @@ class Machine:
         self.step_reduce(None)
 
     def make(self, word: Word, arguments: tuple):
-        """What a call in the file makes: data by a builder, or an inert record."""
+        """The result of a call in the file: data from a builder, or an inert record."""
         if word.name in BUILDERS:
             return BUILDERS[word.name](self, *arguments)
         if is_record(word.name):
@@ -228,7 +227,7 @@ class Machine:
             for key in target.memo_keys:
                 self.memo[key] = array
             target = array
-        elif not isinstance(target, dict):  # of a state dict, it is notes on its modules' versions
+        elif not isinstance(target, dict):  # the state of a state dict is only its modules' versions
             raise Broken(f"a state for a value of type {type(target).__name__}")
         self.stack.append(target)
 

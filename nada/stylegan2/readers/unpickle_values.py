@@ -1,4 +1,4 @@
-"""What the tree of a foreign file is made of besides plain values, and the checks of its parts."""
+"""The types in the tree of a foreign file besides plain values, and checks of its parts."""
 
 from dataclasses import dataclass, field
 
@@ -12,7 +12,7 @@ MAX_KEY = 1 << 53  # larger whole numbers can be chosen to collide in a dictiona
 
 @dataclass(eq=False)
 class Record:
-    """What an object of a class was: `origin`, the global that made it; `name`; its `state`."""
+    """An inert object: `origin`, the global that made it; `name`; its `state`."""
 
     origin: str
     name: str
@@ -29,7 +29,7 @@ class Word:
 
 @dataclass(eq=False)
 class Storage:
-    """Numbers in a row, [N], and the bytes that they are a view on."""
+    """A vector of numbers [N], and the bytes that it is a view on."""
 
     data: Tensor
     content: bytearray
@@ -43,13 +43,13 @@ class Dtype:
 
 @dataclass(eq=False)
 class Array:
-    """An array that a BUILD still has to fill, and its places in the memo."""
+    """An array that a later BUILD fills, and its places in the memo."""
 
     memo_keys: list[int] = field(default_factory=list)
 
 
 def expect(value, kind):
-    """The value, which must be of a type or of one of several (list | tuple)."""
+    """Return the value if it has the type, or one of several types (list | tuple)."""
     if not isinstance(value, kind):
         wanted = getattr(kind, "__name__", str(kind))
         raise Broken(f"{wanted} expected, {type(value).__name__} found")
@@ -58,7 +58,7 @@ def expect(value, kind):
 
 def whole(value) -> int:
     if type(value) is not int or not 0 <= value < 1 << 62:
-        raise Broken(f"a size of type {type(value).__name__}, or of no use")
+        raise Broken(f"a size of type {type(value).__name__}, or out of range")
     return value
 
 
@@ -70,7 +70,7 @@ def sizes(value) -> list[int]:
 
 
 def as_key(value):
-    """A key of a dictionary or set: text, bytes, a whole number; others can be made to collide."""
+    """Check a key of a dictionary or set: text, bytes or an integer; others can be made to collide."""
     if not isinstance(value, str | bytes | int | None):
         raise Broken(f"a key of type {type(value).__name__}")
     if isinstance(value, int) and abs(value) >= MAX_KEY:
@@ -79,7 +79,7 @@ def as_key(value):
 
 
 def check_tree(tree, budget: Budget) -> None:
-    """Bound the depth of the tree and the number of its values as they are shown, cycles included."""
+    """Check the depth of the tree and the number of its values; shared values count at every place."""
     waiting, nodes = [(tree, 0)], 0
     while waiting:
         value, depth = waiting.pop()

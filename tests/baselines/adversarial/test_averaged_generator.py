@@ -19,16 +19,16 @@ from nada.stylegan2.generator import Generator
 PUBLISHED_DECAY = 0.5 ** (32 / 10000)
 
 
-def adversarial_settings() -> dict[str, type[FewShotHyperparameters]]:
+def adversarial_hyperparameters() -> dict[str, type[FewShotHyperparameters]]:
     """The hyperparameters class of every registered method that trains adversarially, by method."""
     classes = {name: registry.load(name).METHOD.hyperparameters for name in registry.methods()}
     return {name: cls for name, cls in classes.items() if issubclass(cls, FewShotHyperparameters)}
 
 
-METHODS = adversarial_settings()
+METHODS = adversarial_hyperparameters()
 
 
-def test_every_few_shot_method_and_the_fine_tuned_pair_are_looked_at():
+def test_every_few_shot_method_and_the_fine_tuned_pair_are_tested():
     assert set(METHODS) == {"tgan", "tgan_ada", "minegan", "ojha", "freezed", "finetune_gd"}
 
 

@@ -99,12 +99,12 @@ def test_a_batch_that_does_not_fit_the_memory_is_one_sentence(world, monkeypatch
     assert few_shot(world, "run") == 2
     assert capsys.readouterr().err == (
         "error: variant 'v': a batch of 2 images does not fit this device's memory (2.00 GiB more "
-        "were asked for); set a smaller batch, or precision to 'mixed'.\n"
+        "were requested); set a smaller batch, or precision to 'mixed'.\n"
     )
 
 
 def test_where_nothing_waits_the_same_run_gives_the_same_bytes(world, monkeypatch):
-    """As on a GPU: losses are looked at later, and ADA asks for its number by itself."""
+    """As on a GPU: losses are checked later, and ADA reads its number itself."""
     assert few_shot(world, "now", "tgan_ada") == 0
     made = AdversarialTrainer.__init__
 

@@ -9,7 +9,7 @@ from eval.analysis.costs import LENGTHS, frame, known_length
 from eval.analysis.lengths import notes
 from nada.run.errors import UserError
 from nada.run.spec.base import CONDITION_KEYS, Target
-from nada.run.spec.group import GroupSpec, RowRun, RowSpec, TaskSpec
+from nada.run.spec.group_spec import GroupSpec, RowRun, RowSpec, TaskSpec
 
 FEW_SHOT = {"iterations": 240, "published_iterations": 5000, "ema_kimg": 1.25, "catchup_steps": 50}
 

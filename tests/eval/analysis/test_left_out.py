@@ -7,7 +7,7 @@ import pytest
 
 from eval import tables
 from eval.score import COLUMNS
-from nada.run.spec.group import read_group_spec
+from nada.run.spec.group_spec import read_group_spec
 
 BARE = {
     "judge": "the task names no target",
@@ -67,7 +67,7 @@ def test_a_task_that_lacks_something_beside_one_that_does_not_is_named(made):
     )
     text = made({"a": None, "b": BARE}, ["fid", "mean_lpips"], table)[".md"]
     assert "FID ↓" in text
-    assert f"- Not measured of b: FID; {BARE['real_images']}.\n" in text
+    assert f"- Not measured of b: FID; {BARE['references']}.\n" in text
 
 
 def test_a_task_that_lacks_nothing_changes_no_table(made):

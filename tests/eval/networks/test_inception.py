@@ -231,7 +231,7 @@ def test_a_manifest_vouches_for_files_made_here_alone_and_notices_another(script
     found = load_inception(path, made_here=True).record()
     assert found == {"file": "mine.pt", "sha256": script[1], "mode": "clean"}
     manifest.write_text(json.dumps({"files": {"mine.pt": {"sha256": "0" * 64}}}))
-    with pytest.raises(UserError, match=r"manifest\.json beside it says"):
+    with pytest.raises(UserError, match=r"manifest\.json in its folder has"):
         load_inception(path, made_here=True)
 
 

@@ -14,7 +14,7 @@ from eval.score import COLUMNS
 from eval.study.comparison import SIDES, main, page, pairs, read_answers, read_result, score
 from nada.run.errors import UserError
 from nada.run.spec.base import CONDITION_KEYS, Target
-from nada.run.spec.group import GroupSpec, ModelSpec, RowRun, RowSpec, TaskSpec
+from nada.run.spec.group_spec import GroupSpec, ModelSpec, RowRun, RowSpec, TaskSpec
 
 OURS = ("dog2cat", "nada", "mapper", 0, "source")
 RIVALS = [("dog2cat", "tgan", "plain", 10, "source"), ("dog2cat", "ojha", "plain", 5, "source")]

@@ -365,7 +365,7 @@ def test_one_tensor_under_many_names_is_made_float_once(tmp_path):
     assert weights["a0"].dtype == torch.float32
 
 
-def test_the_end_of_a_zip_behind_an_older_file_is_not_looked_at(tmp_path):
+def test_the_end_of_a_zip_behind_an_older_file_is_ignored(tmp_path):
     path = tmp_path / "old.pt"
     torch.save({"a": torch.zeros(1)}, path, _use_new_zipfile_serialization=False)
     end = b"PK\x05\x06" + bytes(4) + b"\5\0\5\0" + b"\x90\1\0\0" + b"\x64\0\0\0" + bytes(2)

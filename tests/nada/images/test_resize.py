@@ -4,7 +4,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from nada.images import resize as module
 from nada.images.resize import matrix, repeat_and_pool, resize, resize_by_matrices
 
 SIZES = [((37, 64), (16, 28)), ((16, 16), (24, 24)), ((64, 48), (64, 20))]
@@ -40,8 +39,8 @@ def test_a_cpu_takes_torch_s_kernel_and_a_gpu_the_matrices_only_where_it_must_be
     monkeypatch,
 ):
     taken = []
-    monkeypatch.setattr(module, "resize_by_matrices", lambda *_: taken.append("matrices"))
-    monkeypatch.setattr(module.F, "interpolate", lambda *_, **__: taken.append("kernel"))
+    monkeypatch.setattr("nada.images.resize.resize_by_matrices", lambda *_: taken.append("matrices"))
+    monkeypatch.setattr(F, "interpolate", lambda *_, **__: taken.append("kernel"))
 
     class Picture:
         def __init__(self, is_cuda):

@@ -161,9 +161,9 @@ def test_a_file_that_is_not_an_index_is_never_overwritten(tmp_path, capsys, name
     arguments = ["--source", str(tmp_path / "set"), "--resolution", str(R)]
     assert sets.main([*arguments, "--out", str(tmp_path / name)]) == 2
     error = capsys.readouterr().err
-    assert f"{name}: is there already and is not what this command writes" in error
+    assert f"{name}: exists already and is not what this command writes" in error
     index, _ = scan(tmp_path / "set", resolution=R)
-    with pytest.raises(UserError, match="is there already"):
+    with pytest.raises(UserError, match="exists already"):
         write_index(tmp_path / name, index)
     assert (tmp_path / name).read_bytes() == content
 

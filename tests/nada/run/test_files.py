@@ -50,7 +50,7 @@ def test_a_failed_write_leaves_the_earlier_file_and_nothing_else(tmp_path, failu
     assert names(tmp_path) == ["file.txt"] and path.read_text() == "earlier"
 
 
-def test_a_full_disk_is_told_by_name_whatever_error_the_writer_raised(tmp_path):
+def test_a_full_disk_is_named_whatever_error_the_writer_raised(tmp_path):
     with pytest.raises(OSError) as caught, atomic_path(tmp_path / "file.safetensors"):
         raise RuntimeError("I/O error: No space left on device (os error 28)")
     assert caught.value.errno == errno.ENOSPC
@@ -84,7 +84,7 @@ def tiny_disk(tmp_path):
     ],
     ids=["torch", "safetensors", "numpy"],
 )
-def test_a_really_full_disk_is_told_as_such_and_keeps_what_it_held(tiny_disk, write):
+def test_a_really_full_disk_is_reported_and_keeps_what_it_held(tiny_disk, write):
     (tiny_disk / "file.bin").write_text("earlier")
     with pytest.raises(OSError) as caught, atomic_path(tiny_disk / "file.bin") as temporary:
         write(temporary)

@@ -7,7 +7,6 @@ from typing import Literal, get_args, get_origin, get_type_hints
 import pytest
 from pydantic import model_validator
 
-from nada.adapt import NadaHyperparameters
 from nada.layers import LayerHyperparameters
 from nada.mapper import MapperHyperparameters
 from nada.run.errors import UserError
@@ -21,6 +20,7 @@ from nada.run.hyperparameters import (
     resolved,
 )
 from nada.run.steps import snapshot_steps
+from nada.training import NadaHyperparameters
 from tests.nada.departures import CHOICES, TABLE
 
 CLASSES = {"": NadaHyperparameters, "layers.": LayerHyperparameters, "mapper.": MapperHyperparameters}
@@ -60,7 +60,7 @@ def test_every_switch_stands_in_the_table():
     assert literals == {name for name in TABLE if name in literals} | CHOICES
 
 
-def test_equal_settings_resolve_equally_however_numbers_are_written():
+def test_equal_hyperparameters_resolve_equally_however_numbers_are_written():
     assert resolved(read({"style_mixing": 0})) == resolved(read({"style_mixing": 0.0}))
     assert isinstance(read({"lr": 1}).lr, float)
 
@@ -84,7 +84,7 @@ def test_equal_settings_resolve_equally_however_numbers_are_written():
         ({"snapshots": "all"}, r"snapshots is 'all'; it must be a whole number or a list, each item a whole"),
         ({"clips": []}, r"hyperparameters\.clips is \[\]; it must not be empty\."),
         ({"clips": ["a", "a"]}, r"clips is \['a', 'a'\]; it must be a list without repetition\."),
-        ({"mapper": {"code_pool": 1}}, r"hyperparameters\.mapper: code_pool is 1, which holds no batch of 2; "),
+        ({"mapper": {"code_pool": 1}}, r"hyperparameters\.mapper: code_pool is 1, less than a batch of 2; "),
         ({"loss": "globl"}, r"hyperparameters\.loss is 'globl'; .*one of 'directional', 'global'\."),
         ({"betas": [0.9]}, r"hyperparameters\.betas .* must be a list of 2 items, each a number\."),
         ({"layers": {"manual": "form"}}, r"hyperparameters\.layers\.manual .*'texture', 'shape'"),
@@ -106,7 +106,7 @@ def test_a_whole_number_that_a_program_wrote_with_a_point_is_read_as_one():
 def test_an_object_that_python_makes_is_checked_too():
     with pytest.raises(ValueError, match="less than or equal to 1"):
         NadaHyperparameters(style_mixing=2.0)
-    with pytest.raises(ValueError, match="holds no batch"):
+    with pytest.raises(ValueError, match="less than a batch"):
         MapperHyperparameters(code_pool=1)
 
 

@@ -6,7 +6,6 @@ import pytest
 import torch
 from torch import nn
 
-from nada.adapt import NadaHyperparameters, forward_backward, micro_batches
 from nada.latent_maps import LatentMapper
 from nada.layers import LayerHyperparameters, Layers
 from nada.mapper import MapperHyperparameters, MapperLoss
@@ -14,6 +13,7 @@ from nada.mapper import forward_backward as mapper_step
 from nada.objective import NadaLoss
 from nada.run.errors import UserError
 from nada.run.micro_batch import Draws, MicroBatches, Rows, asked_for, split
+from nada.training import NadaHyperparameters, forward_backward, micro_batches
 
 CPU = torch.device("cpu")
 #: As torch words it.
@@ -238,8 +238,8 @@ def test_the_smaller_size_stays_for_the_run_and_each_change_is_one_line(generato
     assert memory.asked == [4, 2, 2, 2, 2]
     (line,) = job.lines
     assert line == (
-        "  out of memory (2.00 GiB more were asked for, 1.25 GiB of 79.11 GiB were free): done "
-        "again, from here on with 2 images at once; the results stay the same but for rounding"
+        "  out of memory (2.00 GiB more were requested, 1.25 GiB of 79.11 GiB were free): the step is "
+        "repeated; from here on 2 images are rendered at once. Results change only by rounding"
     )
 
 

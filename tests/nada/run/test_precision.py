@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
-from nada.adapt import NadaHyperparameters
 from nada.codes import draw_codes, render_pair
 from nada.losses import directional_loss
 from nada.run import precision
@@ -17,6 +16,7 @@ from nada.stylegan2 import ops
 from nada.stylegan2.adversarial import AdversarialTrainer
 from nada.stylegan2.discriminator import Discriminator
 from nada.stylegan2.generator import Generator
+from nada.training import NadaHyperparameters
 
 HALF = [torch.bfloat16, torch.float16]
 #: What one rounding may change, relative to the largest number: 8 and 11 bits.
@@ -206,7 +206,7 @@ def test_full_precision_lasts_for_a_block_even_when_that_fails(generator):
 
 @pytest.mark.parametrize("tf32", [False, True])
 @pytest.mark.parametrize("deterministic", [False, True])
-def test_tf32_and_repeatable_algorithms_are_what_the_settings_say(flags, tf32, deterministic):
+def test_tf32_and_repeatable_algorithms_follow_the_hyperparameters(flags, tf32, deterministic):
     set_numerics(CARD, tf32, deterministic)
     assert flags() == {
         "matmul": tf32,

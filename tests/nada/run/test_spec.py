@@ -8,7 +8,7 @@ import pytest
 
 from nada.run.errors import UserError
 from nada.run.spec.base import Target, as_json
-from nada.run.spec.group import (
+from nada.run.spec.group_spec import (
     DifferenceSpec,
     GridSpec,
     GroupSpec,
@@ -18,14 +18,14 @@ from nada.run.spec.group import (
     TaskSpec,
     read_group_spec,
 )
-from nada.run.spec.observation import (
+from nada.run.spec.observation_spec import (
     Counts,
     ObservationSpec,
     ObservedRun,
     RefereeSpec,
     read_observation_spec,
 )
-from nada.run.spec.run import ClipSpec, RunSpec, SourceSpec, TextSpec, read_run_spec
+from nada.run.spec.run_spec import ClipSpec, RunSpec, SourceSpec, TextSpec, read_run_spec
 
 BARE = RunSpec(
     world="mini", task="dog2cat", method="source", variant="unchanged", seed=0, device="cpu", resolution=32
@@ -111,7 +111,7 @@ def test_equal_hyperparameters_in_another_order_give_equal_text():
     assert as_json(RUN.model_copy(update={"hyperparameters": turned})) == as_json(RUN)
 
 
-def test_what_a_job_is_not_told_is_not_written():
+def test_absent_keys_are_not_written():
     assert set(json.loads(as_json(BARE))) == {
         "world", "task", "method", "variant", "shots", "warm_start", "seed", "device", "resolution",
         "hyperparameters",
@@ -195,13 +195,13 @@ def changed(spec, path, value):
         (OBSERVATION, "source", ..., "the key 'source' is missing, which method 'tgan' needs"),
         (REAL, "references", ..., "the key 'references' is missing, which method 'real' needs"),
         (REAL, "source", "x", "'real' has neither 'source' nor 'training_images'"),
-        (OBSERVATION, "runs", [], "method 'tgan' with 0 runs; only 'real' has none"),
+        (OBSERVATION, "runs", [], "method 'tgan' has 0 runs; only 'real' has no runs"),
         (OBSERVATION, "runs.1.seed", 0, "'runs' names a seed twice: [0, 0]"),
         (OBSERVATION, "referee.vgg", ..., "referee: the key 'perceptual' is missing, or 'inception'"),
         (OBSERVATION, "referee.inception.clena", "x", "'clean' or 'legacy_pytorch'"),
         (OBSERVATION, "counts.gallery_images", 501, "gallery_images is 501, more than the 500"),
         (GROUP, "rows", [], "rows is []; it must have at least 1 item."),
-        (GROUP, "rows.0.task", "dog2bear", "'rows' names the task 'dog2bear', which 'tasks' lacks"),
+        (GROUP, "rows.0.task", "dog2bear", "'rows' names the task 'dog2bear', which is not in 'tasks'"),
         (GROUP, "preference.variant", "x", "'preference' names a model that the group does not show"),
         (GROUP, "k_medoids", 0, "k_medoids is 0; it must be greater than or equal to 1"),
     ],

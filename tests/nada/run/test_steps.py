@@ -11,7 +11,7 @@ from nada.run.errors import UserError
 from nada.run.job import Job
 from nada.run.manifest import read_weights
 from nada.run.micro_batch import MicroBatches
-from nada.run.spec.run import RunSpec
+from nada.run.spec.run_spec import RunSpec
 
 ROOT = Path(__file__).parents[3]
 SPEC = RunSpec(
@@ -62,7 +62,7 @@ def test_the_loop_yields_every_step_and_reports_it(tmp_path):
     walk = Walk(tmp_path)
     walk.run()
     assert walk.done == list(range(1, 11))
-    walk.job.curves.look()
+    walk.job.curves.read()
     assert [row["step"] for row in walk.job.curves.rows] == walk.done
     assert walk.job.cost.counts()["images"] == 20
 
@@ -75,8 +75,8 @@ def test_an_interrupted_loop_goes_on_after_its_latest_state_and_ends_at_the_same
     torch.manual_seed(99)  # the streams come from the training state
     assert walk.run() == end
     assert walk.done == [7, 8, 9, 10]
-    assert "  going on after step 6, from " in "\n".join(walk.lines)
-    walk.job.curves.look()
+    assert "  resuming after step 6, from " in "\n".join(walk.lines)
+    walk.job.curves.read()
     assert [row["step"] for row in walk.job.curves.rows] == list(range(1, 11))
     assert walk.job.cost.counts()["images"] == 20
 
@@ -84,7 +84,7 @@ def test_an_interrupted_loop_goes_on_after_its_latest_state_and_ends_at_the_same
 def test_a_snapshot_is_taken_after_its_step_and_step_0_before_the_first(tmp_path):
     walk = Walk(tmp_path, snapshots=[0, 1, 4, 10])
     walk.run()
-    walk.job.curves.look()
+    walk.job.curves.read()
     rows = {row["step"]: row["place"] for row in walk.job.curves.rows}
     kept = walk.kept()
     assert kept == pytest.approx({0: 0.0, 1: rows[1], 4: rows[4]})  # the last is the model itself

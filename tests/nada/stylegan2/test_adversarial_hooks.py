@@ -152,7 +152,7 @@ def test_an_infinite_extra_loss_stops_too():
         ("d_lr", "0.1", "d_lr: '0.1' given, must be a number"),
     ],
 )
-def test_a_setting_out_of_range_is_refused_with_value_and_range(setting, value, sentence):
+def test_a_hyperparameter_out_of_range_is_refused_with_value_and_range(setting, value, sentence):
     with pytest.raises(UserError, match=sentence):
         TrainingHyperparameters(**{setting: value})
 

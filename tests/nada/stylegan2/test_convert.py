@@ -71,5 +71,5 @@ def test_a_file_that_its_manifest_does_not_know_is_not_converted(theirs, tmp_pat
     (tmp_path / MANIFEST).write_text(json.dumps(listed))
     out = tmp_path / "dog.safetensors"
     assert convert.main(["convert", str(theirs), str(out)]) == 2
-    assert "manifest.json beside it says" in capsys.readouterr().err
+    assert "manifest.json in its folder has" in capsys.readouterr().err
     assert not out.exists()

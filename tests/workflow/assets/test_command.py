@@ -229,7 +229,7 @@ def test_a_folder_of_assets_that_is_a_file_is_reported_in_one_line(
 def test_a_page_that_cannot_be_written_is_reported_in_one_line(tmp_path, capsys):
     assert command.main(["licences", "--out", str(tmp_path)]) == 2
     (line,) = capsys.readouterr().err.splitlines()
-    assert line == f"error: {tmp_path}: Is a directory; correct the path, or what lies there."
+    assert line == f"error: {tmp_path}: Is a directory; correct the path, or the file there."
 
 
 SNAKEFILE = """

@@ -21,9 +21,9 @@ from tests.workflow.toy_assets import (
     unknown,
     whole,
 )
+from workflow.assets.asset_registry import Registry
 from workflow.assets.download import Downloader
 from workflow.assets.fetch import Fetch
-from workflow.assets.registry import Registry
 
 
 def test_a_file_with_a_known_md5_only_is_checked_by_it_and_its_sha256_is_pinned(site, tmp_path):

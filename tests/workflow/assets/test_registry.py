@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from workflow.assets import command
-from workflow.assets.registry import WORLDS, Asset, load_registry
+from workflow.assets.asset_registry import WORLDS, Asset, load_registry
 
 PAPER = WORLDS / "paper" / "assets.yaml"
 REGISTRY = load_registry("paper")

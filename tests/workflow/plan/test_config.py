@@ -69,7 +69,7 @@ def test_a_whole_number_that_a_program_wrote_with_a_point_is_read_as_one(root):
     assert all(isinstance(number, int) for number in found)
 
 
-def test_settings_of_a_method_that_only_the_command_line_names_are_checked(root):
+def test_hyperparameters_of_a_method_that_only_the_command_line_names_are_checked(root):
     overrides = {"methods": {"checkpoint": {"hyperparameters": {"weihgts": "x"}, "variants": {"mine": {}}}}}
     with pytest.raises(ConfigError, match=r"unknown key 'weihgts' .*; did you mean 'weights'\?"):
         load(root, overrides)
@@ -111,40 +111,40 @@ MISTAKES = [
         [{"baseline": "adaptive", "variants": ["official_adm"]}],
         "'groups.departures.against' names 'official_adm'; did you mean 'official_adam'?",
     ),
-    # types and ranges: where, the value, what is wanted
-    ("seeds", 5, "'seeds' is 5; a list, like [0, 1], is wanted."),
-    ("seeds", ["a"], "'seeds[0]' is \"a\"; a whole number is wanted."),
-    ("seeds", [0, 0], "'seeds' is [0, 0]; a list without repetition is wanted."),
-    ("seeds", [], "'seeds' is []; at least 1 value is wanted."),
-    ("seeds", [-1], "'seeds[0]' is -1; at least 0 is wanted."),
-    ("seeds", ["-1"], "'seeds[0]' is -1; at least 0 is wanted."),
-    ("seeds", [True], "'seeds[0]' is true; a whole number is wanted."),
-    ("seeds", [0, 0.0], "'seeds' is [0, 0]; a list without repetition is wanted."),
-    ("seeds", ["1", "1.0"], "'seeds' is [1, 1]; a list without repetition is wanted."),
-    ("seeds", [0.5], "'seeds[0]' is 0.5; a whole number is wanted."),
-    ("seeds", [2**32], "'seeds[0]' is 4294967296; at most 4294967295 is wanted."),
-    (f"{NADA}/iterations", "240.5", 'iterations\' is "240.5"; a whole number is wanted.'),
-    (f"{NADA}/iterations", 1e300, "a whole number of at most 9007199254740991 is wanted."),
+    # types and ranges: where, the value, what is allowed
+    ("seeds", 5, "'seeds' is 5; it must be a list, like [0, 1]."),
+    ("seeds", ["a"], "'seeds[0]' is \"a\"; it must be a whole number."),
+    ("seeds", [0, 0], "'seeds' is [0, 0]; it must be a list without repetition."),
+    ("seeds", [], "'seeds' is []; it must have at least 1 value."),
+    ("seeds", [-1], "'seeds[0]' is -1; it must be at least 0."),
+    ("seeds", ["-1"], "'seeds[0]' is -1; it must be at least 0."),
+    ("seeds", [True], "'seeds[0]' is true; it must be a whole number."),
+    ("seeds", [0, 0.0], "'seeds' is [0, 0]; it must be a list without repetition."),
+    ("seeds", ["1", "1.0"], "'seeds' is [1, 1]; it must be a list without repetition."),
+    ("seeds", [0.5], "'seeds[0]' is 0.5; it must be a whole number."),
+    ("seeds", [2**32], "'seeds[0]' is 4294967296; it must be at most 4294967295."),
+    (f"{NADA}/iterations", "240.5", 'iterations\' is "240.5"; it must be a whole number.'),
+    (f"{NADA}/iterations", 1e300, "it must be a whole number of at most 9007199254740991."),
     # numbers that are none, and lengths of nothing
-    (f"{NADA}/lr", float("inf"), "'methods.nada.hyperparameters.lr' is Infinity; a finite number is wanted."),
-    (f"{NADA}/lr", "nan", "'methods.nada.hyperparameters.lr' is NaN; a finite number is wanted."),
-    (f"{NADA}/lr", 0, "'methods.nada.hyperparameters.lr' is 0; more than 0 is wanted."),
-    (f"{NADA}/betas", [1, 1], "'methods.nada.hyperparameters.betas[0]' is 1; less than 1 is wanted."),
-    (f"{NADA}/epsilon", 0, "'methods.nada.hyperparameters.epsilon' is 0; more than 0 is wanted."),
-    (f"{NADA}/iterations", float("inf"), "iterations' is Infinity; a whole number is wanted."),
+    (f"{NADA}/lr", float("inf"), "'methods.nada.hyperparameters.lr' is Infinity; it must be a finite number."),
+    (f"{NADA}/lr", "nan", "'methods.nada.hyperparameters.lr' is NaN; it must be a finite number."),
+    (f"{NADA}/lr", 0, "'methods.nada.hyperparameters.lr' is 0; it must be more than 0."),
+    (f"{NADA}/betas", [1, 1], "'methods.nada.hyperparameters.betas[0]' is 1; it must be less than 1."),
+    (f"{NADA}/epsilon", 0, "'methods.nada.hyperparameters.epsilon' is 0; it must be more than 0."),
+    (f"{NADA}/iterations", float("inf"), "iterations' is Infinity; it must be a whole number."),
     ("methods/tgan/hyperparameters/r1_gamma", float("inf"), "r1_gamma' is Infinity; a finite number is"),
-    ("methods/tgan/hyperparameters/g_lr", 1.5, "g_lr' is 1.5; at most 1 is wanted."),
-    ("methods/ojha/hyperparameters/batch", 1, "'methods.ojha.hyperparameters.batch' is 1; at least 2 is wanted."),
-    ("evaluation/truncation_psi", float("nan"), "truncation_psi' is NaN; a finite number is wanted."),
-    ("evaluation/truncation_psi", 0, "'evaluation.truncation_psi' is 0; more than 0 is wanted."),
-    ("groups/ablation/grid/truncation_psi", float("nan"), "is NaN; a finite number is wanted."),
+    ("methods/tgan/hyperparameters/g_lr", 1.5, "g_lr' is 1.5; it must be at most 1."),
+    ("methods/ojha/hyperparameters/batch", 1, "'methods.ojha.hyperparameters.batch' is 1; it must be at least 2."),
+    ("evaluation/truncation_psi", float("nan"), "truncation_psi' is NaN; it must be a finite number."),
+    ("evaluation/truncation_psi", 0, "'evaluation.truncation_psi' is 0; it must be more than 0."),
+    ("groups/ablation/grid/truncation_psi", float("nan"), "is NaN; it must be a finite number."),
     (f"{NADA}/iterations", 1.5, "'methods.nada.hyperparameters.iterations' is 1.5; a whole number"),
-    (f"{NADA}/lr", "fast", "'methods.nada.hyperparameters.lr' is \"fast\"; a number is wanted."),
-    (f"{NADA}/batch", True, "'methods.nada.hyperparameters.batch' is true; a whole number is wanted."),
+    (f"{NADA}/lr", "fast", "'methods.nada.hyperparameters.lr' is \"fast\"; it must be a number."),
+    (f"{NADA}/batch", True, "'methods.nada.hyperparameters.batch' is true; it must be a whole number."),
     (f"{NADA}/loss", "globl", "'methods.nada.hyperparameters.loss' is \"globl\"; one of"),
-    ("device", "gpu", "'device' is \"gpu\"; one of world, cpu, cuda is wanted."),
-    ("evaluation/truncation_psi", 2, "'evaluation.truncation_psi' is 2; at most 1 is wanted."),
-    ("methods", 3, "'methods' is 3; a mapping of keys to values is wanted."),
+    ("device", "gpu", "'device' is \"gpu\"; it must be one of world, cpu, cuda."),
+    ("evaluation/truncation_psi", 2, "'evaluation.truncation_psi' is 2; it must be at most 1."),
+    ("methods", 3, "'methods' is 3; it must be a mapping of keys to values."),
     ("methods/nada/hyperparameters/layers", 3, "'methods.nada.hyperparameters.layers' is 3; a mapping"),
     # prompts
     ("tasks/dog2cat/text/target", " ", "'tasks.dog2cat.text.target' is \" \"; a text that is not"),
@@ -165,9 +165,9 @@ MISTAKES = [
     ("groups/ablation/like", "tabel1", "'groups.ablation.like' names 'tabel1'; did you mean 'table1'?"),
     ("groups/ablation/like", "bias", "'groups.bias.like' makes a circle: "),
     ("groups/mine", {}, "'groups.mine' lacks the key 'title'."),
-    ("groups/bias", None, "'groups.bias' is null; a mapping of keys to values is wanted."),
+    ("groups/bias", None, "'groups.bias' is null; it must be a mapping of keys to values."),
     ("show", ["abltion"], "'show' names 'abltion'; did you mean 'ablation'?"),
-    ("show", [], "'show' is []; at least 1 value is wanted."),
+    ("show", [], "'show' is []; it must have at least 1 value."),
     ("skip", ["biass"], "'skip' names 'biass'; did you mean 'bias'?"),
     # the variant that a task names
     (
@@ -180,7 +180,7 @@ MISTAKES = [
         "own",
         "'warm_starts.nada' asks for the variant that each task names ('own'), but 'tasks.dog2cat' names none",
     ),
-    ("methods/nada/variants/own", {}, "'own' stands for the variant that a task names; choose another name."),
+    ("methods/nada/variants/own", {}, "'own' means the variant that a task names; choose another name."),
     ("methods/nada/variants/mapper/parent", {"method": "nada", "variant": "own"}, "names 'own'; known: "),
     ("groups/ablation/controls", ["sorce"], "names 'sorce'; did you mean 'source'?"),
     ("methods/nada/variants/mapper/parent", "adapt", "names 'adapt'; did you mean 'adaptive'?"),
@@ -191,13 +191,13 @@ MISTAKES = [
     (
         "warm_starts/mine",
         {"method": "nada", "variant": "adaptive"},
-        "a name in 'warm_starts' is \"mine\"; one of nada, nada_catchup, nada_finetuned_gd is wanted.",
+        "a name in 'warm_starts' is \"mine\"; it must be one of nada, nada_catchup, nada_finetuned_gd.",
     ),
     ("warm_starts/nada/variant", "adaptve", "'warm_starts.nada' names 'adaptve'; did you mean"),
     ("warm_starts/nada/tasks", {"dog2cat": "mapper"}, "unknown key 'tasks' in 'warm_starts.nada'; known"),
     ("methods/finetune_gd/variants/from_nada/parent/method", "nda", "did you mean 'nada'?"),
     ("methods/tgan/hyperparameters/iteratoins", 3, "'methods.tgan.hyperparameters'; did you mean 'iterations'?"),
-    ("methods/tgan_ada/hyperparameters/ada_kimg", 0, "ada_kimg' is 0; at least 1e-06 is wanted."),
+    ("methods/tgan_ada/hyperparameters/ada_kimg", 0, "ada_kimg' is 0; it must be at least 1e-06."),
     (
         "groups/table1/rows",
         [{"methods": ["tgn"], "variants": ["plain"], "shots": [1], "warm_starts": ["source"]}],
@@ -212,7 +212,7 @@ MISTAKES = [
     ("groups/pareto/preference/shots", 10, "names a model that the group does not show"),
     ("tasks/dog2cat/references/count", 10**9, "references draws at most 20000 images of a domain"),
     (f"{LAYERS}/k", 20, "k=20 layers asked, but the 32x32 generator has 7; set layers.k to 1..7."),
-    (f"{LAYERS}/k", 0, "layers.k' is 0; at least 1 is wanted."),
+    (f"{LAYERS}/k", 0, "layers.k' is 0; it must be at least 1."),
     (f"{NADA}/layers/manual", [0, 7], "layer 7 asked, but the 32x32 generator has 7; list layers"),
     (
         f"{NADA}/layers/manual",
@@ -224,9 +224,9 @@ MISTAKES = [
     (
         "tasks/dog2cat/references/count",
         0,
-        "'tasks.dog2cat.references.count' is 0; at least 1 is wanted.",
+        "'tasks.dog2cat.references.count' is 0; it must be at least 1.",
     ),
-    ("evaluation/fid_images", 49, "'evaluation.fid_images' is 49; at least 50 is wanted."),
+    ("evaluation/fid_images", 49, "'evaluation.fid_images' is 49; it must be at least 50."),
     ("evaluation/k_medoids", 300, "is 300, too many clusters for the 300 images of"),
     ("evaluation/gallery_images", 1001, "is 1001, more than the 1000 images of"),
     ("evaluation/snapshot_images", 1001, "is 1001, more than the 1000 images of"),
@@ -335,11 +335,11 @@ def test_an_unknown_key_is_named_before_other_mistakes(root):
     ("text", "sentence"),
     [
         ("a: [1\nb: 2\n", "not valid YAML"),
-        ("- 1\n", "a mapping of keys to values is wanted"),
+        ("- 1\n", "the file must be a mapping of keys to values"),
         ("a:\n  no: {}\n", "line 2: not valid YAML (the key no is read as False; quote it)"),
         ("2: {}\n", "(the key 2 is read as 2; quote it)"),
-        ("? [a]\n: 1\n", "(a key is a list or a mapping; a text is wanted)"),
-        ("a: 1\na: 2\n", "(the key 'a' stands there twice)"),
+        ("? [a]\n: 1\n", "(a key is a list or a mapping; it must be a text)"),
+        ("a: 1\na: 2\n", "(the key 'a' occurs twice)"),
         ("[" * 5000, "not valid YAML"),
         ("a: 2026-13-45\n", "not valid YAML (month must be in 1..12)"),
         ("a: " + "9" * 5000, "not valid YAML"),
@@ -356,7 +356,7 @@ def test_the_public_mapper_s_input_is_refused_for_a_generator_that_it_cannot_poo
 
     official = {"mapper": {"clip_input": "official"}}
     message = (
-        r"variant 'v': mapper.clip_input is 'official', which wants images of a multiple of 32 "
+        r"variant 'v': mapper.clip_input is 'official', which needs images of a multiple of 32 "
         r"pixels, but the generator makes 16x16; set it to 'clip'\."
     )
     with pytest.raises(ConfigError, match=message):
@@ -366,9 +366,9 @@ def test_the_public_mapper_s_input_is_refused_for_a_generator_that_it_cannot_poo
     assert POOL_UNIT == mapper.POOL_UNIT
 
 
-def test_every_method_setting_of_the_configuration_is_accepted_by_the_method(root):
-    from nada.adapt import NadaHyperparameters
+def test_every_hyperparameter_of_the_configuration_is_accepted_by_the_method(root):
     from nada.run.hyperparameters import read_hyperparameters
+    from nada.training import NadaHyperparameters
 
     config, _ = load(root)
     nada = config["methods"]["nada"]

@@ -22,7 +22,7 @@ def test_a_method_reads_only_what_its_supervision_names(default):
     assert set(source) == {"source"}
 
 
-def test_a_run_reads_the_model_of_its_parent_and_is_told_the_folder(default):
+def test_a_run_reads_the_model_of_its_parent_and_has_its_folder_as_argument(default):
     mapper = default.runs["dog2bear/nada-mapper/seed1"]
     model = "results/mini/runs/dog2bear/nada-adaptive/seed1/model.safetensors"
     assert adapt_inputs(default, mapper)["parent"] == [model]
@@ -83,7 +83,7 @@ def test_a_control_with_shots_reads_the_target_images_of_every_seed(default):
     assert run.condition.shots == 10
 
 
-def test_the_look_at_the_reals_waits_for_no_model(default):
+def test_the_observation_of_the_reals_depends_on_no_model(default):
     assert "models" not in observation_inputs(default, "dog2cat", "real")
 
 

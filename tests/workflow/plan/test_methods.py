@@ -149,9 +149,9 @@ def test_a_new_method_s_hyperparameters_are_checked_and_completed_by_the_plan(wi
     ("hparams", "sentence"),
     [
         ({"strenght": 1}, "unknown key 'strenght' in 'methods.my_method.hyperparameters'; did you mean 'strength'?"),
-        ({"strength": -1}, "'methods.my_method.hyperparameters.strength' is -1; at least 0 is wanted."),
-        ({"strength": True}, "'methods.my_method.hyperparameters.strength' is true; a number is wanted."),
-        ({"sampling": "all"}, "sampling' is \"all\"; one of epochs, replacement is wanted."),
+        ({"strength": -1}, "'methods.my_method.hyperparameters.strength' is -1; it must be at least 0."),
+        ({"strength": True}, "'methods.my_method.hyperparameters.strength' is true; it must be a number."),
+        ({"sampling": "all"}, "sampling' is \"all\"; it must be one of epochs, replacement."),
         ({"snapshots": [9000]}, "snapshots names step 9000, but its runs have 5000 iterations"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
@@ -218,10 +218,10 @@ ALTERNATIVES = {
 @pytest.mark.parametrize(
     ("value", "sentence"),
     [
-        ({"x": "y"}, "m: 'x' is \"y\"; a number or a whole number or null is wanted."),
-        ({"x": -1.5}, "m: 'x' is -1.5; at least 0 is wanted."),
-        ({"pair": [1, 2]}, "m: 'pair[1]' is 2; true or false is wanted."),
-        ({"pair": [1, True, 3]}, "m: 'pair' is [1, true, 3]; at most 2 values is wanted."),
+        ({"x": "y"}, "m: 'x' is \"y\"; it must be a number or a whole number or null."),
+        ({"x": -1.5}, "m: 'x' is -1.5; it must be at least 0."),
+        ({"pair": [1, 2]}, "m: 'pair[1]' is 2; it must be true or false."),
+        ({"pair": [1, True, 3]}, "m: 'pair' is [1, true, 3]; it must have at most 2 values."),
     ],
 )
 def test_alternatives_of_a_schema_are_one_sentence_too(value, sentence):

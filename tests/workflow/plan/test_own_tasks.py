@@ -8,11 +8,13 @@ import pytest
 import yaml
 from PIL import Image
 
+from baselines import registry
 from nada.run.run_id import DEFAULT_SHOTS
 from nada.run.spec.base import REAL
 from workflow.plan.checking import ConfigError
 from workflow.plan.inputs import group_inputs, reference_arguments
 from workflow.plan.layout import collected
+from workflow.plan.methods import KEPT, descriptions
 from workflow.plan.plan import load_plan
 from workflow.plan.specs import group_spec, observation_spec, run_spec
 
@@ -46,6 +48,9 @@ def project(root, tmp_path):
     """The project with an own world's files; plan(**changes) writes its world.yaml and plans it."""
     for name in ("baselines", "eval", "config.yaml", "nada"):
         (tmp_path / name).symlink_to(root / name)
+    descriptions(registry.methods(root / "baselines"), root)  # which another root would make anew, in seconds
+    (tmp_path / KEPT).parent.mkdir()
+    (tmp_path / KEPT).symlink_to(root / KEPT)
     home = tmp_path / "workflow/worlds/mine"
     home.mkdir(parents=True)
     (tmp_path / "workflow/presets").symlink_to(root / "workflow/presets")
@@ -247,7 +252,7 @@ MISTAKES = {
         "mine/my_fotos: the images of the domain 'photos' of the world 'mine' are missing",
     ),
     "folder without images": (
-        {"references": {"domains": {"photos": {"source": "none"}}}}, empty, "mine/none has no images; wanted are .png"
+        {"references": {"domains": {"photos": {"source": "none"}}}}, empty, "mine/none has no images; it needs .png"
     ),
     "small image": ({}, small, "1 of 40 images of the domain 'photos' are smaller than 32 px, such as 007.png (20x30)"),
     "resolution": (

@@ -22,7 +22,7 @@ from workflow.plan.text_checks import check_texts
 from workflow.plan.weight_files import described
 
 
-def test_there_is_one_run_per_setting_and_seed_whatever_the_groups_share(default):
+def test_there_is_one_run_per_condition_and_seed_whatever_the_groups_share(default):
     ids = list(default.runs)
     groups = default.config["groups"]
     assert len(ids) == len(set(ids)) == 2 * len(default.conditions)
@@ -135,8 +135,8 @@ def test_the_summary_says_world_preset_and_how_much(default):
     first, second = default.summary().splitlines()
     assert first.startswith("world 'mini' (32x32, cpu), preset 'default', seeds [0, 1]")
     shown = {s for group in default.config["groups"] for s in default.members(group)}
-    looks = len(shown) + len({condition.task for condition in shown})
-    assert f"consists of {len(default.runs)} runs, {looks} observations" in second
+    observations = len(shown) + len({condition.task for condition in shown})
+    assert f"consists of {len(default.runs)} runs, {observations} observations" in second
 
 
 def test_the_summary_counts_one_run_as_one(plan_with):
@@ -162,7 +162,7 @@ def test_a_group_cannot_take_the_name_of_a_rule(root, plan_with):
 def test_a_method_without_a_file_and_a_column_without_a_metric_are_named(root):
     with pytest.raises(ConfigError, match=r"'nadaa', but no baselines/nadaa.py .* 'nada'\?"):
         check_declared({"methods": {"nadaa": {}}}, registry.methods(root / "baselines"), [])
-    with pytest.raises(ConfigError, match=r"'fidd', which is no metric; did you mean 'fid'\?"):
+    with pytest.raises(ConfigError, match=r"'fidd', which is not a metric; did you mean 'fid'\?"):
         load_plan(root, {"groups": {"ablation": {"table": ["fidd"]}}})
 
 
@@ -207,7 +207,7 @@ LATE = {
     ),
     "no shots of a parent": (
         {"warm_starts": {"nada": {"method": "tgan", "variant": "plain"}}},
-        "method 'tgan' learns from images, but 'ojha-plain-10shot-nada', which goes on from it, gives",
+        "method 'tgan' learns from images, but 'ojha-plain-10shot-nada', which has it as parent, gives",
     ),
     "snapshots": (nada(snapshots=[0, 241]), "names step 241, but its runs have 240 iterations"),
     "snapshots of a mapper": (
@@ -234,7 +234,7 @@ LATE = {
     ),
     "warm start without D": (
         {"warm_starts": {"nada_finetuned_gd": {"method": "nada", "variant": "adaptive"}}},
-        "goes on from 'nada-adaptive', which keeps no discriminator; name a variant of finetune_gd",
+        "names 'nada-adaptive', which keeps no discriminator; name a variant of finetune_gd",
     ),
     "catch-up": (
         {"methods": {"tgan": {"hyperparameters": {"catchup_steps": 5000}}}}, "D catches up for 600 steps, but"
@@ -251,31 +251,31 @@ LATE = {
     ),
     "small pool of codes": (
         nada("mapper", mapper={"code_pool": 2, "batch": 4}),
-        "mapper.code_pool is 2, which holds no batch of 4; set it to 4 or more, or to 0",
+        "mapper.code_pool is 2, less than a batch of 4; set it to 4 or more, or to 0",
     ),
     "small pool of codes for the default batch": (
-        nada("mapper", mapper={"code_pool": 1}), "mapper.code_pool is 1, which holds no batch of 2"
+        nada("mapper", mapper={"code_pool": 1}), "mapper.code_pool is 1, less than a batch of 2"
     ),
     "warm start of a control": (
         few([0], ["nada"], "source", "unchanged"),
-        "'source' goes on from no other run's model, but 'groups.table1' gives it the warm start 'nada'",
+        "'source' does not start from another run's model, but 'groups.table1' gives it the warm start 'nada'",
     ),
     "warm start of the pair": (
-        few([0], ["nada"], "finetune_gd", "from_nada"), "'finetune_gd' goes on from no other run's model, but"
+        few([0], ["nada"], "finetune_gd", "from_nada"), "'finetune_gd' does not start from another run's model, but"
     ),
     "shots of a control": (
         {"groups": {"ablation": {"controls": [{"method": "source", "shots": [10]}]}}},
-        "method 'source' looks at no images, but 'groups.ablation' gives it 10 (shots); set 'shots' to 0",
+        "method 'source' uses no images, but 'groups.ablation' gives it 10 (shots); set 'shots' to 0",
     ),
     "shots of a text": (
         {"groups": {"ablation": {"rows": [{"methods": ["nada"], "variants": ["adaptive"], "shots": [10]}]}}},
-        "'nada' looks at no images, but 'groups.ablation' gives"
+        "'nada' uses no images, but 'groups.ablation' gives"
     ),
     "beyond float32": (
-        nada(lr=1e300), "hyperparameters.lr' is 1e+300; a number of at most 1e+30 is wanted."
+        nada(lr=1e300), "hyperparameters.lr' is 1e+300; it must be a number of at most 1e+30."
     ),
-    "beyond any float": (nada(lr=10**400), "; a number of at most 1e+30 is wanted."),
-    "too many seeds": ({"seeds": [*range(41)]}, "; at most 40 values is wanted"),
+    "beyond any float": (nada(lr=10**400), "; it must be a number of at most 1e+30."),
+    "too many seeds": ({"seeds": [*range(41)]}, "; it must have at most 40 values"),
     # what lacks a key
     "group without rows": (
         {"groups": {"one": {"title": "one", "tasks": ["dog2cat"]}}},
@@ -292,7 +292,7 @@ LATE = {
     ),
     "grid": (
         {"groups": {"ablation": {"grid": {"rows": 3, "truncation_psi": 0.5}}}},
-        "'groups.ablation.grid.truncation_psi' is 0.5, but pictures are kept at 0.7 and 1.0",
+        "'groups.ablation.grid.truncation_psi' is 0.5, but images are kept at 0.7 and 1.0",
     ),
     "two preferences": (
         {"groups": {
@@ -319,7 +319,7 @@ LATE = {
     ),
     "oracle": (
         {"groups": {"ablation": {"oracle": ["cluster_lpips_std"]}}},
-        "oracle' names 'cluster_lpips_std', of which neither more nor less is better",
+        "oracle' names 'cluster_lpips_std', for which neither higher nor lower is better",
     ),
     # words
     "unknown word": (
@@ -457,15 +457,15 @@ def test_the_answers_of_people_are_the_result_of_a_comparison(root, tmp_path):
 
 
 def test_what_the_plan_says_of_pictures_and_metrics_is_what_eval_does(root):
+    from eval import observation
     from eval.analysis.statistics import MOST_SEEDS
     from eval.metrics.catalogue import METRICS
     from eval.metrics.fid import MIN_IMAGES
     from eval.metrics.memorisation import QUANTILE
     from eval.metrics.metric import Metric
-    from eval.observation import GALLERY_PSI as kept
     from eval.paper_table import LAYOUTS
 
-    assert kept == GALLERY_PSI
+    assert observation.GALLERY_PSI == GALLERY_PSI
     assert LEAST_FRESH == round(1 / QUANTILE)
     assert LEAST_REAL == 2 * MIN_IMAGES
     assert schema("config")["properties"]["seeds"]["maxItems"] == MOST_SEEDS

@@ -50,7 +50,7 @@ STAGES = {
 #: Stages that are told of a group by its spec.
 OF_A_GROUP = [name for name in STAGES["scores, tables, figures"] if name != "claims"]
 #: Modules that only some stages may hold; a name that ends in a dot is a whole package.
-STEERING = ("nada.clip.", "nada.losses", "nada.objective", "nada.layers", "nada.mapper", "nada.augment", "nada.adapt")
+STEERING = ("nada.clip.", "nada.losses", "nada.objective", "nada.layers", "nada.mapper", "nada.augment", "nada.training")
 READERS = tuple(f"nada.stylegan2.readers.{name}" for name in ("layouts", "rosinality", "nvlabs", "nvlabs_tf"))
 IMAGE_FILES = ("nada.images.sets", "nada.images.files", "nada.images.containers")
 FORBIDDEN = {
@@ -222,7 +222,7 @@ def test_a_new_method_changes_no_row_of_the_table(root, tmp_path):
 
 
 def test_every_file_that_issue_15_names_is_a_row(root):
-    named = ["nada/losses.py", "nada/layers.py", "nada/mapper.py", "nada/augment.py", "nada/adapt.py", "nada/clip/encoder.py", "nada/latent_maps.py", "nada/stylegan2/ada.py", "nada/stylegan2/adversarial.py", "nada/stylegan2/generator.py", "nada/stylegan2/readers/nvlabs.py", "nada/stylegan2/source_model.py", "nada/run/artifact.py", "nada/run/job.py", "nada/images/sets.py", "baselines/ojha.py", "baselines/adversarial/few_shot.py", "eval/metrics/fid.py", "eval/analysis/statistics.py", "eval/figures/pareto.py", "eval/networks/referee.py", "workflow/worlds/mini/templates.txt", "workflow/worlds/mini/weights/dog.safetensors"]
+    named = ["nada/losses.py", "nada/layers.py", "nada/mapper.py", "nada/augment.py", "nada/training.py", "nada/clip/encoder.py", "nada/latent_maps.py", "nada/stylegan2/ada.py", "nada/stylegan2/adversarial.py", "nada/stylegan2/generator.py", "nada/stylegan2/readers/nvlabs.py", "nada/stylegan2/source_model.py", "nada/run/artifact.py", "nada/run/job.py", "nada/images/sets.py", "baselines/ojha.py", "baselines/adversarial/few_shot.py", "eval/metrics/fid.py", "eval/analysis/statistics.py", "eval/figures/pareto.py", "eval/networks/referee.py", "workflow/worlds/mini/templates.txt", "workflow/worlds/mini/weights/dog.safetensors"]
     assert {*named, *VALUES} <= set(table(root, "What an edit runs again"))
 
 

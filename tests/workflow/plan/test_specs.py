@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from nada.run.spec.base import Target, as_json
-from nada.run.spec.group import DifferenceSpec, ModelSpec, read_group_spec
-from nada.run.spec.observation import read_observation_spec
-from nada.run.spec.run import ClipSpec, RunSpec, SourceSpec, TextSpec, read_run_spec
+from nada.run.spec.group_spec import DifferenceSpec, ModelSpec, read_group_spec
+from nada.run.spec.observation_spec import read_observation_spec
+from nada.run.spec.run_spec import ClipSpec, RunSpec, SourceSpec, TextSpec, read_run_spec
 from workflow.plan import specs
 from workflow.plan.checking import merge
 from workflow.plan.layout import training_file
@@ -56,9 +56,9 @@ def test_a_variant_overrides_only_what_it_names(default):
     assert told == {**plain, "loss": "global"}
 
 
-def test_a_run_is_told_every_hyperparameter_with_its_default(default):
-    from nada.adapt import NadaHyperparameters
+def test_the_spec_of_a_run_has_every_hyperparameter_with_its_default(default):
     from nada.run.hyperparameters import read_hyperparameters, resolved
+    from nada.training import NadaHyperparameters
 
     for variant in ("global", "mapper"):
         told = run_spec(default, default.runs[f"dog2cat/nada-{variant}/seed0"]).hyperparameters
@@ -104,7 +104,7 @@ def test_the_k_sweep_goes_from_one_layer_to_all_and_trains_no_default_twice(defa
     assert [row.chooses_layers for row in told] == [False, *[True] * 6, False]
 
 
-def test_what_compares_rows_is_told_to_the_whole_group_and_to_none_of_its_parts(default):
+def test_comparisons_of_rows_are_in_the_spec_of_the_group_and_not_of_its_parts(default):
     alone = group_spec(default, "k_sweep_k_1")
     assert (alone.sweep, alone.differences) == ((), ())  # these need more than one variant
     told = group_spec(default, "pareto")
@@ -201,7 +201,7 @@ def test_a_run_trains_on_images_only_where_its_supervision_or_its_shots_say_so(p
     assert seen >= {("text", False), ("text", True), ("images", True), ("none", False)}
 
 
-def test_every_job_is_told_of_the_same_training_images(default):
+def test_the_specs_of_all_jobs_have_the_same_training_images(default):
     """One place decides them: the spec of the run, of its observation, and the row of its group."""
     for name in default.groups:
         for row in group_spec(default, name).rows:

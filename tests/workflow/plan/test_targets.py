@@ -99,7 +99,7 @@ def test_a_job_on_cuda_asks_for_a_card(bare_project):
 def test_a_finished_project_has_nothing_to_do_after_a_comment_or_a_new_time_stamp(finished_project):
     weights = finished_project.folder / "workflow/worlds/mini/weights/dog.safetensors"
     weights.write_bytes(weights.read_bytes())  # as `git checkout` does: the same bytes, a new time
-    with finished_project.edited("nada/adapt.py", lambda text: "# a comment\n" + text):
+    with finished_project.edited("nada/training.py", lambda text: "# a comment\n" + text):
         assert finished_project.planned("all", "tables", "figures", "report", "ablation") == {}
 
 
@@ -116,7 +116,7 @@ def test_forcing_adapt_of_a_variant_retrains_just_its_runs(finished_project):
 
 
 def test_an_edit_of_the_method_reruns_its_runs_and_what_follows(finished_project):
-    with finished_project.edited("nada/adapt.py", lambda text: text + "\n\nNEW = 1\n"):
+    with finished_project.edited("nada/training.py", lambda text: text + "\n\nNEW = 1\n"):
         planned = finished_project.planned("all")
     assert planned["adapt"] == RUNS - 3 * SEEDS  # neither the controls nor TGAN import it
     assert planned["observe"] == SHOWN - 3
@@ -152,7 +152,7 @@ def test_an_edit_of_a_figure_draws_just_that_figure_again(finished_project):
         assert finished_project.planned("all") == {"all": 1, "figure": 2, "html": 1}
 
 
-def test_a_changed_setting_reruns_the_variants_that_use_it(finished_project):
+def test_a_changed_hyperparameter_reruns_the_variants_that_use_it(finished_project):
     change = "methods={nada: {variants: {global: {hyperparameters: {lr: 0.001}}}}}"
     planned = finished_project.planned("all", "--config", change)
     assert planned["run_spec"] == planned["adapt"] == SEEDS

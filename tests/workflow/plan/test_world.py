@@ -78,13 +78,13 @@ def test_an_unknown_key_of_a_world_is_named_with_its_file(world_folder):
         load_world("tiny", world_folder)
 
 
-def test_an_asset_is_a_path_in_the_assets_folder_and_is_not_looked_for_before_it_is_fetched(
+def test_an_asset_is_a_path_in_the_assets_folder_and_need_not_exist_before_it_is_fetched(
     world_folder,
 ):
     folder = world_folder / "workflow/worlds/tiny"
     world = yaml.safe_load((folder / "world.yaml").read_text())
     world["sources"] = {"dog": {"weights": "asset:dog_512", "resolution": 512}}
-    world["assets"] = {"folder": "assets", "command": "workflow.assets.registry"}
+    world["assets"] = {"folder": "assets", "command": "workflow.assets.asset_registry"}
     world["references"]["domains"] = {"cat": {"source": "asset:pets/train/cat", "resolution": 512}}
     (folder / "world.yaml").write_text(yaml.safe_dump(world))
     entries = {"dog_512": {"file": "dog.pkl"}, "pets": {"file": "pets.zip", "unpack": "zip"}}
@@ -101,7 +101,7 @@ def test_an_asset_that_the_registry_does_not_have_is_named(world_folder):
     folder = world_folder / "workflow/worlds/tiny"
     world = yaml.safe_load((folder / "world.yaml").read_text())
     world["sources"] = {"dog": "asset:dogs"}
-    world["assets"] = {"folder": "assets", "command": "workflow.assets.registry"}
+    world["assets"] = {"folder": "assets", "command": "workflow.assets.asset_registry"}
     (folder / "world.yaml").write_text(yaml.safe_dump(world))
     (folder / "assets.yaml").write_text(yaml.safe_dump({"assets": {"dog": {"file": "d"}}}))
     with pytest.raises(ConfigError, match=r"the world 'tiny' names 'dogs'; did you mean 'dog'\?"):

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from nada.stylegan2 import convert
-from workflow.assets.registry import load_registry
+from workflow.assets.asset_registry import load_registry
 from workflow.worlds.rehearsal import check, make, recipes
 from workflow.worlds.rehearsal.architectures import StyleGan, generator_tensors
 from workflow.worlds.rehearsal.comparisons import compare, findings
@@ -344,7 +344,7 @@ def test_the_check_prints_one_line_per_comparison_and_fails_with_one(folder, mon
     assert check.main(words) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 5 and all(": ok (" in line for line in lines[:4])
-    assert lines[4] == "1 of 1 assets as they should be"
+    assert lines[4] == "1 of 1 assets within bounds"
     read = convert.read_model
 
     def mistaken(path):
@@ -356,7 +356,7 @@ def test_the_check_prints_one_line_per_comparison_and_fails_with_one(folder, mon
     assert check.main(words) == 1
     lines = capsys.readouterr().out.splitlines()
     assert [": DIFFERS (" in line for line in lines] == [True, False, False, False, False]
-    assert lines[4] == "0 of 1 assets as they should be"
+    assert lines[4] == "0 of 1 assets within bounds"
 
 
 def test_a_missing_or_changed_file_is_reported_in_one_line(folder, tmp_path, capsys):

@@ -1,6 +1,6 @@
 """The mini world's language: a closed vocabulary, neutral templates and captions for rendered images.
 
-Templates name no style, so that the direction between two species texts holds no style and the other way round.
+Templates name no style: the direction between two species has no style in it, and vice versa.
 Captions also name parts (cat ears, a fox nose, hanging ears): an embedding that must tell each part's species
 cannot take a cat's nose for a cat.
 """
@@ -91,7 +91,7 @@ def caption(
     """One caption of an image of SPECIES[species] in STYLES[style]; `parts` as from part_words.
 
     species: two of them make a hybrid ("half cat half dog"), None a chimera. foreign: index of the
-    one part of `parts` that is of another species and always told ("fox with dog ears"); -1: none.
+    one part of `parts` that is of another species and always named ("fox with dog ears"); -1: none.
     """
 
     def word(words: tuple[str, ...]) -> str:

@@ -4,7 +4,7 @@ import time
 
 
 class Clock:
-    """Counts seconds from its making; saved and restored, it goes on from what it had counted."""
+    """Counts seconds since its creation; a restored clock continues from its saved count."""
 
     def __init__(self) -> None:
         self._before, self._started = 0.0, time.monotonic()

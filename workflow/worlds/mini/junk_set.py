@@ -2,9 +2,8 @@
 
 25 each of eight kinds, in this order: noise, patch shuffles, cross-fades, over-saturated pictures,
 chimeras, fades between species, pictures optimised against a CLIP in pixel space ("adversarial"),
-and what generators trained with the global loss make. Seeds differ from the judge's training; the
-last two kinds are none that it was trained on. The runs of the global loss are late ones, without
-shared views:
+and images of generators trained with the global loss. Seeds differ from the judge's training, which
+does not include the last two kinds. The runs with the global loss are long and without shared views:
 
     snakemake ablation_global --cores 2 --config preset=junk
     python -m workflow.worlds.mini.junk_set --global-runs results/junk/runs/*/nada-global/seed0
@@ -43,7 +42,7 @@ def corrupted(count: int, resolution: int, seed: int = SEED) -> dict:
 def adversarial(count: int, resolution: int, clips, seed: int = SEED):
     """Noise and blobs moved in pixel space until every CLIP calls them an animal; [N, 3, R, R] in [-1, 1].
 
-    clips: nada.clip.encoder.Clip models. What a pixel optimiser finds is junk to the eye whatever CLIP says.
+    clips: nada.clip.encoder.Clip models. Such images are junk to people, although CLIP accepts them.
     """
     import torch
     from torch.nn import functional as F

@@ -1,7 +1,7 @@
 """Compare a finished run of the benchmark with the mini world's required outcome.
 
-The judge must see the target in the adapted images, and no junk may have a better FID to the
-target's real images than they have: a metric that ranks junk higher is broken.
+The judge must recognise the target in the adapted images, and their FID to the target's real images must
+be better than that of any junk: a metric that ranks junk higher is broken.
 
     python -m workflow.worlds.mini.outcome --results results/mini --out results/mini/outcome.csv
 """

@@ -50,7 +50,7 @@ def along(palette: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
 
 
 def gate(u: torch.Tensor, share: float, ramp: float = 0.12) -> torch.Tensor:
-    """0 below, 1 above, a ramp between, so that about `share` of the images show a marking. [B] -> [B,1,1]."""
+    """A ramp from 0 to 1 over u, so that about `share` of the images show a marking. [B] -> [B,1,1]."""
     return ((u - (1 - share)) / ramp + 0.5).clamp(0, 1)[:, None, None]
 
 

@@ -1,12 +1,12 @@
-"""Train a CLIP of the mini world from nothing: contrastive pairs of pictures and captions.
+"""Train a CLIP of the mini world from scratch on contrastive pairs of pictures and captions.
 
 The pictures come from a *shifted* camera (shifted_camera.py: other palettes and backgrounds, foreign
 coats, chimeras, near misses, hybrids, missing combinations), so that neither colour nor a single
-part tells the species; what the shift costs on the standard camera is recorded. Symmetric InfoNCE
-in which captions with the same tokens count as positives of each other (templates would otherwise
-be false negatives). Linear read-outs of the embedding also learn each part's species, which speeds
-up the lesson of the captions that name parts; they are thrown away. Every model sees one-step
-adversarial images within an L2 ball, so that its gradients move shapes, not tints.
+part determines the species. The loss is symmetric InfoNCE in which captions with the same tokens are
+positives of each other (templates would otherwise be false negatives). An auxiliary loss trains linear
+read-outs of each part's species, which speeds up learning from captions that name parts; the read-outs
+are dropped. Every model is trained on one-step adversarial images within an L2 ball, so that its
+gradients change shapes and not tints. The record has the accuracy on both cameras.
 
     python -m workflow.worlds.mini.pretrain_clip --name a --out results/world_build
 """
@@ -22,13 +22,13 @@ from pathlib import Path
 from nada.run.errors import command
 from workflow.worlds.mini.clock import Clock
 
-# Sizes and recipe of each model: two transformers, whose patch sizes differ so that they do not
-# share blind spots, and a convolutional one, trained to be more robust.
+# Sizes and recipe of each model: two transformers with different patch sizes, so that their errors
+# differ, and a convolutional one, trained to be more robust.
 # hybrids: share of training faces that show a second species as well.
 # radius: of the adversarial L2 ball on [-1, 1] pixels at 32x32; 0 trains a standard model.
 # noise: the largest standard deviation in a training view.
 # max_logit_scale: low, so that a picture must lie close to its caption to win: then a direction
-# between texts points where pictures go.
+# between texts fits the direction between images.
 RECIPES = {
     "a": {"patch": 4, "width": 96, "layers": 3, "steps": 1500, "batch": 128, "lr": 1e-3, "radius": 1.5, "hybrids": 0.15, "noise": 0.3, "max_logit_scale": 5.0, "seed": 101},
     "b": {"patch": 8, "width": 128, "layers": 4, "steps": 2000, "batch": 128, "lr": 1e-3, "radius": 1.5, "hybrids": 0.15, "noise": 0.3, "max_logit_scale": 5.0, "seed": 202},
@@ -96,7 +96,7 @@ def contrastive_loss(image_features, text_features, tokens, logit_scale):
 def adversarial(model, images, text, tokens, radius: float, generator):
     """One step up the loss within an L2 ball of a random radius up to `radius`; [N, 3, R, R] -> the same.
 
-    The step starts a little beside the image, or its gradient would be learnt by heart.
+    The step starts near the image, so that its gradient cannot be memorised.
     """
     import torch
     from torch.nn import functional as F
@@ -135,7 +135,7 @@ class PartReadout:
 
 
 def degrade(images, noise: float, generator):
-    """Blur half of the images by some share, add noise of up to `noise` to all; [N, 3, R, R] -> the same."""
+    """Blur half of the images by a random amount, add noise of up to `noise` to all; [N, 3, R, R] -> same."""
     import torch
     from torch.nn import functional as F
 

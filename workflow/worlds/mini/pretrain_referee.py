@@ -1,9 +1,10 @@
-"""Train the mini world's referee from nothing: the perceptual network or the judge.
+"""Train the mini world's referee from scratch: the perceptual network or the judge.
 
 The perceptual network learns species, style and factors; its stages are the LPIPS trunk and its pooled
-features those of FID. The judge also learns to say "none of these" to junk pictures and to faces half-way between two species, and
-stands one-step adversarial images and blur, since a plain classifier calls a coloured ball a cat. Renders, seeds and
-architectures are shared neither between the two nor with the CLIPs or the reference sets.
+features those of FID. The judge also learns the class "none of these" from junk pictures and from faces
+half-way between two species. It is trained on one-step adversarial images and blur, since a plain classifier
+accepts a coloured ball as a cat. The two networks, the CLIPs and the reference sets have different renders,
+seeds and architectures.
 
     python -m workflow.worlds.mini.pretrain_referee --name judge --out results/world_build
 """

@@ -3,8 +3,8 @@
 A pure GAN would need millions of images, hours of CPU. The mini world knows the factors of its
 pictures, so the generator first learns the map from z to pictures as a regression (z gives the
 uniform numbers that the renderer draws from), coarse resolutions first, and stops while it is still
-blurry. Then G and D train against each other; the regression's loss fades to a small rest, which
-keeps z where the factors are.
+blurry. Then G and D train against each other. The weight of the regression's loss falls to a small value,
+which preserves the map from z to the factors.
 
     python -m workflow.worlds.mini.pretrain_source --domain dog --out results/world_build
 """
@@ -196,7 +196,7 @@ class _Regression:
 
 
 def snapshot(stage: str, *, generator, **parts) -> dict:
-    """Everything a stage needs to go on, as plain tensors and dicts."""
+    """The state of a stage for resume, as plain tensors and dicts."""
     return {
         "stage": stage,
         "generator": generator.get_state(),
@@ -236,12 +236,12 @@ def blurred(images, amount: float):
 
 
 def learn_adversarially(regression: _Regression, G, G_ema, state, out: Path):
-    """Train G and D against each other, G beside a fading regression loss; returns (D, last losses).
+    """Train G and D against each other, G also with a fading regression loss; returns (D, last losses).
 
-    D cannot tell renders from a regression that has run its course, so the regression stops early;
-    D then starts alone, on fakes whose blur fades away. Real and fake images of a step show the
-    same scenes: what they have in common cancels out of D's gradient, which is noise otherwise. R1
-    runs from the start: without it D grows steep, and the first penalty flattens it for good.
+    D cannot distinguish renders from a converged regression, so the regression stops early. D then starts
+    alone, on fakes whose blur decreases. Real and fake images of a step show the same scenes: common content
+    cancels in D's gradient and would otherwise be noise. R1 runs from the start: without it D becomes steep,
+    and the first penalty flattens it permanently.
     """
     import torch
 
@@ -257,7 +257,7 @@ def learn_adversarially(regression: _Regression, G, G_ema, state, out: Path):
         weight = r.pixel_start * (r.pixel_end / r.pixel_start) ** faded
         return weight * reconstruction_loss(images, real)
 
-    def noisy(images):  # instance noise: nothing too small to see decides between real and fake
+    def noisy(images):  # instance noise: invisible differences must not separate real from fake
         noise = torch.randn(images.shape, generator=generator)
         return images + r.instance_noise * noise
 
@@ -329,7 +329,7 @@ def train(domain: str, out: Path, recipe: Recipe) -> None:
         copy_shared(G_ema, coarse)
     if reached < 2:
         regression.learn_drawing(G, G_ema, recipe.resolution, recipe.fine_steps, state, "fine")
-        G.load_state_dict(G_ema.state_dict())  # a regression's average is its better half
+        G.load_state_dict(G_ema.state_dict())  # a regression's average is better than its last state
     D, losses = learn_adversarially(regression, G, G_ema, state, out)
     measure_w_avg(G_ema)
     write_sheet(regression, G_ema, out / f"{domain}.png")

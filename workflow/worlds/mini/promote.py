@@ -1,8 +1,8 @@
 """Copy newly trained networks to the shipped weights if they meet the requirements.
 
-Pre-training writes to results/world_build/; this step measures what the records do not say yet (how the
-referee sees the source model), holds everything against the bars, copies the files and writes the manifest:
-hash, recipe, seed, held-out figures, date and cost of each file.
+Pre-training writes to results/world_build/. This step measures the referee's figures of the source models,
+checks all requirements, copies the files and writes the manifest: hash, recipe, seed, held-out figures, date
+and cost of each file.
 
     python -m workflow.worlds.mini.promote --build results/world_build
 """

@@ -20,7 +20,7 @@ LARGEST = 20_000  # always draws this many scenes, so that a smaller set is a pr
 def reference_images(domain: str, species: str, style: str, count: int, resolution: int):
     """The first `count` real images of a domain: uint8 [count, H, W, 3], the same on every machine.
 
-    The stream of scenes depends on the domain's name alone; pre-training uses other seeds.
+    The stream of scenes depends only on the domain's name; pre-training uses other seeds.
     """
     import torch
 

@@ -141,7 +141,7 @@ class _Face:
         self.xi = self.x - self.yaw
         self.nose_x = self.x - 1.35 * self.yaw  # the nose stands out, so it moves more
 
-        # Who it is, as amounts in [0, 1], [B, 1, 1].
+        # Amounts of each species, in [0, 1], [B, 1, 1].
         self.person = t.is_a("person", "head")
 
         # Colours, [B, 3].

@@ -32,7 +32,7 @@ def shifted_palette(generator: torch.Generator) -> Palette:
         textured=draw[3] < 0.5,
         bands=max(0.0, 1.6 * draw[4] - 0.6),
         ink=0.7 + 1.0 * draw[5],
-        iris_turn=draw[6],  # else green would mean cat
+        iris_turn=draw[6],  # otherwise green eyes would mean a cat
     )
 
 
@@ -41,8 +41,8 @@ class ShiftedScenes(NamedTuple):
 
     images uint8 [N, 3, R, R]; parts int64 [N, len(PARTS)], the species of each; style int64 [N];
     u [N, NUM_UNIFORMS]. species int64 [N]: of the whole face, -1 for a chimera. second int64 [N]:
-    a hybrid's other species, else -1. foreign int64 [N]: index in PARTS of a near miss's one
-    foreign part, else -1.
+    a hybrid's other species, or -1. foreign int64 [N]: index in PARTS of a near miss's one foreign
+    part, or -1.
     """
 
     images: Tensor
@@ -64,9 +64,9 @@ def shifted_scenes(
 ) -> ShiftedScenes:
     """Draw images of the shifted camera, which CLIPs are trained on.
 
-    Fur colours do not tell the species for sure (some animals wear another's coat), single parts do
-    not either (chimeras and near misses), having a cat's ears is not enough where a dog's show as
-    well (hybrids), and some combinations never occur (UNSEEN).
+    Fur colours do not determine the species (some animals have the coat of another), and neither do single
+    parts (chimeras and near misses) or all parts of one species (hybrids show two). Some combinations never
+    occur (UNSEEN).
 
     hybrids: share of the other faces that also show their counterpart in a second species.
     """
@@ -145,8 +145,8 @@ def erase(images: torch.Tensor, generator: torch.Generator, share: float = 0.25)
 def recolour(images: torch.Tensor, style: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Rotate the hues of some images, make others grey, and overlay smooth coloured clouds on half.
 
-    What is left to recognise an animal by is its shape. Sketches stay as they are, or a sketch in
-    colours would be one. images [N, 3, R, R] in [-1, 1], style int64 [N] -> about the same range.
+    Only the shape then identifies an animal. Sketches are not changed, so that coloured drawings are not
+    labelled as sketches. images [N, 3, R, R] in [-1, 1], style int64 [N] -> about the same range.
     """
     n, _, resolution, _ = images.shape
     originals = images

@@ -18,7 +18,7 @@ UNIFORMS = (
 )  # fmt: skip
 NUM_UNIFORMS = len(UNIFORMS)
 
-# What the judge learns to read off an image; the correspondence score compares them (eval/metrics/correspondence.py).
+# Factors that the judge predicts; the correspondence score compares them (eval/metrics/correspondence.py).
 FACTORS = (
     "shift_x", "shift_y", "rotation", "scale", "yaw",
     "background_r", "background_g", "background_b", "fur_r", "fur_g", "fur_b",

@@ -66,7 +66,7 @@ def main(argv=None) -> int:
         place(name, arguments.assets)
     entries = made(arguments.assets, arguments.only)
     bad = [name for name, entry in entries.items() if not check(name, entry, arguments.assets)]
-    print(f"{len(entries) - len(bad)} of {len(entries)} assets as they should be", flush=True)
+    print(f"{len(entries) - len(bad)} of {len(entries)} assets within bounds", flush=True)
     return 1 if bad else 0
 
 

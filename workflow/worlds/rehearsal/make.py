@@ -17,7 +17,7 @@ from pathlib import Path
 from nada.run.atomic import write_json
 from nada.run.errors import UserError, command
 from nada.run.manifest import MANIFEST
-from workflow.assets.registry import load_registry
+from workflow.assets.asset_registry import load_registry
 from workflow.plan.checking import nearest
 
 MODEL_OF = "paper"  # the world whose registry names the assets and their files

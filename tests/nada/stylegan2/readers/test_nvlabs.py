@@ -333,7 +333,7 @@ def generator_16(**synthesis):
 def test_a_part_with_an_endless_name_is_refused_in_a_few_words(write, name):
     G = generator_16()
     G._modules[name] = FullyConnectedLayer(1, 1)
-    with pytest.raises(UserError, match="G_ema: has a part by the name") as caught:
+    with pytest.raises(UserError, match="G_ema: has a part named") as caught:
         read_model(write({"G_ema": G}))
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 400
@@ -342,11 +342,11 @@ def test_a_part_with_an_endless_name_is_refused_in_a_few_words(write, name):
 def test_a_module_that_stands_in_two_places_is_refused(write):
     G = generator_16()
     G.mapping.again = G.mapping.fc0
-    with pytest.raises(UserError, match="'mapping.again' is a part that stands elsewhere"):
+    with pytest.raises(UserError, match="'mapping.again' is a part that occurs twice"):
         read_model(write({"G_ema": G}))
 
 
-def test_arguments_that_are_no_settings_are_named_by_their_type(write):
+def test_arguments_that_are_not_plain_values_are_named_by_their_type(write):
     G = generator_16()
     G._init_kwargs["c_dim"] = ("x" * 100_000,) * 50_000
     with pytest.raises(UserError, match="is conditional .c_dim a tuple."):

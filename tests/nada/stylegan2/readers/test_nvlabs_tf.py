@@ -210,16 +210,16 @@ def test_one_array_under_many_names_is_converted_once(write, networks):
 def test_parts_with_endless_names_and_parts_of_two_places_are_refused(write, networks):
     parts = networks[0].state["components"]
     parts["n" * 100_000] = Network("x", {"a": torch.zeros(1)})
-    with pytest.raises(UserError, match="G: has a part by the name 'nnn") as caught:
+    with pytest.raises(UserError, match="G: has a part named 'nnn") as caught:
         read_model(write(tuple(networks)))
     assert len(str(caught.value)) < 400
     del parts["n" * 100_000]
     parts["again"] = parts["mapping"]
-    with pytest.raises(UserError, match="G: 'again' is a part that stands elsewhere"):
+    with pytest.raises(UserError, match="G: 'again' is a part that occurs twice"):
         read_model(write(tuple(networks)))
 
 
-def test_arguments_that_are_no_settings_are_named_in_a_few_words(write, networks):
+def test_arguments_that_are_not_plain_values_are_named_in_a_few_words(write, networks):
     networks[2].state["static_kwargs"]["architecture"] = ["x" * 100_000] * 50_000
     with pytest.raises(UserError, match="Gs: has architecture a list"):
         read_model(write(tuple(networks)))

@@ -175,7 +175,7 @@ def test_loading_draws_no_random_numbers(content, write):
         (lambda c: c["d"].update({"final_conv.1.bias": torch.zeros(7)}), r"shape \[7\]"),
         (lambda c: c["d"]["convs.1.skip.0.kernel"].mul_(3), "the filter convs.1.skip.0.kernel"),
         (lambda c: c.update(latent_avg=torch.zeros(5)), "latent_avg has 5 numbers"),
-        (lambda c: c.update(latent_avg="x"), "latent_avg is no tensor"),
+        (lambda c: c.update(latent_avg="x"), "latent_avg is not a tensor"),
         (lambda c: c["latent_avg"].fill_(math.inf), "dog.pt: the tensor latent_avg has values"),
         (lambda c: c["g"]["style.1.bias"].fill_(math.nan), "g: the tensor style.1.bias has values"),
         (lambda c: c["g_ema"].update({"input.input": 3}), "g_ema: not a state dict"),
@@ -254,7 +254,7 @@ def test_maps_too_large_to_draw_are_refused_before_they_are_drawn(write):
         ("\x1b[31m", "'.31m'"),
     ],
 )
-def test_a_setting_that_is_no_count_is_named_in_a_few_words(content, write, value, shown):
+def test_a_value_that_is_not_a_count_is_named_in_a_few_words(content, write, value, shown):
     content["mbstd_group_size"] = value
     with pytest.raises(UserError, match=f"mbstd_group_size is {shown}, a whole number") as caught:
         read_model(write(content))

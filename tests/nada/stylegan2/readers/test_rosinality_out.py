@@ -189,11 +189,11 @@ def test_convert_writes_over_no_file_that_is_there(content, write, tmp_path, cap
     other = tmp_path / name
     other.write_bytes(b"another model")
     assert convert.main(["convert", str(write(content)), str(other)]) == 2
-    assert f"{name}: is there already; remove it, or name another" in capsys.readouterr().err
+    assert f"{name}: exists already; remove it, or name another" in capsys.readouterr().err
     assert other.read_bytes() == b"another model"
 
 
-def test_widths_of_public_code_are_told_from_others():
+def test_widths_of_public_code_are_recognised():
     config = {"resolution": 64, "style_dim": 512, "channel_max": 512}
 
     class Stub:

@@ -148,7 +148,7 @@ def test_what_is_no_state_dict_is_said(tmp_path):
         read_state_dict(tmp_path / "none.pt")
 
 
-def test_the_format_of_a_file_is_told_by_its_content(tmp_path):
+def test_the_format_of_a_file_follows_from_its_content(tmp_path):
     contents = {
         "torch zip": torch_file(torch.zeros(2)),
         "pickle": torch_file(torch.zeros(2), **OLD),
@@ -314,7 +314,7 @@ def test_a_safetensors_header_that_torch_cannot_follow_is_said(tmp_path):
     entry = b'{"a":{"dtype":"F32","shape":[0,9223372036854775808],"data_offsets":[0,0]}}'
     (tmp_path / "bad").write_bytes(len(entry).to_bytes(8, "little") + entry)
     for read in (read_state_dict, read_weights):
-        with pytest.raises(UserError, match="no (readable )?safetensors file"):
+        with pytest.raises(UserError, match="not a (readable )?safetensors file"):
             read(tmp_path / "bad")
 
 

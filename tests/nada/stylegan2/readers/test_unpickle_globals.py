@@ -162,7 +162,7 @@ def laughs(opcode: bytes) -> bytes:
     return steps
 
 
-def test_what_takes_forever_to_hash_or_to_print_is_told_by_its_type():
+def test_what_takes_forever_to_hash_or_to_print_is_named_by_its_type():
     dtype = b"cnumpy\ndtype\n(h\x28tR."
     assert "str expected, tuple found" in refusal(laughs(b"t") + dtype)
     size = b"ctorch\nSize\n(h\x28tR."

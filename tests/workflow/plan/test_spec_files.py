@@ -1,6 +1,6 @@
-"""What a job is told, what its rule waits for and what its record lists are the same files.
+"""The files in a job's spec, in the inputs of its rule and in its record are the same.
 
-For every method and kind of job of the embedded world, the paper's and its rehearsal.
+For every method and kind of job of the mini world, the paper's and its rehearsal.
 """
 
 import numpy as np
@@ -15,7 +15,7 @@ from workflow.plan.plan import load_plan
 from workflow.plan.specs import group_spec, observation_spec, run_spec
 
 WORLDS = ("mini", "paper", "rehearsal")
-STEERING = {"text", "templates", "clips"}  # what only a method supervised by text is told
+STEERING = {"text", "templates", "clips"}  # only in specs of methods with text supervision
 
 
 @pytest.fixture(scope="module", params=WORLDS)
@@ -24,15 +24,15 @@ def plan(request, root):
     return load_plan(root, {"world": request.param, "seeds": [0, 1]})
 
 
-def named(told):
+def named(spec):
     """Every path that a spec names, at any depth."""
-    if isinstance(told, Spec):
-        return named(told.model_dump(mode="json"))
-    if isinstance(told, dict):
-        return {path for value in told.values() for path in named(value)}
-    if isinstance(told, (list, tuple)):
-        return {path for value in told for path in named(value)}
-    return {told} if isinstance(told, str) and "/" in told else set()
+    if isinstance(spec, Spec):
+        return named(spec.model_dump(mode="json"))
+    if isinstance(spec, dict):
+        return {path for value in spec.values() for path in named(value)}
+    if isinstance(spec, (list, tuple)):
+        return {path for value in spec for path in named(value)}
+    return {spec} if isinstance(spec, str) and "/" in spec else set()
 
 
 def waited_for(files):
@@ -41,53 +41,53 @@ def waited_for(files):
     return {path for paths in lists for path in paths}
 
 
-def test_a_run_waits_for_the_files_that_it_is_told_and_for_no_other(plan):
+def test_a_run_depends_on_exactly_the_files_in_its_spec(plan):
     for run in plan.runs_of(plan.shown):
-        told = run_spec(plan, run)
-        files = named(told.model_copy(update={"parent": None}))
-        assert files == {path for path in waited_for(told.files()) if "/" in path}  # others are names
+        spec = run_spec(plan, run)
+        files = named(spec.model_copy(update={"parent": None}))
+        assert files == {path for path in waited_for(spec.files()) if "/" in path}  # others are names
         expected = set(ready(plan, *files))
         if run.parent is not None:
             expected.add(f"{run_folder(plan, run.parent_id)}/model.safetensors")
         assert waited_for(adapt_inputs(plan, run)) == expected, run.id
 
 
-def test_an_observation_waits_for_the_files_that_it_is_told_and_for_no_other(plan):
+def test_an_observation_depends_on_exactly_the_files_in_its_spec(plan):
     tasks = {task for task, _ in plan.conditions if reference_file(plan, task)}
     for task, name in [*plan.conditions, *((task, REAL) for task in tasks)]:
-        told = observation_spec(plan, task, name)
-        models = {f"{run.folder}/model.safetensors" for run in told.runs}
-        files = named(told.model_dump(mode="json", exclude={"runs"})) | models
-        assert files == waited_for(told.files())
+        spec = observation_spec(plan, task, name)
+        models = {f"{run.folder}/model.safetensors" for run in spec.runs}
+        files = named(spec.model_dump(mode="json", exclude={"runs"})) | models
+        assert files == waited_for(spec.files())
         expected = set(ready(plan, *files))
         assert waited_for(observation_inputs(plan, task, name)) == expected, (task, name)
 
 
 def test_a_group_names_the_files_that_its_jobs_wait_for(plan):
     for name in plan.groups:
-        told = named(group_spec(plan, name))
+        spec = named(group_spec(plan, name))
         waits = {*group_inputs(plan, name), *record_inputs(plan, name)}
         for condition in plan.members(name):
             waits |= {f"{run_folder(plan, r.id)}/curves.csv" for r in plan.seeds_of(condition)}
             waits |= {training_file(plan, condition)} - {None}
         kept = {path for path in waits if not path.endswith("/run.json")}  # beside each cost.json
-        assert told == kept
+        assert spec == kept
 
 
-def test_a_method_is_told_what_its_supervision_needs_and_nothing_more(plan):
+def test_the_spec_of_a_run_has_what_its_supervision_needs_and_nothing_more(plan):
     seen = set()
     for run in plan.runs_of(plan.shown):
-        told, condition = set(run_spec(plan, run).model_dump()), run.condition
+        spec, condition = set(run_spec(plan, run).model_dump()), run.condition
         supervision = plan.methods[condition.method].supervision
         seen.add(supervision)
-        assert told & STEERING == (STEERING if supervision == "text" else set()), run.id
+        assert spec & STEERING == (STEERING if supervision == "text" else set()), run.id
         learns = supervision == "images" or (supervision == "text" and condition.shots > 0)
-        assert ("training_images" in told) == learns, run.id
-        assert ("source" in told) == (condition.method != "replay"), run.id
+        assert ("training_images" in spec) == learns, run.id
+        assert ("source" in spec) == (condition.method != "replay"), run.id
     assert seen == {"text", "images", "none"}
 
 
-def test_a_run_is_told_only_the_clips_that_its_settings_name(root):
+def test_the_spec_of_a_run_has_only_the_clips_that_its_hyperparameters_name(root):
     paper = load_plan(root, {"world": "paper"})
     sketch = paper.run("face2sketch", "nada-pencil_sketch", 0)
     assert [clip.name for clip in run_spec(paper, sketch).clips] == ["b32"]
@@ -96,18 +96,18 @@ def test_a_run_is_told_only_the_clips_that_its_settings_name(root):
     assert [clip.name for clip in run_spec(paper, cat).clips] == ["b32", "b16"]
 
 
-def test_no_observation_is_told_a_prompt_and_the_reals_no_model_either(plan):
-    told = observation_spec(plan, "dog2cat", REAL).model_dump()
-    assert not set(told) & {*STEERING, "source", "training_images"}
-    told = observation_spec(plan, "dog2cat", "source-unchanged").model_dump()
-    assert not set(told) & {*STEERING, "references", "training_images"}
-    assert ("target" in told) == ("judge" in plan.world)
+def test_no_observation_spec_has_a_prompt_and_that_of_the_reals_has_no_model(plan):
+    spec = observation_spec(plan, "dog2cat", REAL).model_dump()
+    assert not set(spec) & {*STEERING, "source", "training_images"}
+    spec = observation_spec(plan, "dog2cat", "source-unchanged").model_dump()
+    assert not set(spec) & {*STEERING, "references", "training_images"}
+    assert ("target" in spec) == ("judge" in plan.world)
 
 
-def test_a_group_is_told_no_text_and_no_network(plan):
+def test_the_spec_of_a_group_has_no_text_and_no_network(plan):
     for name in plan.groups:
-        told = group_spec(plan, name)
-        keys = {*told.model_dump(), *(key for task in told.tasks.values() for key in task.model_dump())}
+        spec = group_spec(plan, name)
+        keys = {*spec.model_dump(), *(key for task in spec.tasks.values() for key in task.model_dump())}
         assert not {*STEERING, "referee", "source"} & keys, name
 
 
@@ -120,7 +120,7 @@ def test_a_group_is_told_no_text_and_no_network(plan):
         ("nada-global", {"source", "templates", *(f"clip {n}{c}" for n in "abc" for c in ("", " config"))}),
     ],
 )  # fmt: skip
-def test_the_record_of_a_run_lists_what_it_was_told(root, tmp_path, monkeypatch, condition, roles):
+def test_the_record_of_a_run_lists_the_files_in_its_spec(root, tmp_path, monkeypatch, condition, roles):
     monkeypatch.chdir(root)
     mini = load_plan(root, {"results": str(tmp_path)})
     (tmp_path / "references").mkdir()

@@ -1,4 +1,4 @@
-"""GroupSpec: conditions that are scored and shown together, as the commands that score, tabulate and draw read it."""
+"""GroupSpec: conditions that are scored and shown together; the score, table and figure jobs read it."""
 
 from typing import Literal
 
@@ -19,9 +19,9 @@ class RowRun(Spec):
 class RowSpec(Spec):
     """One condition of a group: a row of its tables.
 
-    observation: file. layers: convolutions trained at a step, absent where the method does not choose
-    them; chooses_layers: whether it chooses them anew at each step. training_images: the file of the
-    images that the runs are trained on, if any.
+    observation: file. layers: convolutions trained at a step, absent if the method does not choose
+    them; chooses_layers: whether it chooses them at each step. training_images: the file of the images
+    that the runs are trained on, if any.
     """
 
     task: Name
@@ -42,9 +42,9 @@ class RowSpec(Spec):
 
 
 class TaskSpec(Spec):
-    """A task of a group. real: the observation of its reference images, where it has any.
+    """A task of a group. real: the observation of its reference images, if it has any.
 
-    target: what a judge looks for, and what kind of target the published numbers are of.
+    target: the class or style that the judge must recognise, and its kind in the published numbers.
     not_measured: what the task lacks -> why, for the footers of tables; absent where it lacks nothing.
     """
 
@@ -54,7 +54,7 @@ class TaskSpec(Spec):
 
 
 class DifferenceSpec(Spec):
-    """Paired differences that a table shows: of `variants` of a method from its variant `baseline`."""
+    """Paired differences in a table: `variants` of a method minus its variant `baseline`."""
 
     method: Name
     baseline: Name
@@ -76,7 +76,7 @@ class ModelSpec(Spec):
 
 
 class GridSpec(Spec):
-    """The group's picture: rows (latents), and the truncation of its images, 0 to 1 (1 is none)."""
+    """The group's image grid: rows (latents), and the truncation of its images, 0 to 1 (1 is none)."""
 
     rows: Count = 6
     truncation_psi: float = Field(0.7, ge=0, le=1)
@@ -85,13 +85,13 @@ class GridSpec(Spec):
 class GroupSpec(Spec):
     """Conditions that are scored and shown together.
 
-    preset: of the configuration, which `workflow.publish` reports with world and device.
+    preset: the configuration's; `workflow.publish` reports it with world and device.
     rows, tasks: in the order of the tables. k_medoids: clusters of intra-cluster LPIPS.
-    truncation_psi: of the measured images (1 is none). table: metrics shown, absent: the default
-    columns. oracle, raw: those of them that are shown again, of the best snapshot, or of the weights
-    behind an average. differences: paired differences that tables show. sweep: metrics drawn against
-    the layers trained at a step. convolutions: of the world's generator. preference: the model that all
-    others are compared with, image by image. paper: the published table that is shown beside.
+    truncation_psi: of the measured images (1 is none). table: metrics shown; absent: the default
+    columns. oracle, raw: metrics of the table that are also shown for the best snapshot, or for the
+    weights behind an average. differences: paired differences in tables. sweep: metrics drawn against
+    the number of trained layers. convolutions: number in the world's generator. preference: the model
+    that all others are compared with, image by image. paper: the published table for comparison.
     """
 
     name: Name
@@ -116,7 +116,7 @@ class GroupSpec(Spec):
     @model_validator(mode="after")
     def _consistent(self):
         if unknown := [row.task for row in self.rows if row.task not in self.tasks]:
-            raise ValueError(f"'rows' names the task '{unknown[0]}', which 'tasks' lacks")
+            raise ValueError(f"'rows' names the task '{unknown[0]}', which is not in 'tasks'")
         shown = [row.condition[1:] for row in self.rows]
         if self.preference is not None and self.preference.condition not in shown:
             raise ValueError("'preference' names a model that the group does not show")
@@ -129,12 +129,12 @@ class GroupSpec(Spec):
 
     @property
     def real(self) -> dict[str, str]:
-        """task → observation of its reference images, of the tasks that have any."""
+        """task → observation of its reference images, for tasks that have any."""
         return {name: task.real for name, task in self.tasks.items() if task.real is not None}
 
     @property
     def heading(self) -> str:
-        """The title of every table and figure: world, title, truncation where there is one."""
+        """The title of every table and figure: world, title, truncation if there is one."""
         cut = f" (measured images: truncation {self.truncation_psi:g})"
         return f"World {self.world}: {self.title}{cut if self.truncation_psi != 1 else ''}"
 

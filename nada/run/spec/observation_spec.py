@@ -1,4 +1,4 @@
-"""ObservationSpec: the artifacts of one condition, or the reference images, as `python -m eval.observe` reads it."""
+"""ObservationSpec: the artifacts of one condition, or the reference images; `eval.observe` reads it."""
 
 from typing import Literal
 
@@ -9,10 +9,10 @@ from nada.run.spec.base import REAL, Count, Device, Name, Spec, Target, read
 
 
 class Counts(Spec):
-    """How many images are measured, at most; each is one of the first `fid_images`.
+    """Numbers of images that are measured; every other count takes the first of `fid_images`.
 
     batch: images in one pass of a network. fid_images: of a model, for FID. diversity_images: for
-    distances. gallery_images: kept as pictures. snapshot_images: of each snapshot.
+    distances. gallery_images: stored as pictures. snapshot_images: of each snapshot.
     truncation_psi: of the measured images, above 0 and up to 1 (1 is none).
     """
 
@@ -34,12 +34,11 @@ class Counts(Spec):
 
 
 class RefereeSpec(Spec):
-    """The networks that measure: files.
+    """The files of the measuring networks.
 
-    perceptual: the world's own network, for features and distances; or inception, {clean-fid's mode:
-    file}, the first of which is called FID, and vgg, the trunk of LPIPS. judge: names class and
-    style of an image. made_here: whether the world made those files itself, so that their manifest
-    vouches for them.
+    Either perceptual, the world's network for features and distances; or inception, {clean-fid's mode:
+    file}, the first of which gives FID, and vgg, the trunk of LPIPS. judge: the classifier of class and
+    style. made_here: whether the world made these files, so that its manifest has their hashes.
     """
 
     perceptual: Name | None = None
@@ -78,11 +77,11 @@ class ObservedRun(Spec):
 class ObservationSpec(Spec):
     """One observation: all seeds of a condition, or the reference images (method "real", no runs).
 
-    resolution: pixels per side of the images, by which `workflow.forecast` sorts what was measured.
+    resolution: pixels per side of the images; `workflow.forecast` groups measured times by it.
     source: the source model's file; absent for the reference images. references: the file of the
-    reference images, where they are measured or compared with; training_images: the file of the images
+    reference images, if they are measured or compared with; training_images: the file of the images
     that the runs are trained on, if any (both: pixels .npz, or the index of an image set .json).
-    target: what the judge must see, where the world has a judge.
+    target: what the judge must recognise, if the world has a judge.
     """
 
     world: Name
@@ -105,7 +104,7 @@ class ObservationSpec(Spec):
     def _consistent(self):
         real = self.method == REAL
         if real == bool(self.runs):
-            raise ValueError(f"method '{self.method}' with {len(self.runs)} runs; only '{REAL}' has none")
+            raise ValueError(f"method '{self.method}' has {len(self.runs)} runs; only '{REAL}' has no runs")
         needed = "references" if real else "source"
         if getattr(self, needed) is None:
             raise ValueError(f"the key '{needed}' is missing, which method '{self.method}' needs")

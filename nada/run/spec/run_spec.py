@@ -1,4 +1,4 @@
-"""RunSpec: one adaptation, as `python -m baselines.adapt` reads it."""
+"""RunSpec: one adaptation; `baselines.adapt` reads it."""
 
 import json
 from pathlib import Path
@@ -46,8 +46,8 @@ class RunSpec(Spec):
     seed: of the run's random streams, 0 or more. resolution: pixels per side of the images.
     hyperparameters: of the method, with the variant's; the method checks them.
     parent: id of the parent run. source: the source model, where the method starts from it.
-    text, templates, clips: where a text supervises the method. training_images: the file of the images
-    that the run is trained on (pixels .npz, or the index of an image set .json), where it sees any.
+    text, templates, clips: for methods with text supervision. training_images: the file of the images
+    that the run is trained on (pixels .npz, or the index of an image set .json), if any.
     """
 
     world: Name
@@ -100,5 +100,5 @@ class RunSpec(Spec):
 
 
 def read_run_spec(path) -> RunSpec:
-    """Read a run spec. UserError: one sentence that names file, key, value and what is allowed."""
+    """Read a run spec. UserError: see `nada.run.spec.base.read`."""
     return read(RunSpec, path, "run spec")

@@ -1,7 +1,7 @@
-"""StyleGAN-NADA: one generator moves, its frozen twin is the reference (Gal et al. 2021, §4, Fig. 2).
+"""StyleGAN-NADA: train a generator against a frozen copy of it (Gal et al. 2021, §4, Fig. 2).
 
-The codes and images of both are in `codes.py`, what the loss aims at in `objective.py`, the layer
-policy in `layers.py`, the mapper in `mapper.py`.
+`codes.py` draws and renders the codes of both, `objective.py` has the loss and its targets, `layers.py`
+the layer policy, `mapper.py` the latent mapper.
 """
 
 import copy
@@ -27,10 +27,10 @@ from nada.stylegan2.source_networks import source_networks
 
 @hyperparameters
 class NadaHyperparameters:
-    """How a generator is adapted. Each default is the paper's; where it is silent, the public code's.
+    """How a generator is adapted. Each default is the paper's or, where the paper is silent, the public code's.
 
-    'official' is what the public code does; what is called "ours" neither of them does
-    (docs/departures.md lists every switch).
+    'official' is what the public code does. "ours" is in neither of them. docs/departures.md lists
+    every switch.
     """
 
     iterations: Whole = hyperparameter(
@@ -49,23 +49,23 @@ class NadaHyperparameters:
         (0.0, 0.99), "Adam's decay rates.", source="paper, as StyleGAN2's; official: 0 and 0.99^0.8 = 0.992"
     )
     direction: Literal["text", "image"] = hyperparameter(
-        "text", "What the training follows: from the source text to the target text (ΔT), or from images "
+        "text", "The direction of Eq. 2: from the source text to the target text (ΔT), or from images "
         "of the source generator to the run's few-shot images (Eq. 3).", source="paper",
     )
     source_images: Whole = hyperparameter(
-        16, "N_s, images of the source generator in a direction of images.", unit="images",
+        16, "N_s, images of the source generator in an image direction.", unit="images",
         source="paper", ge=1,
     )
     global_target: Literal["direction", "text"] = hyperparameter(
-        "direction", "With a direction of images, what Eq. 1 aims at (layer choice and mapper too): the "
-        "images' mean embedding, or still the target text.", source="paper; official: text",
+        "direction", "With an image direction, the target of Eq. 1, of the layer choice and of the mapper: the "
+        "images' mean embedding, or the target text.", source="paper; official: text",
     )
     style_mixing: float = hyperparameter(
         0.0, "Probability that the codes of a step mix two w.", source="paper (Table 3: 0 or 0.9)",
         ge=0, le=1,
     )
     snapshots: Natural | list[Natural] = hyperparameter(
-        5, "Models kept on the way: how many, evenly spaced, or a list of steps.", unit="models or steps",
+        5, "Models kept during training: a number, evenly spaced, or a list of steps.", unit="models or steps",
         source="ours",
     )
     checkpoint_every: Whole = hyperparameter(
@@ -79,20 +79,20 @@ class NadaHyperparameters:
         False, "Whether a GPU may multiply in TF32 (nada/run/precision.py).", source="ours"
     )
     deterministic: bool = hyperparameter(
-        True, "Whether a GPU uses repeatable algorithms alone (nada/run/precision.py).", source="ours"
+        True, "Whether a GPU uses only repeatable algorithms (nada/run/precision.py).", source="ours"
     )
     micro_batch: Whole = hyperparameter(
-        0, "Images rendered at once at most, in a step, its layer choice and a step of the mapper; 0 for all. "
-        "Less memory, the same draws, and the same results but for rounding. A step that runs out of "
+        0, "Most images rendered at once in a step, its layer choice and a step of the mapper; 0 for all. "
+        "Saves memory; draws are the same, and results are the same up to rounding. A step that runs out of "
         "memory on a GPU halves it for the rest of the run.", unit="images", source="ours", ge=0,
     )
     codes: Literal["shared", "official"] = hyperparameter(
-        "shared", "Both generators render one W+, or each its own crossover of a step that mixes two w.",
+        "shared", "With style mixing, both generators render one W+, or each has its own crossover.",
         source="paper (one w); official: drawn independently",
     )
     noise: Literal["drawn", "shared"] = hyperparameter(
-        "drawn", "Both generators' noise is drawn anew, or is the same. Shared noise makes ΔI exactly 0 "
-        "before the first step, which asks for the guard 'epsilon'.",
+        "drawn", "Each generator draws its own noise, or both use the same. Shared noise makes ΔI exactly 0 "
+        "before the first step, which needs the guard 'epsilon'.",
         source="public code, where the paper is silent; ours: shared",
     )
     # With shared noise the official guard acts at step 1, whose gradient is then some 1e6 times the next
@@ -104,7 +104,7 @@ class NadaHyperparameters:
         source="public code, where the paper is silent; ours: epsilon",
     )
     epsilon: float = hyperparameter(
-        0.05, "The ε of guard 'epsilon', which alone reads it.", unit="length of an embedding difference",
+        0.05, "The ε of guard 'epsilon'; not used otherwise.", unit="length of an embedding difference",
         source="ours, for the mini world's CLIPs: the ‖ΔI‖ of its published runs passes it within 10 steps "
         "and ends at 0.2 to 1.3 (`image_change` in curves.csv)", gt=0,
     )
@@ -117,26 +117,26 @@ class NadaHyperparameters:
         source="ours; Table 3 uses one or two",
     )
     augment: Literal["none", "shared"] = hyperparameter(
-        "none", "CLIP sees both generators' images as they are, or in random views, the same of both "
-        "(nada/augment.py); a mapper's images are never augmented.", source="paper; ours: shared",
+        "none", "CLIP sees both generators' images as they are, or in the same random views "
+        "(nada/augment.py). A mapper's images are never augmented.", source="paper; ours: shared",
     )
     augment_views: Whole = hyperparameter(
         1, "Random views of a step, where `augment` is 'shared'.", unit="views", source="ours", ge=1
     )
     global_prompt: Literal["official", "templates"] = hyperparameter(
-        "official", "The texts of Eq. 1: the loss 'global' reads \"a {target}\", layer choice and mapper the "
-        "bare target text; or all three read the prompt templates.",
+        "official", "The texts of Eq. 1. official: \"a {target}\" in the loss 'global', and the bare target "
+        "text in layer choice and mapper. templates: the prompt templates in all three.",
         source="public code, where the paper is silent; ours: templates",
     )
     skipped_layer_state: Literal["skip", "decay"] = hyperparameter(
-        "skip", "Adam's state of a layer that is not chosen: left alone, or decayed as under a zero "
+        "skip", "Adam's state of a layer that is not chosen: unchanged, or decayed as with a zero "
         "gradient (its next step is up to 11x longer).", source="paper; official: decay",
     )
     layers: LayerHyperparameters = hyperparameter(
         LayerHyperparameters, "How layers are chosen (§4.2).", source="see each"
     )
     mapper: MapperHyperparameters | None = hyperparameter(
-        None, "Given, the run trains only a latent mapper (§4.3), on its parent's model or the source's.",
+        None, "If given, the run trains only a latent mapper (§4.3), on its parent's model or on the source.",
         source="paper",
     )
 
@@ -149,12 +149,12 @@ def adapt_generator(job: Job, hparams: NadaHyperparameters) -> AdaptedModel:
     trained = copy.deepcopy(frozen)
     trained.mapping = frozen.mapping
 
-    # what steers, and what is trained
+    # the loss, and the parameters that are trained
     loss = NadaLoss(Steering(job), hparams, frozen)
     for clip in loss.clips:
         clip.forget_text()  # every text is encoded by now
     layers = Layers(trained, hparams.layers, loss.of_images, job.label)
-    for generator in (frozen, trained):  # not before: the target's direction is full precision
+    for generator in (frozen, trained):  # only now: the target's direction needs full precision
         set_precision(generator, hparams.precision)
     trainable = layers.trainable()
     optimiser = torch.optim.Adam(trainable.values(), lr=hparams.lr, betas=hparams.betas)
@@ -185,10 +185,10 @@ def adapt_generator(job: Job, hparams: NadaHyperparameters) -> AdaptedModel:
 
 
 def adapt_mapper(job: Job, hparams: NadaHyperparameters) -> AdaptedModel:
-    """Train a latent mapper (§4.3) on the parent run's model, or on the source as it is.
+    """Train a latent mapper (§4.3) on the parent run's model, or on the unadapted source.
 
-    The model itself stays as it was. On the source, it is the control of the mapper: how far it
-    gets without NADA.
+    The model itself does not change. A mapper on the source is a control: it shows what a mapper
+    reaches without NADA.
     """
     set_numerics(job.device, hparams.tf32, hparams.deterministic)
     on_source = hparams.mapper.base == "source"
@@ -213,17 +213,17 @@ def forward_backward(
     hparams: NadaHyperparameters,
     size: int = 0,
 ) -> tuple[dict, tuple, int]:
-    """One step up to its gradients, which lie in the chosen parameters' `grad` alone.
+    """Compute one step's gradients; only the chosen parameters have a `grad` afterwards.
 
-    Returns the loss's terms, the chosen layers and how many images were rendered. Adaptive
-    selection needs the gradient of Eq. 1 at W+ codes copied from one w, Eq. 2 the gradient at the
-    weights. Where codes are shared (LayerHyperparameters.selection_codes), one forward pass of generator
-    and CLIPs serves both, with every candidate layer in its graph. Codes of a step that mixes two w
-    choose nothing: codes are then drawn apart, as without sharing.
-    size: images rendered at once at most, 0 for all. The choice is known only after the last part:
-    gradients of every candidate are then summed, and those of layers not chosen dropped.
-    The host waits for the device once, to read the choice, and not at all where every layer trains
-    (once more where ΔI may be 0 and the guard is 'official').
+    Returns the terms of the loss, the chosen layers and the number of rendered images. Adaptive
+    selection needs the gradient of Eq. 1 at W+ codes copied from one w; Eq. 2 needs the gradient at
+    the weights. With shared codes (LayerHyperparameters.selection_codes), one forward pass of
+    generator and CLIPs gives both; every candidate layer is then in its graph. If the step mixes
+    two w, its codes cannot choose layers; other codes are drawn, as without sharing.
+    size: most images rendered at once, 0 for all. With several parts, the choice is known only
+    after the last: the gradients of all candidates are summed, and those of the others dropped.
+    The host waits for the device once, to read the choice. It does not wait if every layer trains,
+    and waits once more if ΔI may be 0 and the guard is 'official'.
     """
     codes = draw_codes(frozen, hparams)
     sharing = layers.shares and not codes.mixed
@@ -238,7 +238,7 @@ def forward_backward(
         seen = pictures.see(rows)
         if sharing:
             gradient = gradient + choice_gradient(layers, codes, loss, seen, rows)
-            if rows.whole:  # then the loss goes no further down than the first layer chosen
+            if rows.whole:  # the loss then propagates only down to the first layer chosen
                 chosen = layers.choose_by(gradient, size)
                 layers.unfreeze(chosen)
         terms = loss(seen)
@@ -256,7 +256,7 @@ def forward_backward(
 def choice_gradient(layers: Layers, codes: Codes, loss: NadaLoss, seen: Seen, rows: Rows):
     """A part's share of the gradient of Eq. 1 that chooses layers, [B,num_ws,style_dim]."""
     count = min(rows.stop, layers.shared(rows.batch)) - rows.start
-    if count <= 0:  # none of them is among the n_w first
+    if count <= 0:  # this part has none of the first n_w codes
         return torch.zeros_like(codes.trained)
     few = loss.choice_term(seen.of_first(count, rows.count))
     return layers.code_gradient(codes.trained, few, count)
@@ -282,7 +282,7 @@ class Pictures:
 
 
 def micro_batches(job: Job, hparams: NadaHyperparameters, layers: Layers) -> MicroBatches:
-    """How many images a run renders at once: at first the whole batch and all codes that choose layers."""
+    """How many images a run renders at once: initially the whole batch, or all codes that choose layers."""
     largest = max(hparams.batch, hparams.layers.n_w if layers.selects else 0)
     return MicroBatches(largest, hparams.micro_batch, job.label, job.log, job.device)
 
