@@ -4,7 +4,8 @@ import sys
 from importlib.util import find_spec
 from pathlib import Path
 
-from snakemake.utils import min_version
+from snakemake.common.configfile import load_configfile
+from snakemake.utils import min_version, update_config
 
 
 def stop(sentence):
@@ -42,9 +43,12 @@ min_version("9.19")
 
 
 # Precedence: config.yaml < the world's < the preset's < command line. All are checked before anything runs.
+FILES = {}  # of --configfile, which may add entries; --config only changes them
+for file in workflow.config_settings.configfiles:
+    update_config(FILES, load_configfile(file))
 try:
     ASKED = asked_targets(sys.argv[1:])
-    PLAN = load_plan(overrides=config, asked=ASKED)
+    PLAN = load_plan(overrides=FILES, asked=ASKED, typed=dict(workflow.config_settings.config))
     check_targets(PLAN, ASKED)
 except UserError as error:
     stop(error)

@@ -39,12 +39,15 @@ def describe(name: str) -> dict:
 
 
 def declared(name: str) -> registry.Method:
-    """METHOD of a method's file, imported; its class is checked. Raises UserError, with the file."""
+    """METHOD of a method's file, imported; its class and `adapt` are checked. Raises UserError, with the file."""
     file = f"baselines/{registry.files()[name].name}"
     try:
-        method = registry.load(name).METHOD
+        module = registry.load(name)
+        method = module.METHOD
     except Exception as error:  # whatever a file may raise while it is imported
         raise UserError(f"{file} cannot be imported: {said(error)}") from error
+    if not callable(getattr(module, "adapt", None)):
+        raise UserError(f"{file}: adapt is missing; add the function adapt(job).")
     cls = method.hyperparameters
     if not (inspect.isclass(cls) and is_pydantic_dataclass(cls)):
         raise UserError(

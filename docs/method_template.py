@@ -38,7 +38,8 @@ def adapt(job: Job) -> AdaptedModel:
 
     # job.seed_everything()  # before anything that you draw yourself
 
-    def extra_loss(images):  # added to the loss of G: of the images of its step, or of start.G's weights
+    # a term added to G's loss; it may use the images of this step or the weights of start.G
+    def extra_loss(images):
         return hparams.strength * images.square().mean()
 
     trainer = plain_trainer(start, hparams, extra_generator_loss=extra_loss)

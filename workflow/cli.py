@@ -218,7 +218,7 @@ def plan_of(argv):
         if option in CONFIGFILE and os.path.isfile(file):  # otherwise it may be a target
             overrides = merge(overrides, read_yaml(file))
     changes = parse_config([word for option, word in words if option in CONFIG])
-    return load_plan(".", merge(overrides, changes))
+    return load_plan(".", overrides, typed=changes)
 
 
 def targets_of(argv):

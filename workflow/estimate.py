@@ -2,7 +2,7 @@
 
 from nada.run.spec.base import REAL
 from workflow.plan.layout import shown
-from workflow.plan.plan import Plan
+from workflow.plan.plan import Plan, counted
 
 
 def core_seconds(plan: Plan, groups: list[str] | None = None) -> dict[str, float]:
@@ -69,8 +69,8 @@ def sentence(plan: Plan, cores: int, what: str = "all", groups: list[str] | None
     total = sum(stages.values())
     shares = ", ".join(f"{stage} {seconds / total:.0%}" for stage, seconds in stages.items())
     return (
-        f"estimate of {what}, made anew: {minutes(total)} of one core ({shares}),"
-        f" about {minutes(total / max(1, cores))} on {cores}"
+        f"estimate of {what}, if nothing of it is made yet: {minutes(total)} of one core ({shares}),"
+        f" about {minutes(total / max(1, cores))} on {counted(cores, 'core')}"
     )
 
 

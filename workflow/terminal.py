@@ -20,6 +20,7 @@ from snakemake_interface_logger_plugins.common import LogEvent
 from snakemake_interface_logger_plugins.registry import LoggerPluginRegistry
 
 from workflow.estimate import forecast
+from workflow.plan.plan import counted
 from workflow.progress import Job, Progress, job_name, left, took
 
 NAME = "benchmark"
@@ -144,7 +145,7 @@ class Lines:
             return str(record.msg).rstrip()
         copies = sum(count for rule, count in record.stats.items() if not is_listed(rule))
         unlisted = f"; {copies} of them copy spec files and are not listed" if copies else ""
-        return "" if self.quiet else f"{self.progress.total} jobs to do{unlisted}."
+        return "" if self.quiet else f"{counted(self.progress.total, 'job')} to do{unlisted}."
 
     def _started(self, record):
         rule = record.rule_name

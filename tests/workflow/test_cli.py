@@ -102,9 +102,9 @@ def test_every_target_has_its_line_in_the_list():
     assert set(MADE) == {*TARGETS, "assets"}
 
 
-def test_the_targets_are_those_of_the_plan_that_the_command_line_configures():
-    group = "groups={mine: {like: ablation}}"
-    assert "mine_adaptive" in cli.targets_of(["--config", group, "-R", "adapt"])
+def test_the_targets_are_those_of_the_plan_that_the_command_line_configures(tmp_path):
+    (tmp_path / "mine.yaml").write_text("groups: {mine: {like: ablation}}")
+    assert "mine_adaptive" in cli.targets_of(["--configfile", str(tmp_path / "mine.yaml"), "-R", "adapt"])
     assert "table3" in cli.targets_of(["--config", "world=paper"])
     assert "table3" not in cli.targets_of([])
     assert "all" in cli.targets_of(["--config", "preset=smok"])  # which the start of Snakemake reports

@@ -59,23 +59,24 @@ def test_only_what_is_asked_for_is_estimated(root):
     assert 0 < part["train"] < whole["train"] and part["observe"] < whole["observe"]
     assert core_seconds(made, made.shown) == whole
     said = sentence(made, 2, "ablation_global", ["ablation_global"])
-    assert said.startswith(f"estimate of ablation_global, made anew: {minutes(sum(part.values()))}")
+    assert said.startswith(f"estimate of ablation_global, if nothing of it is made yet: {minutes(sum(part.values()))}")
     assert sentence(made, 2, "assets", []).startswith("estimate: none, since no group of runs is requested")
 
 
 def test_the_start_says_how_much_the_target_takes_that_was_asked_for(bare_project):
     said = bare_project.run("ablation_global", "-n")
-    assert "target ablation_global, made anew: 2 runs, 2 observations" in said
-    assert "estimate of ablation_global, made anew: " in said
+    assert "target ablation_global consists of 2 runs, 2 observations, a table" in said
+    assert "estimate of ablation_global, if nothing of it is made yet: " in said
     whole = bare_project.run("-n")
-    assert "target all, made anew: " in whole and "estimate of all, made anew: " in whole
-    assert "made anew" not in bare_project.run("estimate", "-n")
+    assert "target all consists of " in whole and "estimate of all, if nothing of it is made yet: " in whole
+    assert "consists of" not in bare_project.run("estimate", "-n")
 
 
 def test_the_sentence_divides_by_the_cores_and_admits_what_is_unknown(root, one_group):
     made = plan(root, **one_group)
     total = sum(core_seconds(made).values())
     assert f"{minutes(total)} of one core" in sentence(made, 2)
-    assert sentence(made, 2).endswith(f"about {minutes(total / 2)} on 2")
+    assert sentence(made, 2).endswith(f"about {minutes(total / 2)} on 2 cores")
+    assert sentence(made, 1).endswith(f"about {minutes(total)} on 1 core")
     assert "names no seconds" in sentence(plan(root, seconds=None, **one_group), 2)
     assert (minutes(20), minutes(600), minutes(7200)) == ("1 minute", "10 minutes", "2.0 hours")

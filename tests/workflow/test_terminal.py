@@ -74,6 +74,7 @@ def test_without_a_plan_jobs_are_counted_and_no_time_is_guessed():
 def test_the_start_says_how_many_jobs_there_are_and_how_many_are_copies():
     said = Lines().of(record(LogEvent.RUN_INFO, stats={"adapt": 3, "run_spec": 3, "total": 6}))
     assert said == "6 jobs to do; 3 of them copy spec files and are not listed."
+    assert Lines().of(record(LogEvent.RUN_INFO, stats={"adapt": 1, "total": 1})) == "1 job to do."
 
 
 def test_a_failed_job_says_which_and_where_its_log_is_and_how_it_ends(tmp_path):

@@ -7,6 +7,7 @@ import json
 from copy import deepcopy
 from pathlib import Path
 
+from workflow.plan.added import check_preset, check_typed_names
 from workflow.plan.checking import (
     ConfigError,
     coerce,
@@ -59,18 +60,21 @@ def full_schema(methods):
     return rules
 
 
-def load(root=".", overrides=None, asked=()):
+def load(root=".", overrides=None, asked=(), typed=None):
     """Return (config, world): config.yaml < the world's < the preset's < overrides, all checked.
 
     root: the folder of config.yaml and workflow/. overrides: a nested dict, as Snakemake makes it
     from --config and --configfile; its strings are read as the schema's types. asked: the targets of
-    the command line; a group that is neither in `show` nor among them need not fit the world.
+    the command line; a group that is neither in `show` nor among them need not fit the world. typed: what
+    --config alone says, laid over the overrides; it changes entries of the files and adds none.
 
     `config` is fully resolved: `like` is replaced by the complete entry, and rows have every key and
     no `own`.
     """
-    overrides = overrides or {}
+    files, typed = overrides or {}, typed or {}
+    overrides = merge(files, typed)
     base = read_files(root, overrides)
+    check_typed_names(typed, merge(base, files))
     methods = merge(base, overrides).get("methods")
     rules = full_schema(methods if isinstance(methods, dict) else {})
     config = whole_numbers(merge(base, coerce(overrides, rules)), rules)
@@ -106,7 +110,12 @@ def read_files(root, overrides):
     known = ["default", *sorted(path.stem for path in presets.glob("*.yaml"))]
     if preset not in known:
         raise ConfigError(f"config: 'preset' is {json.dumps(preset)}; {nearest(preset, known)}")
-    return base if preset == "default" else merge(base, read_yaml(presets / f"{preset}.yaml"))
+    if preset == "default":
+        return base
+    change = read_yaml(presets / f"{preset}.yaml")
+    whole = merge(base, change)
+    check_preset(change, base, merge(whole, overrides), f"workflow/presets/{preset}.yaml")
+    return whole
 
 
 def shown(config):

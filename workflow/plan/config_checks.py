@@ -127,12 +127,20 @@ def _check_own(method, tasks, config, where) -> None:
 def check_declared(config, methods, metrics) -> None:
     """Raise ConfigError for a method without a file, or a table column that no metric declares."""
     for method in config["methods"]:
+        file = registry.FOLDER / f"{method}.py"
+        if method not in methods and file.is_file():
+            named = next((name for name, path in registry.files().items() if path == file), None)
+            raise ConfigError(
+                f"baselines/{method}.py: METHOD is missing; add METHOD = Method(…)."
+                if named is None
+                else f"baselines/{method}.py: METHOD's name is '{named}'; it must be '{method}', the file's name."
+            )
         if method not in methods:
             raise ConfigError(
                 f"config: 'methods' names '{method}', but no baselines/{method}.py declares it; "
                 f"{nearest(method, methods)}"
             )
-        if not (registry.FOLDER / f"{method}.py").is_file():
+        if not file.is_file():
             raise ConfigError(
                 f"config: the method '{method}' is declared in a file of another name; rename the file to "
                 f"baselines/{method}.py."

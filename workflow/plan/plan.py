@@ -180,7 +180,7 @@ class Plan:
         return [*TARGETS, *(["assets"] if "assets" in self.world else []), *self.groups]
 
     def summary(self, target="all", names=None):
-        """Two lines: the world and preset, and a target's numbers of jobs by stage.
+        """Two lines: the world and preset, and what a target consists of, made already or not.
 
         names: the groups of the target; default: those in `show`. Without groups, one line.
         """
@@ -193,13 +193,18 @@ class Plan:
         where = f"world '{self.world['name']}' ({size}, {self.device})"
         if not names:
             return f"{where}, preset '{config['preset']}', seeds {config['seeds']}, into {self.results}"
-        stages = f"{len(self.runs_of(names))} runs, {len(shown) + len(tasks)} observations"
+        stages = f"{counted(len(self.runs_of(names)), 'run')}, {counted(len(shown) + len(tasks), 'observation')}"
         stages = f"{stages}, a table, a grid and figures for each of {', '.join(names)}"
         lines = [
             f"{where}, preset '{config['preset']}', seeds {config['seeds']}, into {self.results}",
-            f"target {target}, made anew: {stages}",
+            f"target {target} consists of {stages}",
         ]
         return "\n".join([*lines, *left_out(self, names)])
+
+
+def counted(count, noun):
+    """`1 run`, `2 runs`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def metric_names(root="."):
@@ -222,13 +227,14 @@ def metric_names(root="."):
     return names
 
 
-def load_plan(root=".", overrides=None, asked=()):
+def load_plan(root=".", overrides=None, asked=(), typed=None):
     """Read, merge and check the whole configuration and return its Plan. Raises UserError.
 
-    asked: the targets of the command line, as `workflow.plan.config.load` takes them.
+    asked: the targets of the command line; typed: what --config says, which adds no entry: both as
+    `workflow.plan.config.load` takes them.
     """
-    check_typed(overrides)
-    config, world = load(root, overrides, asked)
+    check_typed(merge(overrides or {}, typed or {}))
+    config, world = load(root, overrides, asked, typed)
     config["results"] = results_folder(config["results"], root)
     methods = registry.methods(Path(root, "baselines"))
     metrics = metric_names(root)

@@ -168,8 +168,11 @@ def test_a_mistake_in_a_new_method_s_hyperparameters_is_found_by_the_plan(with_m
         ("1.0,  # the", "-1.0,  # the", "the default of MyMethodHyperparameters.strength is -1.0; set it to 0 or more."),
         ("hyperparameters=My", "hyperparameters=Job, #", "METHOD's hyperparameters is Job; it must be a class under"),
         ("1.0,  # the", "...,  # the", "MyMethodHyperparameters.strength has no default; give it one."),
+        ("METHOD = ", "METHODS = ", ": METHOD is missing; add METHOD = Method(…)."),
+        ('name="my_', 'name="another_', ": METHOD's name is 'another_method'; it must be 'my_method', the file's name."),
+        ("def adapt(", "def adapted(", ": adapt is missing; add the function adapt(job)."),
     ],
-    ids=["import", "default", "class", "no default"],
+    ids=["import", "default", "class", "no default", "no METHOD", "another name", "no adapt"],
 )
 def test_a_wrong_declaration_is_one_sentence_that_names_the_file(with_my_method, old, new, sentence):
     file = with_my_method / "baselines/my_method.py"

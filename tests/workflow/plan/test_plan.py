@@ -136,7 +136,14 @@ def test_the_summary_says_world_preset_and_how_much(default):
     assert first.startswith("world 'mini' (32x32, cpu), preset 'default', seeds [0, 1]")
     shown = {s for group in default.config["groups"] for s in default.members(group)}
     observations = len(shown) + len({condition.task for condition in shown})
-    assert f"{len(default.runs)} runs, {observations} observations" in second
+    assert f"consists of {len(default.runs)} runs, {observations} observations" in second
+
+
+def test_the_summary_counts_one_run_as_one(plan_with):
+    rows = [{"methods": ["nada"], "variants": ["global"]}]
+    group = {"ablation": {"tasks": ["dog2cat"], "controls": [], "rows": rows}}
+    said = plan_with(seeds=[0], show=["ablation"], groups=group).summary()
+    assert "target all consists of 1 run, 2 observations, a table" in said
 
 
 def test_two_targets_of_one_name_are_refused(root, plan_with):

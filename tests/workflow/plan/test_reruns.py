@@ -11,14 +11,27 @@ import pytest
 
 from baselines.registry import methods
 from nada.run.spec.base import REAL
-from workflow.plan.code_digest import closure, module_path
+from tests.workflow.conftest import copy_project
+from workflow.plan.code_digest import ROOT, closure, module_path
 from workflow.plan.figure_kinds import FIGURES
 from workflow.plan.inputs import adapt_inputs, observation_inputs, published_inputs
 from workflow.plan.layout import reference_file
+from workflow.plan.methods import descriptions
 from workflow.plan.specs import group_spec, observation_spec, run_spec
 from workflow.plan.stages import FILES, MODULES, modules
 
-FEW_SHOT = ("tgan", "tgan_ada", "minegan", "ojha", "freezed", "finetune_gd")
+
+def classes(root):
+    """The words of the table that stand for all methods of a class, {word: names}, by what they declare."""
+    declared, described = methods(root / "baselines"), descriptions(methods(root / "baselines"), root)
+    return {
+        "from source models": {name for name, method in declared.items() if method.generator == "source"},
+        "few-shot": {name for name in declared if described[name]["adversarial"]},
+        "from images": {name for name, method in declared.items() if method.supervision == "images"},
+    }
+
+
+FEW_SHOT = [name for name in sorted(classes(ROOT)["few-shot"]) if methods()[name].supervision != "text"]
 #: Columns of the table: {column: {what a cell calls the stage: (rule, kind)}}.
 STAGES = {
     "convert": {"yes": ("convert", "")},
@@ -104,12 +117,15 @@ def table(root, title):
     return {row[0].strip("`"): row[1:] for row in rows}
 
 
-def cells(stages):
-    """One row of the table: the stages that run again, column by column."""
+def cells(stages, words, columns=STAGES):
+    """One row of the table: the stages that run again, column by column.
+
+    words: {word: names of stages that it stands for together}, beside `all` of a column.
+    """
     row = []
-    for column in STAGES.values():
+    for column in columns.values():
         names = [name for name, stage in column.items() if stage in stages]
-        for word, several in {"all": column, "few-shot": FEW_SHOT, "figures": FIGURES}.items():
+        for word, several in {"all": column, **words}.items():
             if 1 < len(several) and set(several) <= set(names):
                 names = [*(name for name in names if name not in several), word]
         row.append(", ".join(names) or "–")
@@ -173,6 +189,9 @@ def test_the_table_of_what_an_edit_runs_again_follows_from_the_code(root, closur
     assert head == list(STAGES)
     documented = {row: found for row, found in documented.items() if set(row) != {"-"}}
     plan = plan_with(seeds=[0])
+    ran = {run.condition.method for run in plan.runs.values()}
+    declared = {**classes(root), "figures": FIGURES}
+    planned = {word: ran.intersection(names) for word, names in classes(root).items()} | {"figures": FIGURES}
     computed = {}
     for row in documented:
         if row in VALUES:
@@ -181,11 +200,25 @@ def test_the_table_of_what_an_edit_runs_again_follows_from_the_code(root, closur
             stages = of_code(row, closures)
         else:
             stages = of_input(row, plan)
-        computed[row] = cells(stages)
+        computed[row] = cells(stages, declared if row.endswith(".py") else planned)
     for row, cells_of_row in computed.items():
         if documented[row] != cells_of_row:  # as the page must have it
             print(f"| `{row}` | {' | '.join(cells_of_row)} |")
     assert documented == computed
+
+
+def test_a_new_method_changes_no_row_of_the_table(root, tmp_path):
+    """The template of docs/add-a-method.md, in a copy of the project."""
+    folder = copy_project(root, tmp_path)
+    template = (root / "docs/method_template.py").read_text(encoding="utf-8")
+    (folder / "baselines/l2_anchor.py").write_text(template.replace("my_method", "l2_anchor"), encoding="utf-8")
+    columns = {**STAGES, "adapt": {**STAGES["adapt"], "l2_anchor": ("adapt", "l2_anchor")}}
+    adapts = {stage: closure(*modules(*stage), root=folder) for stage in columns["adapt"].values()}
+    words = classes(folder)
+    assert all("l2_anchor" in names for names in words.values())
+    for row, documented in table(root, "What an edit runs again").items():
+        if row.endswith(".py"):
+            assert cells(of_code(row, adapts), words, {"adapt": columns["adapt"]}) == [documented[1]], row
 
 
 def test_every_file_that_issue_15_names_is_a_row(root):

@@ -62,10 +62,11 @@ def test_a_group_that_is_not_shown_is_planned_when_it_is_asked_for(bare_project)
     assert bare_project.planned("k_sweep", *config)["adapt"] == SEEDS * 3
 
 
-def test_a_group_that_does_not_fit_the_world_hinders_no_other(bare_project):
-    task = "tasks={horse2cat: {role: test, source: horse, text: {source: dog, target: cat}, target_class: cat}}"
-    group = "groups={horses: {like: k_sweep, title: horses, tasks: [horse2cat]}}"
-    planned = bare_project.planned("ablation_global", "--config", task, group)
+def test_a_group_that_does_not_fit_the_world_hinders_no_other(bare_project, tmp_path):
+    task = "tasks: {horse2cat: {role: test, source: horse, text: {source: dog, target: cat}, target_class: cat}}"
+    group = "groups: {horses: {like: k_sweep, title: horses, tasks: [horse2cat]}}"
+    (tmp_path / "horses.yaml").write_text(f"{task}\n{group}\n")
+    planned = bare_project.planned("ablation_global", "--configfile", str(tmp_path / "horses.yaml"))
     assert planned["adapt"] == SEEDS
 
 
