@@ -313,7 +313,7 @@ def test_an_interrupted_run_says_what_is_done_and_that_it_goes_on(quick):
         while run.poll() is None and not logs.exists():
             time.sleep(0.05)
         os.killpg(run.pid, signal.SIGINT)
-        said += run.communicate(timeout=60)[0].splitlines()
+        said += run.communicate(timeout=240)[0].splitlines()
     assert run.returncode == 1
     assert "FAILED" not in "\n".join(said)
     assert "The same command resumes from here." in said
