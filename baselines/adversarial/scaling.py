@@ -32,7 +32,7 @@ LENGTHS = {
     "ada_kimg": Length("ADA's p from 0 to 1", "kimg"),
     "miner_iterations": Length("MineGAN's first stage", "steps"),
     "catchup_steps": Length("D's catch-up", "steps", CATCH_UP_FLOOR),
-    "images": Length("images that NADA paints for the pair", "images", 1),
+    "images": Length("NADA images for the fine-tuned pair", "images", 1),
 }
 WHOLE = ("steps", "images")
 
