@@ -106,7 +106,25 @@ def read_files(root, overrides):
     known = ["default", *sorted(path.stem for path in presets.glob("*.yaml"))]
     if preset not in known:
         raise ConfigError(f"config: 'preset' is {json.dumps(preset)}; {nearest(preset, known)}")
-    return base if preset == "default" else merge(base, read_yaml(presets / f"{preset}.yaml"))
+    return base if preset == "default" else merge(base, _preset(presets / f"{preset}.yaml", world, root))
+
+
+def _preset(file, world, root):
+    """The changes of a preset. Raises ConfigError if its key `worlds` names neither the world nor one
+    that the world is `like`."""
+    changes = read_yaml(file)
+    worlds = changes.pop("worlds", None)
+    if worlds is None:
+        return changes
+    if not (isinstance(worlds, list) and worlds and all(isinstance(name, str) for name in worlds)):
+        raise ConfigError(f"{file}: 'worlds' must be a list of worlds, like [mini].")
+    if not {*worlds} & {*lineage(str(world), root)}:
+        kind = "worlds" if len(worlds) > 1 else "world"
+        raise ConfigError(
+            f"config: preset '{file.stem}' is for the {kind} {', '.join(worlds)}, not for '{world}'; "
+            "choose another preset or world."
+        )
+    return changes
 
 
 def shown(config):

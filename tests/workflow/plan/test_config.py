@@ -7,6 +7,7 @@ import pytest
 from baselines import registry
 from eval.analysis.statistics import seeds_needed
 from eval.claims import read_claims
+from tests.workflow.conftest import copy_project
 from workflow.plan.checking import ConfigError, merge, schema
 from workflow.plan.config import load, shown
 from workflow.plan.config_checks import POOL_UNIT, check_clip_input
@@ -132,22 +133,22 @@ MISTAKES = [
     (f"{NADA}/betas", [1, 1], "'methods.nada.hyperparameters.betas[0]' is 1; it must be less than 1."),
     (f"{NADA}/epsilon", 0, "'methods.nada.hyperparameters.epsilon' is 0; it must be more than 0."),
     (f"{NADA}/iterations", float("inf"), "iterations' is Infinity; it must be a whole number."),
-    ("methods/tgan/hyperparameters/r1_gamma", float("inf"), "r1_gamma' is Infinity; a finite number is"),
+    ("methods/tgan/hyperparameters/r1_gamma", float("inf"), "r1_gamma' is Infinity; it must be a finite number"),
     ("methods/tgan/hyperparameters/g_lr", 1.5, "g_lr' is 1.5; it must be at most 1."),
     ("methods/ojha/hyperparameters/batch", 1, "'methods.ojha.hyperparameters.batch' is 1; it must be at least 2."),
     ("evaluation/truncation_psi", float("nan"), "truncation_psi' is NaN; it must be a finite number."),
     ("evaluation/truncation_psi", 0, "'evaluation.truncation_psi' is 0; it must be more than 0."),
     ("groups/ablation/grid/truncation_psi", float("nan"), "is NaN; it must be a finite number."),
-    (f"{NADA}/iterations", 1.5, "'methods.nada.hyperparameters.iterations' is 1.5; a whole number"),
+    (f"{NADA}/iterations", 1.5, "'methods.nada.hyperparameters.iterations' is 1.5; it must be a whole number"),
     (f"{NADA}/lr", "fast", "'methods.nada.hyperparameters.lr' is \"fast\"; it must be a number."),
     (f"{NADA}/batch", True, "'methods.nada.hyperparameters.batch' is true; it must be a whole number."),
-    (f"{NADA}/loss", "globl", "'methods.nada.hyperparameters.loss' is \"globl\"; one of"),
+    (f"{NADA}/loss", "globl", "'methods.nada.hyperparameters.loss' is \"globl\"; it must be one of"),
     ("device", "gpu", "'device' is \"gpu\"; it must be one of world, cpu, cuda."),
     ("evaluation/truncation_psi", 2, "'evaluation.truncation_psi' is 2; it must be at most 1."),
     ("methods", 3, "'methods' is 3; it must be a mapping of keys to values."),
-    ("methods/nada/hyperparameters/layers", 3, "'methods.nada.hyperparameters.layers' is 3; a mapping"),
+    ("methods/nada/hyperparameters/layers", 3, "'methods.nada.hyperparameters.layers' is 3; it must be a mapping"),
     # prompts
-    ("tasks/dog2cat/text/target", " ", "'tasks.dog2cat.text.target' is \" \"; a text that is not"),
+    ("tasks/dog2cat/text/target", " ", "'tasks.dog2cat.text.target' is \" \"; it must be a text that is not"),
     # names that do not exist
     ("world", "mimi", "'world' is \"mimi\"; did you mean 'mini'?"),
     ("preset", "smok", "'preset' is \"smok\"; did you mean 'smoke'?"),
@@ -180,6 +181,7 @@ MISTAKES = [
         "own",
         "'warm_starts.nada' asks for the variant that each task names ('own'), but 'tasks.dog2cat' names none",
     ),
+    ("tasks/dog2cat/variant", "adaptve", "'tasks.dog2cat.variant' names 'adaptve'; did you mean 'adaptive'?"),
     ("methods/nada/variants/own", {}, "'own' means the variant that a task names; choose another name."),
     ("methods/nada/variants/mapper/parent", {"method": "nada", "variant": "own"}, "names 'own'; known: "),
     ("groups/ablation/controls", ["sorce"], "names 'sorce'; did you mean 'source'?"),
@@ -219,8 +221,8 @@ MISTAKES = [
         [],
         "variant 'manual_layers' of method 'nada': layers.manual is empty",
     ),
-    (f"{NADA}/layers/manual", "shapes", '"shapes"; one of texture, shape, shape_expanded, no_fine is'),
-    (f"{NADA}/layers/manual", ["a"], "'methods.nada.hyperparameters.layers.manual[0]' is \"a\"; a whole"),
+    (f"{NADA}/layers/manual", "shapes", '"shapes"; it must be one of texture, shape, shape_expanded, no_fine.'),
+    (f"{NADA}/layers/manual", ["a"], "'methods.nada.hyperparameters.layers.manual[0]' is \"a\"; it must be a whole"),
     (
         "tasks/dog2cat/references/count",
         0,
@@ -257,6 +259,24 @@ def test_a_preset_shows_nothing_of_what_a_world_leaves_out(root):
     assert {"table3", "animals"} < set(shown(config))
     assert config["tasks"]["dog2cat"]["references"] == {"domain": "cat", "count": 128}
     assert config["results"] == "results/smoke"
+
+
+@pytest.mark.parametrize("preset", ["development", "junk"])
+def test_a_preset_of_one_world_is_refused_in_another(root, preset):
+    with pytest.raises(ConfigError, match=f"preset '{preset}' is for the world mini, not for 'paper'; choose another"):
+        load(root, {"world": "paper", "preset": preset})
+    config, _ = load(root, {"preset": preset})
+    assert "worlds" not in config
+
+
+def test_a_preset_of_a_world_is_for_the_worlds_like_it_too(root, tmp_path):
+    folder = copy_project(root, tmp_path)
+    (folder / "workflow/worlds/mine").mkdir()
+    (folder / "workflow/worlds/mine/world.yaml").write_text("like: mini\n")
+    assert load(folder, {"world": "mine", "preset": "junk"})[0]["preset"] == "junk"
+    (folder / "workflow/presets/junk.yaml").write_text("worlds: mini\n")
+    with pytest.raises(ConfigError, match=r"junk\.yaml: 'worlds' must be a list of worlds, like \[mini\]"):
+        load(folder, {"preset": "junk"})
 
 
 def test_a_preset_that_skips_all_that_is_shown_is_refused(root):
