@@ -39,8 +39,9 @@ def describe(name: str) -> dict:
 
 
 def declared(name: str) -> registry.Method:
-    """METHOD of a method's file, imported; its class and `adapt` are checked. Raises UserError, with the file."""
-    file = f"baselines/{registry.files()[name].name}"
+    """METHOD of a method's file, imported; its class and `adapt` are checked. Raises UserError, with the
+    file, or for an unknown name."""
+    file = f"baselines/{registry.file_of(name).name}"
     try:
         module = registry.load(name)
         method = module.METHOD

@@ -52,14 +52,19 @@ def load(name: str, folder: Path = FOLDER):
 
     Raises UserError for an unknown name, with the nearest one.
     """
-    modules = {method.name: stem for stem, method in _declared(folder)}
-    if name not in modules:
-        near = difflib.get_close_matches(name, modules, n=1)
+    return importlib.import_module(f"baselines.{file_of(name, folder).stem}")
+
+
+def file_of(name: str, folder: Path = FOLDER) -> Path:
+    """The file of one method. Raises UserError for an unknown name, with the nearest one."""
+    known = files(folder)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean '{near[0]}'? " if near else ""
         raise UserError(
-            f"there is no method '{name}'; {hint}Known methods: {', '.join(sorted(modules))}."
+            f"there is no method '{name}'; {hint}Known methods: {', '.join(sorted(known))}."
         )
-    return importlib.import_module(f"baselines.{modules[name]}")
+    return known[name]
 
 
 def _declared(folder: Path) -> list[tuple[str, Method]]:

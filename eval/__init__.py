@@ -1,1 +1,1 @@
-"""Looking at adapted models and scoring what was seen: artifact → observation → scores → tables."""
+"""Observe adapted models and score the observations: artifact → observation → scores → tables."""

@@ -125,7 +125,7 @@ def nested(argv):
         content = texts(name, value)
         for key in reversed(path):
             content = {key: content}
-        changes[top] = merge(changes.get(top, {}), content)
+        changes[top] = laid_over(changes.get(top, {}), content, top)
     return with_changes(plain, changes)
 
 
@@ -135,12 +135,21 @@ def with_changes(words, changes):
     for option, word in words:
         name, equals, value = word.partition("=")
         if option in CONFIG and equals and name in changes:
-            changes[name] = merge(texts(name, value), changes[name])
+            changes[name] = laid_over(texts(name, value), changes[name], name)
         else:
             rest.append(word)
     at = next((i for i, word in enumerate(rest) if word in CONFIG), None)
     merged = [f"{key}={json.dumps(change, ensure_ascii=False)}" for key, change in changes.items()]
     return rest if at is None else [*rest[: at + 1], *merged, *rest[at + 1 :]]
+
+
+def laid_over(base, change, key):
+    """The two values of one key merged. Raises UserError if, at any depth, only one of them is a mapping."""
+    if isinstance(base, dict) != isinstance(change, dict):
+        raise UserError(f"--config: {key} has a value, and keys below it have others; give one of them.")
+    for name in {*base} & {*change} if isinstance(base, dict) else ():
+        laid_over(base[name], change[name], f"{key}.{name}")
+    return merge(base, change)
 
 
 def texts(name, value):

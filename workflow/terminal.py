@@ -36,6 +36,7 @@ SMALL_TALK = (
     "RuleException:\nCalledProcessError",  # the failed job's own lines follow
 )
 INTERRUPTED = "Terminating processes on user request"
+STOPPED = ("terminated: ", "interrupted: ")  # a log's last line after SIGTERM or Ctrl-C (nada/run/errors.py)
 SILENT = (
     *(LogEvent.WORKFLOW_STARTED, LogEvent.RESOURCES_INFO, LogEvent.SHELLCMD, LogEvent.GROUP_INFO),
     *(LogEvent.JOB_STARTED, LogEvent.PROGRESS, LogEvent.RULEGRAPH),
@@ -141,11 +142,13 @@ class Lines:
         self.progress.total = record.stats["total"]
         if not first:
             return ""
+        if self.quiet:
+            return ""
         if self.dryrun:
             return str(record.msg).rstrip()
         copies = sum(count for rule, count in record.stats.items() if not is_listed(rule))
         unlisted = f"; {copies} of them copy spec files and are not listed" if copies else ""
-        return "" if self.quiet else f"{counted(self.progress.total, 'job')} to do{unlisted}."
+        return f"{counted(self.progress.total, 'job')} to do{unlisted}."
 
     def _started(self, record):
         rule = record.rule_name
@@ -167,9 +170,9 @@ class Lines:
     def _failed(self, record):
         job = self.progress.stop(record.jobid)
         name = job.name if job else record.rule_name
-        if self.interrupted:
-            return f"interrupted: {name}"
         logs = [str(log).split(" (", 1)[0] for log in record.log]
+        if self.interrupted or any(tail(log, 1)[-1].startswith(STOPPED) for log in logs):
+            return f"interrupted: {name}"
         self.failed[name] = ", ".join(logs) or "it has no log; see above"
         said = [f"FAILED {name}"]
         if record.rule_msg:

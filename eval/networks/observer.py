@@ -1,4 +1,4 @@
-"""The eyes of an observation: networks that take features, judge and compare, on their device.
+"""The networks of an observation, on their device: they compute features, judge and compare images.
 
 A world has either one perceptual network of its own (features of FID, trunk of LPIPS), or the
 published ones: clean-fid's Inception in one or two modes, and LPIPS on VGG16. A judge is optional.
@@ -7,7 +7,7 @@ published ones: clean-fid's Inception in one or two modes, and LPIPS on VGG16. A
 from nada.run.errors import UserError
 from nada.run.spec.observation_spec import ObservationSpec, RefereeSpec
 
-#: Images drawn and looked at in one go, in batches: bounds memory, a multiple of every batch.
+#: Images drawn and observed together, in batches: bounds memory, a multiple of every batch.
 AT_ONCE = 20
 #: Processes that resize images for Inception, at most.
 MOST_WORKERS = 16
@@ -19,10 +19,10 @@ REMEDY = "use a device with more memory, or the CPU"
 
 
 class Observer:
-    """The networks of an observation, and how they look at images.
+    """The networks of an observation, and how they are applied to images.
 
     Every method takes or gives uint8 [N,H,W,3]; arrays come back on the CPU as float32. A batch
-    that does not fit a GPU's memory is looked at again in halves, as all that follow it.
+    that does not fit a GPU's memory is computed again in halves, and so are all batches after it.
     """
 
     def __init__(self, spec: ObservationSpec):
@@ -119,7 +119,7 @@ class Observer:
         return self.fitting.attempt(compare).astype(np.float32)
 
     def record(self) -> dict:
-        """Which published networks looked, by file and hash, and how; {} for a world's own."""
+        """The published networks that are applied, by file and hash, and how; {} for a world's own."""
         return self.eyes.record()
 
     def names(self) -> dict:
@@ -176,7 +176,7 @@ class PublishedEyes:
             load_inception(path, mode, device, made_here=made_here) for mode, path in files.items()
         ]
         self.vgg = load_lpips_vgg(referee.vgg, device, made_here=made_here)
-        # a card looks faster than one process resizes; a CPU job has one thread for everything
+        # a card computes features faster than one process resizes; a CPU job has one thread for everything
         workers = min(MOST_WORKERS, max(1, os.cpu_count() - 1)) if device.type == "cuda" else 0
         self.resizer = Resizer(workers)
         self.memory_bytes = VGG_BYTES[device.type]

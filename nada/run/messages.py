@@ -2,7 +2,7 @@
 
 
 def shown(value, most: int = 80) -> str:
-    """A value of the file for a message: one line, printable, at most `most` characters.
+    """A value of a file for a message: one line, printable, at most `most` characters.
 
     A container is shown by its type only: nested shared lists can have endless text.
     """
@@ -18,7 +18,7 @@ def shown(value, most: int = 80) -> str:
 
 
 def quoted(value) -> str:
-    """A value of the file for a message, as Python writes it: text in quotes, short lists."""
+    """A value of a file for a message, as Python writes it: text in quotes, short lists."""
     if isinstance(value, str):
         return f"'{shown(value)}'"
     if isinstance(value, list | tuple) and all(isinstance(v, int | float) for v in value[:9]):

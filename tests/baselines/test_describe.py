@@ -7,7 +7,7 @@ import pytest
 from baselines import registry
 from baselines.adversarial.few_shot import FewShotHyperparameters
 from baselines.adversarial.scaling import LENGTHS
-from baselines.describe import describe, page, table
+from baselines.describe import describe, main, page, table
 from nada.run.hyperparameters import json_schema, resolved
 from nada.stylegan2.adversarial import RANGES
 
@@ -81,6 +81,11 @@ def test_a_table_says_type_range_default_unit_meaning_and_source():
     text = table(json_schema(classes("freezed"))["properties"])
     assert "| `frozen_blocks` | `published`, integer | 0 or more | \"published\" | blocks | Residual blocks" in text
     assert "| `ema_kimg` (s) | number | 0..100,000 | 1.25 | thousands of images | Half-life" in text
+
+
+def test_an_unknown_method_is_one_sentence_with_the_nearest_name(capsys):
+    assert main(["nadaa"]) == 2
+    assert capsys.readouterr().err.startswith("error: there is no method 'nadaa'; did you mean 'nada'? Known ")
 
 
 def test_the_page_of_the_docs_is_what_the_methods_declare(root):

@@ -134,6 +134,21 @@ def test_a_dotted_key_changes_one_value_of_a_mapping(typed):
     assert cli.nested(words) == DOTTED[typed]
 
 
+@pytest.mark.parametrize(
+    ("typed", "key"),
+    [
+        ("methods.nada.hyperparameters=3 methods.nada.hyperparameters.lr=1", "methods.nada.hyperparameters"),
+        ("methods.nada.hyperparameters.lr=1 methods.nada.hyperparameters=3", "methods.nada.hyperparameters"),
+        ("evaluation=5 evaluation.batch=3", "evaluation"),
+        ("methods={nada:3} methods.nada.hyperparameters.lr=1", "methods.nada"),
+    ],
+)
+def test_a_value_and_keys_below_it_are_refused_together(typed, key):
+    typed = typed.replace(":3", ": 3").replace("} ", "}\n").split("\n") if "{" in typed else typed.split()
+    with pytest.raises(UserError, match=f"--config: {re.escape(key)} has a value, and keys below it have others"):
+        cli.nested(["--config", *typed])
+
+
 def test_a_dotted_key_reaches_the_plan_as_the_number_that_the_schema_wants(root):
     _, told = cli.nested(["--config", "methods.nada.hyperparameters.lr=0.1"])
     changed = load_plan(root, cli.parse_config([told]))
@@ -212,6 +227,17 @@ def test_a_misspelt_table_or_figure_gets_the_nearest_one(plan):
     check_targets(plan, ["results/mini/figures/ablation_grid.csv"])
     with pytest.raises(UserError, match=f"no job makes '{tables}/ablaton.md'; did you mean '{tables}/ablation.md'"):
         check_targets(plan, [f"{tables}/ablaton.md"])
+
+
+@pytest.mark.parametrize("path", ["foo/bar.txt", "bar.txt", "./results/bar.csv", "/nowhere/results/mini/scores.csv"])
+def test_a_path_that_no_job_writes_below_is_refused(plan, path):
+    with pytest.raises(UserError, match=f"no job makes '{re.escape(path)}'; results are written under results/mini"):
+        check_targets(plan, [path])
+
+
+@pytest.mark.parametrize("path", ["./results/mini/scores.csv", "results/world_build/dog.safetensors"])
+def test_a_path_below_a_folder_that_jobs_write_is_not_refused(plan, path):
+    check_targets(plan, [path])
 
 
 def test_a_target_takes_the_runs_of_its_groups(plan):

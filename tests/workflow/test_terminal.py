@@ -110,6 +110,16 @@ def test_jobs_that_the_user_stops_are_not_called_failed():
     assert lines.summary(7.0) == "0 of 1 jobs done in 7.0 s\nThe same command resumes from here."
 
 
+@pytest.mark.parametrize("last", ["terminated: stopped by SIGTERM.", "interrupted: stopped by Ctrl-C. Its state"])
+def test_a_job_that_a_signal_stopped_is_not_called_failed(tmp_path, last):
+    log = tmp_path / "job.log"
+    log.write_text(f"step 3\n{last}\n")
+    lines = begun({0: Job("adapt a", "adapt", 1)})
+    lines.of(started(0))
+    assert lines.of(failed(0, [f"{log} (check)"])) == "interrupted: adapt a"
+    assert lines.summary(7.0) == "0 of 1 jobs done in 7.0 s\nThe same command resumes from here."
+
+
 @pytest.mark.parametrize(("content", "said"), [(None, "(there is no such file)"), ("", "(it is empty)")])
 def test_a_log_without_lines_says_so(tmp_path, content, said):
     log = tmp_path / "job.log"
@@ -149,6 +159,12 @@ def test_a_dry_run_prints_its_table_once_and_no_jobs():
     assert lines.of(table) == "Job stats:\nadapt 2\ntotal 2"
     assert lines.of(started(0)) == lines.of(table) == ""
     assert lines.summary(1.0) == "This was a dry run; --verbose lists each job with its reason."
+
+
+def test_a_quiet_dry_run_prints_no_table():
+    lines = Lines(dryrun=True, quiet=True)
+    assert lines.of(record(LogEvent.RUN_INFO, msg="Job stats:\n", stats={"adapt": 2, "total": 2})) == ""
+    assert lines.summary(1.0) == ""
 
 
 def test_quiet_keeps_failures_and_the_end():

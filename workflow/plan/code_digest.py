@@ -2,7 +2,7 @@
 
 Snakemake tracks only a rule's shell line; after an edit in an imported module, results would be stale.
 The digest covers the abstract syntax trees of a module and of every first-party module that it imports,
-directly or indirectly. It ignores docstrings, comments and the texts of hyperparameters.
+directly or indirectly. It ignores docstrings, comments, the texts of hyperparameters and those of errors.
 """
 
 import ast
@@ -72,7 +72,7 @@ def first_party_imports(tree, package):
 
 
 def without_docstrings(tree):
-    """Return the text of a syntax tree without docstrings and the texts of hyperparameters.
+    """Return the text of a syntax tree without docstrings and the texts of hyperparameters and errors.
 
     A syntax tree has no comments.
     """
@@ -83,7 +83,15 @@ def without_docstrings(tree):
         if isinstance(node, ast.Call) and getattr(node.func, "id", None) == DECLARE:
             node.args = node.args[:1]  # the default
             node.keywords = [keyword for keyword in node.keywords if keyword.arg not in TEXTS]
+        if isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+            node.exc.args = [value for value in node.exc.args if not is_text(value)]
+            node.exc.keywords = [keyword for keyword in node.exc.keywords if not is_text(keyword.value)]
     return ast.dump(tree)
+
+
+def is_text(node):
+    """Whether an expression is a string or an f-string."""
+    return isinstance(node, ast.JoinedStr) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
 
 
 def closure(*modules, root=ROOT):

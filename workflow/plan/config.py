@@ -112,10 +112,28 @@ def read_files(root, overrides):
         raise ConfigError(f"config: 'preset' is {json.dumps(preset)}; {nearest(preset, known)}")
     if preset == "default":
         return base
-    change = read_yaml(presets / f"{preset}.yaml")
+    change = _preset(presets / f"{preset}.yaml", world, root)
     whole = merge(base, change)
     check_preset(change, base, merge(whole, overrides), f"workflow/presets/{preset}.yaml")
     return whole
+
+
+def _preset(file, world, root):
+    """The changes of a preset. Raises ConfigError if its key `worlds` names neither the world nor one
+    that the world is `like`."""
+    changes = read_yaml(file)
+    worlds = changes.pop("worlds", None)
+    if worlds is None:
+        return changes
+    if not (isinstance(worlds, list) and worlds and all(isinstance(name, str) for name in worlds)):
+        raise ConfigError(f"{file}: 'worlds' must be a list of worlds, like [mini].")
+    if not {*worlds} & {*lineage(str(world), root)}:
+        kind = "worlds" if len(worlds) > 1 else "world"
+        raise ConfigError(
+            f"config: preset '{file.stem}' is for the {kind} {', '.join(worlds)}, not for '{world}'; "
+            "choose another preset or world."
+        )
+    return changes
 
 
 def shown(config):

@@ -47,6 +47,10 @@ def check_names(config) -> None:
             elif parent is not None:
                 known_name(parent, entry["variants"], f"{where}.parent'")
             _check_ancestry(method, variant, methods, f"{where}.parent'")
+    variants = dict.fromkeys(name for entry in methods.values() for name in entry["variants"])
+    for name, task in config["tasks"].items():
+        if "variant" in task:
+            known_name(task["variant"], variants, f"'tasks.{name}.variant'")
     for name, parent in config["warm_starts"].items():
         _check_parent(parent, methods, f"'warm_starts.{name}'", own=True)
     for name, group in config["groups"].items():

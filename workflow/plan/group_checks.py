@@ -46,6 +46,13 @@ def check_groups(plan, best, root) -> None:
                     f"config: 'groups.{name}.oracle' names '{column}', for which neither higher nor lower "
                     "is better, so no snapshot is the best; leave it out."
                 )
+        for key in ("oracle", "raw"):
+            for column in group.get(key, []):
+                if column not in group["table"]:
+                    raise ConfigError(
+                        f"config: 'groups.{name}.{key}' names '{column}', which is no column of "
+                        f"'groups.{name}.table'; add it there, or leave it out."
+                    )
 
 
 def check_preferences(plan) -> None:

@@ -22,6 +22,7 @@ from workflow.plan.code_digest import ROOT, digest
 
 KEPT = Path(".snakemake", "methods")  # one file per method, relative to the root
 DESCRIBE = "baselines.describe"
+KINDS = {"schema": dict, "lengths": list, "adversarial": bool}  # the keys of a description
 
 
 def descriptions(methods, root=ROOT) -> dict[str, dict]:
@@ -61,10 +62,12 @@ def _code(file: Path, root: Path) -> str:
 
 
 def _kept(name: str, code: str, root: Path) -> dict | None:
-    """The cached description for this code, or None."""
+    """The cached description for this code, or None if there is none or its values have other types."""
     try:
         kept = json.loads((root / KEPT / f"{name}.json").read_text(encoding="utf-8"))
-        return kept["description"] if kept["code"] == code else None
+        found = kept["description"]
+        fits = all(isinstance(found[key], kind) for key, kind in KINDS.items())
+        return found if kept["code"] == code and fits else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -75,6 +78,7 @@ def _described(names: list[str], root: Path) -> dict[str, dict]:
         from baselines.describe import describe
 
         return {name: describe(name) for name in names}
+    print(f"reading the hyperparameters of the methods {', '.join(names)} …", file=sys.stderr, flush=True)
     done = subprocess.run(
         [sys.executable, "-m", DESCRIBE, *names], cwd=root, capture_output=True, text=True, check=False
     )

@@ -45,11 +45,17 @@ def tasks_of(plan) -> list[str]:
 
 
 def check_warm_start(plan, condition, who) -> None:
-    """Refuse a warm start for a method that does not start from another run's model."""
+    """Refuse a warm start or a parent for a method that does not start from another run's model."""
     method = plan.methods[condition.method]
+    alone = method.supervision == "none" or method.generator != "source"
+    parent = plan.parent(condition)
     if condition.warm_start == DEFAULT_WARM_START:
+        if alone and parent is not None and condition.method != PAIR:
+            raise ConfigError(
+                f"{who} does not go on from another run, but has the parent '{parent.name}'; remove the parent."
+            )
         return
-    if method.supervision == "none" or method.generator != "source":
+    if alone:
         raise ConfigError(
             f"{who} does not start from another run's model, but {asked_by(plan, condition)} gives it the warm "
             f"start '{condition.warm_start}'; set it to '{DEFAULT_WARM_START}'."
@@ -75,11 +81,11 @@ def check_shots(plan, condition, hparams, who) -> None:
     )
 
 
-def asked_by(plan, condition) -> str:
-    """What uses a condition: a group, or a run that has it as parent."""
+def asked_by(plan, condition, key="") -> str:
+    """What uses a condition: a group (with a key of it), or a run that has it as parent."""
     for group in plan.used:
         if condition in plan.members(group):
-            return f"'groups.{group}'"
+            return f"'groups.{group}{key}'"
     child = next(s for s in plan.conditions_of(plan.used) if plan.parent(s) == condition)
     return f"'{child.name}', which has it as parent,"
 
@@ -102,6 +108,12 @@ def check_mapper(plan, condition, hparams, who) -> None:
     """Refuse a parent that a variant of NADA cannot use, and a mapper without a parent."""
     parent, mapper = plan.parent(condition), hparams.get("mapper")
     if mapper is None:
+        if parent is not None and condition.warm_start != DEFAULT_WARM_START:
+            raise ConfigError(
+                f"{who} has no mapper to train on another run's model, but {asked_by(plan, condition, '.rows')} "
+                f"gives it the warm start '{condition.warm_start}'; set it to '{DEFAULT_WARM_START}', or add "
+                "hyperparameters.mapper."
+            )
         if parent is not None:
             raise ConfigError(
                 f"{who} has a parent but no mapper to train on it; add hyperparameters.mapper, or remove the "
@@ -172,8 +184,7 @@ def check_lengths(condition, hparams, who) -> None:
             )
     if scaled(hparams, "ema_kimg") > MOST_KIMG:
         raise ConfigError(
-            f"{who}: ema_kimg is {scaled(hparams, 'ema_kimg')} at this length; at most {MOST_KIMG} is "
-            "wanted."
+            f"{who}: ema_kimg is {scaled(hparams, 'ema_kimg')} at this length; it must be at most {MOST_KIMG}."
         )
 
 

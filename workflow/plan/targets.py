@@ -2,6 +2,7 @@
 
 import os
 import textwrap
+from pathlib import PurePath
 
 from snakemake.cli import get_argument_parser
 
@@ -20,6 +21,7 @@ MADE = {
     "assets": "every weight and data set of the world, fetched and verified",
     "pretrain_world": "every network of the mini world, trained again (about three hours of one core)",
 }
+WRITTEN = ("results/world_build",)  # by workflow/rules/pretrain.smk, besides the plan's results
 EVERY_GROUP = ("all", "tables", "figures", "report", "scores", "claims", "pages", "html")
 
 
@@ -37,9 +39,17 @@ def check_targets(plan, asked):
     for word in asked:
         path = os.path.dirname(word) or os.path.splitext(word)[1] or os.path.exists(word)
         if path and not os.path.exists(word):
+            _check_place(plan, word)
             _check_shown(plan, word)
         if not path and word not in {*known, *RULES}:
             raise UserError(f"there is no target '{word}'; {nearest(word, known)}")
+
+
+def _check_place(plan, word):
+    """Refuse a path outside the folders that jobs write."""
+    folders = [plan.results, *WRITTEN, *([plan.world["assets"]["folder"]] if "assets" in plan.world else [])]
+    if not any(PurePath(os.path.normpath(word)).is_relative_to(folder) for folder in folders):
+        raise UserError(f"no job makes '{word}'; results are written under {plan.results}.")
 
 
 def _check_shown(plan, word):

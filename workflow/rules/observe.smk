@@ -1,5 +1,5 @@
-# Observe the artifacts of a condition, all seeds in one job: importing torch and open_clip takes longer
-# than the observation. The condition `real` observes the reference images.
+# Observe the artifacts of a condition, all seeds in one job, since importing torch and open_clip takes longer
+# than an observation. The condition `real` observes the reference images.
 
 from workflow.plan.inputs import observation_inputs
 from nada.run.spec.base import as_json

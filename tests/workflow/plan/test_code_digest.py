@@ -53,6 +53,31 @@ def test_the_digest_changes_with_code_that_is_imported_and_with_nothing_else(
     assert (code_digest.digest("nada.a", root=package) != before) == changes
 
 
+RAISING = """
+def f(x):
+    if x > {limit}:
+        raise ValueError({said}, x{key}) from None
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "changes"),
+    [
+        ({"said": "'too large'"}, False),
+        ({"said": "f'{x} is' f' too large'"}, False),
+        ({"key": ", hint='smaller'"}, False),
+        ({"said": "x + 1"}, True),
+        ({"limit": 4}, True),
+    ],
+)
+def test_the_text_of_a_raised_error_is_not_part_of_the_digest(package, change, changes):
+    def digest(**values):
+        (package / "nada/a.py").write_text(RAISING.format(**{"limit": 3, "said": "'large'", "key": ""} | values))
+        return code_digest.digest("nada.a", root=package)
+
+    assert (digest(**change) != digest()) == changes
+
+
 def test_a_module_that_lists_a_package_depends_on_every_module_of_it(package):
     (package / "nada" / "e.py").write_text(
         "import pkgutil\n\nimport nada.deep\n\nlist(pkgutil.iter_modules(nada.deep.__path__))\n"

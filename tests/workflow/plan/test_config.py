@@ -7,6 +7,7 @@ import pytest
 from baselines import registry
 from eval.analysis.statistics import seeds_needed
 from eval.claims import read_claims
+from tests.workflow.conftest import copy_project
 from workflow.plan.checking import ConfigError, merge, schema
 from workflow.plan.config import load, shown
 from workflow.plan.config_checks import POOL_UNIT, check_clip_input
@@ -180,6 +181,7 @@ MISTAKES = [
         "own",
         "'warm_starts.nada' asks for the variant that each task names ('own'), but 'tasks.dog2cat' names none",
     ),
+    ("tasks/dog2cat/variant", "adaptve", "'tasks.dog2cat.variant' names 'adaptve'; did you mean 'adaptive'?"),
     ("methods/nada/variants/own", {}, "'own' means the variant that a task names; choose another name."),
     ("methods/nada/variants/mapper/parent", {"method": "nada", "variant": "own"}, "names 'own'; known: "),
     ("groups/ablation/controls", ["sorce"], "names 'sorce'; did you mean 'source'?"),
@@ -219,7 +221,7 @@ MISTAKES = [
         [],
         "variant 'manual_layers' of method 'nada': layers.manual is empty",
     ),
-    (f"{NADA}/layers/manual", "shapes", '"shapes"; it must be one of texture, shape, shape_expanded, no_fine'),
+    (f"{NADA}/layers/manual", "shapes", '"shapes"; it must be one of texture, shape, shape_expanded, no_fine.'),
     (f"{NADA}/layers/manual", ["a"], "'methods.nada.hyperparameters.layers.manual[0]' is \"a\"; it must be a whole"),
     (
         "tasks/dog2cat/references/count",
@@ -257,6 +259,24 @@ def test_a_preset_shows_nothing_of_what_a_world_leaves_out(root):
     assert {"table3", "animals"} < set(shown(config))
     assert config["tasks"]["dog2cat"]["references"] == {"domain": "cat", "count": 128}
     assert config["results"] == "results/smoke"
+
+
+@pytest.mark.parametrize("preset", ["development", "junk"])
+def test_a_preset_of_one_world_is_refused_in_another(root, preset):
+    with pytest.raises(ConfigError, match=f"preset '{preset}' is for the world mini, not for 'paper'; choose another"):
+        load(root, {"world": "paper", "preset": preset})
+    config, _ = load(root, {"preset": preset})
+    assert "worlds" not in config
+
+
+def test_a_preset_of_a_world_is_for_the_worlds_like_it_too(root, tmp_path):
+    folder = copy_project(root, tmp_path)
+    (folder / "workflow/worlds/mine").mkdir()
+    (folder / "workflow/worlds/mine/world.yaml").write_text("like: mini\n")
+    assert load(folder, {"world": "mine", "preset": "junk"})[0]["preset"] == "junk"
+    (folder / "workflow/presets/junk.yaml").write_text("worlds: mini\n")
+    with pytest.raises(ConfigError, match=r"junk\.yaml: 'worlds' must be a list of worlds, like \[mini\]"):
+        load(folder, {"preset": "junk"})
 
 
 def test_a_preset_that_skips_all_that_is_shown_is_refused(root):

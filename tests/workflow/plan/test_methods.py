@@ -115,6 +115,21 @@ def test_a_kept_description_that_cannot_be_read_is_made_again(code, broken):
     assert code.described == ["a"]
 
 
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *(None, [], {}, {"schema": {}}, {"schema": [], "lengths": [], "adversarial": False}),
+        *({"schema": {}, "lengths": 3, "adversarial": False}, {"schema": {}, "lengths": [], "adversarial": None}),
+    ],
+)
+def test_a_kept_description_of_another_shape_is_made_again(code, wrong):
+    first = code.ask()
+    file = code.folder / methods.KEPT / "a.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"description": wrong}))
+    assert code.ask() == first
+    assert code.described == ["a"]
+
+
 def test_where_nothing_can_be_kept_methods_are_described_each_time(code, monkeypatch):
     def refuse(path):
         raise PermissionError(13, "Permission denied", str(path))
@@ -130,10 +145,13 @@ def test_a_file_that_python_cannot_read_is_one_sentence_with_its_line(code):
         code.ask()
 
 
-def test_another_process_describes_as_this_one(with_my_method):
+def test_another_process_describes_as_this_one_and_the_wait_is_announced(with_my_method, capsys):
     here = methods.descriptions(["nada", "ojha", "replay"])
+    capsys.readouterr()
     shutil.rmtree(with_my_method / methods.KEPT)
     assert methods.descriptions(["nada", "ojha", "replay"], with_my_method) == here
+    said = capsys.readouterr()
+    assert said.err == "reading the hyperparameters of the methods nada, ojha, replay …\n" and said.out == ""
 
 
 # ---- a new method is one file and one line

@@ -247,7 +247,7 @@ LATE = {
     ),
     "long average": (
         {"methods": {"tgan": {"hyperparameters": {"ema_kimg": 1e5, "published_iterations": 100}}}},
-        "ema_kimg is 600000.0 at this length; at most 100000",
+        "ema_kimg is 600000.0 at this length; it must be at most 100000.",
     ),
     "small pool of codes": (
         nada("mapper", mapper={"code_pool": 2, "batch": 4}),
@@ -259,6 +259,18 @@ LATE = {
     "warm start of a control": (
         few([0], ["nada"], "source", "unchanged"),
         "'source' does not start from another run's model, but 'groups.table1' gives it the warm start 'nada'",
+    ),
+    "warm start of NADA without a mapper": (
+        few([0], ["nada"], "nada", "all_layers"),
+        "no mapper to train on another run's model, but 'groups.table1.rows' gives it the warm start 'nada'; set",
+    ),
+    "parent of a control": (
+        variant("source", "unchanged", parent={"method": "nada", "variant": "adaptive"}),
+        "method 'source' does not go on from another run, but has the parent 'nada-adaptive'; remove the parent",
+    ),
+    "parent of stored images": (
+        variant("replay", "images", parent={"method": "nada", "variant": "adaptive"}),
+        "method 'replay' does not go on from another run, but has the parent 'nada-adaptive'; remove the parent",
     ),
     "warm start of the pair": (
         few([0], ["nada"], "finetune_gd", "from_nada"), "'finetune_gd' does not start from another run's model, but"
@@ -320,6 +332,14 @@ LATE = {
     "oracle": (
         {"groups": {"ablation": {"oracle": ["cluster_lpips_std"]}}},
         "oracle' names 'cluster_lpips_std', for which neither higher nor lower is better",
+    ),
+    "oracle without its column": (
+        {"groups": {"ablation": {"oracle": ["memorised"]}}},
+        "'groups.ablation.oracle' names 'memorised', which is no column of 'groups.ablation.table'; add it",
+    ),
+    "raw weights without their column": (
+        {"groups": {"table1": {"raw": ["mean_lpips"]}}},
+        "'groups.table1.raw' names 'mean_lpips', which is no column of 'groups.table1.table'; add it",
     ),
     # words
     "unknown word": (

@@ -1,4 +1,4 @@
-"""Hyperparameters and runs: their names, and the seeds that they share."""
+"""Conditions and runs: their names, and the seeds that they share."""
 
 from workflow.plan.runs import Condition, latent_seed
 

@@ -12,12 +12,12 @@ import pytest
 from workflow.plan.plan import RULES
 
 SEEDS = 2
-SETTINGS = 5  # four variants, one of them in both groups, and the control
+CONDITIONS = 5  # four variants, one of them in both groups, and the control
 FEW_SHOT = 3  # the method from two starts, and ten images replayed
 PARENTS = 1  # finetune_gd, which no group shows
 GROUPS = 3
 FIGURES = 7  # training of all groups, chosen layers of the first two, the sweep, the neighbours
-SHOWN = SETTINGS + FEW_SHOT
+SHOWN = CONDITIONS + FEW_SHOT
 RUNS = SEEDS * (SHOWN + PARENTS)
 
 
@@ -53,7 +53,7 @@ def test_a_variants_target_plans_that_variant_and_its_parents_alone(bare_project
 def test_the_sweep_is_a_target_that_shares_its_runs_with_the_ablation(bare_project):
     assert bare_project.planned("k_sweep")["adapt"] == SEEDS * 3
     both = bare_project.planned("k_sweep", "ablation")
-    assert (both["adapt"], both["observe"]) == (SEEDS * SETTINGS, SETTINGS + 1)
+    assert (both["adapt"], both["observe"]) == (SEEDS * CONDITIONS, CONDITIONS + 1)
 
 
 def test_a_group_that_is_not_shown_is_planned_when_it_is_asked_for(bare_project):
@@ -73,7 +73,7 @@ def test_a_group_that_does_not_fit_the_world_hinders_no_other(bare_project, tmp_
 def test_a_warm_start_plans_the_whole_line_of_its_ancestors(bare_project):
     planned = bare_project.planned("table1_plain")
     assert planned["adapt"] == SEEDS * 5  # two of tgan, finetune_gd, mapper, adaptive
-    assert planned["observe"] == 3  # two hyperparameters and the real images
+    assert planned["observe"] == 3  # two conditions and the real images
 
 
 @pytest.mark.parametrize(
