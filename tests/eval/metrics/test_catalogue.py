@@ -7,6 +7,7 @@ import pytest
 from eval.metrics import catalogue
 from eval.metrics.metric import Metric
 from nada.run.errors import UserError
+from workflow.plan.metric_kinds import metric_names
 
 
 def test_a_metrics_heading_carries_its_unit_and_arrow():
@@ -26,7 +27,16 @@ def test_every_file_that_computes_a_metric_is_in_the_catalogue_with_all_that_it_
         assert declared <= set(catalogue.METRICS), path
         listed = path.stem in {file.__name__.rpartition(".")[2] for file in catalogue.FILES}
         assert listed == bool(declared), path
-    assert len({metric.label for metric in catalogue.METRICS.values()}) == len(catalogue.METRICS)
+
+
+@pytest.mark.parametrize("key", ["name", "label"])
+def test_no_two_declarations_of_all_files_share_a_name_or_label(key):
+    given = [getattr(metric, key) for file in catalogue.FILES for metric in file.METRICS]
+    assert sorted(given) == sorted(set(given))
+
+
+def test_the_plan_accepts_every_declaration(root):
+    assert set(metric_names(root)) <= set(catalogue.METRICS)
 
 
 def test_only_metrics_that_compare_models_have_no_values_of_one_sample():
