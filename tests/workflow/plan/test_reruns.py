@@ -12,7 +12,7 @@ import pytest
 from baselines.registry import methods
 from nada.run.spec.base import REAL
 from workflow.plan.code_digest import closure, module_path
-from workflow.plan.figure_kinds import FIGURES
+from workflow.plan.figure_kinds import kinds
 from workflow.plan.inputs import adapt_inputs, observation_inputs, published_inputs
 from workflow.plan.layout import reference_file
 from workflow.plan.specs import group_spec, observation_spec, run_spec
@@ -30,7 +30,7 @@ STAGES = {
     "observe": {"runs": ("observe", "runs"), "real": ("observe", REAL)},
     "scores, tables, figures": {
         **{name: (name, "") for name in ("score", "table", "paper_table", "grid", "claims")},
-        **{kind: ("figure", kind) for kind in FIGURES},
+        **{kind: ("figure", kind) for kind in kinds()},
     },
     "mini world": {name.removeprefix("pretrain_"): (name, "") for name in MODULES if "pretrain" in name},
 }
@@ -109,7 +109,7 @@ def cells(stages):
     row = []
     for column in STAGES.values():
         names = [name for name, stage in column.items() if stage in stages]
-        for word, several in {"all": column, "few-shot": FEW_SHOT, "figures": FIGURES}.items():
+        for word, several in {"all": column, "few-shot": FEW_SHOT, "figures": kinds()}.items():
             if 1 < len(several) and set(several) <= set(names):
                 names = [*(name for name in names if name not in several), word]
         row.append(", ".join(names) or "–")
