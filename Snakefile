@@ -31,7 +31,7 @@ from nada.run.spec.base import REAL
 from workflow.estimate import sentence
 from workflow.forecast import page, places
 from workflow.gpu import NO_CARD, missing_card
-from workflow.plan.figure_kinds import FIGURES
+from workflow.plan.figure_kinds import kinds
 from workflow.plan.inputs import conversions
 from workflow.plan.layout import collected, figures, shown
 from workflow.plan.specs import prune, staged
@@ -56,7 +56,7 @@ if workflow.cores < 1:
     stop(f"--cores is {workflow.cores}, so no job can start; give 1 or more, or all.")
 
 config.update(PLAN.config)  # for the report's texts, as are the figures' captions
-config["captions"] = {kind: figure.caption for kind, figure in FIGURES.items()}
+config["captions"] = {kind: figure.caption for kind, figure in kinds().items()}
 GROUPS = groups_asked(PLAN, ASKED)
 WHAT = ", ".join(ASKED or ["all"]) if len(ASKED) < 5 else f"{len(ASKED)} targets"
 print(PLAN.summary(WHAT, GROUPS), sentence(PLAN, workflow.cores, WHAT, GROUPS), sep="\n", file=sys.stderr)
@@ -88,7 +88,7 @@ wildcard_constraints:
     seed=r"\d+",
     domain="|".join(PLAN.world["references"]["domains"]),
     group="|".join(PLAN.groups),
-    kind="|".join(FIGURES),
+    kind="|".join(kinds()),
 
 
 report: "workflow/report/workflow.rst"

@@ -17,7 +17,9 @@ No torch.
 
 import importlib
 import pkgutil
+import traceback
 from collections.abc import Iterator
+from pathlib import Path
 
 import eval.metrics
 from eval.metrics.correspondence import FACTOR_CORRELATION, group_metric
@@ -57,7 +59,29 @@ def needs(name: str) -> str:
 
 
 def values(sample: Sample) -> Iterator[Value]:
-    """Every value that the files compute for one set of images, by file in alphabetical order."""
+    """Every value that the files compute for one set of images, by file in alphabetical order.
+
+    UserError: a file's `values` raised an exception, or yields something else than a Value.
+    """
     for file in FILES:
         if hasattr(file, "values"):
-            yield from file.values(sample)
+            yield from values_of(file, sample)
+
+
+def values_of(file, sample: Sample) -> list[Value]:
+    """The values that one file computes; an exception becomes a UserError with metric, line and run."""
+    try:
+        found = list(file.values(sample))
+        if others := [value for value in found if not isinstance(value, Value)]:
+            raise TypeError(f"values() yields {others[0]!r}, not a Value")
+        return found
+    except (UserError, MemoryError, OSError):  # `command` says what these mean
+        raise
+    except Exception as error:
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == file.__file__]
+        path = Path(file.__file__)
+        where = f"eval/metrics/{path.name}" + (f":{lines[-1]}" if lines else "")
+        raise UserError(
+            f"metric {path.stem} ({where}) failed on {sample.name}: {type(error).__name__}: {error}"
+        ) from error

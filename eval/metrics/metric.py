@@ -5,6 +5,9 @@ Arrows, digits and bold cells of every table and axis come from the declaration.
 
 from dataclasses import dataclass
 
+#: What a metric cannot be measured without; "" is nothing.
+NEEDS = ("", "references", "judge", "new_images")
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -12,7 +15,7 @@ class Metric:
 
     name: the value of column `metric` in scores.csv. label: its name in tables and figures. unit: ""
     when it has none. maximize: True (more is better), False (less is better) or None (neither).
-    digits: decimals in a table. needs: what the metric cannot be measured without: "references" (the
+    digits: decimals in a table. needs: what the metric cannot be measured without, of NEEDS: "references" (the
     task's reference images), "judge" (the world's classifier, and a target for it), "new_images" (real
     images that the model was not trained on), or "" (none of them).
     """

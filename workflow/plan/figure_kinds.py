@@ -4,12 +4,14 @@ The declarations are read without importing the files, which would import the pl
 """
 
 import ast
+import functools
 from dataclasses import dataclass
 from pathlib import Path
 
 from eval.figures.figure import READS, WHEN, Figure
 from nada.run.spec.base import REPLAY
 from workflow.plan.checking import ConfigError
+from workflow.plan.metric_kinds import parsed
 
 FOLDER = Path(__file__).resolve().parents[2] / "eval" / "figures"
 
@@ -24,13 +26,15 @@ class FigureKind(Figure):
 def figure_kinds(folder: Path = FOLDER) -> dict[str, FigureKind]:
     """Every figure by the name of its file, in the order of WHEN, then of names.
 
-    Raises ConfigError for a declaration with other values than literals or those of READS and WHEN.
+    Raises ConfigError for a file that Python cannot read, and for a declaration with other values than
+    literals or those of READS and WHEN.
     """
     found = {}
     for path in sorted(folder.glob("*.py")):
-        tree = ast.parse(path.read_text(encoding="utf-8"), filename=str(path))
+        tree = parsed(path, f"eval/figures/{path.name}")
         for node in tree.body:
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "FIGURE":
+            targets = getattr(node, "targets", [getattr(node, "target", None)])  # of an assignment
+            if isinstance(node, (ast.Assign, ast.AnnAssign)) and ast.unparse(targets[0]) == "FIGURE":
                 found[path.stem] = _kind(path, node.value, ast.get_docstring(tree, clean=False) or "")
     return dict(sorted(found.items(), key=lambda item: WHEN.index(item[1].when)))
 
@@ -50,11 +54,14 @@ def _kind(path: Path, call: ast.Call, docstring: str) -> FigureKind:
     return kind
 
 
-FIGURES = figure_kinds()
+@functools.cache
+def kinds() -> dict[str, FigureKind]:
+    """Every figure of the project; the files are read at the first call."""
+    return figure_kinds()
 
 
 def figures_of(plan, group: str) -> list[str]:
-    """The kinds of figures that a group has, in the order of FIGURES; `plan`: workflow.plan.plan.Plan."""
+    """The kinds of figures that a group has, in the order of `kinds()`; `plan`: workflow.plan.plan.Plan."""
     members, keys = plan.members(group), plan.groups[group]
     own = [member for member in members if member.method != REPLAY]
     has = {
@@ -65,4 +72,4 @@ def figures_of(plan, group: str) -> list[str]:
         "few_shot": any(member.shots for member in own),
         "listed": False,
     }
-    return [kind for kind, figure in FIGURES.items() if has[figure.when] or kind in keys.get("figures", ())]
+    return [kind for kind, figure in kinds().items() if has[figure.when] or kind in keys.get("figures", ())]

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from nada.run.run_id import DEFAULT_SHOTS
 from workflow.plan.checking import ConfigError, known_name
-from workflow.plan.figure_kinds import FIGURES
+from workflow.plan.figure_kinds import FOLDER, kinds
 from workflow.plan.measured import LEAST_REAL, real_images
 
 ANSWERS = (  # columns of people's comparisons, as eval.study.comparison writes them
@@ -20,6 +20,7 @@ def check_groups(plan, best, root) -> None:
     plan: workflow.plan.plan.Plan. best: {metric: True, False or None}, whether higher is better.
     """
     check_preferences(plan)
+    kinds()  # refuses a wrong declaration of a figure, also where no group lists it
     for name in plan.used:
         group = plan.groups[name]
         check_grid(name, group, plan.config["evaluation"]["truncation_psi"])
@@ -35,7 +36,9 @@ def check_groups(plan, best, root) -> None:
         if group.get("sweep"):
             check_sweep(name, plan)
         for kind in group.get("figures", ()):
-            known_name(kind, FIGURES, f"'groups.{name}.figures'")
+            if kind not in kinds() and (FOLDER / f"{kind}.py").is_file():
+                raise ConfigError(f"eval/figures/{kind}.py has no FIGURE = Figure(…); add it.")
+            known_name(kind, kinds(), f"'groups.{name}.figures'")
         if group.get("paper") is not None:
             tables = sorted(path.stem for path in Path(root, "eval", "paper").glob("table*.csv"))
             known_name(group["paper"], tables, f"'groups.{name}.paper'")

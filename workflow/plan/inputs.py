@@ -6,7 +6,7 @@ The rules in workflow/rules/ call these functions; paths are those of `workflow.
 import shlex
 
 from nada.run.run_id import MODEL
-from workflow.plan.figure_kinds import FIGURES
+from workflow.plan.figure_kinds import kinds
 from workflow.plan.layout import (
     checkpoint_name,
     image_set,
@@ -114,7 +114,7 @@ def published_inputs(table=None):
 def figure_inputs(plan: Plan, name, kind):
     """Named lists of files that a figure reads besides the group's spec."""
     files = {"scores": [f"{plan.results}/scores/{name}.csv"]}
-    reads = FIGURES[kind].reads
+    reads = kinds()[kind].reads
     if "observations" in reads:
         files["observations"] = group_inputs(plan, name)
         trained = [training_file(plan, condition) for condition in plan.members(name)]
@@ -137,5 +137,5 @@ def figure_arguments(plan: Plan, name, kind):
 
 def _answers_file(plan: Plan, name, kind):
     """The file of people's comparisons that a figure uses as quality, or None."""
-    asked = "answers" in FIGURES[kind].reads
+    asked = "answers" in kinds()[kind].reads
     return plan.groups[name].get("preference", {}).get("answers") if asked else None

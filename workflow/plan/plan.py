@@ -4,7 +4,6 @@ Needs neither torch nor Snakemake, and writes no file. `workflow.plan.layout` ha
 files, `workflow.plan.inputs` the inputs of each job, `workflow.plan.specs` its spec.
 """
 
-import ast
 from pathlib import Path
 
 from baselines import registry
@@ -15,6 +14,7 @@ from workflow.plan.config_checks import check_declared
 from workflow.plan.group_checks import check_groups
 from workflow.plan.measured import left_out, real_images
 from workflow.plan.methods import descriptions
+from workflow.plan.metric_kinds import metric_names
 from workflow.plan.results_folder import check_typed, results_folder
 from workflow.plan.run_checks import check_runs, check_targets
 from workflow.plan.runs import Run, images_to_train_on
@@ -31,7 +31,6 @@ RULES = (
     *("table", "paper_table", "grid", "figure", "claims", "pages", "html"),
     *("pretrain_world", "pretrain_source", "pretrain_clip", "pretrain_referee"),
 )
-METRIC = ("name", "label", "unit", "maximize")  # the arguments of eval.metrics.metric.Metric, in order
 
 
 class Plan:
@@ -205,26 +204,6 @@ class Plan:
 def counted(count, noun):
     """`1 run`, `2 runs`."""
     return f"{count} {noun}{'' if count == 1 else 's'}"
-
-
-def metric_names(root="."):
-    """{name: maximize} of the metrics that eval/ declares: `X = Metric("name", ...)` at a file's top level.
-
-    maximize: whether higher is better; None if neither is. The files are parsed and not imported, since
-    they import torch.
-    """
-    names = {}
-    for path in sorted(Path(root, "eval", "metrics").glob("*.py")):
-        for node in ast.parse(path.read_text(encoding="utf-8")).body:
-            call = getattr(node, "value", None)
-            if isinstance(call, ast.Call) and getattr(call.func, "id", None) == "Metric":
-                literals = [a.value for a in call.args if isinstance(a, ast.Constant)]
-                given = dict(zip(METRIC, literals)) | {
-                    k.arg: k.value.value for k in call.keywords if isinstance(k.value, ast.Constant)
-                }
-                if "name" in given:
-                    names[given["name"]] = given.get("maximize")
-    return names
 
 
 def load_plan(root=".", overrides=None, asked=(), typed=None):

@@ -10,12 +10,12 @@ from workflow.plan.inputs import (
     published_inputs,
     record_inputs,
 )
-from workflow.plan.figure_kinds import FIGURES
+from workflow.plan.figure_kinds import kinds
 from workflow.plan.layout import collected
 from workflow.plan.specs import staged
 from workflow.plan.stages import code
 
-FIGURE_CODE = {kind: code("figure", kind) for kind in FIGURES}
+FIGURE_CODE = {kind: code("figure", kind) for kind in kinds()}
 
 
 rule table:

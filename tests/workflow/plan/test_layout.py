@@ -1,9 +1,12 @@
 """Where files lie: the figures that a group ends in, and what the files of figures declare."""
 
+import subprocess
+import sys
+
 import pytest
 
 from workflow.plan.checking import ConfigError
-from workflow.plan.figure_kinds import FIGURES, figure_kinds
+from workflow.plan.figure_kinds import figure_kinds, kinds
 from workflow.plan.inputs import figure_inputs
 from workflow.plan.layout import figures
 from workflow.plan.plan import load_plan
@@ -47,11 +50,32 @@ def test_a_new_file_is_a_figure_with_its_inputs_and_its_docstring_as_caption(tmp
         (tmp_path / "dots.py").write_text(text.format(wrong))
         with pytest.raises(ConfigError, match=r"eval/figures/dots.py: FIGURE must give reads"):
             figure_kinds(tmp_path)
+    (tmp_path / "dots.py").write_text("FIGURE = Figure(")
+    with pytest.raises(ConfigError, match=r"eval/figures/dots.py, line 1: Python cannot read it"):
+        figure_kinds(tmp_path)
+    (tmp_path / "dots.py").write_text("FIGURE: Figure = Figure()\n")
+    assert list(figure_kinds(tmp_path)) == ["dots"]
+
+
+def test_a_file_that_is_listed_but_declares_no_figure_is_told_to(root):
+    with pytest.raises(ConfigError, match=r"^eval/figures/palette.py has no FIGURE = Figure\(…\); add it"):
+        load_plan(root, {"groups": {"ablation": {"figures": ["palette"]}}})
+
+
+@pytest.mark.parametrize("declaration", ["FIGURE = Figure(when='always')", "FIGURE = Figure("])
+def test_a_wrong_declaration_stops_every_command_with_one_sentence(bare_project, declaration):
+    with bare_project.edited("eval/figures/sweep.py", lambda text: text + f"\n{declaration}\n"):
+        done = bare_project.snakemake("-n", "all", cwd=bare_project.folder)
+        lines = [sys.executable, "-m", "workflow.lines", "all"]
+        other = subprocess.run(lines, cwd=bare_project.folder, capture_output=True, text=True, check=False)
+    for code, text in ((done.returncode, done.stdout), (other.returncode, other.stderr)):
+        assert (code, text.count("error: eval/figures/sweep.py")) == (2, 1), text
+        assert "Traceback" not in text
 
 
 def test_every_figure_has_a_caption_and_the_inputs_that_it_declares(default):
-    assert all(len(figure.caption) > 40 for figure in FIGURES.values())
-    for kind, figure in FIGURES.items():
+    assert all(len(figure.caption) > 40 for figure in kinds().values())
+    for kind, figure in kinds().items():
         inputs = set(figure_inputs(default, "ablation", kind))
         images = {"references"} if "observations" in figure.reads else set()
         assert inputs == {"scores", *figure.reads, *images} - {"answers"}

@@ -13,7 +13,7 @@ from baselines.registry import methods
 from nada.run.spec.base import REAL
 from tests.workflow.conftest import copy_project
 from workflow.plan.code_digest import ROOT, closure, module_path
-from workflow.plan.figure_kinds import FIGURES
+from workflow.plan.figure_kinds import kinds
 from workflow.plan.inputs import adapt_inputs, observation_inputs, published_inputs
 from workflow.plan.layout import reference_file
 from workflow.plan.methods import descriptions
@@ -43,7 +43,7 @@ STAGES = {
     "observe": {"runs": ("observe", "runs"), "real": ("observe", REAL)},
     "scores, tables, figures": {
         **{name: (name, "") for name in ("score", "table", "paper_table", "grid", "claims")},
-        **{kind: ("figure", kind) for kind in FIGURES},
+        **{kind: ("figure", kind) for kind in kinds()},
     },
     "mini world": {name.removeprefix("pretrain_"): (name, "") for name in MODULES if "pretrain" in name},
 }
@@ -190,8 +190,8 @@ def test_the_table_of_what_an_edit_runs_again_follows_from_the_code(root, closur
     documented = {row: found for row, found in documented.items() if set(row) != {"-"}}
     plan = plan_with(seeds=[0])
     ran = {run.condition.method for run in plan.runs.values()}
-    declared = {**classes(root), "figures": FIGURES}
-    planned = {word: ran.intersection(names) for word, names in classes(root).items()} | {"figures": FIGURES}
+    declared = {**classes(root), "figures": kinds()}
+    planned = {word: ran.intersection(names) for word, names in classes(root).items()} | {"figures": kinds()}
     computed = {}
     for row in documented:
         if row in VALUES:
