@@ -27,7 +27,7 @@ LR_MUL = 0.01  # of the mapping network, if a layout does not store it (Karras e
 
 
 def empty(make: type, tensors: dict[str, Tensor], label: str, **config) -> nn.Module:
-    """A network of that architecture, without values; draws from no shared random stream.
+    """A network of the architecture `config`, with arbitrary weights; draws from no shared random stream.
 
     tensors: the file's tensors of the network. label: the network's name in messages. Raises UserError
     for arguments that no StyleGAN2 has. Also raises UserError if the network needs far more numbers than
@@ -53,14 +53,14 @@ def _check_config(config: dict, label: str) -> None:
         value = config.get(name, least)
         if type(value) is not int or not least <= value <= most:
             raise UserError(
-                f"{label}: its {name} is {quoted(value)}; a whole number from {least} to {most} expected"
+                f"{label}: its {name} is {quoted(value)}; it must be a whole number from {least} to {most}"
             )
     number(config.get("mapping_lr_mul", LR_MUL), "mapping_lr_mul", label)
     for side, count in zip((4 << i for i in range(16)), _channels(config)):
         if side * side * count > MAX_MAP:
             raise UserError(
                 f"{label}: has {count} features at {side}x{side}, {side * side * count:,} numbers a "
-                f"map; at most {MAX_MAP:,} are drawn here"
+                f"map; it must have at most {MAX_MAP:,}"
             )
 
 
@@ -92,5 +92,5 @@ def number(value, what: str, label: str, kind: type = float):
     plain = isinstance(value, int | float) and not isinstance(value, bool)
     if not plain or not 0 < value < 1e6 or kind(value) != value:
         wanted = "a whole number" if kind is int else "a number"
-        raise UserError(f"{label}: its {what} is {quoted(value)}, {wanted} above 0 expected")
+        raise UserError(f"{label}: its {what} is {quoted(value)}; it must be {wanted} above 0 and below 1,000,000")
     return kind(value)

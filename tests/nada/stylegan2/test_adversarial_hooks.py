@@ -142,7 +142,7 @@ def test_an_infinite_extra_loss_stops_too():
 
 
 @pytest.mark.parametrize(
-    ("setting", "value", "sentence"),
+    ("name", "value", "sentence"),
     [
         ("r1_interval", 0, "r1_interval: 0 given, must be in 1..1024"),
         ("path_length_interval", 2.5, "path_length_interval: 2.5 given, must be a whole number"),
@@ -152,9 +152,9 @@ def test_an_infinite_extra_loss_stops_too():
         ("d_lr", "0.1", "d_lr: '0.1' given, must be a number"),
     ],
 )
-def test_a_hyperparameter_out_of_range_is_refused_with_value_and_range(setting, value, sentence):
+def test_a_hyperparameter_out_of_range_is_refused_with_value_and_range(name, value, sentence):
     with pytest.raises(UserError, match=sentence):
-        TrainingHyperparameters(**{setting: value})
+        TrainingHyperparameters(**{name: value})
 
 
 def test_resume_from_a_saved_state_is_bit_equal_to_not_stopping():
