@@ -31,6 +31,7 @@ from nada.run.spec.base import REAL
 from workflow.estimate import sentence
 from workflow.forecast import page, places
 from workflow.gpu import NO_CARD, missing_card
+from workflow.plan.earlier_results import check_world, differs
 from workflow.plan.figure_kinds import kinds
 from workflow.plan.inputs import conversions
 from workflow.plan.layout import collected, figures, shown
@@ -50,6 +51,7 @@ try:
     ASKED = asked_targets(sys.argv[1:])
     PLAN = load_plan(overrides=FILES, asked=ASKED, typed=dict(workflow.config_settings.config))
     check_targets(PLAN, ASKED)
+    check_world(PLAN.results, PLAN.world["name"])
 except UserError as error:
     stop(error)
 if workflow.cores < 1:
@@ -80,6 +82,13 @@ PYTHON = sys.executable
 # Only jobs on CUDA lease a card and request `gpu`; CPU jobs are never serialised.
 LEASE = f"{shlex.quote(PYTHON)} -m workflow.gpu --" if PLAN.device == "cuda" else ""
 GPU = {"gpu": 1} if PLAN.device == "cuda" else {}
+
+
+def outdated(path, spec):
+    """The inputs of a rule that writes a spec: none, but an outdated file on disk is made again."""
+    if "params" in {str(trigger) for trigger in workflow.dag_settings.rerun_triggers} and differs(path, spec):
+        workflow.dag.forcefiles.add(path)
+    return []
 
 
 wildcard_constraints:

@@ -1,6 +1,7 @@
 """The README's commands plan what they say, and its links lead somewhere."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def test_the_readme_shows_the_cards_command_in_both_spellings():
 
 @pytest.mark.parametrize("typed", TYPED)
 def test_every_snakemake_line_of_the_readme_is_accepted_as_typed(typed, snakemake):
-    done = snakemake(*typed.split(), "-n", "--quiet", "--nolock", entry=True)
+    done = snakemake(*shlex.split(typed), "-n", "--quiet", "--nolock", entry=True)
     assert done.returncode == 0, done.stdout[-2000:]
     world = re.search(r"world=(\w+)", typed)
     assert f"world '{world[1] if world else 'mini'}'" in done.stdout

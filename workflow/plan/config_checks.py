@@ -185,7 +185,11 @@ def _check_task(name, task, world, root) -> None:
         if not task.get(key):
             continue
         domain, where = task[key]["domain"], f"'tasks.{name}.{key}.domain'"
-        known_name(domain, domains, where)
+        if domain not in domains:
+            raise ConfigError(
+                f"config: {where} names '{short(domain)}'; {nearest(domain, domains)} Or add it under "
+                "references.domains of a world."
+            )
         size = world["sources"][task["source"]]["resolution"]
         if domains[domain]["resolution"] != size:
             raise ConfigError(

@@ -12,6 +12,11 @@ ADAPT_CODE = {name: code("adapt", name) for name in PLAN.config["methods"]}
 
 
 rule run_spec:
+    input:
+        lambda w: outdated(
+            f"{RESULTS}/runs/{w.task}/{w.condition}/seed{w.seed}/spec.json",
+            run_spec(PLAN, PLAN.run(w.task, w.condition, w.seed)),
+        ),
     output:
         f"{RUN}/spec.json",
     params:

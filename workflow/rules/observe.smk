@@ -10,6 +10,10 @@ OBSERVE_CODE = {kind: code("observe", kind) for kind in (REAL, "runs")}
 
 
 rule observation_spec:
+    input:
+        lambda w: outdated(
+            f"{RESULTS}/observations/{w.task}/{w.condition}.json", observation_spec(PLAN, w.task, w.condition)
+        ),
     output:
         f"{RESULTS}/observations/{{task}}/{{condition}}.json",
     params:

@@ -7,6 +7,8 @@ from workflow.plan.stages import code
 
 
 rule group_spec:
+    input:
+        lambda w: outdated(f"{RESULTS}/scores/{w.group}.json", group_spec(PLAN, w.group)),
     output:
         f"{RESULTS}/scores/{{group}}.json",
     params:

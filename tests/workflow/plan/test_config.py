@@ -153,7 +153,7 @@ MISTAKES = [
     ("world", "mimi", "'world' is \"mimi\"; did you mean 'mini'?"),
     ("preset", "smok", "'preset' is \"smok\"; did you mean 'smoke'?"),
     ("tasks/dog2cat/source", "dgo", "'tasks.dog2cat.source' names 'dgo'; did you mean 'dog'?"),
-    ("tasks/dog2cat/references/domain", "cta", "'tasks.dog2cat.references.domain' names 'cta'"),
+    ("tasks/dog2cat/references/domain", "cta", "'tasks.dog2cat.references.domain' names 'cta'; did you mean 'cat'? Or add it under references.domains of a world."),
     ("groups/ablation/tasks", ["dog2cta"], "names 'dog2cta'; did you mean 'dog2cat'?"),
     (
         "groups/ablation/rows",
