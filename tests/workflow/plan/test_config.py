@@ -306,10 +306,10 @@ def test_own_is_the_variant_of_each_task_and_tasks_of_one_variant_share_a_row(ro
 
 def test_a_variant_that_a_task_names_exists_in_the_method_of_the_row(root):
     overrides = {"tasks": {"dog2cat": {"variant": "adaptve"}}}
-    assert load(root, overrides)  # nobody asks for it
     rows = nada_row(variants=["own"], tasks=["dog2cat"])
-    with pytest.raises(ConfigError, match=r"'tasks.dog2cat.variant' names 'adaptve'; did you mean 'adaptive'\?"):
-        load(root, {**overrides, "groups": {"ablation": {"rows": rows}}})
+    for groups in ({}, {"ablation": {"rows": rows}}):  # whether a row asks for it or not
+        with pytest.raises(ConfigError, match=r"'tasks.dog2cat.variant' names 'adaptve'; did you mean 'adaptive'\?"):
+            load(root, {**overrides, "groups": groups})
 
 
 def test_what_is_neither_shown_nor_asked_for_need_not_fit_the_world(root):
