@@ -42,7 +42,7 @@ install: $(STAMP) ## make .venv alone; CPU=1: without CUDA
 
 # one thread for each worker: two that share two cores would wait for each other
 test: $(STAMP) ## run the fast tests
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 slow: $(STAMP) ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow

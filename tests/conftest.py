@@ -15,6 +15,11 @@ from tests import fake_card
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_collection_modifyitems(items):
+    """Files that start Snakemake come first: the last file to end decides when parallel workers finish."""
+    items.sort(key=lambda item: ROOT / "tests" / "workflow" not in item.path.parents)
+
+
 @pytest.fixture(scope="session")
 def root():
     """The project's folder."""
