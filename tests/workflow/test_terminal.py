@@ -312,6 +312,11 @@ def test_a_run_prints_a_line_for_each_job_and_a_failed_run_why(quick):
     assert "reason: Forced execution" in details and "jobid:" in details
 
 
+def heed_ctrl_c():
+    """A job in the background of a shell ignores Ctrl-C, and so would all that it starts."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupted_run_says_what_is_done_and_that_it_goes_on(quick):
     def slow(text):
         return text.replace("def run():\n", "def run():\n    __import__('time').sleep(60)\n")
@@ -321,6 +326,7 @@ def test_an_interrupted_run_says_what_is_done_and_that_it_goes_on(quick):
         run = subprocess.Popen(
             command, cwd=quick.folder, start_new_session=True, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            preexec_fn=heed_ctrl_c,
         )  # fmt: skip
         said = [run.stdout.readline()]
         while "jobs to do" not in said[-1] and said[-1]:
@@ -329,7 +335,7 @@ def test_an_interrupted_run_says_what_is_done_and_that_it_goes_on(quick):
         while run.poll() is None and not logs.exists():
             time.sleep(0.05)
         os.killpg(run.pid, signal.SIGINT)
-        said += run.communicate(timeout=240)[0].splitlines()
+        said += run.communicate(timeout=120)[0].splitlines()
     assert run.returncode == 1
     assert "FAILED" not in "\n".join(said)
     assert "The same command resumes from here." in said

@@ -256,7 +256,7 @@ def test_maps_too_large_to_draw_are_refused_before_they_are_drawn(write):
 )
 def test_a_value_that_is_not_a_count_is_named_in_a_few_words(content, write, value, shown):
     content["mbstd_group_size"] = value
-    with pytest.raises(UserError, match=f"mbstd_group_size is {shown}, a whole number") as caught:
+    with pytest.raises(UserError, match=f"mbstd_group_size is {shown}; it must be a whole number") as caught:
         read_model(write(content))
     assert len(str(caught.value)) < 300
 
