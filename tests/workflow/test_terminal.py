@@ -326,7 +326,7 @@ def test_an_interrupted_run_says_what_is_done_and_that_it_goes_on(quick):
         run = subprocess.Popen(
             command, cwd=quick.folder, start_new_session=True, text=True,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            preexec_fn=heed_ctrl_c,
+            preexec_fn=heed_ctrl_c,  # noqa: PLW1509 (this process has no other threads)
         )  # fmt: skip
         said = [run.stdout.readline()]
         while "jobs to do" not in said[-1] and said[-1]:
