@@ -38,10 +38,12 @@ def edited(path, **changes):
     os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
+@pytest.mark.slow
 def test_copied_results_of_the_same_plan_are_current(copied):
     assert copied.planned("ablation_global") == {}
 
 
+@pytest.mark.slow
 def test_copied_results_whose_spec_differs_from_the_plan_are_made_again(copied):
     edited(copied.folder / "results/mini/runs/dog2cat/nada-global/seed0/spec.json", resolution=64)
     planned = copied.planned("ablation_global")
@@ -51,6 +53,7 @@ def test_copied_results_whose_spec_differs_from_the_plan_are_made_again(copied):
     assert "run_spec" not in copied.planned("estimate")
 
 
+@pytest.mark.slow
 def test_a_dry_run_refuses_results_of_another_world(copied):
     edited(copied.folder / "results/mini/runs/dog2cat/nada-global/seed0/spec.json", world="elsewhere")
     done = copied.snakemake("-n", "ablation_global", cwd=copied.folder)

@@ -221,7 +221,7 @@ def test_a_new_method_changes_no_row_of_the_table(root, tmp_path):
             assert cells(of_code(row, adapts), words, {"adapt": columns["adapt"]}) == [documented[1]], row
 
 
-def test_every_file_that_issue_15_names_is_a_row(root):
+def test_every_kind_of_module_has_a_row(root):
     named = ["nada/losses.py", "nada/layers.py", "nada/mapper.py", "nada/augment.py", "nada/training.py", "nada/clip/encoder.py", "nada/latent_maps.py", "nada/stylegan2/ada.py", "nada/stylegan2/adversarial.py", "nada/stylegan2/generator.py", "nada/stylegan2/readers/nvlabs.py", "nada/stylegan2/source_model.py", "nada/run/artifact.py", "nada/run/job.py", "nada/images/sets.py", "baselines/ojha.py", "baselines/adversarial/few_shot.py", "eval/metrics/fid.py", "eval/analysis/statistics.py", "eval/figures/pareto.py", "eval/networks/referee.py", "workflow/worlds/mini/templates.txt", "workflow/worlds/mini/weights/dog.safetensors"]
     assert {*named, *VALUES} <= set(table(root, "What an edit runs again"))
 
@@ -232,6 +232,7 @@ def test_every_file_that_issue_15_names_is_a_row(root):
 RUN = "results/mini/runs/dog2cat/{}/seed0/model.safetensors"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("file", "retrained"),
     [
@@ -249,6 +250,7 @@ def test_snakemake_trains_what_the_edit_can_change_and_nothing_else(finished_pro
     assert planned.get("adapt", 0) == len(retrained)
 
 
+@pytest.mark.slow
 def test_an_edit_of_the_observation_of_reals_observes_no_run_again(finished_project):
     with finished_project.edited("eval/observe_real.py", lambda text: text + "\n\nNEW = 1\n"):
         planned = finished_project.planned("all")
