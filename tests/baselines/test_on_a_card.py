@@ -77,7 +77,12 @@ def test_half_precision_runs_on_a_card(world, card):
             adapt(world, name, name, hyperparameters=hparams, device="cuda")
 
 
-@pytest.mark.parametrize("name", ["nada", "tgan_ada", "minegan", "ojha"])
+SLOW = pytest.mark.slow  # the loop is that of tgan_ada
+
+
+@pytest.mark.parametrize(
+    "name", ["nada", "tgan_ada", pytest.param("minegan", marks=SLOW), pytest.param("ojha", marks=SLOW)]
+)
 def test_an_interrupted_run_goes_on_upon_the_card(world, card, name, monkeypatch):
     kept = Steps.checkpoint
 

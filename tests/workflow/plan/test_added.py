@@ -44,6 +44,7 @@ def test_the_command_line_changes_entries_of_every_file_and_wins_over_them(root)
     assert load_plan(root, typed=preset).config["groups"]["few_shot"]["title"] == "Mine"
 
 
+@pytest.mark.slow
 def test_snakemake_refuses_what_is_typed_and_takes_what_a_file_adds(root, snakemake, tmp_path):
     word = f"{NADA}.variants.adaptve.hyperparameters.layers.k=2"
     for entry, value in ((True, word), (False, "methods={nada: {variants: {adaptve: {hyperparameters: {lr: 0.1}}}}}")):

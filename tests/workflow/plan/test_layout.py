@@ -62,6 +62,7 @@ def test_a_file_that_is_listed_but_declares_no_figure_is_told_to(root):
         load_plan(root, {"groups": {"ablation": {"figures": ["palette"]}}})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("declaration", ["FIGURE = Figure(when='always')", "FIGURE = Figure("])
 def test_a_wrong_declaration_stops_every_command_with_one_sentence(bare_project, declaration):
     with bare_project.edited("eval/figures/sweep.py", lambda text: text + f"\n{declaration}\n"):

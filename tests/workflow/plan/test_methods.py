@@ -179,6 +179,7 @@ def test_a_mistake_in_a_new_method_s_hyperparameters_is_found_by_the_plan(with_m
     assert said.startswith("error: config: ") and sentence in said
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [

@@ -136,8 +136,8 @@ def test_an_edit_of_the_tables_retrains_and_measures_nothing(finished_project):
     [
         ("eval/paper/table1.csv", {"paper_table": 1}),
         ("eval/paper/lengths.csv", {"paper_table": 1, "table": GROUPS}),
-        ("workflow/report/table.rst", {}),
-        ("claims.yaml", {"claims": 1}),
+        pytest.param("workflow/report/table.rst", {}, marks=pytest.mark.slow),
+        pytest.param("claims.yaml", {"claims": 1}, marks=pytest.mark.slow),
     ],
 )
 def test_an_edit_of_what_a_page_is_made_from_makes_just_that_page_again(

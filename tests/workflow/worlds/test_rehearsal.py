@@ -194,6 +194,7 @@ def test_the_same_name_gives_the_same_bytes_whatever_was_made_before(folder, tmp
         assert again["sha256"] == recipes.digest_of(make.place(name, folder)), name
 
 
+@pytest.mark.slow
 def test_a_torchscript_archive_does_not_depend_on_the_hash_seed_of_its_process(root):
     code = (
         "import sys, torch\n"
