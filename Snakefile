@@ -35,8 +35,8 @@ from workflow.plan.earlier_results import check_world, differs
 from workflow.plan.figure_kinds import kinds
 from workflow.plan.inputs import conversions
 from workflow.plan.layout import collected, figures, shown
-from workflow.plan.specs import prune, staged
 from workflow.plan.plan import load_plan
+from workflow.plan.specs import prune, staged
 from workflow.plan.targets import asked_targets, check_targets, groups_asked
 from workflow.terminal import planned
 

@@ -1,16 +1,16 @@
-"""Names that a preset or the command line brings in: a new entry, or a misspelled one?"""
+"""Check names that only a preset or the command line has: refuse misspelled ones, accept new entries of presets."""
 
 from workflow.plan.checking import ConfigError, nearest, short
 from workflow.plan.config_checks import REQUIRED
 
 #: Mappings of config.yaml from a name to an entry; methods hold another one, their variants.
 ENTRIES = ("tasks", "methods", "warm_starts", "groups")
-#: What a whole entry has at least; a group that is `like` another has the rest from there.
+#: Keys that a new entry must have; a group with `like` takes them from the other group.
 NEEDED = {"tasks": ("source", "text"), "methods": ("variants", "hyperparameters"), "groups": REQUIRED}
 
 
 def new_entries(change, base):
-    """(dotted place, name, entry, names that are known there) of what a change adds to a configuration."""
+    """The entries that a change adds: (dotted place, name, entry, names already defined there)."""
     found = []
     places = [(key, change.get(key), base.get(key)) for key in ENTRIES]
     for name, entry in mapping(change.get("methods")).items():
@@ -24,9 +24,9 @@ def new_entries(change, base):
 
 
 def check_typed_names(typed, base):
-    """Refuse --config that adds an entry: it is misspelled, or belongs in a file.
+    """Refuse --config that adds an entry: the name is misspelled, or the entry belongs in a file.
 
-    typed: what --config says. base: what all files say.
+    typed: the mapping from --config. base: the configuration of all files.
     """
     for place, name, _, known in new_entries(typed, base):
         raise ConfigError(f"config: no file defines '{place}.{short(str(name))}'; {nearest(name, known)}")
@@ -35,7 +35,7 @@ def check_typed_names(typed, base):
 def check_preset(preset, base, whole, file):
     """Refuse a preset that adds a part of an entry, or a variant that no group names.
 
-    base: what the files below it say. whole: the configuration with all changes. file: as errors name it.
+    base: the configuration below the preset. whole: with all changes. file: the preset's path for errors.
     """
     for place, name, entry, known in new_entries(preset, base):
         kind, entry = place.split(".")[0], mapping(entry)
@@ -68,5 +68,5 @@ def texts(value):
 
 
 def mapping(value):
-    """A mapping as it is, and an empty one for whatever the schema will refuse."""
+    """The value if it is a mapping, else {}: the schema check refuses it later."""
     return value if isinstance(value, dict) else {}

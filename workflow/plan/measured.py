@@ -1,7 +1,7 @@
-"""What a plan can measure of a task, and why not the rest: judge, real images, images that are new to a run. No torch.
+"""Which measurements a task allows, and the reasons against the others. Needs no torch.
 
-What needs more than the task or the world names is left out: no observation is asked for it, and the
-table's footer says so (eval/analysis/left_out.py).
+A measurement may need a judge, real images, or real images that are new to a run. If the task or the
+world lacks them, the table leaves it out and its footer gives the reason (eval/analysis/left_out.py).
 """
 
 LEAST_REAL = 100  # real images that FID needs: 50 in each half (eval/metrics/fid.py)
@@ -9,18 +9,18 @@ LEAST_FRESH = 20  # new real images that measure what is memorised (eval/metrics
 
 
 def real_images(plan, task):
-    """The references of a task that are measured, {domain, count}; None where it has too few or none."""
+    """The references of a task that are measured, {domain, count}; None if it has too few or none."""
     references = plan.config["tasks"][task].get("references")
     return references if references and references["count"] >= LEAST_REAL else None
 
 
 def judged(plan, task) -> bool:
-    """Whether the world's judge looks at a task's images: it must know what to see."""
+    """Whether the world's judge classifies a task's images: the world has one, and the task has a target."""
     return "judge" in plan.world and bool(plan.target(task))
 
 
 def fresh_images(plan, condition) -> int:
-    """References of a condition's task that its runs are not trained on; 0 where they see no image."""
+    """References of a condition's task that its runs are not trained on; 0 if they see no image."""
     trained = plan.training_images(condition)
     references = plan.config["tasks"][condition.task].get("references")
     if not (condition.shots and trained and references):
@@ -71,7 +71,7 @@ def not_measured(plan, name, task) -> dict[str, str]:
 
 
 def left_out(plan, names) -> list[str]:
-    """For people, before anything runs: what the groups of a world's own tasks leave out for want of images."""
+    """Sentences for the summary: what the groups of a world's own tasks leave out because images are missing."""
     own = plan.world.get("tasks", {})
     tasks = dict.fromkeys(task for name in names for task in plan.groups[name]["tasks"] if task in own)
     bare = [

@@ -1,7 +1,6 @@
-"""Tasks that a world brings: their place in the configuration, what they leave out, and the groups that show them.
+"""Tasks that a world.yaml declares: their defaults, and the groups with `tasks: own` that show them.
 
-A world.yaml with `tasks` needs no config.yaml: its tasks take their defaults here, and the groups whose
-`tasks` is `own` show them. Rows that a task has no images for are left out. No torch.
+Such a world needs no config.yaml. Rows for which a task has no images are left out. Needs no torch.
 """
 
 from pathlib import Path
@@ -18,10 +17,10 @@ HEADERS = 1000  # images of a set whose sizes are read before anything starts
 
 
 def brought(world, content, file, taken):
-    """What a world.yaml changes in config.yaml: nothing where it declares no tasks.
+    """What a world.yaml changes in config.yaml; nothing if it declares no tasks.
 
-    world: the name of the world that is loaded. content: of the file, its own or that of a world that it
-    is `like`. taken: names of tasks that config.yaml has. Raises ConfigError for one of these.
+    world: the name of the world that is loaded. content: the content of its file, or of the file of a
+    world that it is `like`. taken: names of the tasks in config.yaml; ConfigError if a task has one of them.
     """
     tasks = content.get("tasks")
     if not tasks or not isinstance(tasks, dict):
@@ -34,7 +33,7 @@ def brought(world, content, file, taken):
 
 
 def _with_domains(task):
-    """A task with {domain} in place of a domain's name, which other files can then add to."""
+    """A task with {domain} instead of a domain's name, so that other files can add keys to it."""
     return {k: {"domain": v} if k in IMAGES and isinstance(v, str) else v for k, v in task.items()}
 
 
@@ -44,9 +43,9 @@ def _with_domains(task):
 def completed(tasks, evaluation, world, root):
     """Tasks with every key that has a default: `role`, images as {domain, count}.
 
-    evaluation: that of config.yaml. A count that is not given is that of all images of the domain, at
-    most `fid_images`. Only a task whose domain exists is completed; others are refused where they are used.
-    Raises ConfigError for images whose number nobody can know before they are fetched.
+    evaluation: that of config.yaml. A missing count becomes the number of images of the domain, at
+    most `fid_images`. A task whose domain does not exist is refused later, where it is used. Raises
+    ConfigError if the number is unknown because the images have not been fetched.
     """
     done = {}
     for name, task in tasks.items():
@@ -64,7 +63,7 @@ def completed(tasks, evaluation, world, root):
 
 
 def _count(domain, world, root, most, where):
-    """Images of a domain, at most `most`; `where` names who asks."""
+    """The number of images of a domain, at most `most`; `where` is the key for error messages."""
     images = world["references"]["domains"].get(domain)
     if images is None:  # config_checks says which there are
         return most
@@ -82,7 +81,7 @@ def _count(domain, world, root, most, where):
 
 
 def check_count(task, key, images, world, root) -> None:
-    """Refuse more images of a task ({domain, count}, under a key of its entry) than lie in their place."""
+    """Refuse a count above the number of images that exist. images: {domain, count}, the task's entry `key`."""
     domain = world["references"]["domains"][images["domain"]]
     path = domain.get("source")
     fetched = path and any(Path(path).is_relative_to(asset) for asset in world["fetched"])
@@ -99,8 +98,8 @@ def check_count(task, key, images, world, root) -> None:
 def counted(path, images, domain, root):
     """The number of images in a folder, zip or LMDB; none is decoded.
 
-    images: the domain's entry of world.yaml. Raises ConfigError where there is none, or one of a set of
-    up to HEADERS images is smaller than the domain says.
+    images: the domain's entry of world.yaml. Raises ConfigError if there are none, or if an image of a
+    set of up to HEADERS images is smaller than the domain's resolution.
     """
     from nada.images.containers import open_source
     from nada.images.selection import selected
@@ -117,7 +116,7 @@ def counted(path, images, domain, root):
 
 
 def _check_sizes(path, source, names, images, domain):
-    """Refuse an image that is too small; what cannot be read is left to the job that decodes it."""
+    """Refuse images that are too small; the job that decodes the images reports unreadable ones."""
     import io
 
     from PIL import Image
@@ -144,10 +143,10 @@ def _check_sizes(path, source, names, images, domain):
 
 
 def with_own_tasks(config, world):
-    """The groups of the configuration; those of `tasks: own` show the tasks that the world declares.
+    """The groups of the configuration; groups with `tasks: own` show the tasks that the world declares.
 
-    They have the rows that these tasks have images for. Without such tasks these groups do not exist;
-    ConfigError where one of them is shown. `all` among the shots is the number of a task's images.
+    These groups keep the rows for which the tasks have images. If the world declares no tasks, they are
+    removed; ConfigError if one of them is shown. `all` in `shots` becomes the number of a task's images.
     """
     own = list(world.get("tasks", ()))
     groups = {}
@@ -173,16 +172,16 @@ def with_own_tasks(config, world):
 
 
 def images_of(task):
-    """How many images a task has to train on; 0 where it has only a text."""
+    """How many images a task has to train on; 0 if it has only a text."""
     images = images_to_train_on(task)
     return images["count"] if images else 0
 
 
 def _fitted(row, images, leave_out, where):
-    """A row or control with numbers in place of `all`: one for each list of shots that tasks have.
+    """A row or control with numbers instead of `all`, split where tasks have different numbers of images.
 
-    images: task -> how many it has to train on. leave_out: whether shots that a task has no images for
-    are left out; else `config_checks` refuses them.
+    images: task -> how many it has to train on. leave_out: whether shots without enough images are left
+    out; otherwise `config_checks` refuses them.
     """
     shots = row.get("shots") if isinstance(row, dict) else None
     if shots is None or not (leave_out or EVERY in shots):

@@ -1,12 +1,12 @@
-"""What weight files of this project say of themselves, read from their headers. No torch."""
+"""Read the metadata of this project's weight files from their headers. Needs no torch."""
 
 import json
 
 
 def described(path) -> dict:
-    """What a network of this project says of itself in its safetensors file; {} of any other file.
+    """The metadata of one of this project's safetensors files; {} for any other file.
 
-    The header is the length of a JSON text in 8 bytes, and the text (safetensors' format).
+    A safetensors header is the length of a JSON text in 8 bytes, then the text.
     """
     try:
         with open(path, "rb") as file:
@@ -18,12 +18,12 @@ def described(path) -> dict:
 
 
 def networks(path) -> dict:
-    """The networks of a source model, by name, as its file says; {} where only a job can tell."""
+    """The architecture of each network of a source model, by name; {} if only a job can read the file."""
     found = described(path).get("architecture")
     return found if isinstance(found, dict) else {}
 
 
 def resolution(path) -> int | None:
-    """Pixels per side of the images that a source model makes, as its file says; None where it does not."""
+    """Pixels per side of a source model's images, from its file; None if the file does not say."""
     generator = networks(path).get("G_ema")
     return generator.get("resolution") if isinstance(generator, dict) else None

@@ -1,10 +1,10 @@
 # Train one adapted model per run. Planning stores the text of a spec under its hash
 # (workflow/plan/specs.py); the rule only copies it, since starting Python takes longer.
 
-from workflow.plan.inputs import adapt_inputs, parent_argument, reference_arguments, reference_inputs
 from nada.run.spec.base import as_json
-from workflow.plan.specs import run_spec, staged
+from workflow.plan.inputs import adapt_inputs, parent_argument, reference_arguments, reference_inputs
 from workflow.plan.layout import run_folder
+from workflow.plan.specs import run_spec, staged
 from workflow.plan.stages import code
 
 RUN = f"{RESULTS}/runs/{{task}}/{{condition}}/seed{{seed}}"

@@ -1,8 +1,8 @@
 # Observe the artifacts of a condition, all seeds in one job, since importing torch and open_clip takes longer
 # than an observation. The condition `real` observes the reference images.
 
-from workflow.plan.inputs import observation_inputs
 from nada.run.spec.base import as_json
+from workflow.plan.inputs import observation_inputs
 from workflow.plan.specs import observation_spec, staged
 from workflow.plan.stages import code
 

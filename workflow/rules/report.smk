@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from workflow.plan.figure_kinds import kinds
 from workflow.plan.inputs import (
     figure_arguments,
     figure_inputs,
@@ -10,7 +11,6 @@ from workflow.plan.inputs import (
     published_inputs,
     record_inputs,
 )
-from workflow.plan.figure_kinds import kinds
 from workflow.plan.layout import collected
 from workflow.plan.specs import staged
 from workflow.plan.stages import code

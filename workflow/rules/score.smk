@@ -1,7 +1,7 @@
 # Compute scores from observations: one job per group, without a device; then join all groups in one file.
 
-from workflow.plan.inputs import group_inputs
 from nada.run.spec.base import as_json
+from workflow.plan.inputs import group_inputs
 from workflow.plan.specs import group_spec, staged
 from workflow.plan.stages import code
 
