@@ -3,6 +3,7 @@
 Each test runs in a copy of the Makefile without an environment, and prints commands instead of running them.
 """
 
+import os
 import re
 import shutil
 import subprocess
@@ -12,6 +13,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+# Without the flags and the level of `make test`: a make inside another prints which folder it enters.
+ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 
 
@@ -27,7 +30,7 @@ def folder(tmp_path):
 def make(folder, *words):
     """What `make -n` prints, and its exit code."""
     command = ["make", "-n", *words, f"PYTHON={sys.executable}"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -48,7 +51,7 @@ def test_what_is_like_no_target_lists_them(folder):
 
 
 def test_help_has_a_line_for_each_target(folder):
-    done = subprocess.run(["make", "help"], cwd=folder, capture_output=True, text=True, check=True)
+    done = subprocess.run(["make", "help"], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, check=True)
     named = re.search(r"^TARGETS := (.*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)[1].split()
     assert sorted(line.split()[0] for line in done.stdout.splitlines()) == sorted(named)
 
