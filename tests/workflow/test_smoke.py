@@ -68,7 +68,9 @@ def test_tables_figures_and_report_exist_and_are_whole(smoke_results):
     assert png.rstrip(b"\0").endswith(b"IEND\xaeB`\x82")
     width, height = struct.unpack(">II", png[16:24])
     assert min(width, height) >= 200
-    for name in ("ablation_training", "ablation_layers", "departures_training", "k_sweep_sweep"):
+    for name in (
+        "ablation_training_curves", "ablation_chosen_layers", "departures_training_curves", "k_sweep_sweep"
+    ):
         assert "<svg" in (smoke_results / f"figures/{name}.svg").read_text()
         assert len(pd.read_csv(smoke_results / f"figures/{name}.csv"))
     assert "paired over seeds" in (tables / "departures.md").read_text()

@@ -13,6 +13,7 @@ from nada.run.errors import UserError
 from nada.stylegan2.convert import read_model
 from nada.stylegan2.readers import rosinality
 from nada.stylegan2.source_model import save_source
+from tests.nada.stylegan2.readers import nvlabs_modules
 from tests.nada.stylegan2.readers.nvlabs_modules import (
     Discriminator,
     EasyDict,
@@ -307,7 +308,7 @@ def test_full_widths_survive_the_round_trip(
     write, tmp_path, monkeypatch, resolution, base, group, parameters
 ):
     for name, value in (("Z", 512), ("W", 512), ("TOP", 512)):
-        monkeypatch.setitem(globals(), name, value)
+        monkeypatch.setattr(nvlabs_modules, name, value)
     torch.manual_seed(0)
     G, D = Generator(resolution, base, 8).eval(), Discriminator(resolution, base, group).eval()
     path = write({"G": G, "D": D, "G_ema": G})
