@@ -261,6 +261,7 @@ def with_terminal(argv):
     if any(word.split("=")[0] == "--logger" for word in argv):
         return argv
     terminal.register()
+    terminal.notice_ctrl_c()
     return [f"--logger={terminal.NAME}", *argv]
 
 

@@ -10,7 +10,9 @@ packages.
 """
 
 import contextlib
+import signal
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -36,11 +38,27 @@ SMALL_TALK = (
     "RuleException:\nCalledProcessError",  # the failed job's own lines follow
 )
 INTERRUPTED = "Terminating processes on user request"
-STOPPED = ("terminated: ", "interrupted: ")  # a log's last line after SIGTERM or Ctrl-C (nada/run/errors.py)
+# A log's last line after SIGTERM or Ctrl-C (nada/run/errors.py), or after Ctrl-C while a job's modules load.
+STOPPED = ("terminated: ", "interrupted: ", "KeyboardInterrupt")
 SILENT = (
     *(LogEvent.WORKFLOW_STARTED, LogEvent.RESOURCES_INFO, LogEvent.SHELLCMD, LogEvent.GROUP_INFO),
     *(LogEvent.JOB_STARTED, LogEvent.PROGRESS, LogEvent.RULEGRAPH),
 )
+
+
+#: Set by Ctrl-C, which reaches the jobs as well: Snakemake may report that a job ended before it reacts itself.
+CTRL_C = threading.Event()
+
+
+def notice_ctrl_c() -> None:
+    """Set CTRL_C on Ctrl-C, unless this process ignores it or handles it in another way."""
+
+    def handler(number, frame):
+        CTRL_C.set()
+        signal.default_int_handler(number, frame)
+
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, handler)
 
 
 def register() -> None:
@@ -171,7 +189,7 @@ class Lines:
         job = self.progress.stop(record.jobid)
         name = job.name if job else record.rule_name
         logs = [str(log).split(" (", 1)[0] for log in record.log]
-        if self.interrupted or any(tail(log, 1)[-1].startswith(STOPPED) for log in logs):
+        if self.interrupted or CTRL_C.is_set() or any(tail(log, 1)[-1].startswith(STOPPED) for log in logs):
             return f"interrupted: {name}"
         self.failed[name] = ", ".join(logs) or "it has no log; see above"
         said = [f"FAILED {name}"]

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ import pytest
 from snakemake_interface_logger_plugins.common import LogEvent
 
 from tests.workflow.conftest import quick_copy
+from workflow import terminal
 from workflow.estimate import forecast
 from workflow.progress import Job, Progress, job_name, left, took
 from workflow.terminal import PLANNED, Lines, LogHandler, tail
@@ -110,7 +112,34 @@ def test_jobs_that_the_user_stops_are_not_called_failed():
     assert lines.summary(7.0) == "0 of 1 jobs done in 7.0 s\nThe same command resumes from here."
 
 
-@pytest.mark.parametrize("last", ["terminated: stopped by SIGTERM.", "interrupted: stopped by Ctrl-C. Its state"])
+def test_a_job_that_ends_by_ctrl_c_before_snakemake_reacts_is_not_called_failed(monkeypatch):
+    """Ctrl-C reaches jobs and Snakemake at once; the handler sets the mark and then interrupts as usual."""
+    monkeypatch.setattr(terminal, "CTRL_C", threading.Event())
+    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        terminal.notice_ctrl_c()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+    lines = begun({0: Job("adapt a", "adapt", 1)})
+    lines.of(started(0))
+    assert lines.of(failed(0, ["a.log"])) == "interrupted: adapt a"
+
+
+def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it():
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        terminal.notice_ctrl_c()
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+@pytest.mark.parametrize(
+    "last",
+    ["terminated: stopped by SIGTERM.", "interrupted: stopped by Ctrl-C. Its state", "KeyboardInterrupt"],
+)
 def test_a_job_that_a_signal_stopped_is_not_called_failed(tmp_path, last):
     log = tmp_path / "job.log"
     log.write_text(f"step 3\n{last}\n")
