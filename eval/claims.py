@@ -9,7 +9,6 @@ counted in Holm's correction; the page gives the reason.
 """
 
 import argparse
-import html
 import sys
 from pathlib import Path
 
@@ -20,8 +19,9 @@ from eval.analysis.evidence import STATISTICS, Claim, Evidence, NotTestable, Sco
 from eval.analysis.statistics import LEAST_SEEDS, seeds_needed, verdicts
 from eval.metrics.catalogue import metric
 from eval.metrics.realism import PREFERENCE
-from eval.page import PAGE, heads, items, rows
+from eval.pages.rendering import page
 from eval.score import read_scores
+from eval.table_formats import html_frame
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
 from nada.run.outputs import check_outputs
@@ -186,12 +186,7 @@ def write(table: pd.DataFrame, world: str, prefix: str, truncation_psi: float = 
     files = {
         ".csv": table.round(6).to_csv(index=False, lineterminator="\n"),
         ".md": f"**{title}**\n\n{body}\n\n" + "".join(f"- {note}\n" for note in notes),
-        ".html": PAGE.format(
-            title=html.escape(title),
-            head=heads(frame.columns),
-            body=rows(frame.map(lambda cell: html.escape(str(cell)))),
-            notes=items(notes),
-        ),
+        ".html": page(title, html_frame(frame, notes, texts=3, prose=(0, frame.shape[1] - 1))),
     }
     for ending, content in files.items():
         with atomic_path(prefix + ending) as temporary:

@@ -80,14 +80,18 @@ def is_observation(path: Path) -> bool:
         return False
 
 
-def load_observation(path) -> Observation:
-    """Read an observation. UserError: no such file, a truncated one, or one of another format."""
+def load_observation(path, only: tuple[str, ...] | None = None) -> Observation:
+    """Read an observation. UserError: no such file, a truncated one, or one of another format.
+
+    only: the last parts of the keys of the arrays to read, such as ("images",); None: all arrays.
+    """
     path = Path(path)
     if not path.is_file():
         raise UserError(f"{path}: no such observation; make it with python -m eval.observe.")
     try:
         with np.load(path, allow_pickle=False) as file:
-            arrays = {key: file[key] for key in file.files}
+            names = ["meta", *(key for key in file.files if only is None or key.rpartition("/")[2] in only)]
+            arrays = {key: file[key] for key in dict.fromkeys(names)}
         meta = json.loads(str(arrays.pop("meta")))
     except (zipfile.BadZipFile, ValueError, OSError, EOFError, KeyError, zipfile.error) as error:
         raise UserError(

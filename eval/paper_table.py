@@ -10,7 +10,6 @@ numbers are in eval/paper/.
 """
 
 import argparse
-import html
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +18,23 @@ import numpy as np
 import pandas as pd
 
 from eval.analysis import costs, lengths
+from eval.analysis.names import WARM_STARTS, method_name
 from eval.analysis.statistics import t_interval
 from eval.metrics.fid import FID
-from eval.page import PAGE, heads, items, rows
+from eval.pages.rendering import bold, page
 from eval.score import LAST, read_scores
+from eval.table_formats import (
+    LATEX_BOLD,
+    LATEX_HEAD,
+    LATEX_PLUS_MINUS,
+    html_frame,
+    latex_float,
+    latex_frame,
+    latex_text,
+)
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
 from nada.run.outputs import check_outputs
-from nada.run.spec.base import CONDITION_KEYS
 from nada.run.spec.group_spec import GroupSpec, read_group_spec
 
 FOLDER = Path(__file__).parent / "paper"
@@ -36,13 +44,6 @@ REASONS = {
     "mini": "another world: rendered pictures of 32 px, its own FID network",
     "rehearsal": "random weights",
 }
-WARM_STARTS = {
-    "source": "baseline",
-    "nada": "pre-trained G",
-    "nada_finetuned_gd": "fine-tuned G + D",
-    "nada_catchup": "D catch-up",
-}
-METHODS = {"ojha": "Ojha et al.", "minegan": "MineGAN", "tgan": "TGAN", "tgan_ada": "TGAN + ADA"}
 NOT_IN_THE_PAPER = "not in the paper"
 #: Controls that bound every cell, and what they are called.
 BOUNDS = {
@@ -54,17 +55,18 @@ BOUNDS = {
 
 @dataclass(frozen=True)
 class Layout:
-    """rows, columns: the keys that name them. rivals: bold marks the best cell of a column among
-    those that share these keys."""
+    """rows, columns: the keys that name them; head: the title of the rows' names. rivals: bold marks the
+    best cell of a column among those that share these keys."""
 
+    head: str
     rows: tuple[str, ...]
     columns: tuple[str, ...]
     rivals: tuple[str, ...] = ()
 
 
 LAYOUTS = {
-    "table1": Layout(("warm_start",), ("model",)),
-    "table2": Layout(("model", "warm_start"), ("task", "shots"), ("model",)),
+    "table1": Layout("training starts from", ("warm_start",), ("model",)),
+    "table2": Layout("model, start", ("model", "warm_start"), ("task", "shots"), ("model",)),
 }
 #: What names a cell of the paper's tables, and what names one of ours.
 KEYS = ["task", "shots", "method", "warm_start"]
@@ -113,7 +115,7 @@ def cells(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
         found, columns=[*OWN_KEYS, "mean", "half_width", "n", "paper", "comparable", "reason"]
     )
     several = table.groupby("method").variant.transform("nunique") > 1
-    called = [METHODS.get(method, method) for method in table.method]
+    called = [method_name(method) for method in table.method]
     names = zip(called, table.variant, several, strict=True)
     model = [f"{c} ({v.replace('_', ' ')})" if s else c for c, v, s in names]
     table.insert(len(OWN_KEYS), "model", model)
@@ -150,14 +152,19 @@ def text(cell, bold: str = "{}", plus_minus: str = "±") -> str:
     """`12.3 ± 0.4 [45.1]`, with the published number in brackets and a star for the best of a column."""
     if not np.isfinite(cell["mean"]):
         return "–"
-    digits = FID.digits
-    shown = f"{cell['mean']:.{digits}f}"
-    if cell["half_width"] is not None and np.isfinite(float(cell["half_width"])):
-        shown += f" {plus_minus} {float(cell['half_width']):.{digits}f}"
+    shown = number_text(cell, plus_minus)
     shown = bold.format(shown) if cell["bold"] else shown
     shown += "★" if cell["best"] else ""
     beside = f"{cell['paper']:.2f}" if np.isfinite(cell["paper"]) else NOT_IN_THE_PAPER
-    return f"{shown} [{beside}]"
+    return shown + f" [{beside}]"  # keeps Markup
+
+
+def number_text(cell, plus_minus: str = "±") -> str:
+    """`12.30 ± 0.40`, or `12.30` for one seed."""
+    shown = f"{cell['mean']:.{FID.digits}f}"
+    if cell["half_width"] is None or not np.isfinite(float(cell["half_width"])):
+        return shown
+    return f"{shown} {plus_minus} {float(cell['half_width']):.{FID.digits}f}"
 
 
 def name(keys: tuple[str, ...], cell) -> str:
@@ -184,21 +191,25 @@ def bounds(
                 shown = f"{mean:.{FID.digits}f}"
                 shown += "" if half is None else f" {plus_minus} {half:.{FID.digits}f}"
             lines[label][name(layout.columns, cell)] = shown
-    return pd.DataFrame.from_dict(lines, orient="index").rename_axis("").reset_index()
+    return pd.DataFrame.from_dict(lines, orient="index").rename_axis(layout.head).reset_index()
+
+
+def ordered(table: pd.DataFrame, layout: Layout) -> pd.DataFrame:
+    """The cells in the order of the paper's rows: by warm start; by model first if rows are named by both."""
+    order = {start: i for i, start in enumerate(WARM_STARTS)}
+    table = table.sort_values("warm_start", key=lambda s: s.map(order), kind="stable")
+    return table.sort_values("model", kind="stable") if len(layout.rows) > 1 else table
 
 
 def laid_out(table: pd.DataFrame, layout: Layout, **how) -> pd.DataFrame:
     """The table as text, in the layout of the paper."""
     lines: dict[str, dict[str, str]] = {}
-    order = {start: i for i, start in enumerate(WARM_STARTS)}
-    for _, cell in table.sort_values("warm_start", key=lambda s: s.map(order), kind="stable").iterrows():  # fmt: skip
+    for _, cell in ordered(table, layout).iterrows():
         lines.setdefault(name(layout.rows, cell), {})[name(layout.columns, cell)] = text(
             cell, **how
         )
     frame = pd.DataFrame.from_dict(lines, orient="index").fillna("–")
-    if len(layout.rows) > 1:
-        frame = frame.sort_index(key=lambda index: [n.split(",")[0] for n in index], kind="stable")
-    return frame.rename_axis("").reset_index()
+    return frame.rename_axis(layout.head).reset_index()
 
 
 def notes(group: GroupSpec, table: pd.DataFrame) -> list[str]:
@@ -236,20 +247,23 @@ def write(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
 
     shown = whole("**{}**")
     body = shown.to_markdown(index=False, disable_numparse=True)
-    shown_cost = pd.concat([cost[list(CONDITION_KEYS)], costs.as_text(cost)], axis=1)
+    shown_cost = costs.as_text(cost)
     costs_body = shown_cost.to_markdown(index=False, disable_numparse=True)
     title = group.heading
     markdown = f"**{title}**\n\n{body}\n\n" + "".join(f"- {n}\n" for n in beneath)
-    page = _page(title, whole("<b>{}</b>"), shown_cost, beneath)
+    tables = [html_frame(whole(bold("{}")), beneath, texts=1), html_frame(shown_cost, [])]
+    floats = [
+        latex(whole(LATEX_BOLD, LATEX_PLUS_MINUS), title, beneath),
+        latex_frame(shown_cost, f"{title}: costs", costs.NOTE),
+    ]
     files = {
         ".csv": table.drop(columns=["model", "bold", "best"]).to_csv(
             index=False, lineterminator="\n"
         ),
         "_cost.csv": cost.to_csv(index=False, lineterminator="\n"),
         ".md": f"{markdown}\n{costs_body}\n",
-        ".html": page,
-        ".tex": "".join(f"% {note}\n" for note in beneath)
-        + latex(whole(r"\textbf{{{}}}", r"$\pm$")),
+        ".html": page(title, *tables),
+        ".tex": LATEX_HEAD + "".join(floats),
     }
     for ending, content in files.items():
         with atomic_path(prefix + ending) as temporary:
@@ -257,21 +271,11 @@ def write(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
     print(f"wrote {prefix}.csv, .md, .html, .tex and _cost.csv: {len(table)} cells")
 
 
-def latex(frame: pd.DataFrame) -> str:
-    """A tabular for any LaTeX document that loads booktabs."""
-    lines = [r"\begin{tabular}{l" + "r" * (frame.shape[1] - 1) + "}", r"\toprule"]
-    lines.append(" & ".join(str(c) for c in frame.columns) + r" \\ \midrule")
-    lines += [" & ".join(row) + r" \\" for row in frame.itertuples(index=False, name=None)]
-    body = "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
-    return body.replace("–", "--").replace("_", r"\_").replace("★", r"$^\star$")
-
-
-def _page(title: str, frame: pd.DataFrame, cost: pd.DataFrame, beneath: list[str]) -> str:
-    second = f"<table><thead><tr>{heads(cost.columns)}</tr></thead><tbody>{rows(cost)}"
-    return PAGE.format(
-        title=html.escape(title), head=heads(frame.columns), notes=items(beneath),
-        body=f"{rows(frame)}</tbody></table><p></p>{second}",
-    )  # fmt: skip
+def latex(frame: pd.DataFrame, title: str, beneath: list[str]) -> str:
+    """The table as a LaTeX float. frame: as `laid_out` returns it, with bold and ± of LaTeX."""
+    names, cells = frame.iloc[:, :1].map(latex_text), frame.iloc[:, 1:]
+    cells = cells.map(lambda cell: cell.replace("–", "--").replace("★", r"$^\star$"))
+    return latex_float(pd.concat([names, cells], axis=1), title, beneath, texts=1)
 
 
 @command

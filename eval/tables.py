@@ -12,20 +12,29 @@ over seeds. The last table gives each row's length, its share s of the published
 
 import argparse
 import sys
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from eval.analysis import costs, differences, left_out, lengths
-from eval.analysis.columns import Column, label
+from eval.analysis.columns import Column
 from eval.analysis.rows import Row, rows
 from eval.metrics import catalogue
 from eval.metrics.fid import IMAGES_PER_FEATURE
 from eval.metrics.intra_cluster_lpips import MEMBERS
 from eval.metrics.precision_recall import NEIGHBOURS, REFERENCE_COPIES
 from eval.metrics.target_rate import NONE_RATE, TARGET_RATE
+from eval.pages.rendering import page
 from eval.score import LAST, read_scores
-from eval.table_formats import add_table, latex, markdown, page, plain_latex
+from eval.table_formats import (
+    html_frame,
+    html_table,
+    latex,
+    latex_frame,
+    markdown,
+    markdown_after,
+)
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
 from nada.run.outputs import check_outputs
@@ -143,13 +152,6 @@ def numbers(table: list[Row], columns: list[Column], cost: pd.DataFrame) -> pd.D
     return pd.DataFrame(records)
 
 
-def cost_frame(cost: pd.DataFrame) -> pd.DataFrame:
-    """The table of costs as text: task, model, and the columns of `costs.frame`."""
-    names = [label(*row) for row in cost[list(CONDITION_KEYS[1:])].itertuples(index=False, name=None)]
-    heads = pd.DataFrame({"task": list(cost.task), "model": names})
-    return pd.concat([heads, costs.as_text(cost)], axis=1)
-
-
 def members(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
     """The scores of a group's conditions and of its tasks' real images.
 
@@ -190,27 +192,50 @@ def columns_of(group: GroupSpec) -> list[Column]:
 ENDINGS = (".csv", ".md", ".html", ".tex")  # of the files that `make` gives
 
 
-def make(group: GroupSpec, scores: pd.DataFrame) -> dict[str, str]:
-    """The four files of a group as text: {".csv": …, ".md": …, ".html": …, ".tex": …}."""
+@dataclass(frozen=True)
+class GroupTable:
+    """What a group's files show: the table with its notes, paired differences, costs.
+
+    differences: as `eval.analysis.differences.found` returns them. cost: `eval.analysis.costs.frame`.
+    """
+
+    columns: list[Column]
+    rows: list[Row]
+    notes: list[str]
+    differences: list[tuple]
+    cost: pd.DataFrame
+
+
+def computed(group: GroupSpec, scores: pd.DataFrame) -> GroupTable:
+    """The numbers and notes of a group. scores: with the rows of raw weights."""
     wanted = members(group, scores)
     asked = columns_of(group)
     last = wanted[wanted.step == LAST]
     columns = left_out.measured(group, last, asked)
-    table, cost = rows(wanted, columns), costs.frame(group)
-    title = group.heading
     notes = [*footer(group, wanted, columns), *left_out.notes(group, last, asked), *lengths.notes(group)]
-    texts = {
-        ".csv": numbers(table, columns, cost).to_csv(index=False, lineterminator="\n"),
-        ".md": markdown(table, columns, title, notes),
-        ".html": page(table, columns, title, notes),
-        ".tex": latex(table, columns, title, notes),
-    }
-    if found := differences.found(wanted, columns, group.differences):
-        add_table(texts, differences.frame(found, columns), differences.note(found))
+    found = differences.found(wanted, columns, group.differences)
+    return GroupTable(columns, rows(wanted, columns), notes, found, costs.frame(group))
+
+
+def make(group: GroupSpec, scores: pd.DataFrame) -> dict[str, str]:
+    """The four files of a group as text: {".csv": …, ".md": …, ".html": …, ".tex": …}."""
+    table, title = computed(group, scores), group.heading
+    columns, cost, shown = table.columns, table.cost, (table.rows, table.columns)
+    more = []  # (part of a caption, table of texts, columns of text, note)
+    if table.differences:
+        frame = differences.frame(table.differences, columns)
+        more.append(("differences", frame, 3, differences.note(table.differences)))
     if len(cost):
-        add_table(texts, cost_frame(cost), costs.NOTE)
-        texts[".tex"] += plain_latex(cost_frame(cost), costs.NOTE)
-    return texts
+        more.append(("costs", costs.as_text(cost), 2, costs.NOTE))
+    pages = [html_frame(frame, [note], texts) for _, frame, texts, note in more]
+    floats = [latex_frame(frame, f"{title}: {what}", note, texts) for what, frame, texts, note in more]
+    return {
+        ".csv": numbers(table.rows, columns, cost).to_csv(index=False, lineterminator="\n"),
+        ".md": markdown(*shown, title, table.notes)
+        + "".join(markdown_after(frame, note) for _, frame, _, note in more),
+        ".html": page(title, html_table(*shown, table.notes), *pages),
+        ".tex": latex(*shown, title, table.notes) + "".join(floats),
+    }
 
 
 @command

@@ -1,4 +1,4 @@
-"""The columns of a group's tables (a metric and which of its values) and the names of their rows."""
+"""The columns of a group's tables: a metric, and which of its values."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,6 @@ import pandas as pd
 
 from eval.metrics.metric import Metric
 from eval.score import LAST, RAW, WEIGHTS
-from nada.run.spec.base import REAL, REPLAY, SOURCE
 
 
 @dataclass(frozen=True)
@@ -33,22 +32,6 @@ class Column:
         if not self.oracle:
             return self.metric.heading
         return f"{self.metric.label}, best snapshot {self.metric.arrow}"
-
-
-def label(method: str, variant: str, shots: int, warm_start: str) -> str:
-    """The name of a row: method, variant, shots and warm start, or what a control is."""
-    if method == REAL:
-        return "real images (two halves)"
-    if method == SOURCE:
-        return "source model, unchanged"
-    if method == REPLAY:
-        return f"the {shots} target images, replayed"
-    parts = [method, variant.replace("_", " ")]
-    if shots:
-        parts.append(f"{shots}-shot")
-    if warm_start != "source":
-        parts.append(f"from {warm_start}")
-    return " ".join(part for part in parts if part)
 
 
 def seed_values(part: pd.DataFrame, column: Column) -> pd.Series:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from eval.analysis.names import condition_title, method_name
 from nada.run.errors import UserError
 from nada.run.spec.base import CONDITION_KEYS
 from nada.run.spec.group_spec import GroupSpec
@@ -73,9 +74,9 @@ def length(cost_record: str, group: GroupSpec) -> Length:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: no run record ({error}); make the run again.") from None
     if hparams.get("mapper"):
-        stage, name, own = MAPPER, f"mapper of {method}", hparams["mapper"]
+        stage, name, own = MAPPER, f"the mapper of {method_name(method)}", hparams["mapper"]
     else:
-        stage, name, own = ADAPTATION, method, hparams
+        stage, name, own = ADAPTATION, method_name(method), hparams
     ours = own.get("iterations", 0)
     if stated := own.get("published_iterations"):
         return Length(name, None, ours, stated, "", hparams)
@@ -135,16 +136,17 @@ def frame(group: GroupSpec) -> pd.DataFrame:
 
 
 def as_text(table: pd.DataFrame) -> pd.DataFrame:
-    """The columns of `frame` beside CONDITION_KEYS, as text under their headings."""
+    """The table of `frame` as text: task, model, and its further columns under their headings."""
 
     def number(value, key: str) -> str:
         if pd.isna(value):
             return "–"
         return {"s": f"{value:.3g}", "wall_seconds": f"{value:,.1f}"}.get(key, f"{value:,.0f}")
 
-    return pd.DataFrame(
-        {heading: [number(value, key) for value in table[key]] for key, heading in COLUMNS.items()}
-    )
+    models = table[list(CONDITION_KEYS[1:])].itertuples(index=False, name=None)
+    heads = {"task": list(table.task), "model": [condition_title(*model) for model in models]}
+    values = {heading: [number(value, key) for value in table[key]] for key, heading in COLUMNS.items()}
+    return pd.DataFrame(heads | values)
 
 
 NOTE = (

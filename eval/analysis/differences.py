@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from eval.analysis.columns import Column, label, seed_values
+from eval.analysis.columns import Column, seed_values
+from eval.analysis.names import condition_title, method_name
 from eval.analysis.statistics import (
     LEAST_SEEDS,
     UNDECIDED,
@@ -88,8 +89,8 @@ def frame(rows: list[tuple], columns: list[Column]) -> pd.DataFrame:
     methods = {model[0] for _, *pair, _ in rows for model in pair}
 
     def name(model: Model) -> str:
-        whole = label(*model)
-        return whole if len(methods) > 1 else whole.removeprefix(f"{model[0]} ")
+        whole = condition_title(*model)
+        return whole if len(methods) > 1 else whole.removeprefix(f"{method_name(model[0])} ")
 
     return pd.DataFrame(
         [

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from eval.figures.drawing import name_of
+from eval.analysis.names import condition_title
 from eval.metrics.catalogue import metric, needs
 from eval.score import LAST, RAW
 
@@ -87,7 +87,7 @@ class Scores:
             & (measured.shots == shots) & (measured.warm_start == warm_start)
         ]  # fmt: skip
         if rows.empty:
-            model = name_of(method, variant, shots, warm_start)
+            model = condition_title(method, variant, shots, warm_start)
             raise NotTestable(f"{metric(name).label} of {model} is missing on {task}")
         return rows.set_index("seed").value
 

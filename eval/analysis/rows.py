@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from eval.analysis.columns import Column, label, seed_values
+from eval.analysis.columns import Column, seed_values
+from eval.analysis.names import condition_title
 from eval.analysis.statistics import t_interval
 from eval.metrics.metric import Metric
 from nada.run.spec.base import BOUNDS, CONDITION_KEYS, REAL
@@ -65,7 +66,7 @@ def rows(scores: pd.DataFrame, columns: list[Column]) -> list[Row]:
             else:
                 cells.append(Cell(metric, *t_interval(values), len(values)))
         seeds = 0 if method == REAL else part.seed.nunique()
-        name = label(method, variant, int(shots), warm_start)
+        name = condition_title(method, variant, int(shots), warm_start)
         key = (task, method, variant, int(shots), warm_start)
         found.append(Row(key, name, seeds, tuple(cells)))
     tasks = list(dict.fromkeys(row.task for row in found))

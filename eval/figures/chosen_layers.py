@@ -14,6 +14,7 @@ import sys
 import numpy as np
 import pandas as pd
 
+from eval.analysis.names import condition_title
 from eval.figures import drawing
 from eval.figures.figure import Figure
 from nada.run.errors import UserError, command
@@ -105,7 +106,7 @@ def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
         even = axis.axhline(whole.sum() / len(layers), color="grey", ls=":", lw=1)
         drawn.setdefault("random choice", even)
         axis.set_xticks(ends, [_name(layer) for layer in layers])
-        axis.set(title=f"{task}: {drawing.name_of(method, variant, shots)}", ylim=(0, 1))
+        axis.set(title=f"{task}: {condition_title(method, variant, shots)}", ylim=(0, 1))
         axis.grid(axis="x", visible=False)
     for axis in grid.flat[len(panels) :]:
         axis.set_visible(False)

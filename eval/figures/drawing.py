@@ -21,8 +21,6 @@ from nada.run.spec.group_spec import read_group_spec
 DPI = 110
 #: Height and width of one panel, and the smallest width of a figure, in inches.
 PANEL, LEAST_WIDTH = (2.1, 2.9), 7
-#: Variants that a legend does not name: the method's name is enough.
-PLAIN = ("", "plain", "unchanged", "images")
 #: Widths of a letter in a legend and in a title, in inches.
 LETTER, TITLE_LETTER = 0.063, 0.078
 #: Decimals of the numbers in the .csv file.
@@ -66,14 +64,6 @@ def over_seeds(rows: pd.DataFrame, keys: list[str], value: str = "value") -> pd.
         mean, half = t_interval(part[value])
         found.append((*key, mean, half, len(part)))
     return pd.DataFrame(found, columns=[*keys, "mean", "half_width", "n"])
-
-
-def name_of(method: str, variant: str, shots: int, warm_start: str = "source") -> str:
-    """The name of a condition in a legend."""
-    label = variant.replace("_", " ") if method == "nada" else method
-    label += f" {variant.replace('_', ' ')}" if method != "nada" and variant not in PLAIN else ""
-    label += f", {shots}-shot" if shots else ""
-    return label if warm_start == "source" else f"{label}, from {warm_start}"
 
 
 def name_axes(panels, tasks: list[str], below: str) -> None:

@@ -13,12 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from eval.analysis.names import method_name, start_name, variant_name
 from eval.observation import Observation, load_observation
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
 from nada.run.outputs import check_outputs
 from nada.run.spec.group_spec import GroupSpec, read_group_spec
 
+#: Arrays of an observation that hold pictures.
+PICTURES = ("gallery", "images", "source_gallery", "source_images")
 #: Smallest side of a cell in pixels; smaller images are enlarged by a whole factor.
 CELL_PIXELS = 96
 #: Largest side of a cell in pixels; larger images are reduced to it.
@@ -60,7 +63,7 @@ def columns(group: GroupSpec) -> list[Column]:
 
     UserError: fewer images than rows, or a column with other latent codes.
     """
-    observations = [load_observation(row.observation) for row in group.rows]
+    observations = [load_observation(row.observation, PICTURES) for row in group.rows]
     found: list[Column] = []
     for task in dict.fromkeys(o.meta["task"] for o in observations):
         of_task = [o for o in observations if o.meta["task"] == task]
@@ -86,13 +89,9 @@ def columns(group: GroupSpec) -> list[Column]:
 
 
 def _title(meta: dict) -> str:
-    title = f"{meta['method']}\n{meta['variant'].replace('_', ' ')}"
-    if meta["shots"]:
-        title += f"\n{meta['shots']}-shot"
-    if meta["warm_start"] != "source":
-        start = f"from {meta['warm_start'].replace('_', ' ')}"
-        title += "\n" + textwrap.fill(start, TITLE_LETTERS)
-    return title
+    lines = [method_name(meta["method"]), variant_name(meta["variant"])]
+    lines += [f"{meta['shots']}-shot" if meta["shots"] else "", start_name(meta["warm_start"])]
+    return "\n".join(textwrap.fill(line, TITLE_LETTERS) for line in lines if line)
 
 
 def fitted(images: np.ndarray, size: int = CELL_PIXELS, most: int = MOST_CELL_PIXELS) -> np.ndarray:

@@ -12,6 +12,7 @@ import sys
 import numpy as np
 import pandas as pd
 
+from eval.analysis.names import condition_title
 from eval.figures import drawing
 from eval.figures.figure import Figure
 from eval.observation import load_observation
@@ -75,7 +76,7 @@ def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
             for half, image in enumerate(pictures[condition, latent]):
                 panels[2 * place + half][latent].imshow(np.asarray(image), interpolation="nearest")
         task, method, variant, shots, start = condition
-        name = drawing.name_of(method, variant, shots, start)
+        name = condition_title(method, variant, shots, start)
         for half, text in enumerate((f"{task}\n{name}", "nearest")):
             panels[2 * place + half][0].set_ylabel(
                 text, rotation=0, ha="right", va="center", fontsize=6

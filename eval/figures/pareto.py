@@ -16,6 +16,7 @@ import sys
 import numpy as np
 import pandas as pd
 
+from eval.analysis.names import method_name, variant_name
 from eval.figures import drawing
 from eval.figures.figure import Figure
 from eval.figures.palette import BOUNDS, DASHES, MARKERS, styles
@@ -104,9 +105,9 @@ def pareto_front(x, y) -> np.ndarray:
 
 def label(row) -> str:
     """The name beside a point."""
-    if row.method == "nada":
-        return "NADA" if row.variant == "adaptive" else f"NADA, {row.variant.replace('_', ' ')}"
-    name = row.method if row.variant in drawing.PLAIN else f"{row.method}, {row.variant}"
+    plain = row.method == "nada" and row.variant == "adaptive"
+    variant = "" if plain else variant_name(row.variant)
+    name = method_name(row.method) + (f", {variant}" if variant else "")
     return f"{name} {row.shots}" if row.shots else name
 
 

@@ -14,6 +14,7 @@ import sys
 
 import pandas as pd
 
+from eval.analysis.names import condition_title
 from eval.figures import drawing
 from eval.figures.figure import Figure
 from eval.figures.palette import COLOURS, styles
@@ -65,7 +66,7 @@ def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
         swept = part[part.k > 0]
         for (shots, start), line in swept.groupby(["shots", "warm_start"], sort=False):
             half = line.half_width.astype(float).fillna(0)
-            label = drawing.name_of("nada", "adaptive, k layers at a step", shots, start)
+            label = condition_title("nada", "adaptive, k layers at a step", shots, start)
             colour = COLOURS[ways.index((shots, start)) % len(COLOURS)]
             look = {"color": colour, "marker": "o", "ms": 4}
             drawn = axis.errorbar(line.k, line["mean"], half, **look, lw=1.2, capsize=2)

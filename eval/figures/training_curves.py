@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from eval.analysis import costs
+from eval.analysis.names import condition_title
 from eval.figures import drawing
 from eval.figures.figure import Figure
 from eval.figures.palette import DASHES, styles
@@ -149,7 +150,7 @@ def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
                     look = {**look, "linestyle": DASHES[ways.index((shots, start)) % len(DASHES)]}
                 drawn = draw_line(axis, line, clock, weights == RAW, look, marker)
                 if drawn is not None:
-                    lines.setdefault(drawing.name_of(method, variant, shots, start), drawn)
+                    lines.setdefault(condition_title(method, variant, shots, start), drawn)
     for row, of_row in enumerate(panels):
         task, clock = tasks[row // len(clocks)], clocks[row % len(clocks)]
         of_row[0].set_ylabel(task)

@@ -1,0 +1,1 @@
+"""HTML pages: templates and styles that tables, claims and the report share."""

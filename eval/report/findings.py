@@ -1,0 +1,167 @@
+"""The result in five sentences, each made from the scores: quality, recognition, diversity, few images, certainty.
+
+A sentence is a list of texts and numbers (`eval.report.score_tables.Number`). A comparison is worded by the
+95 % intervals: where they overlap, or where there is one seed, the sentence says so.
+"""
+
+import pandas as pd
+
+from eval.analysis.columns import Column
+from eval.analysis.rows import Cell, Row
+from eval.claims import UNTESTED
+from eval.metrics.fid import FID
+from eval.metrics.intra_cluster_lpips import INTRA_CLUSTER_LPIPS
+from eval.metrics.metric import Metric
+from eval.metrics.target_rate import TARGET_RATE
+from eval.report.contents import Contents
+from eval.report.score_tables import Number, number
+from nada.run.spec.base import BOUNDS, REAL, SOURCE
+from nada.run.spec.group_spec import GroupSpec
+
+Sentence = list[str | Number]
+#: Tasks of the leading group that a sentence mentions at most.
+MOST_TASKS = 3
+#: A verdict of claims.csv, and how the sentence about claims counts it.
+VERDICTS = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
+
+
+def findings(contents: Contents, claims: pd.DataFrame | None) -> list[Sentence]:
+    """At most five sentences; those that this world cannot fill are left out."""
+    sentences = [
+        quality(contents),
+        recognition(contents),
+        diversity(contents),
+        few_images(contents),
+        certainty(contents, claims),
+    ]
+    return [sentence for sentence in sentences if sentence]
+
+
+def quality(contents: Contents) -> Sentence:
+    """The lowest FID of each task, beside the unchanged source's and that of real images."""
+    return _best_of_tasks(contents, FID, "The lowest FID of the adapted models", more=("source", "real images"))
+
+
+def recognition(contents: Contents) -> Sentence:
+    """The highest share of images that the judge calls the target."""
+    title = "The judge sees the target in the largest share of images"
+    return _best_of_tasks(contents, TARGET_RATE, title, more=("source",))
+
+
+def diversity(contents: Contents) -> Sentence:
+    """The highest intra-cluster LPIPS; more than real images have is no merit."""
+    title = "The images differ most from each other (intra-cluster LPIPS)"
+    sentence = _best_of_tasks(contents, INTRA_CLUSTER_LPIPS, title, more=("source", "real images"))
+    return [*sentence, " Noise raises it too, so more than real images have is no merit."] if sentence else []
+
+
+def few_images(contents: Contents) -> Sentence:
+    """NADA without target images against the best few-shot method, by FID, in the first group that has both."""
+    groups = [*contents.sections["pareto"], *contents.sections["paper"], *contents.groups]
+    for group in groups:
+        for task in group.tasks:
+            rows = adapted(contents, group, task)
+            few = _best([row for row in rows if row.condition[3]], contents, group, FID)
+            # NADA on the same task may be in another group
+            own = [row for g in contents.groups for row in adapted(contents, g, task) if row.method == "nada"]
+            own = _best([row for row in own if not row.condition[3]], contents, None, FID)
+            if few and own:
+                (row, cell), (nada, nada_cell) = few, own
+                return [
+                    f"Without any image of the target, {nada.label} reaches on {task} a FID of ",
+                    _number(contents, nada, FID, nada_cell),
+                    f"; the best of the few-shot models, {row.label}, ",
+                    _number(contents, row, FID, cell),
+                    f"{compared(nada_cell, cell)}.",
+                ]
+    return []
+
+
+def certainty(contents: Contents, claims: pd.DataFrame | None) -> Sentence:
+    """How many seeds there are, and how the paper's claims fare."""
+    seeds = len(contents.spec.seeds)
+    if seeds == 1:
+        sure = "One seed was run: no number has an interval, and differences between models may be chance."
+    else:
+        sure = f"Numbers are means over {seeds} seeds with 95 % intervals."
+    if claims is None or not len(claims):
+        return [sure]
+    counts = {word: int((claims.verdict == verdict).sum()) for verdict, word in VERDICTS.items()}
+    told = [f"{count} {'are undecided' if word == 'undecided' else word}" for word, count in counts.items() if count]
+    untested = int(claims.verdict.isin(UNTESTED).sum())
+    if untested:
+        told.append(f"{untested} cannot be tested in this run")
+    if untested == len(claims):
+        return [f"{sure} None of the paper's {len(claims)} claims can be tested in this run."]
+    listed = ", ".join(told[:-1]) + (" and " if len(told) > 1 else "") + told[-1]
+    return [f"{sure} Of the paper's {len(claims)} claims, {listed}."]
+
+
+# ---- parts of sentences ---------------------------------------------------------------------------
+
+
+def adapted(contents: Contents, group: GroupSpec, task: str) -> list[Row]:
+    """The rows of a group's task without the bounds."""
+    rows = contents.tables[group.name].rows
+    return [row for row in rows if row.task == task and row.method not in BOUNDS]
+
+
+def cell_of(contents: Contents, row: Row, group: GroupSpec | None, metric: Metric) -> Cell | None:
+    """The cell of a metric in a row of a group; None: in the first group that has row and metric."""
+    for one in contents.groups if group is None else [group]:
+        table = contents.tables[one.name]
+        at = next((i for i, column in enumerate(table.columns) if column == Column(metric)), None)
+        found = [r for r in table.rows if r.condition == row.condition]
+        if at is not None and found and found[0].cells[at] is not None:
+            return found[0].cells[at]
+    return None
+
+
+def compared(one: Cell, other: Cell) -> str:
+    """What a reader may conclude from two cells of a metric for which less is better."""
+    if one.half is None or other.half is None:
+        return ", each from one seed"
+    if abs(one.mean - other.mean) <= one.half + other.half:
+        return " (the intervals overlap, so neither is shown to be better)"
+    return " (the intervals do not overlap)"
+
+
+def _number(contents: Contents, row: Row, metric: Metric, cell: Cell) -> Number:
+    return number(contents, row.condition, Column(metric), cell)
+
+
+def _best(rows: list[Row], contents: Contents, group: GroupSpec | None, metric: Metric):
+    """(row, cell) of the best mean of a metric; None if no row has one."""
+    cells = [(row, cell) for row in rows if (cell := cell_of(contents, row, group, metric))]
+    sign = -1 if metric.maximize else 1
+    return min(cells, key=lambda pair: sign * pair[1].mean, default=None)
+
+
+def _best_of_tasks(contents: Contents, metric: Metric, title: str, more: tuple) -> Sentence:
+    """`title: model (value; source value) on task; …` over the tasks of the leading group."""
+    group, clauses = contents.lead, []
+    for task in list(group.tasks)[:MOST_TASKS]:
+        best = _best(adapted(contents, group, task), contents, group, metric)
+        if best is None:
+            continue
+        row, cell = best
+        same = [
+            r.label
+            for r in adapted(contents, group, task)
+            if r is not row
+            and (other := cell_of(contents, r, group, metric))
+            and round(other.mean, metric.digits) == round(cell.mean, metric.digits)
+        ]
+        names = row.label if not same else f"{row.label} and {len(same)} other models"
+        clause: Sentence = [f"{names} on {task} (", _number(contents, row, metric, cell)]
+        bounds = {r.method: r for r in contents.tables[group.name].rows if r.task == task and r.method in BOUNDS}
+        for name, method in (("source", SOURCE), ("real images", REAL)):
+            if name in more and method in bounds and (bound := cell_of(contents, bounds[method], group, metric)):
+                clause += [f"; {name} ", _number(contents, bounds[method], metric, bound)]
+        clauses.append([*clause, ")"])
+    if not clauses:
+        return []
+    told: Sentence = [f"{title}: "]
+    for index, clause in enumerate(clauses):
+        told += [", " if index else "", *clause]
+    return [*told, "."]
