@@ -29,6 +29,15 @@ from nada.run.outputs import check_outputs
 DROPPED, NOT_TESTABLE = "dropped", "not testable here"
 UNTESTED = (DROPPED, NOT_TESTABLE)
 ENDINGS = (".csv", ".md", ".html")  # of the files that `write` writes
+#: The unit of a claim's advantage, by its statistic; the metric's label stands for {}.
+UNITS = {
+    "better": "{}",
+    "above": "{} beyond the threshold",
+    "most": "share of models, by {}",
+    "front": "share of seeds, less 1/2",
+    "cells": "cells of the table, by {}",
+    "steadiest": "methods, by {}",
+}
 KEYS = ("sentence", "where", "statistic", "metric", "direction", "margin")
 
 
@@ -114,17 +123,19 @@ def decide(claims: list[Claim], scores: Scores, raw: Scores | None = None) -> pd
         elif claim.name in found:  # too few seeds: only the mean is shown
             seeds = found[claim.name].values
             values = (untested, float(seeds.mean()), None, len(seeds), None)
-        about = (claim.name, claim.sentence, claim.where, claim.metric, claim.margin)
+        unit = UNITS[claim.statistic].format(metric(claim.metric).label)
+        about = (claim.name, claim.sentence, claim.where, claim.metric, unit, claim.margin)
         on = " ".join(found[claim.name].tasks) if claim.name in found else ""
         more = (on, other.get(claim.name, ""), reasons.get(claim.name, ""))
         lines.append((*about, *values, *more))
-    columns = ["claim", "sentence", "where", "metric", "margin"]
+    columns = ["claim", "sentence", "where", "metric", "unit", "margin"]
     columns += ["verdict", "mean", "half_width", "seeds", "p", "tasks", "raw_verdict", "reason"]
     return pd.DataFrame(lines, columns=columns)
 
 
 NOTE = (
-    "Advantage: mean over seeds of what claims.yaml compares, positive if it supports the claim."
+    "Advantage: mean over seeds of what claims.yaml compares, in the unit of the next column, positive if it"
+    " supports the claim."
     " Verdicts: exact sign-flip test over paired seeds, Holm-corrected over the claims that this world can"
     " test ({claims} here): fewer than {seeds} seeds cannot decide any."
 )
@@ -153,7 +164,7 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
             "advantage": [number(row) for _, row in table.iterrows()],
             "p": ["–" if pd.isna(p) else f"{p:.2g}" for p in table.p],
             "seeds": table.seeds,
-            "by": [metric(name).label for name in table.metric],
+            "in": table.unit,
             "on": [tasks.replace(" ", ", ") or "–" for tasks in table.tasks],
             "where": table["where"],
         }

@@ -1,5 +1,7 @@
 """What methods, variants and warm starts are called where people read them: tables, figures, the report."""
 
+import re
+
 from nada.run.spec.base import REAL, REPLAY, SOURCE
 
 #: Names of methods as in the papers. A method that is not listed is called by its id, without underscores.
@@ -30,7 +32,9 @@ def method_name(method: str) -> str:
 
 
 def variant_name(variant: str) -> str:
-    """The name of a variant; empty for those that need none."""
+    """The name of a variant, `k = 2` for k_2; empty for those that need none."""
+    if swept := re.fullmatch(r"k_(\d+)", variant):
+        return f"k = {swept[1]}"
     return "" if variant in PLAIN else variant.replace("_", " ")
 
 

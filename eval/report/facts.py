@@ -22,7 +22,11 @@ OWN_WORLDS = {
     " under its licence, MIT.",
     "rehearsal": "The networks of this world have random weights, made by this project (licence: MIT).",
 }
-SEED_LIMIT = "With one seed no number has an interval, so differences between models may be chance."
+TITLE = "StyleGAN-NADA and few-shot methods"
+INTRO = (
+    "Pre-trained StyleGAN2 generators are adapted to new domains by a text (StyleGAN-NADA, Gal et al. 2021) and"
+    " by few images; this page shows what came out."
+)
 #: What a job of each folder of benchmarks/ does.
 STAGES = {"runs": "training", "observations": "measuring images", "references": "reference images",
           "scores": "scores", "tables": "tables", "figures": "figures"}  # fmt: skip
@@ -30,9 +34,10 @@ STAGES = {"runs": "training", "observations": "measuring images", "references": 
 
 @dataclass(frozen=True)
 class About:
-    """The head of the page. facts: (name, value). limits: one sentence."""
+    """The head of the page: what it is about, facts (name, value), and one sentence of limits."""
 
     title: str
+    intro: str
     facts: list[tuple[str, str]]
     limits: str
 
@@ -49,7 +54,7 @@ def about(contents: Contents) -> About:
         ("Trainings", f"{trainings(contents):,} in {duration(seconds)}"),
         ("Code", dated(commits(contents))),
     ]
-    return About("StyleGAN-NADA and few-shot methods", facts, limits(contents))
+    return About(TITLE, INTRO, facts, limits(contents))
 
 
 def limits(contents: Contents) -> str:

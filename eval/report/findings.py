@@ -21,6 +21,7 @@ from nada.run.spec.group_spec import GroupSpec
 Sentence = list[str | Number]
 #: Tasks of the leading group that a sentence mentions at most.
 MOST_TASKS = 3
+BOUND_NAMES = {SOURCE: "unchanged source", REAL: "real images"}
 #: A verdict of claims.csv, and how the sentence about claims counts it.
 VERDICTS = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
 
@@ -39,19 +40,19 @@ def findings(contents: Contents, claims: pd.DataFrame | None) -> list[Sentence]:
 
 def quality(contents: Contents) -> Sentence:
     """The lowest FID of each task, beside the unchanged source's and that of real images."""
-    return _best_of_tasks(contents, FID, "The lowest FID of the adapted models", more=("source", "real images"))
+    return _best_of_tasks(contents, FID, "The lowest FID of the adapted models is", (SOURCE, REAL))
 
 
 def recognition(contents: Contents) -> Sentence:
     """The highest share of images that the judge calls the target."""
-    title = "The judge sees the target in the largest share of images"
-    return _best_of_tasks(contents, TARGET_RATE, title, more=("source",))
+    says = "The highest share of images in which the judge sees the target is"
+    return _best_of_tasks(contents, TARGET_RATE, says, (SOURCE,))
 
 
 def diversity(contents: Contents) -> Sentence:
     """The highest intra-cluster LPIPS; more than real images have is no merit."""
-    title = "The images differ most from each other (intra-cluster LPIPS)"
-    sentence = _best_of_tasks(contents, INTRA_CLUSTER_LPIPS, title, more=("source", "real images"))
+    says = "The highest diversity of the adapted models (intra-cluster LPIPS) is"
+    sentence = _best_of_tasks(contents, INTRA_CLUSTER_LPIPS, says, (SOURCE, REAL))
     return [*sentence, " Noise raises it too, so more than real images have is no merit."] if sentence else []
 
 
@@ -137,31 +138,32 @@ def _best(rows: list[Row], contents: Contents, group: GroupSpec | None, metric: 
     return min(cells, key=lambda pair: sign * pair[1].mean, default=None)
 
 
-def _best_of_tasks(contents: Contents, metric: Metric, title: str, more: tuple) -> Sentence:
-    """`title: model (value; source value) on task; …` over the tasks of the leading group."""
-    group, clauses = contents.lead, []
-    for task in list(group.tasks)[:MOST_TASKS]:
-        best = _best(adapted(contents, group, task), contents, group, metric)
+def _best_of_tasks(contents: Contents, metric: Metric, says: str, bounds: tuple[str, ...]) -> Sentence:
+    """`SAYS VALUE on TASK, by MODEL (source VALUE, real images VALUE); …` over the leading group's tasks.
+
+    Models that are equal as printed are counted. bounds: controls whose value is given as well.
+    """
+    told: Sentence = []
+    for task in list(contents.lead.tasks)[:MOST_TASKS]:
+        rows = adapted(contents, contents.lead, task)
+        best = _best(rows, contents, contents.lead, metric)
         if best is None:
             continue
         row, cell = best
-        same = [
-            r.label
-            for r in adapted(contents, group, task)
-            if r is not row
-            and (other := cell_of(contents, r, group, metric))
-            and round(other.mean, metric.digits) == round(cell.mean, metric.digits)
-        ]
-        names = row.label if not same else f"{row.label} and {len(same)} other models"
-        clause: Sentence = [f"{names} on {task} (", _number(contents, row, metric, cell)]
-        bounds = {r.method: r for r in contents.tables[group.name].rows if r.task == task and r.method in BOUNDS}
-        for name, method in (("source", SOURCE), ("real images", REAL)):
-            if name in more and method in bounds and (bound := cell_of(contents, bounds[method], group, metric)):
-                clause += [f"; {name} ", _number(contents, bounds[method], metric, bound)]
-        clauses.append([*clause, ")"])
-    if not clauses:
-        return []
-    told: Sentence = [f"{title}: "]
-    for index, clause in enumerate(clauses):
-        told += [", " if index else "", *clause]
-    return [*told, "."]
+        cells = [cell_of(contents, row, contents.lead, metric) for row in rows]
+        equal = sum(c is not None and c.text("±") == cell.text("±") for c in cells)
+        who = f"all {equal} models" if equal == len(rows) > 1 else f"{equal} models" if equal > 1 else row.label
+        told += ["; " if told else f"{says} ", _number(contents, row, metric, cell), f" on {task}, by {who}"]
+        told += _bounds(contents, task, metric, bounds)
+    return [*told, "."] if told else []
+
+
+def _bounds(contents: Contents, task: str, metric: Metric, methods: tuple[str, ...]) -> Sentence:
+    """` (source VALUE, real images VALUE)`; empty without a value."""
+    rows = {row.method: row for row in contents.tables[contents.lead.name].rows if row.task == task}
+    told: Sentence = []
+    for method in methods:
+        cell = cell_of(contents, rows[method], contents.lead, metric) if method in rows else None
+        if cell is not None:
+            told += [", " if told else " (", f"{BOUND_NAMES[method]} ", _number(contents, rows[method], metric, cell)]
+    return [*told, ")"] if told else []

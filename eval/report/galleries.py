@@ -14,6 +14,7 @@ from PIL import Image
 from eval.figures import grid
 from eval.observation import load_observation
 from eval.report.contents import Contents, name_of, real_condition
+from nada.run.run_id import condition_name
 from nada.run.spec.group_spec import GroupSpec
 
 #: Largest side of a picture in pixels, and the side up to which pictures are kept without loss.
@@ -88,7 +89,13 @@ def grids(contents: Contents, strips: Strips) -> dict[str, Grid]:
     for group in contents.groups:  # first all strips, since a later group may show more codes
         for column in columns[group.name]:
             strips.add(strip_key(column, group), column.images)
-    return {group.name: _grid(group, columns[group.name], strips) for group in contents.groups}
+    names = {run_folder(row.condition): name_of(row.condition) for row in contents.rows.values()}
+    return {group.name: _grid(group, columns[group.name], strips, names) for group in contents.groups}
+
+
+def run_folder(condition: tuple) -> str:
+    """What the ids of a condition's runs begin with."""
+    return f"{condition[0]}/{condition_name(*condition[1:])}"
 
 
 def strip_key(column: grid.Column, group: GroupSpec) -> tuple:
@@ -97,10 +104,10 @@ def strip_key(column: grid.Column, group: GroupSpec) -> tuple:
     return run, group.grid.truncation_psi
 
 
-def _grid(group: GroupSpec, columns: list[grid.Column], strips: Strips) -> Grid:
+def _grid(group: GroupSpec, columns: list[grid.Column], strips: Strips, names: dict[str, str]) -> Grid:
     psi, heads, shown = group.grid.truncation_psi, [], []
     for column in columns:
-        name = "source model" if column.run == "source" else column.title.replace("\n", " ")
+        name = names.get(column.run.rpartition("/")[0], "source model")
         heads.append((column.task, name))
         seed = "" if column.run == "source" else f", {column.run.rpartition('/')[2].replace('seed', 'seed ')}"
         strip = strips.found[strip_key(column, group)]

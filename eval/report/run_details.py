@@ -8,9 +8,8 @@ from pathlib import Path
 from eval.analysis.columns import Column, seed_values
 from eval.metrics import catalogue
 from eval.report.contents import Contents, name_of
-from eval.report.galleries import Strips
+from eval.report.galleries import Strips, run_folder
 from eval.score import LAST
-from nada.run.run_id import condition_name
 from nada.run.spec.base import CONDITION_KEYS, REAL, SOURCE
 
 #: Digits of a value by seed beyond those of the metric's mean.
@@ -97,7 +96,7 @@ def _shows(key: tuple, condition: tuple) -> bool:
     task, method = condition[:2]
     if method == SOURCE:
         return what == f"{task}/source"
-    return what.startswith(f"{task}/{condition_name(*condition[1:])}/seed")
+    return what.startswith(f"{run_folder(condition)}/seed")
 
 
 def flat(values: dict, before: str = "") -> dict[str, str]:

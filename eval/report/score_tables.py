@@ -67,7 +67,7 @@ def score_table(contents: Contents, group: GroupSpec) -> ScoreTable:
     return ScoreTable(
         group.name,
         group.title,
-        [column.heading for column in table.columns],
+        [column.heading.replace(" ↑", "\u00a0↑").replace(" ↓", "\u00a0↓") for column in table.columns],
         rows,
         table.notes,
         f"tables/{group.name}",
