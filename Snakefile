@@ -130,6 +130,7 @@ rule all:
     input:
         collected(PLAN),
         f"{RESULTS}/report.html",
+        f"{RESULTS}/provenance.html",
 
 
 rule tables:
@@ -155,9 +156,10 @@ rule estimate:
 
 
 rule report:
-    """One HTML page with every table and grid: open it in a browser."""
+    """The report page, and Snakemake's report that it links to: open report.html in a browser."""
     input:
         f"{RESULTS}/report.html",
+        f"{RESULTS}/provenance.html",
 
 
 for group in PLAN.groups:

@@ -22,8 +22,10 @@ Sentence = list[str | Number]
 #: Tasks of the leading group that a sentence mentions at most.
 MOST_TASKS = 3
 BOUND_NAMES = {SOURCE: "unchanged source", REAL: "real images"}
-#: A verdict of claims.csv, and how the sentence about claims counts it.
-VERDICTS = {"holds": "hold", "fails": "fail", "undecided": "undecided"}
+#: A verdict of claims.csv, and what the sentence says of one such claim and of several.
+VERDICTS = {
+    "holds": ("holds", "hold"), "fails": ("fails", "fail"), "undecided": ("is undecided", "are undecided")
+}  # fmt: skip
 
 
 def findings(contents: Contents, claims: pd.DataFrame | None) -> list[Sentence]:
@@ -87,8 +89,8 @@ def certainty(contents: Contents, claims: pd.DataFrame | None) -> Sentence:
         sure = f"Numbers are means over {seeds} seeds with 95 % intervals."
     if claims is None or not len(claims):
         return [sure]
-    counts = {word: int((claims.verdict == verdict).sum()) for verdict, word in VERDICTS.items()}
-    told = [f"{count} {'are undecided' if word == 'undecided' else word}" for word, count in counts.items() if count]
+    counts = {verdict: int((claims.verdict == verdict).sum()) for verdict in VERDICTS}
+    told = [f"{count} {VERDICTS[verdict][count > 1]}" for verdict, count in counts.items() if count]
     untested = int(claims.verdict.isin(UNTESTED).sum())
     if untested:
         told.append(f"{untested} cannot be tested in this run")

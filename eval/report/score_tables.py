@@ -29,7 +29,10 @@ class Number:
 
 @dataclass(frozen=True)
 class ScoreTable:
-    """key: an id for links. rows: (name of task, model, whether it is a bound, cells, seeds)."""
+    """key: an id for links. rows: (name of task, model, whether it is a bound, cells, seeds).
+
+    several: whether it has more than one task. filters: whether it has a field that filters rows.
+    """
 
     key: str
     title: str
@@ -37,6 +40,7 @@ class ScoreTable:
     rows: list[tuple]
     notes: list[str]
     files: str
+    several: bool
     filters: bool
 
 
@@ -71,6 +75,7 @@ def score_table(contents: Contents, group: GroupSpec) -> ScoreTable:
         rows,
         table.notes,
         f"tables/{group.name}",
+        len(group.tasks) > 1,
         len(rows) > FEW_ROWS,
     )
 

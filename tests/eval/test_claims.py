@@ -74,7 +74,7 @@ def test_a_claim_is_tested_on_those_of_its_tasks_that_a_world_can_test(tmp_path)
     found = evidence(claim(tmp_path, **told, tasks=["a", "b", "c", "d"]), scores(rows))
     assert found.tasks == ("a",) and found.values.tolist() == [2.0] * 5
     for task, why in (
-        ("b", "FID of global is missing on b"),
+        ("b", "FID of NADA global is missing on b"),
         ("c", r"FID is not measured on c \(it needs reference images\)"),
         ("d", "there is no task d"),
     ):
@@ -113,7 +113,7 @@ def test_cells_with_lowered_fid_are_counted_and_no_count_is_a_tie(tmp_path):
     assert numbers(five, scores(rows)) == [-0.5] * 5
     assert numbers(claim(tmp_path, statistic="cells", cells=cells), scores(rows)) == [-0.5] * 5
     fewer = [row for row in rows if row[1:3] != ("ojha", "plain") or row[4] != "nada"]
-    with pytest.raises(NotTestable, match="FID of ojha, 10-shot, from nada is missing"):
+    with pytest.raises(NotTestable, match="FID of Ojha et al., 10-shot, from pre-trained G is missing"):
         evidence(five, scores(fewer))
 
 

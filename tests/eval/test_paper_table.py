@@ -78,11 +78,12 @@ def test_cells_without_a_score_are_dashes_and_nothing_is_comparable_in_another_w
     assert not table.comparable.any() and "another world" in table.reason.iloc[0]
     shown = laid_out(table, LAYOUTS["table1"])
     assert shown.shape == (4, 5)
-    tgan = shown.set_index("")["TGAN"]
+    tgan = shown.set_index("training starts from")["TGAN"]
     assert tgan["pre-trained G"].startswith("21.0") and "[100.61]" in tgan["pre-trained G"]
     assert "±" in tgan["pre-trained G"] and tgan["baseline"] == "–"
-    tex = latex(laid_out(table, LAYOUTS["table1"], bold=r"\textbf{{{}}}", plus_minus=r"$\pm$"))
-    assert tex.count(r"\\") == 5 and "& 21.0" in tex and r"\toprule" in tex
+    shown = laid_out(table, LAYOUTS["table1"], bold=r"\textbf{{{}}}", plus_minus=r"$\pm$")
+    tex = latex(shown, "Title", [])
+    assert tex.count(r"\\") == 5 and "& 21.0" in tex and r"\toprule" in tex and tex.isascii()
     assert r"\textbf" not in tex  # one value alone is not the best of anything
 
 
@@ -109,7 +110,7 @@ def test_bounds_stand_in_every_column_of_their_task():
         )
     one = group(paper="table2")
     everything = pd.concat([rows, last], ignore_index=True)
-    found = bounds(one, everything, cells(one, everything)).set_index("")
+    found = bounds(one, everything, cells(one, everything)).set_index("model, start")
     assert (
         found.columns.tolist() == laid_out(cells(one, rows), LAYOUTS["table2"]).columns[1:].tolist()
     )
@@ -155,7 +156,7 @@ def test_two_variants_of_a_method_are_two_columns_not_more_seeds():
     second = laid_out(
         cells(group("table2", one.rows), pd.concat([rows, other])), LAYOUTS["table2"]
     )
-    assert "TGAN (slow), baseline" in second[""].tolist()
+    assert "TGAN (slow), baseline" in second["model, start"].tolist()
 
 
 def test_a_group_whose_only_variant_is_not_called_plain_fills_the_cells_of_its_method():

@@ -202,8 +202,8 @@ def test_small_images_are_enlarged_by_a_whole_factor_and_very_large_ones_reduced
 
 def test_a_columns_title_says_from_where_its_training_started():
     meta = {"method": "tgan", "variant": "plain", "shots": 10, "warm_start": "nada_finetuned_gd"}
-    assert grid._title(meta) == "tgan\nplain\n10-shot\nfrom nada\nfinetuned gd"
-    assert grid._title({**meta, "warm_start": "source"}) == "tgan\nplain\n10-shot"
+    assert grid._title(meta) == "TGAN\n10-shot\nfrom fine-tuned\nG + D"
+    assert grid._title({**meta, "warm_start": "source"}) == "TGAN\n10-shot"
 
 
 @pytest.mark.parametrize(

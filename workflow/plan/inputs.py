@@ -106,6 +106,15 @@ def record_inputs(plan: Plan, name):
     return [f"{run_folder(plan, i)}/{record}.json" for i in ids for record in ("run", "cost")]
 
 
+def report_inputs(plan: Plan):
+    """What the report opens of every group shown: specs, observations, records, published numbers."""
+    files = published_inputs()
+    for group in plan.shown:
+        files += [f"{plan.results}/scores/{group}.json", *group_inputs(plan, group), *record_inputs(plan, group)]
+        files += published_inputs(plan.groups[group].get("paper"))
+    return list(dict.fromkeys(files))
+
+
 def published_inputs(table=None):
     """Files of published numbers that a table's command reads: lengths of runs, and a paper table."""
     return [f"{PUBLISHED}/{name}.csv" for name in ("lengths", table) if name]

@@ -28,7 +28,7 @@ RULES = (
     *("all", "tables", "figures", "report", "estimate"),
     *("assets", "asset", "convert", "references", "run_spec", "adapt"),
     *("observation_spec", "observe", "group_spec", "score", "scores"),
-    *("table", "paper_table", "grid", "figure", "claims", "pages", "html"),
+    *("table", "paper_table", "grid", "figure", "claims", "pages", "report_spec", "html", "provenance"),
     *("pretrain_world", "pretrain_source", "pretrain_clip", "pretrain_referee"),
 )
 

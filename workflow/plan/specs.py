@@ -22,10 +22,14 @@ from nada.run.spec.group_spec import (
     TaskSpec,
 )
 from nada.run.spec.observation_spec import Counts, ObservationSpec, ObservedRun, RefereeSpec
+from nada.run.spec.report_spec import AssetSpec, FigureSpec, ReportSpec
 from nada.run.spec.run_spec import ClipSpec, RunSpec, SourceSpec, TextSpec
+from workflow.assets.asset_registry import WORLDS, load_registry
+from workflow.plan.figure_kinds import figures_of, kinds
 from workflow.plan.groups import rows_of
 from workflow.plan.layout import (
     checkpoint_weights,
+    collected,
     observation_file,
     real_observation,
     reference_file,
@@ -245,4 +249,43 @@ def _preferred(group) -> ModelSpec | None:
         return None
     return ModelSpec(
         method=model["method"], variant=model["variant"], shots=model.get("shots", DEFAULT_SHOTS)
+    )
+
+
+# ---- the report -----------------------------------------------------------------------------------
+
+
+def report_spec(plan: Plan) -> ReportSpec:
+    """The spec of the page of all groups shown."""
+    results = plan.results
+    figures = [
+        FigureSpec(group=group, kind=kind, caption=kinds()[kind].caption, prefix=f"{results}/figures/{group}_{kind}")
+        for group in plan.shown
+        for kind in figures_of(plan, group)
+    ]
+    claims = f"{results}/claims.csv"
+    return ReportSpec(
+        world=plan.world["name"],
+        preset=plan.config["preset"],
+        device=plan.device,
+        resolution=plan.world["resolution"],
+        seeds=tuple(plan.config["seeds"]),
+        results=results,
+        groups=tuple(f"{results}/scores/{group}.json" for group in plan.shown),
+        figures=tuple(figures),
+        scores=f"{results}/scores.csv",
+        claims=claims if f"{results}/claims.html" in collected(plan) else None,
+        assets=_assets(plan),
+    )
+
+
+def _assets(plan: Plan) -> tuple[AssetSpec, ...]:
+    """The models and data of others that the world fetches; none if it has no registry of its own."""
+    name = plan.world["name"]
+    if not (WORLDS / name / "assets.yaml").is_file():
+        return ()
+    found = load_registry(name)
+    return tuple(
+        AssetSpec(title=a.title, licence=found.licences[a.licence].name, source=a.source, purpose=a.purpose)
+        for a in found.assets.values()
     )

@@ -16,12 +16,19 @@ MODULES = {
     "paper_table": ("eval.paper_table",),
     "grid": ("eval.figures.grid",),
     "claims": ("eval.claims",),
+    "html": ("eval.report.__main__",),
     "pretrain_source": (f"{MINI}.pretrain_source",),
     "pretrain_clip": (f"{MINI}.pretrain_clip",),
     "pretrain_referee": (f"{MINI}.pretrain_referee",),
 }
 #: Files that a rule's modules read without a spec or argument: {rule: (file, …)}.
-FILES = {"pretrain_clip": ("workflow/worlds/mini/templates.txt",)}
+PAGES = ("eval/pages/style.css", "eval/pages/table.html")  # of every page of tables
+REPORT = tuple(f"eval/report/{name}" for name in ("report.html", "parts.html", "report.css", "report.js"))
+FILES = {
+    "pretrain_clip": ("workflow/worlds/mini/templates.txt",),
+    **dict.fromkeys(("table", "paper_table", "claims"), PAGES),
+    "html": (*PAGES, *REPORT),
+}
 
 
 def modules(rule, kind=""):

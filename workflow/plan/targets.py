@@ -16,13 +16,13 @@ MADE = {
     "all": "every group, the joined scores, the claims and the report (the default)",
     "tables": "the table of every group",
     "figures": "the grid and figures of every group",
-    "report": "one HTML page with every table and figure",
+    "report": "one page with the result, every table, figure and picture",
     "estimate": "hours, disk and memory of `all`, forecast from measured runs; makes no file",
     "assets": "every weight and data set of the world, fetched and verified",
     "pretrain_world": "every network of the mini world, trained again (about three hours of one core)",
 }
 WRITTEN = ("results/world_build",)  # by workflow/rules/pretrain.smk, besides the plan's results
-EVERY_GROUP = ("all", "tables", "figures", "report", "scores", "claims", "pages", "html")
+EVERY_GROUP = ("all", "tables", "figures", "report", "scores", "claims", "pages", "html", "provenance")
 
 
 def asked_targets(argv):

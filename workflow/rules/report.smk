@@ -1,8 +1,9 @@
-# Tables, grids and figures of each group, the claims, and one HTML page with all of them.
+# Tables, grids and figures of each group, the claims, the report page, and Snakemake's report.
 
 import json
 from pathlib import Path
 
+from nada.run.spec.base import as_json
 from workflow.plan.figure_kinds import kinds
 from workflow.plan.inputs import (
     figure_arguments,
@@ -10,10 +11,11 @@ from workflow.plan.inputs import (
     group_inputs,
     published_inputs,
     record_inputs,
+    report_inputs,
 )
 from workflow.plan.layout import collected
-from workflow.plan.specs import staged
-from workflow.plan.stages import code
+from workflow.plan.specs import report_spec, staged
+from workflow.plan.stages import FILES, code
 
 FIGURE_CODE = {kind: code("figure", kind) for kind in kinds()}
 
@@ -22,6 +24,7 @@ rule table:
     input:
         lambda w: record_inputs(PLAN, w.group),
         published_inputs(),
+        FILES["table"],
         spec=f"{RESULTS}/scores/{{group}}.json",
         scores=f"{RESULTS}/scores/{{group}}.csv",
     output:
@@ -51,6 +54,7 @@ rule paper_table:
     input:
         lambda w: record_inputs(PLAN, w.group),
         lambda w: published_inputs(PLAN.groups[w.group].get("paper")),
+        FILES["paper_table"],
         spec=f"{RESULTS}/scores/{{group}}.json",
         scores=f"{RESULTS}/scores/{{group}}.csv",
     output:
@@ -132,6 +136,7 @@ rule figure:
 rule claims:
     """The paper's claims, each with a verdict from the scores."""
     input:
+        FILES["claims"],
         claims="claims.yaml",
         scores=f"{RESULTS}/scores.csv",
     output:
@@ -164,15 +169,44 @@ rule pages:
         collected(PLAN),
 
 
+rule report_spec:
+    output:
+        f"{RESULTS}/report.json",
+    params:
+        content=lambda w: staged(as_json(report_spec(PLAN))),
+    threads: 1
+    shell:
+        "cp {params.content:q} {output:q}"
+
+
 rule html:
+    """The report: one page that needs no other file."""
     input:
         rules.pages.input,
-        captions=sorted(Path("workflow/report").glob("*.rst")),
+        lambda w: report_inputs(PLAN),
+        FILES["html"],
+        spec=f"{RESULTS}/report.json",
     output:
         f"{RESULTS}/report.html",
     log:
         f"{RESULTS}/logs/report.log",
-        config=f"{RESULTS}/logs/report.json",
+    params:
+        code=code("html"),
+    threads: 1
+    shell:
+        "{PYTHON:q} -m eval.report --spec {input.spec:q} --out {output:q} > {log:q} 2>&1"
+
+
+rule provenance:
+    """Snakemake's report: how each file was made."""
+    input:
+        rules.pages.input,
+        captions=sorted(Path("workflow/report").glob("*.rst")),
+    output:
+        f"{RESULTS}/provenance.html",
+    log:
+        f"{RESULTS}/logs/provenance.log",
+        config=f"{RESULTS}/logs/provenance.json",
     params:
         config=lambda w: staged(json.dumps(PLAN.config, indent=2, ensure_ascii=False)),
     threads: 1

@@ -76,11 +76,11 @@ def test_every_training_has_a_sentence_with_its_s(tmp_path):
         )
     )
     assert found == [
-        "Length of nada on face2sketch: 240 of the 300 published iterations (Table 3), s = 0.8.",
-        "Length of mapper of nada: 200 of the 50,000 published iterations (StyleCLIP), s = 0.004.",
-        "Length of nada on dog2cat: 240 of the 2,000 published iterations (Table 3), s = 0.12.",
+        "Length of NADA on face2sketch: 240 of the 300 published iterations (Table 3), s = 0.8.",
+        "Length of the mapper of NADA: 200 of the 50,000 published iterations (StyleCLIP), s = 0.004.",
+        "Length of NADA on dog2cat: 240 of the 2,000 published iterations (Table 3), s = 0.12.",
         (
-            "Length of tgan: 240 of the 5,000 published iterations, s = 0.048; so half-life of the"
+            "Length of TGAN: 240 of the 5,000 published iterations, s = 0.048; so half-life of the"
             " average 0.06 kimg, D's catch-up 10 steps."  # the floor of the catch-up
         ),
     ]
@@ -97,7 +97,7 @@ def test_a_task_of_ones_own_takes_the_published_length_of_its_kind_or_says_that_
     table = frame(one).set_index("task")
     assert table.published_iterations[["a", "b"]].tolist() == [2000, 300]
     assert table.s.isna().tolist() == [False, False, True]
-    assert notes(one)[-1] == "Length of nada on c: 30 iterations; no published number is known."
+    assert notes(one)[-1] == "Length of NADA on c: 30 iterations; no published number is known."
     stated = run(tmp_path / "d", "c", "nada", {"iterations": 30, "published_iterations": 60})
     assert frame(group((nada("c"), {0: (stated,)}))).s.tolist() == [0.5]  # the run's own word
 

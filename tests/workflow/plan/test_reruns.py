@@ -14,7 +14,12 @@ from nada.run.spec.base import REAL
 from tests.workflow.conftest import copy_project
 from workflow.plan.code_digest import ROOT, closure, module_path
 from workflow.plan.figure_kinds import kinds
-from workflow.plan.inputs import adapt_inputs, observation_inputs, published_inputs
+from workflow.plan.inputs import (
+    adapt_inputs,
+    observation_inputs,
+    published_inputs,
+    report_inputs,
+)
 from workflow.plan.layout import reference_file
 from workflow.plan.methods import descriptions
 from workflow.plan.specs import group_spec, observation_spec, run_spec
@@ -44,6 +49,7 @@ STAGES = {
     "scores, tables, figures": {
         **{name: (name, "") for name in ("score", "table", "paper_table", "grid", "claims")},
         **{kind: ("figure", kind) for kind in kinds()},
+        "report": ("html", ""),
     },
     "mini world": {name.removeprefix("pretrain_"): (name, "") for name in MODULES if "pretrain" in name},
 }
@@ -145,8 +151,8 @@ def of_input(file, plan):
     for task, name in observations(plan):
         if file in flat(observation_inputs(plan, task, name)):
             read.add(("observe", REAL if name == REAL else "runs"))
-    told = {"table": published_inputs(), "paper_table": published_inputs("table1"), **FILES}
-    return read | {(name, "") for name, files in told.items() if file in files}
+    told = {"table": published_inputs(), "paper_table": published_inputs("table1"), "html": report_inputs(plan)}
+    return read | {(name, "") for files in (told, FILES) for name in files if file in files[name]}
 
 
 def observations(plan):
