@@ -35,6 +35,7 @@ JOBS = (
     "eval/figures/neighbours.py",
     "eval/paper_table.py",
     "eval/claims.py",
+    "eval/report/__main__.py",
     "workflow/worlds/mini/references.py",
 )
 # A smaller benchmark than the default, since a dry run takes the time that its jobs are many.

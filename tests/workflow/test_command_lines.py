@@ -28,7 +28,7 @@ def test_with_forty_seeds_every_command_fits_into_an_argument(bare_project):
 
 def test_the_report_and_the_joined_scores_are_commands_of_bounded_length(bare_project):
     jobs = {job.rule: job for job in read_jobs(bare_project.run("all", "-n", "-p"))}
-    assert len(jobs["html"].shell) < 1000
+    assert len(jobs["html"].shell) < 1000 and len(jobs["provenance"].shell) < 1000
 
 
 def test_a_spec_is_kept_under_its_hash_and_written_once(tmp_path, monkeypatch):

@@ -69,8 +69,8 @@ def test_the_script_of_a_run_makes_it_without_snakemake(root, tmp_path):
 
 
 def test_the_report_is_left_out_since_snakemake_makes_it():
-    job = lines.Job("html", [], ["r/report.html"], f"cp a b && {sys.executable} -m snakemake pages")
-    assert lines.lines(job) == "\n# html: left out, since it needs Snakemake\n"
+    job = lines.Job("provenance", [], ["r/provenance.html"], f"cp a b && {sys.executable} -m snakemake pages")
+    assert lines.lines(job) == "\n# provenance: left out, since it needs Snakemake\n"
 
 
 @pytest.mark.parametrize(

@@ -74,7 +74,8 @@ def test_tables_figures_and_report_exist_and_are_whole(smoke_results):
         assert "<svg" in (smoke_results / f"figures/{name}.svg").read_text()
         assert len(pd.read_csv(smoke_results / f"figures/{name}.csv"))
     assert "paired over seeds" in (tables / "departures.md").read_text()
-    assert (smoke_results / "report.html").stat().st_size > 1_000_000
+    assert 500_000 < (smoke_results / "report.html").stat().st_size < 15_000_000
+    assert (smoke_results / "provenance.html").stat().st_size > 1_000_000
 
 
 def test_every_run_leaves_its_identity_its_cost_and_its_log(smoke_results):

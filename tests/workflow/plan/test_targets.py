@@ -19,6 +19,7 @@ GROUPS = 3
 FIGURES = 7  # training of all groups, chosen layers of the first two, the sweep, the neighbours
 SHOWN = CONDITIONS + FEW_SHOT
 RUNS = SEEDS * (SHOWN + PARENTS)
+PAGES = {"html": 1, "provenance": 1}  # the report, and Snakemake's
 
 
 def test_all_plans_every_run_observation_score_table_picture_and_the_report(bare_project):
@@ -37,7 +38,9 @@ def test_all_plans_every_run_observation_score_table_picture_and_the_report(bare
         "grid": GROUPS,
         "figure": FIGURES,
         "claims": 1,
+        "report_spec": 1,
         "html": 1,
+        "provenance": 1,
     }
 
 
@@ -121,35 +124,37 @@ def test_an_edit_of_the_method_reruns_its_runs_and_what_follows(finished_project
     assert planned["adapt"] == RUNS - 3 * SEEDS  # neither the controls nor TGAN import it
     assert planned["observe"] == SHOWN - 3
     twice = [planned[rule] for rule in ("score", "table", "grid")]
-    assert (twice, planned["scores"], planned["html"]) == ([GROUPS] * 3, 1, 1)
+    assert (twice, planned["scores"]) == ([GROUPS] * 3, 1)
+    assert planned["html"] == planned["provenance"] == 1
     assert planned["figure"] == FIGURES
     assert "references" not in planned
 
 
 def test_an_edit_of_the_tables_retrains_and_measures_nothing(finished_project):
     with finished_project.edited("eval/tables.py", lambda text: text + "\n\nNEW = 1\n"):
-        assert finished_project.planned("all") == {"all": 1, "table": GROUPS, "html": 1}
+        assert finished_project.planned("all") == {"all": 1, "table": GROUPS, **PAGES}
 
 
 @pytest.mark.parametrize(
     ("file", "again"),
     [
-        ("eval/paper/table1.csv", {"paper_table": 1}),
-        ("eval/paper/lengths.csv", {"paper_table": 1, "table": GROUPS}),
-        pytest.param("workflow/report/table.rst", {}, marks=pytest.mark.slow),
-        pytest.param("claims.yaml", {"claims": 1}, marks=pytest.mark.slow),
+        ("eval/paper/table1.csv", {"paper_table": 1, **PAGES}),
+        ("eval/paper/lengths.csv", {"paper_table": 1, "table": GROUPS, **PAGES}),
+        ("eval/report/report.css", {"html": 1}),
+        pytest.param("workflow/report/table.rst", {"provenance": 1}, marks=pytest.mark.slow),
+        pytest.param("claims.yaml", {"claims": 1, **PAGES}, marks=pytest.mark.slow),
     ],
 )
 def test_an_edit_of_what_a_page_is_made_from_makes_just_that_page_again(
     finished_project, file, again
 ):
     with finished_project.edited(file, lambda text: text + "\n"):
-        assert finished_project.planned("all") == {"all": 1, **again, "html": 1}
+        assert finished_project.planned("all") == {"all": 1, **again}
 
 
 def test_an_edit_of_a_figure_draws_just_that_figure_again(finished_project):
     with finished_project.edited("eval/figures/chosen_layers.py", lambda text: text + "\n\nNEW = 1\n"):
-        assert finished_project.planned("all") == {"all": 1, "figure": 2, "html": 1}
+        assert finished_project.planned("all") == {"all": 1, "figure": 2, **PAGES}
 
 
 def test_a_changed_hyperparameter_reruns_the_variants_that_use_it(finished_project):
@@ -165,8 +170,8 @@ def test_other_weights_rerun_every_run_that_opens_them(finished_project):
         assert finished_project.planned("all")["adapt"] == RUNS - SEEDS  # not the replayed images
 
 
-def test_the_report_holds_the_table_and_the_grid(finished_project):
-    page = (finished_project.folder / "results/mini/report.html").read_text()
+def test_snakemakes_report_holds_the_table_and_the_grid(finished_project):
+    page = (finished_project.folder / "results/mini/provenance.html").read_text()
     assert "ablation_grid.png" in page
     assert "ablation.csv" in page
     for figure in ("ablation_training_curves.svg", "ablation_chosen_layers.svg", "k_sweep_sweep.svg"):
