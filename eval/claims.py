@@ -171,8 +171,8 @@ def shown(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def notes_on(table: pd.DataFrame, truncation_psi: float) -> list[str]:
-    """The notes under the table."""
+def notes_on(table: pd.DataFrame, truncation_psi: float, reasons: bool = True) -> list[str]:
+    """The notes under the table; with the reasons why claims were not tested, unless the table shows them."""
     count = int((~table.verdict.isin(UNTESTED)).sum())
     notes = [NOTE.format(claims=count, seeds=seeds_needed(count))]
     if ((table.raw_verdict != "") & (table.raw_verdict != table.verdict)).any():
@@ -183,7 +183,7 @@ def notes_on(table: pd.DataFrame, truncation_psi: float) -> list[str]:
         )
     if truncation_psi != 1:
         notes.append(f"All images are generated at truncation {truncation_psi:g}.")
-    for row in table[table.verdict.isin(UNTESTED)].itertuples():
+    for row in table[table.verdict.isin(UNTESTED)].itertuples() if reasons else ():
         notes.append(f"{row.verdict.capitalize()}: “{row.sentence}” Reason: {row.reason}.")
     return notes
 

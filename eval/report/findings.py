@@ -120,11 +120,18 @@ def cell_of(contents: Contents, row: Row, group: GroupSpec | None, metric: Metri
     return None
 
 
+def overlap(one: Cell, other: Cell) -> bool:
+    """Whether two intervals overlap; False if one of the cells has none."""
+    if one.half is None or other.half is None:
+        return False
+    return abs(one.mean - other.mean) <= one.half + other.half
+
+
 def compared(one: Cell, other: Cell) -> str:
     """What a reader may conclude from two cells of a metric for which less is better."""
     if one.half is None or other.half is None:
         return ", each from one seed"
-    if abs(one.mean - other.mean) <= one.half + other.half:
+    if overlap(one, other):
         return " (the intervals overlap, so neither is shown to be better)"
     return " (the intervals do not overlap)"
 
@@ -156,16 +163,17 @@ def _best_of_tasks(contents: Contents, metric: Metric, says: str, bounds: tuple[
         equal = sum(c is not None and c.text("±") == cell.text("±") for c in cells)
         who = f"all {equal} models" if equal == len(rows) > 1 else f"{equal} models" if equal > 1 else row.label
         told += ["; " if told else f"{says} ", _number(contents, row, metric, cell), f" on {task}, by {who}"]
-        told += _bounds(contents, task, metric, bounds)
+        told += _bounds(contents, task, metric, bounds, cell)
     return [*told, "."] if told else []
 
 
-def _bounds(contents: Contents, task: str, metric: Metric, methods: tuple[str, ...]) -> Sentence:
-    """` (source VALUE, real images VALUE)`; empty without a value."""
+def _bounds(contents: Contents, task: str, metric: Metric, methods: tuple[str, ...], best: Cell) -> Sentence:
+    """` (source VALUE, real images VALUE)`; empty without a value. Says where an interval overlaps the best's."""
     rows = {row.method: row for row in contents.tables[contents.lead.name].rows if row.task == task}
     told: Sentence = []
     for method in methods:
         cell = cell_of(contents, rows[method], contents.lead, metric) if method in rows else None
         if cell is not None:
             told += [", " if told else " (", f"{BOUND_NAMES[method]} ", _number(contents, rows[method], metric, cell)]
+            told += [", whose interval overlaps"] if overlap(best, cell) else []
     return [*told, ")"] if told else []

@@ -84,7 +84,10 @@ def claims_table(verdicts: pd.DataFrame | None, contents: Contents):
         return None
     psi = contents.groups[0].truncation_psi
     frame = claims_page.shown(verdicts)
-    return html_frame(frame, claims_page.notes_on(verdicts, psi), texts=3, prose=(0, frame.shape[1] - 1))
+    if verdicts.reason.any():
+        frame.insert(2, "reason", verdicts.reason)
+    prose = [frame.columns.get_loc(name) for name in ("claim", "reason", "where") if name in frame]
+    return html_frame(frame, claims_page.notes_on(verdicts, psi, reasons=False), texts=4, prose=prose)
 
 
 def difference_table(contents: Contents, group):
