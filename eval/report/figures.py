@@ -10,7 +10,7 @@ from eval.report.contents import Contents
 from nada.run.spec.report_spec import FigureSpec
 
 #: A larger SVG is shown as its PNG.
-MOST_BYTES = 300_000
+MOST_BYTES = 400_000
 
 
 @dataclass(frozen=True)

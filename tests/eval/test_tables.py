@@ -100,6 +100,19 @@ def test_the_latex_table_is_a_booktabs_table_without_unescaped_characters(plante
         assert line.count("&") == 5 and line.endswith(r"\\")
 
 
+def test_a_latex_table_is_a_float_that_fits_its_column_and_names_its_packages(planted):
+    text = planted[".tex"]
+    assert text.startswith("% Needs in the preamble: \\usepackage{booktabs,graphicx}\n")
+    assert text.count(r"\begin{table}[t]") == text.count(r"\caption{") == text.count(r"\end{table}") >= 1
+    assert r"\ifdim\wd0>\linewidth\resizebox{\linewidth}{!}{\usebox0}\else\usebox0\fi" in text
+
+
+def test_the_html_page_fits_a_phone_and_has_a_dark_mode_and_heads_that_stay(planted):
+    page = planted[".html"]
+    assert '<meta name="viewport" content="width=device-width, initial-scale=1">' in page
+    assert "color-scheme: light dark" in page and "position: sticky" in page and "http" not in page
+
+
 def test_the_numbers_beside_the_table_equal_the_scores(planted, tmp_path):
     (tmp_path / "t.csv").write_text(planted[".csv"])
     frame = pd.read_csv(tmp_path / "t.csv").set_index("row")
