@@ -7,9 +7,17 @@ import pandas as pd
 import pytest
 import yaml
 
-from eval.analysis.evidence import BASELINE, FEW_SHOT, NotTestable, Scores, evidence, models
+from eval.analysis.evidence import (
+    BASELINE,
+    FEW_SHOT,
+    STATISTICS,
+    NotTestable,
+    Scores,
+    evidence,
+    models,
+)
 from eval.analysis.evidence import rivals as rivals_of
-from eval.claims import decide, main, read_claims, write
+from eval.claims import UNITS, decide, main, read_claims, shown, write
 from eval.metrics.catalogue import needs
 from eval.paper_table import KEYS, published
 from eval.score import COLUMNS, read_scores
@@ -44,6 +52,19 @@ def scores(rows, **how):
 
 def numbers(one, found) -> list[float]:
     return evidence(one, found).values.tolist()
+
+
+def test_an_advantage_says_in_which_unit_it_is(tmp_path):
+    assert set(UNITS) == set(STATISTICS)
+    rows = [
+        ("a", "nada", variant, 0, "source", seed, "fid", value)
+        for seed in SEEDS
+        for variant, value in (("adaptive", 10.0), ("global", 12.0 + seed))
+    ]
+    theirs = [{"method": "nada", "variant": "global"}]
+    one = claim(tmp_path, statistic="better", ours=OURS, theirs=theirs, tasks=["a"])
+    row = shown(decide([one], scores(rows))).iloc[0]
+    assert row["advantage"].startswith("+4.000 ± ") and row["in"] == "FID"
 
 
 def test_better_takes_the_least_advantage_over_all_rivals_and_tasks(tmp_path):
