@@ -183,6 +183,13 @@ def test_a_mistake_in_the_observation_spec_is_one_sentence(
     assert code == 2 and sentence in said and said.count("\n") == 1
 
 
+def test_only_the_arrays_that_are_asked_for_are_read(tiny_world):
+    whole = load_observation(tiny_world.folder / "nada-global.npz")
+    part = load_observation(tiny_world.folder / "nada-global.npz", only=("gallery",))
+    assert part.meta == whole.meta and sorted(part.arrays) == ["seed0/gallery", "seed1/gallery"]
+    assert np.array_equal(part["seed1/gallery"], whole["seed1/gallery"])
+
+
 def test_missing_truncated_and_foreign_observations_are_refused(tiny_world, tmp_path):
     with pytest.raises(UserError, match="no such observation"):
         load_observation(tmp_path / "nowhere.npz")

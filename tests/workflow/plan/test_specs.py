@@ -9,12 +9,14 @@ import pytest
 from nada.run.spec.base import Target, as_json
 from nada.run.spec.group_spec import DifferenceSpec, ModelSpec, read_group_spec
 from nada.run.spec.observation_spec import read_observation_spec
+from nada.run.spec.report_spec import read_report_spec
 from nada.run.spec.run_spec import ClipSpec, RunSpec, SourceSpec, TextSpec, read_run_spec
 from workflow.plan import specs
 from workflow.plan.checking import merge
 from workflow.plan.layout import training_file
+from workflow.plan.plan import load_plan
 from workflow.plan.runs import latent_seed
-from workflow.plan.specs import group_spec, observation_spec, run_spec
+from workflow.plan.specs import group_spec, observation_spec, report_spec, run_spec
 
 
 def test_the_run_spec_is_everything_a_run_is(default):
@@ -231,3 +233,22 @@ def test_a_staged_text_that_no_plan_names_for_months_is_removed(tmp_path, monkey
     assert specs.prune() == 1
     assert not old.exists() and kept.exists() and new.exists()
     assert specs.prune() == 0
+
+
+# ---- the report -----------------------------------------------------------------------------------
+
+
+def test_the_report_is_told_of_every_group_and_figure_that_is_shown(default, tmp_path):
+    told = report_spec(default)
+    assert told.groups == tuple(f"results/mini/scores/{group}.json" for group in default.shown)
+    assert told.seeds == (0, 1) and told.claims == "results/mini/claims.csv" and told.assets == ()
+    figure = next(f for f in told.figures if (f.group, f.kind) == ("pareto", "pareto"))
+    assert figure.prefix == "results/mini/figures/pareto_pareto" and figure.caption.startswith("Quality against")
+    (tmp_path / "report.json").write_text(as_json(told), encoding="utf-8")
+    assert read_report_spec(tmp_path / "report.json") == told
+
+
+def test_the_report_of_the_papers_world_names_every_asset_with_its_licence(root):
+    told = report_spec(load_plan(root, {"world": "paper"}))
+    assert any("StyleGAN2" in asset.title or "FFHQ" in asset.title for asset in told.assets)
+    assert all(asset.licence and asset.source.startswith("http") for asset in told.assets)
