@@ -6,12 +6,12 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from eval.study.comparison import SIDES, main, page, pairs, read_answers, read_result, score
 from scipy import stats
 
 from eval.figures import pareto
 from eval.observation import Observation, save_observation
 from eval.score import COLUMNS
-from eval.study.comparison import SIDES, main, page, pairs, read_answers, read_result, score
 from nada.run.errors import UserError
 from nada.run.spec.base import CONDITION_KEYS, Target
 from nada.run.spec.group_spec import GroupSpec, ModelSpec, RowRun, RowSpec, TaskSpec
