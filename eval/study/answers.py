@@ -44,6 +44,9 @@ CREATE TABLE IF NOT EXISTS answers (
   PRIMARY KEY (rater, position)
 ) STRICT, WITHOUT ROWID;
 """
+PERSON = """
+SELECT rater, booklet, (SELECT count(*) FROM answers a WHERE a.rater = r.rater) FROM raters r WHERE token = ?
+"""
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,9 @@ class AnswerStore:
                     base.execute(statement)
                 if base.execute("SELECT count(*) FROM study").fetchone()[0] == 0:
                     base.execute("INSERT INTO study VALUES (?)", (study.identity,))
+                if base.execute("SELECT count(*) FROM answers").fetchone()[0] == 0:  # of a study made anew
+                    base.execute("DELETE FROM raters WHERE (SELECT identity FROM study) != ?", (study.identity,))
+                    base.execute("UPDATE study SET identity = ?", (study.identity,))
                 known = base.execute("SELECT identity FROM study").fetchone()[0]
         except sqlite3.Error as error:
             raise UserError(f"{self.path}: cannot be used as the file of answers ({error}).") from None
@@ -109,26 +115,24 @@ class AnswerStore:
     def progress(self, token: str) -> Progress | None:
         """How far the person with a token is; None for an unknown token."""
         with self._lock:
-            row = self._base.execute(
-                "SELECT booklet, (SELECT count(*) FROM answers a WHERE a.rater = r.rater)"
-                " FROM raters r WHERE token = ?",
-                (token,),
-            ).fetchone()
-        return None if row is None else Progress(*row)
+            row = self._base.execute(PERSON, (token,)).fetchone()
+        return None if row is None else Progress(*row[1:])
 
-    def answer(self, token: str, position: int, choice: str, milliseconds: int) -> bool:
-        """Store an answer; whether it was new. Only the next unanswered question of the person takes one."""
+    def answer(self, token: str, position: int, choice: str, milliseconds: int) -> Progress | None:
+        """Store an answer, and return how far the person is then; None for an unknown token.
+
+        Only the next unanswered question takes an answer; any other position changes nothing.
+        """
         with self._transaction() as base:
-            row = base.execute(
-                "SELECT rater, (SELECT count(*) FROM answers a WHERE a.rater = r.rater)"
-                " FROM raters r WHERE token = ?",
-                (token,),
-            ).fetchone()
-            if row is None or position != row[1] or not 0 <= position < self.study.length:
-                return False
+            row = base.execute(PERSON, (token,)).fetchone()
+            if row is None:
+                return None
+            rater, booklet, answered = row
+            if position != answered or answered == self.study.length:
+                return Progress(booklet, answered)
             took = max(0, min(int(milliseconds), MOST_MILLISECONDS))
-            base.execute("INSERT INTO answers VALUES (?, ?, ?, ?)", (row[0], position, choice, took))
-            return True
+            base.execute("INSERT INTO answers VALUES (?, ?, ?, ?)", (rater, position, choice, took))
+        return Progress(booklet, answered + 1)
 
     def counts(self) -> tuple[int, int, int]:
         """(people who answered something, people who finished, answers)."""
@@ -153,3 +157,14 @@ class AnswerStore:
         chosen = table.choice == table.rival
         table["won"] = np.where(table.kind == CHECK, ~chosen, chosen).astype(int)
         return table.sort_values(["rater", "position"])[list(COLUMNS)].reset_index(drop=True)
+
+
+def has_answers(path: Path) -> bool:
+    """Whether a file of answers has any. UserError: it is there, but cannot be read."""
+    if not path.exists():
+        return False
+    try:
+        with contextlib.closing(sqlite3.connect(path, timeout=BUSY)) as base:
+            return base.execute("SELECT count(*) FROM answers").fetchone()[0] > 0
+    except sqlite3.Error as error:
+        raise UserError(f"{path}: cannot be read as a file of answers ({error}); move it away.") from None

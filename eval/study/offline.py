@@ -61,13 +61,26 @@ def export_page(study: Study, out: Path) -> None:
 def import_answers(store: AnswerStore, paths) -> tuple[int, int]:
     """(people, new answers) of saved files. UserError names a file that is not one of this study; then none
     is imported."""
-    files = [read_answer_file(Path(path), store.study) for path in paths]
+    files = [(path, read_answer_file(Path(path), store.study)) for path in paths]
+    booklets = {}
+    for path, file in files:
+        known = store.progress(token_of(file))
+        before = booklets.setdefault(file.rater, known.booklet if known else file.booklet)
+        if before != file.booklet:
+            raise UserError(f"{path}: this person's earlier file is of another booklet; leave one of them out.")
     new = 0
-    for file in files:
-        token = store.start(f"offline-{file.rater}", file.booklet)
-        for answer in file.answers:
-            new += store.answer(token, answer.position, answer.choice, answer.milliseconds)
-    return len({file.rater for file in files}), new
+    for _, file in files:
+        store.start(token_of(file), file.booklet)
+        before = store.progress(token_of(file)).answered
+        for answer in file.answers[before:]:
+            store.answer(token_of(file), answer.position, answer.choice, answer.milliseconds)
+        new += store.progress(token_of(file)).answered - before
+    return len(booklets), new
+
+
+def token_of(file: AnswerFile) -> str:
+    """The token of a person who saved a file; no link of the server has one like it."""
+    return f"offline-{file.rater}"
 
 
 def read_answer_file(path: Path, study: Study) -> AnswerFile:

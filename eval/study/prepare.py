@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from eval.study.answers import has_answers
 from eval.study.folder import ANSWERS, Study, identity, same_study, save_study
 from eval.study.pairs import PAIR, design
 from nada.run.errors import UserError, command
@@ -19,7 +20,7 @@ from nada.run.spec.study_spec import read_study_spec
 
 def check_unanswered(study: Study) -> None:
     """UserError if the study's folder has answers to another study."""
-    if (study.folder / ANSWERS).exists() and not same_study(study):
+    if has_answers(study.folder / ANSWERS) and not same_study(study):
         raise UserError(
             f"{study.folder} has people's answers to other pictures; move the folder away, or give 'results'"
             " another folder."

@@ -25,6 +25,7 @@ from nada.run.validation import sentence
 MISSING = "the package {} is not installed; run: pip install 'stylegan-nada-benchmark[study]'."
 #: Larger bodies are refused unread; an answer has less than 100 bytes.
 MOST_BYTES = 4096
+BACKLOG = 1024  # connections that wait to be accepted
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PAGE_FILES = {"study.css": "text/css", "study.js": "text/javascript", "index.html": "text/html"}
 HEADERS = {
@@ -122,10 +123,11 @@ def application(study: Study, store: AnswerStore, hosts=("*",)):
         if not isinstance(body, Consent):
             return body
         token = await to_thread.run_sync(store.start)
-        return JSONResponse({"token": token, "state": state(study, store.progress(token))}, 201)
+        progress = await to_thread.run_sync(store.progress, token)
+        return JSONResponse({"token": token, "state": state(study, progress)}, 201)
 
     async def tell_state(request):
-        progress = store.progress(request.path_params["token"])
+        progress = await to_thread.run_sync(store.progress, request.path_params["token"])
         return JSONResponse(state(study, progress)) if progress else unknown()
 
     async def take_answer(request):
@@ -133,8 +135,7 @@ def application(study: Study, store: AnswerStore, hosts=("*",)):
         if not isinstance(body, Answer):
             return body
         values = (token, body.position, body.choice, body.milliseconds)
-        await to_thread.run_sync(store.answer, *values)  # waits for the disk
-        progress = store.progress(token)
+        progress = await to_thread.run_sync(store.answer, *values)  # waits for the disk
         return JSONResponse(state(study, progress)) if progress else unknown()
 
     def unknown():
@@ -182,6 +183,7 @@ def serve(study: Study, host: str, port: int, hosts) -> None:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(BACKLOG)
     except (OSError, OverflowError) as error:
         listening.close()
         raise UserError(f"the address {host}:{port} cannot be used ({error}); choose another --port.") from None
@@ -192,8 +194,9 @@ def serve(study: Study, host: str, port: int, hosts) -> None:
     print(f"answers so far: {answers} of {people} people, {finished} of them finished; in {store.path}")
     print(f"open http://{shown}:{listening.getsockname()[1]}/ ; stop with Ctrl-C", flush=True)
     config = uvicorn.Config(
-        application(study, store, hosts), log_level="warning", access_log=False, server_header=False, lifespan="off"
-    )
+        application(study, store, hosts), log_level="warning", access_log=False, server_header=False,
+        lifespan="off", backlog=BACKLOG,
+    )  # fmt: skip
     try:
         uvicorn.Server(config).run(sockets=[listening])
     finally:

@@ -167,8 +167,8 @@ def agreement(counted: pd.DataFrame) -> float | None:
 def notes(table: pd.DataFrame, trust: Quality) -> list[str]:
     """Sentences below the table."""
     said = [
-        f"{trust.raters} people answered; {trust.excluded} failed an attention check and are left out. A share is"
-        " that of comparisons won against the preferred model; 0.5 is a draw.",
+        f"{trust.raters} people answered; {trust.excluded} failed an attention check and are left out.",
+        "A share is that of comparisons won against the preferred model; 0.5 is a draw.",
         "Intervals are 95 % intervals over raters for these pictures; they do not cover other pictures or seeds.",
     ]
     if trust.alpha is not None:
