@@ -118,6 +118,7 @@ include: "workflow/rules/adapt.smk"
 include: "workflow/rules/observe.smk"
 include: "workflow/rules/score.smk"
 include: "workflow/rules/report.smk"
+include: "workflow/rules/study.smk"
 include: "workflow/rules/pretrain.smk"
 
 

@@ -115,7 +115,7 @@ def of_groups(results: Path, groups: list[str]) -> list[Path]:
         spec = results / "scores" / f"{group}.json"
         if not spec.is_file():
             raise UserError(f"{results} has no group '{group}'; run it first: snakemake {group}.")
-        for pattern in (f"tables/{group}.*", f"tables/{group}_paper*", f"figures/{group}_grid.png"):
+        for pattern in (f"tables/{group}.*", f"tables/{group}_paper*", f"tables/{group}_preference.*", f"figures/{group}_grid.png"):
             files += results.glob(pattern)
         for ending in ("svg", "csv"):
             files += results.glob(f"figures/{group}_*.{ending}")

@@ -6,9 +6,9 @@ an automatic judge does, by realism, and the axis says so. Diversity is intra-cl
 has a judge of classes, a second panel counts only images that the judge accepts as the target, since noise
 raises diversity. A model that memorised its training images is drawn hollow and is not part of the front.
 
-    python -m eval.figures.pareto --spec SPEC.json --scores FILE.csv --out PREFIX [--answers RESULT.csv]
+    python -m eval.figures.pareto --spec SPEC.json --scores FILE.csv --out PREFIX [--answers SHARES.csv]
 
-writes PREFIX.svg, .png and .csv. --answers takes what people said (eval/study/comparison.py).
+writes PREFIX.svg, .png and .csv. --answers takes what people prefer (eval/study/shares.py).
 """
 
 import sys
@@ -25,7 +25,7 @@ from eval.metrics.mean_lpips import ACCEPTED_LPIPS
 from eval.metrics.memorisation import FLOOR, MEMORISED
 from eval.metrics.realism import PREFERENCE
 from eval.score import LAST
-from eval.study.comparison import read_result
+from eval.study.shares import read_shares
 from nada.run.errors import UserError, command
 from nada.run.spec.base import CONDITION_KEYS, REAL
 from nada.run.spec.group_spec import GroupSpec
@@ -54,7 +54,7 @@ SIZES = {0: 60, 5: 22, 10: 40, 100: 75}
 def data(group: GroupSpec, scores: pd.DataFrame, answers: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row per condition and diversity: quality and diversity with half_width, memorised, front.
 
-    answers: those of people, as `eval.study.comparison.score` returns them; models that were not shown to
+    answers: those of people, as `eval.study.shares.shares` returns them; models that were not shown to
     people then have no quality. UserError: the group prefers no model, or no comparison was scored.
     """
     if group.preference is None:
@@ -113,9 +113,9 @@ def label(row) -> str:
 
 def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str, answers: str | None = None) -> None:
     """Write the figure and its numbers. answers: the file of people's comparisons, if any."""
-    people = read_result(answers) if answers else None
+    people = read_shares(answers) if answers else None
     table = data(group, scores, people)
-    judge = "realism, automatic judge" if people is None else f"{people.people.max()} people"
+    judge = "realism, automatic judge" if people is None else f"{people.people.max()} people asked"
     tasks = list(dict.fromkeys(table.task))
     shown = [metric for metric in DIVERSITIES if metric.name in set(table.metric)]
     names = [metric.name for metric in shown]
@@ -194,7 +194,7 @@ def _half(value) -> float | None:
 def main(argv=None):
     """Command line of this module."""
     drawing.command_line(
-        argv, "pareto", __doc__, draw, answers="people's comparisons: result.csv of eval.study.comparison"
+        argv, "pareto", __doc__, draw, answers="what people prefer: the table of eval.study.shares"
     )
 
 

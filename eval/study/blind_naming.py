@@ -17,7 +17,6 @@ import numpy as np
 import pandas as pd
 
 from eval.observation import load_observation
-from eval.study.comparison import no_answers_yet
 from nada.images.lazy import open_images
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
@@ -90,6 +89,12 @@ def score(key: pd.DataFrame, answers: pd.DataFrame, target: str) -> pd.DataFrame
     return counts.assign(target=target).reset_index()
 
 
+def _no_answers_yet(answers: Path) -> None:
+    """UserError if there is a file of answers: they would not fit another sheet."""
+    if answers.is_file():
+        raise UserError(f"{answers} has answers to the sheet that is there; choose another folder.")
+
+
 @command
 def main(argv=None) -> None:
     """Command line of this module."""
@@ -106,7 +111,7 @@ def main(argv=None) -> None:
     result.add_argument("--target", required=True, help="the name of the target, e.g. cat")
     arguments = parser.parse_args(argv)
     if arguments.what == "sheet":
-        no_answers_yet(arguments.out / "answers.csv")
+        _no_answers_yet(arguments.out / "answers.csv")
         reads = [arguments.observation, arguments.real]
         check_outputs(f"{arguments.out}/", ("sheet.png", "key.csv"), reads)
         images, key = pick(arguments.observation, arguments.real, arguments.seed)

@@ -143,4 +143,4 @@ def shown(config):
 
 def used(config, asked=()):
     """Names of the groups that are shown, and of the other groups among the targets."""
-    return list(dict.fromkeys([*shown(config), *groups_named(asked, config["groups"])]))
+    return list(dict.fromkeys([*shown(config), *groups_named(asked, config["groups"], config.get("study"))]))

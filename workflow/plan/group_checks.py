@@ -7,9 +7,9 @@ from workflow.plan.checking import ConfigError, known_name
 from workflow.plan.figure_kinds import FOLDER, kinds
 from workflow.plan.measured import LEAST_REAL, real_images
 
-ANSWERS = (  # columns of people's comparisons, as eval.study.comparison writes them
-    *("task", "method", "variant", "shots", "warm_start"),
-    *("people", "answers", "won", "low", "high"),
+ANSWERS = (  # columns of people's answers, as eval.study.answers exports them
+    *("rater", "booklet", "position", "pair", "kind", "task", "method", "variant", "shots", "warm_start"),
+    *("seed", "latent", "rival", "choice", "won", "milliseconds"),
 )
 GALLERY_PSI = 0.7  # the truncation of an observation's gallery (eval/observation.py)
 
@@ -91,20 +91,19 @@ def check_grid(name, group, measured) -> None:
 
 
 def check_answers(name, answers, root) -> None:
-    """Refuse a file of people's comparisons that is missing or has other columns."""
+    """Refuse a file of people's answers that is missing or has other columns."""
     if answers is None:
         return
     where = f"config: 'groups.{name}.preference.answers' is '{answers}', which is"
     if not Path(root, answers).is_file():
         raise ConfigError(
-            f"{where} missing; python -m eval.study.comparison score makes it, or leave it out for the "
-            "automatic judge."
+            f"{where} missing; python -m eval.study export makes it, or leave it out for the automatic judge."
         )
     with Path(root, answers).open(encoding="utf-8", errors="replace") as file:
         columns = file.readline().strip().split(",")
     if columns != list(ANSWERS):
         raise ConfigError(
-            f"{where} not the result of a comparison: its columns must be {', '.join(ANSWERS)}."
+            f"{where} not the answers of a study: its columns must be {', '.join(ANSWERS)}."
         )
 
 

@@ -6,6 +6,7 @@ All functions take the merged configuration, a dict, and return new values. Need
 from nada.run.run_id import DEFAULT_SHOTS, DEFAULT_WARM_START
 from workflow.plan.runs import Condition
 
+STUDY = "study"  # the target that prepares the preference study
 OWN = "own"  # in place of a variant's name: the value of each task's key `variant`
 ROW_DEFAULTS = {"shots": [DEFAULT_SHOTS], "warm_starts": [DEFAULT_WARM_START]}
 COMPARING = ("sweep", "against", "preference", "paper")  # a group's keys that need all its rows
@@ -138,11 +139,14 @@ def with_parents(conditions, config):
     return list(found)
 
 
-def groups_named(words, groups):
+def groups_named(words, groups, study=None):
     """The groups of the configuration that words of a command line name.
 
-    A word is the name of a group or of one of its parts, or the path of a final file of a group.
+    A word is the name of a group or of one of its parts, the path of a final file of a group, or `study`.
+    study: the section of the configuration, which names a group.
     """
     stems = [word.rsplit("/", 1)[-1].split(".")[0] for word in words]
-    parts_of = [stem for stem in stems if stem not in groups]
+    if STUDY in stems and study:
+        stems.append(study.get("group"))
+    parts_of = [stem for stem in stems if stem not in groups and stem]
     return [g for g in groups if g in stems or any(stem.startswith(f"{g}_") for stem in parts_of)]

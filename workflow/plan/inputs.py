@@ -8,10 +8,12 @@ import shlex
 from nada.run.run_id import MODEL
 from workflow.plan.figure_kinds import kinds
 from workflow.plan.layout import (
+    answers_file,
     checkpoint_name,
     image_set,
     is_foreign,
     observation_file,
+    preference_table,
     ready,
     real_observation,
     run_folder,
@@ -19,7 +21,7 @@ from workflow.plan.layout import (
 )
 from workflow.plan.plan import Plan
 from workflow.plan.runs import Run
-from workflow.plan.specs import observation_spec, run_spec
+from workflow.plan.specs import observation_spec, run_spec, study_spec
 
 PUBLISHED = "eval/paper"  # the paper's numbers, which eval/analysis/costs.py and eval/paper_table.py read
 
@@ -133,18 +135,23 @@ def figure_inputs(plan: Plan, name, kind):
         files["curves"] = [f"{run_folder(plan, run.id)}/curves.csv" for run in runs]
     if "records" in reads:
         files["records"] = record_inputs(plan, name)
-    if answers := _answers_file(plan, name, kind):
-        files["answers"] = [answers]
+    if shares := _shares_file(plan, name, kind):
+        files["answers"] = [shares]
     return files
 
 
 def figure_arguments(plan: Plan, name, kind):
     """Further arguments of a figure's command, after spec, scores and output; quoted for the shell."""
-    answers = _answers_file(plan, name, kind)
-    return shlex.join(["--answers", answers]) if answers else ""
+    shares = _shares_file(plan, name, kind)
+    return shlex.join(["--answers", shares]) if shares else ""
 
 
-def _answers_file(plan: Plan, name, kind):
-    """The file of people's comparisons that a figure uses as quality, or None."""
-    asked = "answers" in kinds()[kind].reads
-    return plan.groups[name].get("preference", {}).get("answers") if asked else None
+def _shares_file(plan: Plan, name, kind):
+    """The file of people's preferences that a figure uses as quality, or None."""
+    asked = "answers" in kinds()[kind].reads and answers_file(plan, name)
+    return f"{preference_table(plan, name)}.csv" if asked else None
+
+
+def study_inputs(plan: Plan):
+    """The observations whose pictures people compare."""
+    return [row.observation for row in study_spec(plan).rows]

@@ -52,8 +52,24 @@ def _images_file(plan: Plan, images):
 def shown(plan: Plan, *groups):
     """The final files of groups: tables, grids and figures."""
     names = [*groups, *(f"{g}_paper" for g in groups if plan.groups[g].get("paper"))]
+    names += [f"{g}_preference" for g in groups if answers_file(plan, g)]
     tables = [f"{plan.results}/tables/{name}.{kind}" for name in names for kind in TABLES]
     return tables + [figure for group in groups for figure in figures(plan, group)]
+
+
+def answers_file(plan: Plan, group):
+    """The file of people's answers about a group's models, or None."""
+    return plan.groups[group].get("preference", {}).get("answers")
+
+
+def preference_table(plan: Plan, group):
+    """The path, without an ending, of what people prefer among a group's models."""
+    return f"{plan.results}/tables/{group}_preference"
+
+
+def study_folder(plan: Plan):
+    """The folder of the preference study that `snakemake study` prepares."""
+    return f"{plan.results}/study"
 
 
 def collected(plan: Plan):

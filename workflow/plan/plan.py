@@ -18,17 +18,19 @@ from workflow.plan.metric_kinds import metric_names
 from workflow.plan.results_folder import check_typed, results_folder
 from workflow.plan.run_checks import check_runs, check_targets
 from workflow.plan.runs import Run, images_to_train_on
+from workflow.plan.study_checks import check_study
 from workflow.plan.text_checks import check_texts
 from workflow.plan.world import check_files, convolutions
 
 # Rules that only collect files: the targets besides the groups.
-TARGETS = ("all", "tables", "figures", "report", "estimate", "pretrain_world")
+TARGETS = ("all", "tables", "figures", "report", "study", "estimate", "pretrain_world")
 # Names of the Snakefile's rules, which no group may have.
 RULES = (
     *("all", "tables", "figures", "report", "estimate"),
     *("assets", "asset", "convert", "references", "run_spec", "adapt"),
     *("observation_spec", "observe", "group_spec", "score", "scores"),
-    *("table", "paper_table", "grid", "figure", "claims", "pages", "report_spec", "html", "provenance"),
+    *("table", "paper_table", "preference", "grid", "figure", "claims", "pages", "report_spec", "html", "provenance"),
+    *("study", "study_spec"),
     *("pretrain_world", "pretrain_source", "pretrain_clip", "pretrain_referee"),
 )
 
@@ -193,7 +195,8 @@ class Plan:
         if not names:
             return f"{where}, preset '{config['preset']}', seeds {config['seeds']}, into {self.results}"
         stages = f"{counted(len(self.runs_of(names)), 'run')}, {counted(len(shown) + len(tasks), 'observation')}"
-        stages = f"{stages}, a table, a grid and figures for each of {', '.join(names)}"
+        made = f"a table, a grid and figures for each of {', '.join(names)}"
+        stages = f"{stages}, {'the pictures of a study' if target == groups.STUDY else made}"
         lines = [
             f"{where}, preset '{config['preset']}', seeds {config['seeds']}, into {self.results}",
             f"target {target} consists of {stages}",
@@ -224,4 +227,6 @@ def load_plan(root=".", overrides=None, asked=(), typed=None):
     check_runs(plan, root)
     check_texts(plan, root)
     check_groups(plan, metrics, root)
+    if groups.STUDY in asked:
+        check_study(plan)
     return plan

@@ -1,4 +1,4 @@
-"""Build the spec of each job: RunSpec, ObservationSpec or GroupSpec (`nada/run/spec/`).
+"""Build the spec of each job: RunSpec, ObservationSpec, GroupSpec or StudySpec (`nada/run/spec/`).
 
 A spec names only the files that its job opens. They are inputs of the job's rule
 (`workflow.plan.inputs`), and `nada.run.job` and `eval.observe` list them in their records.
@@ -24,6 +24,7 @@ from nada.run.spec.group_spec import (
 from nada.run.spec.observation_spec import Counts, ObservationSpec, ObservedRun, RefereeSpec
 from nada.run.spec.report_spec import AssetSpec, FigureSpec, ReportSpec
 from nada.run.spec.run_spec import ClipSpec, RunSpec, SourceSpec, TextSpec
+from nada.run.spec.study_spec import ShownModel, StudySpec
 from workflow.assets.asset_registry import WORLDS, load_registry
 from workflow.plan.figure_kinds import figures_of, kinds
 from workflow.plan.groups import rows_of
@@ -42,6 +43,8 @@ from workflow.plan.plan import Plan
 from workflow.plan.runs import Condition, Run, latent_seed
 from workflow.plan.world import convolutions
 
+#: In the question of a study: the target's name.
+TARGET = "{target}"
 #: Folder of staged texts of specs, named by their hash; rules copy them.
 STAGED = ".snakemake/specs"
 DAY = 24 * 60 * 60  # seconds
@@ -201,7 +204,7 @@ def group_spec(plan: Plan, name) -> GroupSpec:
         table=tuple(group["table"]) or None,
         **{key: tuple(group.get(key, ())) for key in ("oracle", "raw", "sweep")},
         differences=tuple(_difference(group, entry) for entry in group.get("against", ())),
-        preference=_preferred(group),
+        preference=_preferred(group.get("preference")),
         paper=group.get("paper"),
         grid=GridSpec(**group["grid"]),
     )
@@ -242,9 +245,8 @@ def _difference(group, entry) -> DifferenceSpec:
     )
 
 
-def _preferred(group) -> ModelSpec | None:
-    """The model that the group's other models are compared with, image by image, or None."""
-    model = group.get("preference")
+def _preferred(model) -> ModelSpec | None:
+    """The model that other models are compared with, image by image: {method, variant, shots}, or None."""
     if not model:
         return None
     return ModelSpec(
@@ -289,3 +291,29 @@ def _assets(plan: Plan) -> tuple[AssetSpec, ...]:
         AssetSpec(title=a.title, licence=found.licences[a.licence].name, source=a.source, purpose=a.purpose)
         for a in found.assets.values()
     )
+
+
+# ---- a study --------------------------------------------------------------------------------------
+
+
+def study_spec(plan: Plan) -> StudySpec:
+    """The spec of the preference study; `workflow.plan.study_checks` has checked its keys."""
+    study = plan.config["study"]
+    group = plan.groups[study["group"]]
+    return StudySpec(
+        world=plan.world["name"],
+        group=study["group"],
+        questions={task: study["question"].replace(TARGET, _target_name(plan, task)) for task in group["tasks"]},
+        preferred=_preferred(study.get("preferred") or group.get("preference")),
+        rows=tuple(
+            ShownModel(**_labels(condition), observation=observation_file(plan, condition.task, condition.name))
+            for condition in plan.members(study["group"])
+        ),
+        **{key: study[key] for key in ("pairs", "per_rater", "repeats", "checks", "seed", "consent")},
+    )
+
+
+def _target_name(plan: Plan, task):
+    """What a question calls a task's target: its class or style, else its text."""
+    target = _target(plan, task)
+    return target.name if target else plan.config["tasks"][task]["text"]["target"]

@@ -16,6 +16,8 @@ MODULES = {
     "paper_table": ("eval.paper_table",),
     "grid": ("eval.figures.grid",),
     "claims": ("eval.claims",),
+    "preference": ("eval.study.shares",),
+    "study": ("eval.study.prepare",),
     "html": ("eval.report.__main__",),
     "pretrain_source": (f"{MINI}.pretrain_source",),
     "pretrain_clip": (f"{MINI}.pretrain_clip",),

@@ -8,6 +8,7 @@ from snakemake.cli import get_argument_parser
 
 from nada.run.errors import UserError
 from workflow.plan.checking import nearest
+from workflow.plan.groups import STUDY
 from workflow.plan.layout import shown
 from workflow.plan.plan import RULES
 
@@ -17,6 +18,7 @@ MADE = {
     "tables": "the table of every group",
     "figures": "the grid and figures of every group",
     "report": "one page with the result, every table, figure and picture",
+    "study": "pairs of pictures for people to compare (docs/preference-study.md)",
     "estimate": "hours, disk and memory of `all`, forecast from measured runs; makes no file",
     "assets": "every weight and data set of the world, fetched and verified",
     "pretrain_world": "every network of the mini world, trained again (about three hours of one core)",
@@ -92,4 +94,6 @@ def groups_asked(plan, asked):
     """
     if not asked or any(word in EVERY_GROUP for word in asked):
         return list(dict.fromkeys([*plan.shown, *(w for w in asked if w in plan.config["groups"])]))
-    return [word for word in asked if word in plan.groups]
+    study = plan.config.get("study", {}).get("group")
+    words = [study if word == STUDY else word for word in asked]
+    return list(dict.fromkeys(word for word in words if word in plan.groups))

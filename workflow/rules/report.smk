@@ -13,7 +13,7 @@ from workflow.plan.inputs import (
     record_inputs,
     report_inputs,
 )
-from workflow.plan.layout import collected
+from workflow.plan.layout import answers_file, collected
 from workflow.plan.specs import report_spec, staged
 from workflow.plan.stages import FILES, code
 
@@ -79,6 +79,30 @@ rule paper_table:
     shell:
         "{PYTHON:q} -m eval.paper_table --spec {input.spec:q} --scores {input.scores:q}"
         " --out {params.prefix:q} > {log:q} 2>&1"
+
+
+rule preference:
+    input:
+        answers=lambda w: answers_file(PLAN, w.group),
+    output:
+        html=report(
+            f"{RESULTS}/tables/{{group}}_preference.html",
+            caption="../report/preference.rst",
+            category="Tables",
+            labels={"group": "{group}, what people prefer"},
+        ),
+        csv=f"{RESULTS}/tables/{{group}}_preference.csv",
+        md=f"{RESULTS}/tables/{{group}}_preference.md",
+    log:
+        f"{RESULTS}/logs/tables/{{group}}_preference.log",
+    benchmark:
+        f"{RESULTS}/benchmarks/tables/{{group}}_preference.tsv"
+    params:
+        code=code("preference"),
+        prefix=f"{RESULTS}/tables/{{group}}_preference",
+    threads: 1
+    shell:
+        "{PYTHON:q} -m eval.study.shares --answers {input.answers:q} --out {params.prefix:q} > {log:q} 2>&1"
 
 
 rule grid:
