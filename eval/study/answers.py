@@ -57,44 +57,83 @@ class Progress:
     answered: int
 
 
+class _Change:
+    """A change that waits for its commit: make(base), then its result or error."""
+
+    def __init__(self, make):
+        self.make, self.result, self.error, self.done = make, None, None, False
+
+
 class AnswerStore:
-    """The answers of one study. Safe to use from several threads, and from several processes at once."""
+    """The answers of one study. Safe to use from several threads, and from several processes at once.
+
+    A disk confirms a write in milliseconds, on a busy machine in tens of them. So all changes that wait are
+    committed together: the thread that gets the write lock makes those of the others, too.
+    """
 
     def __init__(self, study: Study, path: Path | None = None):
         self.study, self.path = study, Path(path or study.folder / ANSWERS)
-        self._lock = threading.Lock()
+        self._writing, self._reading, self._queueing = (threading.Lock() for _ in range(3))
+        self._waiting: list[_Change] = []
         try:
-            self._base = sqlite3.connect(self.path, timeout=BUSY, isolation_level=None, check_same_thread=False)
-            self._base.execute("PRAGMA journal_mode = WAL")
+            self._base, self._reader = (
+                sqlite3.connect(self.path, timeout=BUSY, isolation_level=None, check_same_thread=False)
+                for _ in range(2)
+            )
+            self._base.execute("PRAGMA journal_mode = WAL")  # reading does not wait for writing
             self._base.execute("PRAGMA synchronous = FULL")  # an answer survives a power cut, too
-            with self._transaction() as base:
-                for statement in SCHEMA.split(";"):
-                    base.execute(statement)
-                if base.execute("SELECT count(*) FROM study").fetchone()[0] == 0:
-                    base.execute("INSERT INTO study VALUES (?)", (study.identity,))
-                if base.execute("SELECT count(*) FROM answers").fetchone()[0] == 0:  # of a study made anew
-                    base.execute("DELETE FROM raters WHERE (SELECT identity FROM study) != ?", (study.identity,))
-                    base.execute("UPDATE study SET identity = ?", (study.identity,))
-                known = base.execute("SELECT identity FROM study").fetchone()[0]
+            known = self._change(self._prepare)
         except sqlite3.Error as error:
             raise UserError(f"{self.path}: cannot be used as the file of answers ({error}).") from None
         if known != study.identity:
             raise UserError(f"{self.path} has answers to another study; give this study a folder of its own.")
 
-    @contextlib.contextmanager
-    def _transaction(self):
-        """A transaction that holds the write lock from its start; committed at the end, or undone."""
-        with self._lock:
+    def close(self) -> None:
+        self._base.close()
+        self._reader.close()
+
+    def _prepare(self, base) -> str:
+        """Make the tables; return the identity of the study that the file belongs to."""
+        for statement in SCHEMA.split(";"):
+            base.execute(statement)
+        if base.execute("SELECT count(*) FROM study").fetchone()[0] == 0:
+            base.execute("INSERT INTO study VALUES (?)", (self.study.identity,))
+        if base.execute("SELECT count(*) FROM answers").fetchone()[0] == 0:  # of a study made anew
+            base.execute("DELETE FROM raters WHERE (SELECT identity FROM study) != ?", (self.study.identity,))
+            base.execute("UPDATE study SET identity = ?", (self.study.identity,))
+        return base.execute("SELECT identity FROM study").fetchone()[0]
+
+    def _change(self, make):
+        """The result of make(base), committed to the disk; an error undoes all changes made with it."""
+        change = _Change(make)
+        with self._queueing:
+            self._waiting.append(change)
+        with self._writing:
+            if not change.done:
+                with self._queueing:
+                    batch, self._waiting = self._waiting, []
+                self._commit(batch)
+        if change.error is not None:
+            raise change.error
+        return change.result
+
+    def _commit(self, batch: list["_Change"]) -> None:
+        """Make several changes in one transaction."""
+        try:
             self._base.execute("BEGIN IMMEDIATE")
             try:
-                yield self._base
+                for change in batch:
+                    change.result = change.make(self._base)
+                self._base.execute("COMMIT")
             except BaseException:
                 self._base.execute("ROLLBACK")
                 raise
-            self._base.execute("COMMIT")
-
-    def close(self) -> None:
-        self._base.close()
+        except Exception as error:
+            for change in batch:
+                change.error = error
+        finally:
+            for change in batch:
+                change.done = True
 
     def start(self, token: str | None = None, booklet: int | None = None) -> str:
         """Register a person and return the secret token of their link.
@@ -103,19 +142,21 @@ class AnswerStore:
         known already keeps its booklet.
         """
         token = token or secrets.token_urlsafe(16)
-        with self._transaction() as base:
-            if booklet is None:
+
+        def register(base) -> None:
+            number = booklet
+            if number is None:
                 used = dict(base.execute("SELECT booklet, count(*) FROM raters GROUP BY booklet"))
-                booklet = min(range(self.study.booklet_count), key=lambda number: used.get(number, 0))
-            base.execute(
-                "INSERT INTO raters (token, booklet) VALUES (?, ?) ON CONFLICT DO NOTHING", (token, booklet)
-            )
+                number = min(range(self.study.booklet_count), key=lambda each: used.get(each, 0))
+            base.execute("INSERT INTO raters (token, booklet) VALUES (?, ?) ON CONFLICT DO NOTHING", (token, number))
+
+        self._change(register)
         return token
 
     def progress(self, token: str) -> Progress | None:
         """How far the person with a token is; None for an unknown token."""
-        with self._lock:
-            row = self._base.execute(PERSON, (token,)).fetchone()
+        with self._reading:
+            row = self._reader.execute(PERSON, (token,)).fetchone()
         return None if row is None else Progress(*row[1:])
 
     def answer(self, token: str, position: int, choice: str, milliseconds: int) -> Progress | None:
@@ -123,27 +164,29 @@ class AnswerStore:
 
         Only the next unanswered question takes an answer; any other position changes nothing.
         """
-        with self._transaction() as base:
-            row = base.execute(PERSON, (token,)).fetchone()
-            if row is None:
-                return None
-            rater, booklet, answered = row
-            if position != answered or answered == self.study.length:
-                return Progress(booklet, answered)
-            took = max(0, min(int(milliseconds), MOST_MILLISECONDS))
-            base.execute("INSERT INTO answers VALUES (?, ?, ?, ?)", (rater, position, choice, took))
+        return self._change(lambda base: self._store(base, token, position, choice, milliseconds))
+
+    def _store(self, base, token, position, choice, milliseconds) -> Progress | None:
+        row = base.execute(PERSON, (token,)).fetchone()
+        if row is None:
+            return None
+        rater, booklet, answered = row
+        if position != answered or answered == self.study.length:
+            return Progress(booklet, answered)
+        took = max(0, min(int(milliseconds), MOST_MILLISECONDS))
+        base.execute("INSERT INTO answers VALUES (?, ?, ?, ?)", (rater, position, choice, took))
         return Progress(booklet, answered + 1)
 
     def counts(self) -> tuple[int, int, int]:
         """(people who answered something, people who finished, answers)."""
-        with self._lock:
-            of_each = [n for (n,) in self._base.execute("SELECT count(*) FROM answers GROUP BY rater")]
+        with self._reading:
+            of_each = [n for (n,) in self._reader.execute("SELECT count(*) FROM answers GROUP BY rater")]
         return len(of_each), sum(n == self.study.length for n in of_each), sum(of_each)
 
     def export(self) -> pd.DataFrame:
         """COLUMNS, one row per answer, by rater and position. The secret tokens are left out."""
-        with self._lock:
-            found = self._base.execute(
+        with self._reading:
+            found = self._reader.execute(
                 "SELECT rater, booklet, position, choice, milliseconds FROM answers JOIN raters USING (rater)"
                 " ORDER BY rater, position"
             ).fetchall()

@@ -9,6 +9,7 @@ correction over the models that are compared.
 import math
 
 from eval.analysis.statistics import ALPHA
+from eval.study.packages import study_packages
 
 #: Standard deviation of preferences between raters, where nothing better is known.
 SPREAD = 0.15
@@ -28,14 +29,16 @@ def effect(share: float, answers: float, spread: float = SPREAD) -> float:
 
 def power(raters: int, share: float, answers: float, models: int = 1, spread: float = SPREAD) -> float:
     """The chance in [0,1] that a study finds the difference."""
-    from statsmodels.stats.power import TTestPower
+    with study_packages():
+        from statsmodels.stats.power import TTestPower
 
     return float(TTestPower().power(effect(share, answers, spread), raters, ALPHA / models))
 
 
 def raters_needed(share: float, answers: float, models: int = 1, spread: float = SPREAD) -> int:
     """The fewest raters with which `power` is at least POWER."""
-    from statsmodels.stats.power import TTestPower
+    with study_packages():
+        from statsmodels.stats.power import TTestPower
 
     size = effect(share, answers, spread)
     asked = TTestPower().solve_power(size, power=POWER, alpha=ALPHA / models)

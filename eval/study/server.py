@@ -19,12 +19,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from eval.study.answers import AnswerStore, Progress
 from eval.study.folder import PICTURES, Study, picture_name
+from eval.study.packages import study_packages
 from nada.run.errors import UserError
 from nada.run.validation import sentence
 
-MISSING = "the package {} is not installed; run: pip install 'stylegan-nada-benchmark[study]'."
 #: Larger bodies are refused unread; an answer has less than 100 bytes.
 MOST_BYTES = 4096
+MOST_KEPT = 512 << 20  # bytes of pictures in memory
+CACHED = {"Content-Type": "image/png", "Cache-Control": "max-age=86400"}
 BACKLOG = 1024  # connections that wait to be accepted
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 PAGE_FILES = {"study.css": "text/css", "study.js": "text/javascript", "index.html": "text/html"}
@@ -75,18 +77,34 @@ def address(picture: int) -> str:
     return f"/{PICTURES}/{picture_name(picture)}"
 
 
+class Pictures:
+    """The study's pictures as PNG, by the names of their files; those that fit stay in memory."""
+
+    def __init__(self, study: Study):
+        numbers = {*study.booklets.left, *study.booklets.right}
+        self._paths = {picture_name(number): study.picture(number) for number in numbers}
+        self._kept, self._room = {}, MOST_KEPT
+
+    def read(self, name: str) -> bytes | None:
+        """The content of a picture; None for a name that the study does not have."""
+        if name in self._kept or name not in self._paths:
+            return self._kept.get(name)
+        content = self._paths[name].read_bytes()
+        if len(content) <= self._room:
+            self._kept[name] = content
+            self._room -= len(content)
+        return content
+
+
 def application(study: Study, store: AnswerStore, hosts=("*",)):
     """The ASGI application. hosts: names under which browsers may call it, `*` for any."""
-    try:
+    with study_packages():
+        from anyio import to_thread
         from starlette.applications import Starlette
         from starlette.middleware import Middleware
         from starlette.middleware.trustedhost import TrustedHostMiddleware
         from starlette.responses import JSONResponse, Response
-        from starlette.routing import Mount, Route
-        from starlette.staticfiles import StaticFiles
-    except ImportError:
-        raise UserError(MISSING.format("starlette")) from None
-    from anyio import to_thread
+        from starlette.routing import Route
 
     files = {name: Response(page_file(name), media_type=kind) for name, kind in PAGE_FILES.items()}
     files["backend.js"] = Response(page_file("server.js"), media_type="text/javascript")
@@ -115,6 +133,12 @@ def application(study: Study, store: AnswerStore, hosts=("*",)):
 
         return respond
 
+    pictures = Pictures(study)
+
+    async def show_picture(request):
+        content = pictures.read(request.path_params["name"])
+        return refused(404, "there is no such picture.") if content is None else Response(content, headers=CACHED)
+
     async def tell_about(_):
         return JSONResponse(about)
 
@@ -123,11 +147,10 @@ def application(study: Study, store: AnswerStore, hosts=("*",)):
         if not isinstance(body, Consent):
             return body
         token = await to_thread.run_sync(store.start)
-        progress = await to_thread.run_sync(store.progress, token)
-        return JSONResponse({"token": token, "state": state(study, progress)}, 201)
+        return JSONResponse({"token": token, "state": state(study, store.progress(token))}, 201)
 
     async def tell_state(request):
-        progress = await to_thread.run_sync(store.progress, request.path_params["token"])
+        progress = store.progress(request.path_params["token"])
         return JSONResponse(state(study, progress)) if progress else unknown()
 
     async def take_answer(request):
@@ -164,7 +187,7 @@ def application(study: Study, store: AnswerStore, hosts=("*",)):
         Route("/api/start", start, methods=["POST"]),
         Route("/api/answers/{token}", tell_state, methods=["GET"]),
         Route("/api/answers/{token}", take_answer, methods=["POST"]),
-        Mount(f"/{PICTURES}", StaticFiles(directory=study.folder / PICTURES)),
+        Route(f"/{PICTURES}/{{name}}", show_picture),
     ]
     guards = [Middleware(with_headers), Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))]
     return Starlette(routes=routes, middleware=guards, exception_handlers={500: failed})
@@ -172,11 +195,10 @@ def application(study: Study, store: AnswerStore, hosts=("*",)):
 
 def serve(study: Study, host: str, port: int, hosts) -> None:
     """Run the server until Ctrl-C. UserError: the address cannot be used."""
-    try:
-        import uvicorn
-    except ImportError:
-        raise UserError(MISSING.format("uvicorn")) from None
     import socket
+
+    with study_packages():
+        import uvicorn
 
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)

@@ -22,6 +22,7 @@ from eval.analysis.columns import label
 from eval.analysis.statistics import CONFIDENCE
 from eval.page import PAGE, heads, items, rows
 from eval.study.answers import COLUMNS, SIDES
+from eval.study.packages import study_packages
 from eval.study.pairs import CHECK, KINDS, PAIR, REPEAT
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
@@ -86,7 +87,9 @@ def rater_interval(won, of) -> tuple[float, float]:
     (0, 1) for one rater, who says nothing about others. With equal shares of all raters, n answers count.
     """
     from scipy import stats
-    from statsmodels.stats.proportion import proportion_confint
+
+    with study_packages():
+        from statsmodels.stats.proportion import proportion_confint
 
     won, of = np.asarray(won, dtype=float), np.asarray(of, dtype=float)
     n, share = len(of), won.sum() / of.sum()
@@ -152,7 +155,8 @@ def agreement(counted: pd.DataFrame) -> float | None:
 
     None: no pair has two raters, or all answers are equal.
     """
-    import krippendorff
+    with study_packages():
+        import krippendorff
 
     table = counted.pivot(index="rater", columns="pair", values="won")
     table = table.loc[:, table.notna().sum() > 1]

@@ -155,7 +155,7 @@ def test_an_answer_that_cannot_be_stored_is_an_error_that_the_page_repeats(clien
 def test_booklets_are_given_out_equally_often(client, study, store):
     for _ in range(2 * study.booklet_count):
         begin(client)
-    used = [store.progress(token).booklet for (token,) in store._base.execute("SELECT token FROM raters")]
+    used = [booklet for (booklet,) in store._base.execute("SELECT booklet FROM raters")]
     assert np.bincount(used).tolist() == [2] * study.booklet_count
 
 
