@@ -8,9 +8,11 @@ a person is stored: no name, address, browser or time of day.
 """
 
 import contextlib
+import queue
 import secrets
 import sqlite3
 import threading
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,24 +59,16 @@ class Progress:
     answered: int
 
 
-class _Change:
-    """A change that waits for its commit: make(base), then its result or error."""
-
-    def __init__(self, make):
-        self.make, self.result, self.error, self.done = make, None, None, False
-
-
 class AnswerStore:
     """The answers of one study. Safe to use from several threads, and from several processes at once.
 
-    A disk confirms a write in milliseconds, on a busy machine in tens of them. So all changes that wait are
-    committed together: the thread that gets the write lock makes those of the others, too.
+    A disk confirms a write in milliseconds, on a busy machine in tens of them. So one thread writes, and it
+    commits all changes together that have come in the meantime.
     """
 
     def __init__(self, study: Study, path: Path | None = None):
         self.study, self.path = study, Path(path or study.folder / ANSWERS)
-        self._writing, self._reading, self._queueing = (threading.Lock() for _ in range(3))
-        self._waiting: list[_Change] = []
+        self._reading, self._changes = threading.Lock(), queue.SimpleQueue()
         try:
             self._base, self._reader = (
                 sqlite3.connect(self.path, timeout=BUSY, isolation_level=None, check_same_thread=False)
@@ -82,15 +76,55 @@ class AnswerStore:
             )
             self._base.execute("PRAGMA journal_mode = WAL")  # reading does not wait for writing
             self._base.execute("PRAGMA synchronous = FULL")  # an answer survives a power cut, too
-            known = self._change(self._prepare)
+            self._writer = threading.Thread(target=self._write, name="answers", daemon=True)
+            self._writer.start()
+            known = self._change(self._prepare).result()
         except sqlite3.Error as error:
             raise UserError(f"{self.path}: cannot be used as the file of answers ({error}).") from None
         if known != study.identity:
+            self.close()
             raise UserError(f"{self.path} has answers to another study; give this study a folder of its own.")
 
     def close(self) -> None:
+        """Commit what waits, and close the file."""
+        self._changes.put(None)
+        self._writer.join()
         self._base.close()
         self._reader.close()
+
+    def _change(self, make) -> Future:
+        """The future result of make(base), there once it is committed to the disk."""
+        future = Future()
+        self._changes.put((make, future))
+        return future
+
+    def _write(self) -> None:
+        """Commit the changes that wait, all at once, until None is among them."""
+        going_on = True
+        while going_on:
+            batch = [self._changes.get()]
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    batch.append(self._changes.get_nowait())
+            going_on = None not in batch
+            self._commit([change for change in batch if change is not None])
+
+    def _commit(self, batch: list) -> None:
+        """Make several changes in one transaction; an error undoes all of them."""
+        try:
+            self._base.execute("BEGIN IMMEDIATE")
+            try:
+                results = [make(self._base) for make, _ in batch]
+                self._base.execute("COMMIT")
+            except BaseException:
+                self._base.execute("ROLLBACK")
+                raise
+        except Exception as error:
+            for _, future in batch:
+                future.set_exception(error)
+        else:
+            for (_, future), result in zip(batch, results, strict=True):
+                future.set_result(result)
 
     def _prepare(self, base) -> str:
         """Make the tables; return the identity of the study that the file belongs to."""
@@ -103,55 +137,23 @@ class AnswerStore:
             base.execute("UPDATE study SET identity = ?", (self.study.identity,))
         return base.execute("SELECT identity FROM study").fetchone()[0]
 
-    def _change(self, make):
-        """The result of make(base), committed to the disk; an error undoes all changes made with it."""
-        change = _Change(make)
-        with self._queueing:
-            self._waiting.append(change)
-        with self._writing:
-            if not change.done:
-                with self._queueing:
-                    batch, self._waiting = self._waiting, []
-                self._commit(batch)
-        if change.error is not None:
-            raise change.error
-        return change.result
-
-    def _commit(self, batch: list["_Change"]) -> None:
-        """Make several changes in one transaction."""
-        try:
-            self._base.execute("BEGIN IMMEDIATE")
-            try:
-                for change in batch:
-                    change.result = change.make(self._base)
-                self._base.execute("COMMIT")
-            except BaseException:
-                self._base.execute("ROLLBACK")
-                raise
-        except Exception as error:
-            for change in batch:
-                change.error = error
-        finally:
-            for change in batch:
-                change.done = True
-
-    def start(self, token: str | None = None, booklet: int | None = None) -> str:
-        """Register a person and return the secret token of their link.
+    def start(self, token: str | None = None, booklet: int | None = None) -> Future:
+        """Register a person; the result is the secret token of their link.
 
         booklet: default: that with the fewest people, so that all are used equally often. A token that is
         known already keeps its booklet.
         """
         token = token or secrets.token_urlsafe(16)
 
-        def register(base) -> None:
+        def register(base) -> str:
             number = booklet
             if number is None:
                 used = dict(base.execute("SELECT booklet, count(*) FROM raters GROUP BY booklet"))
                 number = min(range(self.study.booklet_count), key=lambda each: used.get(each, 0))
             base.execute("INSERT INTO raters (token, booklet) VALUES (?, ?) ON CONFLICT DO NOTHING", (token, number))
+            return token
 
-        self._change(register)
-        return token
+        return self._change(register)
 
     def progress(self, token: str) -> Progress | None:
         """How far the person with a token is; None for an unknown token."""
@@ -159,8 +161,8 @@ class AnswerStore:
             row = self._reader.execute(PERSON, (token,)).fetchone()
         return None if row is None else Progress(*row[1:])
 
-    def answer(self, token: str, position: int, choice: str, milliseconds: int) -> Progress | None:
-        """Store an answer, and return how far the person is then; None for an unknown token.
+    def answer(self, token: str, position: int, choice: str, milliseconds: int) -> Future:
+        """Store an answer; the result is how far the person is then, None for an unknown token.
 
         Only the next unanswered question takes an answer; any other position changes nothing.
         """

@@ -70,10 +70,12 @@ def import_answers(store: AnswerStore, paths) -> tuple[int, int]:
             raise UserError(f"{path}: this person's earlier file is of another booklet; leave one of them out.")
     new = 0
     for _, file in files:
-        store.start(token_of(file), file.booklet)
+        store.start(token_of(file), file.booklet).result()
         before = store.progress(token_of(file)).answered
         for answer in file.answers[before:]:
-            store.answer(token_of(file), answer.position, answer.choice, answer.milliseconds)
+            last = store.answer(token_of(file), answer.position, answer.choice, answer.milliseconds)
+        if file.answers[before:]:
+            last.result()
         new += store.progress(token_of(file)).answered - before
     return len(booklets), new
 

@@ -12,6 +12,7 @@
 The server keeps no log of requests, sets no cookie, and tells a browser nothing about the models.
 """
 
+from asyncio import wrap_future
 from importlib import resources
 from typing import Literal
 
@@ -99,7 +100,6 @@ class Pictures:
 def application(study: Study, store: AnswerStore, hosts=("*",)):
     """The ASGI application. hosts: names under which browsers may call it, `*` for any."""
     with study_packages():
-        from anyio import to_thread
         from starlette.applications import Starlette
         from starlette.middleware import Middleware
         from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -146,7 +146,7 @@ def application(study: Study, store: AnswerStore, hosts=("*",)):
         body = await body_of(request, Consent)
         if not isinstance(body, Consent):
             return body
-        token = await to_thread.run_sync(store.start)
+        token = await wrap_future(store.start())
         return JSONResponse({"token": token, "state": state(study, store.progress(token))}, 201)
 
     async def tell_state(request):
@@ -158,7 +158,7 @@ def application(study: Study, store: AnswerStore, hosts=("*",)):
         if not isinstance(body, Answer):
             return body
         values = (token, body.position, body.choice, body.milliseconds)
-        progress = await to_thread.run_sync(store.answer, *values)  # waits for the disk
+        progress = await wrap_future(store.answer(*values))  # which is on the disk then
         return JSONResponse(state(study, progress)) if progress else unknown()
 
     def unknown():

@@ -29,7 +29,7 @@ def beta(draw, mean, spread, size=None):
 
 def answer_all(store, draw, careless=False, stop=None):
     """One rater answers a booklet by their preference; a careless one at random."""
-    study, token = store.study, store.start()
+    study, token = store.study, store.start().result()
     likes = {method: beta(draw, *values) for method, values in PREFERENCE.items()}
     key = study.pairs.set_index("pair")
     for position, question in enumerate(study.questions_of(store.progress(token).booklet)[:stop]):
@@ -37,6 +37,7 @@ def answer_all(store, draw, careless=False, stop=None):
         chance = 0.5 if careless else 0.0 if question.kind == CHECK else likes[pair.method]
         rival = draw.random() < chance
         store.answer(token, position, "left" if rival == (question.left == pair.rival) else "right", 1000)
+    store.answer(token, -1, "left", 0).result()  # waits until all are stored
     return token
 
 

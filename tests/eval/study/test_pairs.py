@@ -128,7 +128,7 @@ def test_the_folder_holds_the_study_and_reads_back(study, tmp_path):
 
 def test_a_study_that_people_have_answered_is_not_made_anew(study, make_study, tmp_path, capsys):
     store = AnswerStore(study)
-    store.answer(store.start(), 0, "left", 1)
+    store.answer(store.start().result(), 0, "left", 1).result()
     study.picture(0).unlink()
     assert make_study().identity == study.identity and study.picture(0).is_file()  # the same one is completed
     before = {path.name: path.read_bytes() for path in (study.folder / "pictures").iterdir()}

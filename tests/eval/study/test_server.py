@@ -85,11 +85,12 @@ def test_a_second_answer_to_a_question_changes_nothing(client, store):
 
 
 def test_simultaneous_double_submits_count_once(study):
-    store, token, other = AnswerStore(study), None, None
-    token, other = store.start(), AnswerStore(study)  # two processes use the file
+    store, other = AnswerStore(study), AnswerStore(study)  # as two processes that use the file
+    token = store.start().result()
+
     def send(number):
         for position in range(study.length):
-            (store if number % 2 else other).answer(token, position, "left", number)
+            (store if number % 2 else other).answer(token, position, "left", number).result()
 
     threads = [threading.Thread(target=send, args=(number,)) for number in range(8)]
     for thread in threads:
