@@ -119,7 +119,7 @@ class AnswerStore:
             except BaseException:
                 self._base.execute("ROLLBACK")
                 raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - those who asked get it
             for _, future in batch:
                 future.set_exception(error)
         else:

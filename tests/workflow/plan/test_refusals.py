@@ -306,13 +306,13 @@ def test_of_a_file_that_says_nothing_a_plan_says_nothing(plan_with, tmp_path, ro
     check_targets(plan, root)
 
 
-def test_the_answers_of_people_are_the_result_of_a_comparison(root, tmp_path):
-    from eval.study.comparison import RESULT
+def test_the_answers_of_people_are_the_export_of_a_study(root, tmp_path):
+    from eval.study.answers import COLUMNS
 
-    path = tmp_path / "result.csv"
+    path = tmp_path / "answers.csv"
     answers = {"groups": {"pareto": {"preference": {"answers": str(path)}}}}
-    path.write_text(",".join(RESULT) + "\n")
+    path.write_text(",".join(COLUMNS) + "\n")
     load_plan(root, answers)
     path.write_text("number,choice\n1,left\n")
-    with pytest.raises(ConfigError, match="is not the result of a comparison: its columns must be"):
+    with pytest.raises(ConfigError, match="is not the answers of a study: its columns must be"):
         load_plan(root, answers)
