@@ -136,7 +136,7 @@ def test_the_page_waits_for_a_killed_server_and_repeats_the_answer(person, study
         process.send_signal(signal.SIGKILL)
         process.wait()
         page.keyboard.press("ArrowLeft")
-        page.wait_for_function("document.getElementById('trouble').textContent.startsWith('No connection')")
+        page.wait_for_function("() => document.getElementById('trouble').textContent.startsWith('No connection')")
     with running(study.folder, port):
         at(page, 2)
         assert page.inner_text("#trouble") == ""
@@ -149,7 +149,7 @@ def test_the_page_waits_for_a_killed_server_and_repeats_the_answer(person, study
 def test_an_unknown_link_says_so_and_another_person_may_begin(person, served):
     study, base = served
     page = person(f"{base}s/nobody")
-    page.wait_for_function("document.getElementById('trouble').textContent.includes('link is not known')")
+    page.wait_for_function("() => document.getElementById('trouble').textContent.includes('link is not known')")
     person.problems.clear()  # the browser reports the 404
     page = person(base)
     start(page)
