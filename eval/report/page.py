@@ -11,6 +11,7 @@ from eval.analysis import differences
 from eval.pages.rendering import STYLES, asset, environment
 from eval.report import facts, figures, findings, galleries, run_details, score_tables
 from eval.report.contents import Contents
+from eval.study import shares
 from eval.table_formats import html_frame
 from nada.run.atomic import atomic_path
 
@@ -41,6 +42,7 @@ def rendered(contents: Contents) -> str:
         grids=grids,
         real=real,
         pareto=figures.all_shown(contents, "pareto"),
+        preferences=preference_tables(contents),
         sweeps={g.name: figures.all_shown(contents, "sweep", groups=[g]) for g in contents.groups},
         neighbours=figures.all_shown(contents, "neighbours"),
         curves=figures.all_shown(contents, "training_curves", "chosen_layers"),
@@ -97,6 +99,16 @@ def difference_table(contents: Contents, group):
         return None
     frame = differences.frame(table.differences, table.columns)
     return html_frame(frame, [differences.note(table.differences)], texts=3)
+
+
+def preference_tables(contents: Contents) -> list[tuple]:
+    """(group, table of what people prefer among its models) of each group that people were asked about."""
+    groups = {group.name: group for group in contents.groups}
+    tables = []
+    for asked in contents.spec.preferences:
+        table, said = shares.told(asked.answers)
+        tables.append((groups[asked.group], html_frame(shares.readable(table), said)))
+    return tables
 
 
 def script_json(content) -> Markup:

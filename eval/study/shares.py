@@ -18,12 +18,13 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from eval.analysis.columns import label
+from eval.analysis.names import condition_title
 from eval.analysis.statistics import CONFIDENCE
-from eval.page import PAGE, heads, items, rows
+from eval.pages.rendering import page
 from eval.study.answers import COLUMNS, SIDES
 from eval.study.packages import study_packages
 from eval.study.pairs import CHECK, KINDS, PAIR, REPEAT
+from eval.table_formats import html_frame
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
 from nada.run.outputs import check_outputs
@@ -31,6 +32,7 @@ from nada.run.spec.base import CONDITION_KEYS
 
 RESULT = (*CONDITION_KEYS, "people", "answers", "won", "low", "high")
 ENDINGS = (".csv", ".md", ".html")
+TITLE = "What people prefer (two-alternative forced choice)"
 DIGITS = 6  # decimals in the .csv
 
 
@@ -189,20 +191,32 @@ def notes(table: pd.DataFrame, trust: Quality) -> list[str]:
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """The table for people: task, model, share with interval, people, answers."""
-    names = [label(row.method, row.variant, row.shots, row.warm_start) for row in table.itertuples()]
+    names = [condition_title(row.method, row.variant, row.shots, row.warm_start) for row in table.itertuples()]
     won = [f"{row.won:.2f} [{row.low:.2f}, {row.high:.2f}]" for row in table.itertuples()]
     columns = {"task": table.task, "model": names, "comparisons won": won}
     return pd.DataFrame(columns | {"people": table.people, "answers": table.answers}).astype(str)
 
 
+def told(path) -> tuple[pd.DataFrame, list[str]]:
+    """`shares` of a file of exported answers, and the sentences below them.
+
+    UserError: see `read_answers`; or no attentive rater has compared anything.
+    """
+    answers = read_answers(path)
+    table = shares(attentive(answers))
+    if table.empty:
+        raise UserError(f"{path}: no comparison by an attentive rater is there yet.")
+    return table, notes(table, quality(answers))
+
+
 def write(prefix: str, table: pd.DataFrame, said: list[str]) -> None:
     """Write PREFIX.csv, .md and .html."""
-    shown, title = readable(table), "What people prefer (two-alternative forced choice)"
+    shown = readable(table)
     texts = {
         ".csv": table.round(DIGITS).to_csv(index=False, lineterminator="\n"),
-        ".md": f"**{title}**\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n\n"
+        ".md": f"**{TITLE}**\n\n{shown.to_markdown(index=False, disable_numparse=True)}\n\n"
         + "".join(f"- {note}\n" for note in said),
-        ".html": PAGE.format(title=title, head=heads(shown), body=rows(shown), notes=items(said)),
+        ".html": page(TITLE, html_frame(shown, said)),
     }
     for ending, text in texts.items():
         with atomic_path(prefix + ending) as temporary:
@@ -218,11 +232,7 @@ def main(argv=None) -> None:
     parser.add_argument("--out", required=True, help="path of the files to write, without an ending")
     arguments = parser.parse_args(argv)
     check_outputs(arguments.out, ENDINGS, [arguments.answers])
-    answers = read_answers(arguments.answers)
-    table, trust = shares(attentive(answers)), quality(answers)
-    if table.empty:
-        raise UserError(f"{arguments.answers}: no comparison by an attentive rater is there yet.")
-    said = notes(table, trust)
+    table, said = told(arguments.answers)
     write(arguments.out, table, said)
     print(readable(table).to_string(index=False), *said, sep="\n")
 

@@ -1,6 +1,7 @@
 """A tiny world on disk for the tests of eval, made once: random networks, references, runs, scores."""
 
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -150,3 +151,16 @@ def scored_world(tiny_world, scikit_learn_extra):
     scores = tiny_world.folder / "scores.csv"
     assert score.main(["--spec", str(spec), "--out", str(scores)]) == 0
     return tiny_world
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """Debian's browser, without a window; skipped, with the reason, where it or its driver is missing."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
+    program = shutil.which("chromium")
+    if program is None:
+        pytest.skip("there is no chromium; apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()

@@ -109,11 +109,12 @@ def record_inputs(plan: Plan, name):
 
 
 def report_inputs(plan: Plan):
-    """What the report opens of every group shown: specs, observations, records, published numbers."""
+    """What the report opens of every group shown: specs, observations, records, published numbers, answers."""
     files = published_inputs()
     for group in plan.shown:
         files += [f"{plan.results}/scores/{group}.json", *group_inputs(plan, group), *record_inputs(plan, group)]
         files += published_inputs(plan.groups[group].get("paper"))
+        files += [answers for answers in [answers_file(plan, group)] if answers]
     return list(dict.fromkeys(files))
 
 

@@ -22,13 +22,14 @@ from nada.run.spec.group_spec import (
     TaskSpec,
 )
 from nada.run.spec.observation_spec import Counts, ObservationSpec, ObservedRun, RefereeSpec
-from nada.run.spec.report_spec import AssetSpec, FigureSpec, ReportSpec
+from nada.run.spec.report_spec import AssetSpec, FigureSpec, PreferenceSpec, ReportSpec
 from nada.run.spec.run_spec import ClipSpec, RunSpec, SourceSpec, TextSpec
 from nada.run.spec.study_spec import ShownModel, StudySpec
 from workflow.assets.asset_registry import WORLDS, load_registry
 from workflow.plan.figure_kinds import figures_of, kinds
 from workflow.plan.groups import rows_of
 from workflow.plan.layout import (
+    answers_file,
     checkpoint_weights,
     collected,
     observation_file,
@@ -277,6 +278,11 @@ def report_spec(plan: Plan) -> ReportSpec:
         figures=tuple(figures),
         scores=f"{results}/scores.csv",
         claims=claims if f"{results}/claims.html" in collected(plan) else None,
+        preferences=tuple(
+            PreferenceSpec(group=group, answers=answers)
+            for group in plan.shown
+            if (answers := answers_file(plan, group))
+        ),
         assets=_assets(plan),
     )
 

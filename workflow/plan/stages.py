@@ -28,7 +28,7 @@ PAGES = ("eval/pages/style.css", "eval/pages/table.html")  # of every page of ta
 REPORT = tuple(f"eval/report/{name}" for name in ("report.html", "parts.html", "report.css", "report.js"))
 FILES = {
     "pretrain_clip": ("workflow/worlds/mini/templates.txt",),
-    **dict.fromkeys(("table", "paper_table", "claims"), PAGES),
+    **dict.fromkeys(("table", "paper_table", "preference", "claims"), PAGES),
     "html": (*PAGES, *REPORT),
 }
 

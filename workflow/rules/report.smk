@@ -83,6 +83,7 @@ rule paper_table:
 
 rule preference:
     input:
+        FILES["preference"],
         answers=lambda w: answers_file(PLAN, w.group),
     output:
         html=report(

@@ -21,6 +21,13 @@ class AssetSpec(Spec):
     purpose: str = ""
 
 
+class PreferenceSpec(Spec):
+    """What people answered about a group's models. answers: the exported file of the preference study."""
+
+    group: Name
+    answers: Name
+
+
 class ReportSpec(Spec):
     """groups: group specs, in the order of config.yaml. scores: the joined scores. claims: the verdicts.
 
@@ -37,6 +44,7 @@ class ReportSpec(Spec):
     figures: tuple[FigureSpec, ...] = ()
     scores: Name
     claims: Name | None = None
+    preferences: tuple[PreferenceSpec, ...] = ()
     assets: tuple[AssetSpec, ...] = ()
 
 

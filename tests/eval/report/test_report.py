@@ -10,6 +10,7 @@ from scipy import stats
 
 from eval.metrics.catalogue import metric
 from eval.report.__main__ import main
+from eval.study.answers import COLUMNS as ANSWERED
 from tests.eval.report.reading import NUMBER, details, numbers, section, words
 from tests.eval.report.small_results import PICTURES, build
 
@@ -96,6 +97,27 @@ def test_overlapping_intervals_are_not_called_a_difference(tmp_path):
     scores.to_csv(tmp_path / "results/scores.csv", index=False)
     assert main(["--spec", str(spec), "--out", str(tmp_path / "r.html")]) == 0
     assert "the intervals overlap, so neither is shown to be better" in words(section(tmp_path / "r.html", "result"))
+
+
+def test_what_people_prefer_is_shown_with_how_far_their_answers_can_be_trusted(tmp_path):
+    pytest.importorskip("krippendorff", reason="the packages of the extra `study` are not installed")
+    condition, won = ("dog2cat", "tgan_ada", "plain", 10, "source"), {0: (1, 1), 1: (1, 0), 2: (0, 0)}
+    rows = [  # the rival's picture is on the left; the third rater fails the check
+        (rater, 0, place, place, kind, *condition, 0, place, "left", "left" if chosen else "right", right, 900)
+        for rater, choices in won.items()
+        for place, (kind, chosen, right) in enumerate(
+            [*(("pair", chosen, chosen) for chosen in choices), ("check", rater == 2, int(rater != 2))]
+        )
+    ]
+    pd.DataFrame(rows, columns=ANSWERED).to_csv(tmp_path / "answers.csv", index=False)
+    spec = build(tmp_path, 1)
+    asked = {"preferences": [{"group": "table1", "answers": str(tmp_path / "answers.csv")}]}
+    spec.write_text(json.dumps(json.loads(spec.read_text()) | asked))
+    assert main(["--spec", str(spec), "--out", str(tmp_path / "r.html")]) == 0
+    shown = section(tmp_path / "r.html", "pareto")
+    told = words(shown)
+    assert "TGAN + ADA, 10-shot</td><td>0.75 [" in shown and "3 people answered; 1 failed an attention check" in told
+    assert "What people prefer: Title of table1" in told and "tables/table1_preference.csv" in shown
 
 
 def test_the_published_numbers_stand_in_the_cells_of_the_papers_table(small_report, root):

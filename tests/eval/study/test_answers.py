@@ -57,7 +57,7 @@ def test_hundreds_of_raters_prefer_in_the_table_what_they_prefer(study, tmp_path
     assert trust.raters == 400 and 35 <= trust.excluded <= 50  # a guess passes three checks in one of eight
     assert abs(trust.left - 0.5) < 0.03 and trust.same[0] > 0.55 and 0 < trust.alpha < 0.4
     text = (tmp_path / "shares.md").read_text()
-    assert "tgan plain 10-shot" in text and f"{trust.excluded} failed an attention check" in text
+    assert "TGAN, 10-shot" in text and f"{trust.excluded} failed an attention check" in text
     assert "Krippendorff" in (tmp_path / "shares.html").read_text() and "α" in capsys.readouterr().out
 
 

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 import signal
 from pathlib import Path
 
@@ -13,19 +12,7 @@ from eval.study.answers import AnswerStore
 from tests.eval.study.test_server import free_port, running
 
 pytestmark = pytest.mark.browser
-playwright = pytest.importorskip("playwright.sync_api", reason="the package playwright is not installed")
 PHONE, LAPTOP = {"width": 390, "height": 760}, {"width": 1280, "height": 800}
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    program = shutil.which("chromium")
-    if program is None:
-        pytest.skip("there is no chromium; apt-get install chromium")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

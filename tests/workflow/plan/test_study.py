@@ -5,10 +5,10 @@ import pytest
 from nada.run.spec.study_spec import StudySpec
 from workflow.plan.checking import ConfigError, merge
 from workflow.plan.groups import groups_named
-from workflow.plan.inputs import figure_arguments, figure_inputs
+from workflow.plan.inputs import figure_arguments, figure_inputs, report_inputs
 from workflow.plan.layout import shown
 from workflow.plan.plan import load_plan
-from workflow.plan.specs import study_spec
+from workflow.plan.specs import report_spec, study_spec
 from workflow.plan.study_checks import check_study
 
 SMALL = "study={group: ablation, preferred: {method: nada, variant: mapper}}"
@@ -83,3 +83,5 @@ def test_answers_become_a_table_that_the_pareto_plot_takes(default, monkeypatch)
     assert figure_inputs(default, "pareto", "pareto")["answers"] == [f"{table}.csv"]
     assert figure_arguments(default, "pareto", "pareto") == f"--answers {table}.csv"
     assert {f"{table}.md", f"{table}.html"} <= {*shown(default, "pareto")}
+    [asked] = report_spec(default).preferences
+    assert (asked.group, asked.answers) == ("pareto", "answers.csv") and "answers.csv" in report_inputs(default)
