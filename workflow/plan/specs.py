@@ -1,4 +1,4 @@
-"""Build the spec of each job: RunSpec, ObservationSpec, GroupSpec or StudySpec (`nada/run/spec/`).
+"""Build the spec of each job: RunSpec, ObservationSpec, GroupSpec, ReportSpec or StudySpec (`nada/run/spec/`).
 
 A spec names only the files that its job opens. They are inputs of the job's rule
 (`workflow.plan.inputs`), and `nada.run.job` and `eval.observe` list them in their records.
