@@ -25,7 +25,7 @@ from eval.metrics.mean_lpips import ACCEPTED_LPIPS
 from eval.metrics.memorisation import FLOOR, MEMORISED
 from eval.metrics.realism import PREFERENCE
 from eval.score import LAST
-from eval.study.shares import read_shares
+from eval.study.shares_table import read_shares
 from nada.run.errors import UserError, command
 from nada.run.spec.base import CONDITION_KEYS, REAL
 from nada.run.spec.group_spec import GroupSpec

@@ -24,13 +24,13 @@ from eval.pages.rendering import page
 from eval.study.answers import COLUMNS, SIDES
 from eval.study.packages import study_packages
 from eval.study.pairs import CHECK, KINDS, PAIR, REPEAT
+from eval.study.shares_table import RESULT, read_table
 from eval.table_formats import html_frame
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
 from nada.run.outputs import check_outputs
 from nada.run.spec.base import CONDITION_KEYS
 
-RESULT = (*CONDITION_KEYS, "people", "answers", "won", "low", "high")
 ENDINGS = (".csv", ".md", ".html")
 TITLE = "What people prefer (two-alternative forced choice)"
 DIGITS = 6  # decimals in the .csv
@@ -38,7 +38,7 @@ DIGITS = 6  # decimals in the .csv
 
 def read_answers(path) -> pd.DataFrame:
     """The exported answers. UserError: no such file, other columns, a wrong value, a question answered twice."""
-    table = _read(path, "python -m eval.study export makes it")
+    table = read_table(path, "python -m eval.study export makes it")
     if list(table.columns) != list(COLUMNS):
         raise UserError(f"{path}: not the answers of a study; the columns must be {', '.join(COLUMNS)}.")
     table["variant"] = table.variant.fillna("")
@@ -55,23 +55,6 @@ def read_answers(path) -> pd.DataFrame:
         line = int(np.flatnonzero(twice)[0]) + 2
         raise UserError(f"{path}, line {line}: this rater answered that question before; keep one answer.")
     return table
-
-
-def read_shares(path) -> pd.DataFrame:
-    """RESULT, as this command wrote it. UserError: no such file, or another one."""
-    table = _read(path, "python -m eval.study.shares makes it")
-    if list(table.columns) != list(RESULT):
-        raise UserError(f"{path}: not the shares of a study; the columns must be {', '.join(RESULT)}.")
-    return table
-
-
-def _read(path, maker: str) -> pd.DataFrame:
-    try:
-        return pd.read_csv(path)
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; {maker}.") from None
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not a table ({error}); {maker}.") from None
 
 
 # ---- numbers --------------------------------------------------------------------------------------

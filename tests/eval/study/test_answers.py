@@ -9,8 +9,9 @@ import pytest
 from eval.study.__main__ import main
 from eval.study.answers import COLUMNS, AnswerStore
 from eval.study.pairs import CHECK, PAIR, REPEAT
-from eval.study.shares import attentive, quality, rater_interval, read_answers, read_shares, shares
+from eval.study.shares import attentive, quality, rater_interval, read_answers, shares
 from eval.study.shares import main as shares_main
+from eval.study.shares_table import read_shares
 from nada.run.errors import UserError
 from tests.eval.study.conftest import RIVALS
 

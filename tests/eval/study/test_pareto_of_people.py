@@ -5,7 +5,7 @@ import pandas as pd
 
 from eval.figures import pareto
 from eval.score import COLUMNS
-from eval.study.shares import RESULT
+from eval.study.shares_table import RESULT
 from nada.run.spec.base import CONDITION_KEYS
 from nada.run.spec.group_spec import GroupSpec, ModelSpec, RowSpec, TaskSpec
 from tests.eval.study.conftest import OURS, RIVALS

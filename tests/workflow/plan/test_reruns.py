@@ -47,14 +47,14 @@ STAGES = {
     },
     "observe": {"runs": ("observe", "runs"), "real": ("observe", REAL)},
     "scores, tables, figures": {
-        **{name: (name, "") for name in ("score", "table", "paper_table", "grid", "claims")},
+        **{name: (name, "") for name in ("score", "table", "paper_table", "preference", "grid", "claims")},
         **{kind: ("figure", kind) for kind in kinds()},
         "report": ("html", ""),
     },
     "mini world": {name.removeprefix("pretrain_"): (name, "") for name in MODULES if "pretrain" in name},
 }
 #: Stages that are told of a group by its spec.
-OF_A_GROUP = [name for name in STAGES["scores, tables, figures"] if name != "claims"]
+OF_A_GROUP = [name for name in STAGES["scores, tables, figures"] if name not in ("claims", "preference")]
 #: Modules that only some stages may hold; a name that ends in a dot is a whole package.
 STEERING = ("nada.clip.", "nada.losses", "nada.objective", "nada.layers", "nada.mapper", "nada.augment", "nada.training")
 READERS = tuple(f"nada.stylegan2.readers.{name}" for name in ("layouts", "rosinality", "nvlabs", "nvlabs_tf"))
