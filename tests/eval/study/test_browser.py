@@ -17,7 +17,10 @@ PHONE, LAPTOP = {"width": 390, "height": 760}, {"width": 1280, "height": 800}
 
 @pytest.fixture
 def person(chromium):
-    """Open a browser of a person of their own; afterwards the console has no error and nothing left the machine."""
+    """Open a browser of a person of their own; afterwards the console has no error and nothing left the machine.
+
+    Ask for it after `served`: then it ends first, and no page loads from a server that has stopped.
+    """
     contexts, problems = [], []
 
     def visit(address, **options):
@@ -64,10 +67,11 @@ def answers(study):
 
 
 @pytest.mark.parametrize("how", ["keys", "clicks", "touch"])
-def test_a_person_answers_with_keyboard_mouse_or_touch(person, served, how):
+def test_a_person_answers_with_keyboard_mouse_or_touch(served, person, how):
     study, base = served
     options = {"viewport": PHONE, "has_touch": True, "is_mobile": True} if how == "touch" else {}
     page = person(base, **options)
+    page.get_by_role("button", name="I agree, start").wait_for()
     assert "I agree." in page.inner_text("main") and f"{study.length} pairs" in page.inner_text("main")
     start(page)
     assert page.inner_text("h1") == "Which is the better cat?"
@@ -90,7 +94,7 @@ def test_a_person_answers_with_keyboard_mouse_or_touch(person, served, how):
     assert (table.milliseconds < 60_000).all() and page.context.cookies() == []
 
 
-def test_double_clicks_stale_tabs_the_back_button_and_the_link_count_nothing_twice(person, served):
+def test_double_clicks_stale_tabs_the_back_button_and_the_link_count_nothing_twice(served, person):
     study, base = served
     page = person(base)
     start(page)
@@ -133,7 +137,7 @@ def test_the_page_waits_for_a_killed_server_and_repeats_the_answer(person, study
     person.problems[:] = [text for text in person.problems if text not in refused]
 
 
-def test_an_unknown_link_says_so_and_another_person_may_begin(person, served):
+def test_an_unknown_link_says_so_and_another_person_may_begin(served, person):
     study, base = served
     page = person(f"{base}s/nobody")
     page.wait_for_function("() => document.getElementById('trouble').textContent.includes('link is not known')")
