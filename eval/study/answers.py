@@ -110,7 +110,11 @@ class AnswerStore:
             self._commit([change for change in batch if change is not None])
 
     def _commit(self, batch: list) -> None:
-        """Make several changes in one transaction; an error undoes all of them."""
+        """Make several changes in one transaction; an error undoes all of them.
+
+        A change that nobody waits for any more is left out; from here on none can be given up.
+        """
+        batch = [(make, future) for make, future in batch if future.set_running_or_notify_cancel()]
         try:
             self._base.execute("BEGIN IMMEDIATE")
             try:

@@ -48,6 +48,18 @@ def reply(position, choice="left", milliseconds=900):
     return {"position": position, "choice": choice, "milliseconds": milliseconds}
 
 
+def test_a_request_that_is_given_up_does_not_stop_the_others(store):
+    """The thread that writes goes on when nobody waits for an answer any more."""
+    token = store.start().result(timeout=10)
+    going_on = threading.Event()
+    store._change(lambda _: going_on.wait(10))
+    given_up = store.answer(token, 0, "left", 900)
+    assert given_up.cancel()
+    going_on.set()
+    assert store.answer(token, 0, "right", 900).result(timeout=10).answered == 1
+    assert store.export().choice.tolist() == ["right"]
+
+
 def test_a_person_answers_all_questions_of_a_booklet(client, study, store):
     address, state = begin(client)
     asked = study.questions_of(0)
