@@ -48,6 +48,8 @@ SILENT = (
 
 #: Set by Ctrl-C, which reaches the jobs as well: Snakemake may report that a job ended before it reacts itself.
 CTRL_C = threading.Event()
+#: Seconds for which a failure waits for that mark: a job can end before Python has run this process's handler.
+PATIENCE = 0.5
 
 
 def notice_ctrl_c() -> None:
@@ -189,7 +191,8 @@ class Lines:
         job = self.progress.stop(record.jobid)
         name = job.name if job else record.rule_name
         logs = [str(log).split(" (", 1)[0] for log in record.log]
-        if self.interrupted or CTRL_C.is_set() or any(tail(log, 1)[-1].startswith(STOPPED) for log in logs):
+        stopped = any(tail(log, 1)[-1].startswith(STOPPED) for log in logs)
+        if self.interrupted or stopped or CTRL_C.wait(PATIENCE):
             return f"interrupted: {name}"
         self.failed[name] = ", ".join(logs) or "it has no log; see above"
         said = [f"FAILED {name}"]

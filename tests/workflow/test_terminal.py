@@ -127,6 +127,17 @@ def test_a_job_that_ends_by_ctrl_c_before_snakemake_reacts_is_not_called_failed(
     assert lines.of(failed(0, ["a.log"])) == "interrupted: adapt a"
 
 
+def test_a_failure_waits_a_moment_for_ctrl_c_that_reached_the_job_first(monkeypatch):
+    """On a busy machine the job's end is known before Python has run the handler of this process."""
+    monkeypatch.setattr(terminal, "CTRL_C", threading.Event())
+    lines = begun({0: Job("adapt a", "adapt", 1)})
+    lines.of(started(0))
+    late = threading.Timer(terminal.PATIENCE / 10, terminal.CTRL_C.set)
+    late.start()
+    assert lines.of(failed(0, ["a.log"])) == "interrupted: adapt a"
+    late.join()
+
+
 def test_a_process_that_ignores_ctrl_c_goes_on_ignoring_it():
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
