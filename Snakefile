@@ -163,6 +163,9 @@ rule report:
         f"{RESULTS}/provenance.html",
 
 
+include: "workflow/rules/publish.smk"
+
+
 for group in PLAN.groups:
 
     rule:

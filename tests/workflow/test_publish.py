@@ -1,17 +1,20 @@
 """Publishing keeps what readers need, and never harms what is published already.
 
 It refuses another benchmark and an unfinished run, shows what would change, and replaces the old folder
-by renaming a whole new one.
+by renaming a whole new one. An archive holds the same files.
 """
 
+import hashlib
 import json
 import shutil
+import zipfile
 from pathlib import Path
 
 import pytest
 
 from nada.run.errors import UserError
-from workflow.publish import ABOUT, about_published, changes, main, publish
+from workflow.publication import ABOUT, SUMS, about_published
+from workflow.publish import changes, main, publish
 
 RUN = "runs/dog2cat/nada-global/seed0"
 FACTS = {"world": "mini", "preset": "full", "device": "cpu"}
@@ -39,13 +42,18 @@ def finished(folder, groups=("ablation",), seeds=(0, 1), **facts):
         (folder / f"scores/{group}.json").write_text(json.dumps(told))
         (folder / f"scores/{group}.csv").write_text(f"task,value\nshared,1\n{group},2\n")
     (folder / "scores.csv").write_text("task,value\n" + "".join(f"{g},2\n" for g in groups))
+    make(folder, "report.html")
     return folder
+
+
+def content_names(folder):
+    """The name of every file of a folder."""
+    return [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
 
 
 def content(folder):
     """{name: text} of every file of a folder."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    return {str(path.relative_to(folder)): path.read_text() for path in files}
+    return {name: (folder / name).read_text() for name in content_names(folder)}
 
 
 @pytest.fixture
@@ -61,16 +69,17 @@ def test_tables_pictures_scores_and_records_are_kept_and_weights_and_curves_are_
     make(results, "claims.md", "figures/a_training.svg", "figures/a_training.csv")
     make(results, f"{RUN}/curves.csv", f"{RUN}/spec.json", "observations/dog2cat/x.npz")
     make(results, "figures/a_training.png")  # the vector file says the same
+    make(results, "figures/a_gallery.png", "provenance.html", "report.json", "logs/report.log")
     publish(results, out)
     records = {f"runs/dog2cat/ablation/seed{k}/{name}.json" for k in (0, 1) for name in ("run", "cost")}
     assert set(content(out)) == records | {
-        ABOUT, "scores.csv", "claims.md", "tables/ablation.md", "figures/ablation_grid.png",
-        "figures/a_training.svg", "figures/a_training.csv",
+        ABOUT, SUMS, "report.html", "provenance.html", "scores.csv", "claims.md", "tables/ablation.md",
+        "figures/ablation_grid.png", "figures/a_training.svg", "figures/a_training.csv", "figures/a_gallery.png",
     }  # fmt: skip
     assert json.loads((out / ABOUT).read_text()) == {**FACTS, "seeds": [0, 1], "groups": ["ablation"]}
 
 
-@pytest.mark.parametrize("missing", ["scores.csv", "tables", "figures", "runs", "scores"])
+@pytest.mark.parametrize("missing", ["scores.csv", "tables", "figures", "runs", "scores", "report.html"])
 def test_an_unfinished_run_is_one_sentence_and_changes_nothing(tmp_path, published, capsys, missing):
     results, before = finished(tmp_path / "full", ("ablation", "table1")), content(published)
     path = results / missing
@@ -122,7 +131,7 @@ def test_what_changes_is_shown_before_it_is_done_and_a_dry_run_only_shows_it(tmp
     assert "preset  full -> full" in said and "seeds   0, 1 -> 0, 1, 2" in said
     assert "groups  ablation, table1 -> ablation, pareto, table1" in said
     assert "scores  2 rows -> 3 rows" in said
-    assert "0 files removed" in said and "2 files changed: publication.json, scores.csv" in said
+    assert "0 files removed" in said and "3 files changed: SHA256SUMS, publication.json, scores.csv" in said
     assert any(line.startswith("12 files added: figures/pareto_grid.png") for line in said)
 
 
@@ -210,7 +219,7 @@ def test_of_named_groups_only_their_own_files_and_runs_are_kept(tmp_path):
     publish(results, out, ["table1"])
     records = {f"runs/dog2cat/table1/seed{k}/{name}.json" for k in (0, 1) for name in ("run", "cost")}
     kept = {"scores.csv", "tables/table1.md", "tables/table1_paper.md", "figures/table1_grid.png"}
-    assert set(content(out)) == kept | records | {ABOUT}
+    assert set(content(out)) == kept | records | {ABOUT, SUMS}  # no report: it is of the whole run
     publish(results, out, ["table1", "ablation"])
     assert (out / "scores.csv").read_text() == "task,value\nshared,1\ntable1,2\nablation,2\n"
 
@@ -222,6 +231,42 @@ def test_a_group_that_was_not_run_is_named(tmp_path, capsys):
     assert "has no group 'pareto'" in capsys.readouterr().err
 
 
+# ---- checksums and the archive ----------------------------------------------------------------------
+
+
+def test_the_checksums_are_those_of_every_other_file(tmp_path, published):
+    make(published, "costs_cpu.csv")
+    publish(finished(tmp_path / "new", ("ablation", "table1")), published)
+    lines = [line.split("  ") for line in (published / SUMS).read_text().splitlines()]
+    assert {name for _, name in lines} == set(content(published)) - {SUMS}
+    for said, name in lines:
+        assert said == hashlib.sha256((published / name).read_bytes()).hexdigest()
+
+
+def test_the_archive_unpacks_to_what_a_folder_would_hold_and_has_the_same_bytes_each_time(tmp_path, capsys):
+    results, archive = finished(tmp_path / "results"), tmp_path / "results/publication.zip"
+    line = ["--results", str(results), "--archive", str(archive)]
+    assert main(line) == 0
+    assert f"wrote {archive}: 0.0 MiB" in capsys.readouterr().out
+    first = archive.read_bytes()
+    assert main(line) == 0 and archive.read_bytes() == first
+    zipfile.ZipFile(archive).extractall(tmp_path / "unpacked")
+    publish(results, tmp_path / "published/mini")
+    assert content(tmp_path / "unpacked") == content(tmp_path / "published")
+    assert not list(results.glob(".*"))
+
+
+def test_an_archive_of_an_unfinished_run_or_over_another_file_is_refused(tmp_path, capsys):
+    results, archive = finished(tmp_path / "results"), tmp_path / "mine.zip"
+    archive.write_text("mine")
+    assert main(["--results", str(results), "--archive", str(archive)]) == 2
+    assert "exists already and is not what this command writes" in capsys.readouterr().err
+    (results / "report.html").unlink()
+    assert main(["--results", str(results), "--archive", str(tmp_path / "new.zip")]) == 2
+    assert "has no report.html; finish the run first" in capsys.readouterr().err
+    assert archive.read_text() == "mine" and not (tmp_path / "new.zip").exists()
+
+
 def test_what_is_published_in_this_project_says_what_it_is(root):
     """A run of another preset could otherwise replace it."""
     for out in (root / "results/published").iterdir():
@@ -231,3 +276,7 @@ def test_what_is_published_in_this_project_says_what_it_is(root):
         assert set(about.seeds) == seeds
         assert all((out / f"tables/{group}.md").is_file() for group in about.groups)
         assert "0 files changed" in changes(out, out)
+        if (out / SUMS).is_file():  # older publications have none
+            lines = [line.split("  ") for line in (out / SUMS).read_text().splitlines()]
+            assert {name for _, name in lines} == set(content_names(out)) - {SUMS}
+            assert all(said == hashlib.sha256((out / name).read_bytes()).hexdigest() for said, name in lines)

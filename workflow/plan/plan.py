@@ -23,14 +23,14 @@ from workflow.plan.text_checks import check_texts
 from workflow.plan.world import check_files, convolutions
 
 # Rules that only collect files: the targets besides the groups.
-TARGETS = ("all", "tables", "figures", "report", "study", "estimate", "pretrain_world")
+TARGETS = ("all", "tables", "figures", "report", "publish", "study", "estimate", "pretrain_world")
 # Names of the Snakefile's rules, which no group may have.
 RULES = (
     *("all", "tables", "figures", "report", "estimate"),
     *("assets", "asset", "convert", "references", "run_spec", "adapt"),
     *("observation_spec", "observe", "group_spec", "score", "scores"),
     *("table", "paper_table", "preference", "grid", "figure", "claims", "pages", "report_spec", "html", "provenance"),
-    *("study", "study_spec"),
+    *("study", "study_spec", "publish"),
     *("pretrain_world", "pretrain_source", "pretrain_clip", "pretrain_referee"),
 )
 

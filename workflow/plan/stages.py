@@ -19,6 +19,7 @@ MODULES = {
     "preference": ("eval.study.shares",),
     "study": ("eval.study.prepare",),
     "html": ("eval.report.__main__",),
+    "publish": ("workflow.publish",),
     "pretrain_source": (f"{MINI}.pretrain_source",),
     "pretrain_clip": (f"{MINI}.pretrain_clip",),
     "pretrain_referee": (f"{MINI}.pretrain_referee",),

@@ -18,13 +18,14 @@ MADE = {
     "tables": "the table of every group",
     "figures": "the grid and figures of every group",
     "report": "one page with the result, every table, figure and picture",
+    "publish": "what `all` makes and a reader needs, with checksums, in one archive: publication.zip",
     "study": "pairs of pictures for people to compare (docs/preference-study.md)",
     "estimate": "hours, disk and memory of `all`, forecast from measured runs; makes no file",
     "assets": "every weight and data set of the world, fetched and verified",
     "pretrain_world": "every network of the mini world, trained again (about three hours of one core)",
 }
 WRITTEN = ("results/world_build",)  # by workflow/rules/pretrain.smk, besides the plan's results
-EVERY_GROUP = ("all", "tables", "figures", "report", "scores", "claims", "pages", "html", "provenance")
+EVERY_GROUP = ("all", "tables", "figures", "report", "scores", "claims", "pages", "html", "provenance", "publish")
 
 
 def asked_targets(argv):
