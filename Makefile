@@ -4,6 +4,7 @@
 PYTHON ?= python3.11
 CORES ?= all
 WORKERS ?= 2
+RESULTS ?= results/full
 BIN := .venv/bin
 STAMP := .venv/.installed
 # The CPU-only installation: PyTorch's own index of such builds, the packages of the lock that only CUDA
@@ -11,7 +12,9 @@ STAMP := .venv/.installed
 CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 CUDA_ONLY := ^(nvidia-|cuda-|triton)
 CHOSEN := .venv/.cpu
-TARGETS := all install test slow bench lint lock help
+# The environment of the documentation site
+SITE := docs/.venv-docs
+TARGETS := all install test slow bench check docs lint lock help
 
 .PHONY: $(TARGETS)
 .DEFAULT_GOAL := all
@@ -50,6 +53,12 @@ slow: $(STAMP) ## run the tests that take minutes
 bench: $(STAMP) ## measure the speed ratios
 	$(BIN)/python -m pytest -o python_files='bench_*.py' tests
 
+check: $(STAMP) ## compare RESULTS (default: results/full) with the published results
+	$(BIN)/python -m workflow.check --results $(RESULTS)
+
+docs: $(SITE)/.installed ## build the documentation site into site/, with every link checked
+	$(SITE)/bin/python -m mkdocs build --strict --config-file docs/mkdocs.yml
+
 lint: $(STAMP) ## check the style
 	$(BIN)/ruff check .
 
@@ -74,6 +83,13 @@ else
 endif
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $(STAMP)
+
+# The site has an environment of its own: its packages are not among the benchmark's.
+$(SITE)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(SITE)
+	$(SITE)/bin/python -m pip install --quiet --disable-pip-version-check $$($(PYTHON) -c 'import tomllib; \
+	  print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["docs"])')
+	@touch $@
 
 lock: ## renew requirements.lock from pyproject.toml (needs an index; review the difference)
 	rm -rf .venv.lock
