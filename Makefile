@@ -13,7 +13,7 @@ CPU_INDEX ?= https://download.pytorch.org/whl/cpu
 CUDA_ONLY := ^(nvidia-|cuda-|triton)
 CHOSEN := .venv/.cpu
 # The environment of the documentation site
-SITE := docs/.venv-docs
+SITE := .venv-docs
 TARGETS := all install test slow bench check docs lint lock help
 
 .PHONY: $(TARGETS)
@@ -57,7 +57,7 @@ check: $(STAMP) ## compare RESULTS (default: results/full) with the published re
 	$(BIN)/python -m workflow.check --results $(RESULTS)
 
 docs: $(SITE)/.installed ## build the documentation site into site/, with every link checked
-	$(SITE)/bin/python -m mkdocs build --strict --config-file docs/mkdocs.yml
+	NO_MKDOCS_2_WARNING=1 $(SITE)/bin/python -m mkdocs build --strict
 
 lint: $(STAMP) ## check the style
 	$(BIN)/ruff check .
