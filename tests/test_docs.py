@@ -54,7 +54,7 @@ PARSED = [
     for page, typed in dict.fromkeys(SNAKEMAKE)
     if typed not in (*TYPED, "--version") and not any(part in f"snakemake {typed}" for part in ELSEWHERE)
 ]
-OTHERS = ("pytest", "snakemake", "seed_histogram", "package.module", "…")
+OTHERS = ("pytest", "http.server", "snakemake", "seed_histogram", "package.module", "…")
 PYTHON = sorted({typed for _, typed in commands(PAGES, "python -m") if not any(part in typed for part in OTHERS)})
 
 
@@ -83,7 +83,7 @@ def project(tmp_path_factory):
         found = WORLDS.findall(PAGES[page])
         assert len(found) == PAGES[page].count("```yaml")
         for file, content in found:
-            (folder / file).parent.mkdir()
+            (folder / file).parent.mkdir(exist_ok=True)
             (folder / file).write_text(content)
     return folder
 
@@ -107,6 +107,7 @@ def test_the_domains_and_worlds_of_the_pages_show_what_the_pages_say(project, mo
     assert [c.name for c in rabbits.members("own")] == ["source-unchanged", "nada-adaptive", "nada-mapper"]
     small = cli.plan_of(["--config", "world=small"])
     assert [clip["name"] for clip in small.world["clips"]] == ["a"] and "judge" not in small.world
+    assert small.results == "results/small"
 
 
 @pytest.fixture(scope="module")

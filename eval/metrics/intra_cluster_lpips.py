@@ -71,7 +71,7 @@ def k_medoids(distances: np.ndarray, k: int = CLUSTERS, seed: int = SEED) -> np.
         raise UserError(
             f"intra-cluster LPIPS: scikit-learn-extra cannot be imported with numpy {np.__version__}"
             f" ({error}); install the pinned versions, pip install -r requirements.lock, or compile"
-            " it (README.md, Another Python)"
+            " it (docs/quick-start.md, Other versions of Python)"
         ) from None
     if k == 1:
         return np.zeros(len(distances), dtype=int)

@@ -18,7 +18,7 @@ MADE = {
     "tables": "the table of every group",
     "figures": "the grid and figures of every group",
     "report": "one page with the result, every table, figure and picture",
-    "publish": "what `all` makes and a reader needs, with checksums, in one archive: publication.zip",
+    "publish": "publication.zip: tables, figures, report, claims, scores, records and their checksums",
     "study": "pairs of pictures for people to compare (docs/preference-study.md)",
     "estimate": "hours, disk and memory of `all`, forecast from measured runs; makes no file",
     "assets": "every weight and data set of the world, fetched and verified",
