@@ -119,7 +119,7 @@ def helps():
 @pytest.mark.parametrize("typed", PYTHON)
 def test_every_option_of_a_python_command_is_in_its_help(typed, helps):
     """`A | B` in a line stands for several commands or words in one place."""
-    words = re.sub(r"[\[\]…]", " ", re.split(r" [>;&] ", typed)[0]).split()
+    words = re.sub(r"[\[\]…]", " ", re.split(r"\s*[>;&] ", typed)[0]).split()
     modules = [word for word in words if re.match(r"(nada|baselines|eval|workflow)\.", word)]
     assert modules and words[0] == modules[0]
     for module in modules:
