@@ -3,12 +3,14 @@
 import json
 import os
 import struct
+import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from workflow.plan.plan import load_plan
+from workflow.publish import main as publish
 
 pytestmark = pytest.mark.slow
 
@@ -88,6 +90,22 @@ def test_every_run_leaves_its_identity_its_cost_and_its_log(smoke_results):
         log = smoke_results / "logs" / folder.relative_to(smoke_results).with_suffix(".log")
         assert log.read_text().strip()
         assert (folder / "curves.csv").is_file()
+
+
+def test_its_archive_has_what_a_reader_needs_and_no_weights(smoke_results, tmp_path):
+    archive = tmp_path / "publication.zip"
+    assert publish(["--results", str(smoke_results), "--archive", str(archive)]) == 0
+    with zipfile.ZipFile(archive) as packed:
+        names = {name.removeprefix("mini/") for name in packed.namelist()}
+        about = json.loads(packed.read("mini/publication.json"))
+    assert about["preset"] == "smoke" and about["world"] == "mini" and "ablation" in about["groups"]
+    whole = {"report.html", "provenance.html", "claims.csv", "scores.csv", "SHA256SUMS", "tables/ablation.md"}
+    assert whole | {"figures/ablation_grid.png", "figures/k_sweep_sweep.svg"} <= names
+    assert {name for name in names if name.endswith("run.json")} == {
+        path.relative_to(smoke_results).as_posix() for path in smoke_results.glob("runs/*/*/*/run.json")
+    }
+    assert not [name for name in names if name.endswith((".safetensors", ".npz")) or "state/" in name]
+    assert 500_000 < archive.stat().st_size < 20_000_000
 
 
 def test_a_second_call_has_nothing_to_do(smoke_results, snakemake, root):
