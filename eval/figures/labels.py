@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.transforms import Bbox
@@ -17,8 +18,21 @@ PIECE = 24
 SIZE = 7
 
 
-def place(axis, points: np.ndarray, names: Sequence[str], colours: Sequence[str], bars: np.ndarray) -> list:
-    """Write names beside points and return their texts. The same data gives the same places.
+class Placed(NamedTuple):
+    """The names beside points, the lines that join some with their points, and the overlaps that are left."""
+
+    texts: list
+    arrows: list
+    overlaps: list[tuple[str, str]]
+
+    def remove(self) -> None:
+        """Take all of it off the axes."""
+        for artist in (*self.texts, *self.arrows):
+            artist.remove()
+
+
+def place(axis, points: np.ndarray, names: Sequence[str], colours: Sequence[str], bars: np.ndarray) -> Placed:
+    """Write names beside points. The same data gives the same places.
 
     points: [N,2] in the axes' units. bars: half lengths of the error bars [N,2], 0 for none. The axes have
     their final limits and the figure its final layout.
@@ -26,6 +40,8 @@ def place(axis, points: np.ndarray, names: Sequence[str], colours: Sequence[str]
     from adjustText import adjust_text
     from matplotlib.patheffects import withStroke
 
+    if not len(names):
+        return Placed([], [], [])
     figure = axis.figure
     figure.canvas.draw()
     pixels = axis.transData.inverted()
@@ -33,7 +49,7 @@ def place(axis, points: np.ndarray, names: Sequence[str], colours: Sequence[str]
         [pixels.transform_bbox(box) for box in boxes]
         for boxes in (markers(axis, points), _bars(axis, points, bars))
     )
-    best, least = [], None
+    best = None
     for push, all_of_bars in ATTEMPTS:
         texts = [
             axis.text(x, y, name, fontsize=SIZE, color=colour, zorder=4, ha="center", va="center",
@@ -47,15 +63,14 @@ def place(axis, points: np.ndarray, names: Sequence[str], colours: Sequence[str]
         )[1]  # fmt: skip
         for artist in (*texts, *arrows):
             artist.set_in_layout(False)  # else the layout would move the points
-        wrong = len(overlaps(axis, texts, points))
-        if least is None or wrong < least:
-            _remove(best)
-            best, least = [*texts, *arrows], wrong
-        else:
-            _remove([*texts, *arrows])
-        if least == 0:
+        found = Placed(texts, arrows, overlaps(axis, texts, points))
+        if best is None or len(found.overlaps) < len(best.overlaps):
+            best, found = found, best
+        if found is not None:
+            found.remove()
+        if not best.overlaps:
             break
-    return [artist for artist in best if artist.__class__.__name__ == "Text"]
+    return best
 
 
 def overlaps(axis, texts: Sequence, points: np.ndarray) -> list[tuple[str, str]]:
@@ -94,8 +109,3 @@ def _bars(axis, points: np.ndarray, bars: np.ndarray) -> list[Bbox]:
             if np.abs(end - start).max() > 2:
                 pieces += [Bbox([a - 1, b + 1]) for a, b in itertools.pairwise(cuts)]
     return pieces
-
-
-def _remove(artists) -> None:
-    for artist in artists:
-        artist.remove()

@@ -42,6 +42,8 @@ ITSELF = 0.5
 #: With fewer values (as of models without accepted images on some seeds) no interval is drawn: it
 #: would be as wide as the figure.
 LEAST_DRAWN = 3
+#: Width of a panel, and its height: the smallest of these at which no names overlap, in inches.
+WIDTH, HEIGHTS = 7.2, (5, 6.5, 8.5)
 SIZES = {0: 60, 5: 22, 10: 40, 100: 75}
 
 
@@ -131,7 +133,7 @@ def picture(group: GroupSpec, table: pd.DataFrame, people: pd.DataFrame | None =
     shown = [metric for metric in DIVERSITIES if metric.name in set(table.metric)]
     names = [metric.name for metric in shown]
     figure, panels = drawing.axes(len(tasks), len(shown))
-    figure.set_size_inches(7.2 * len(shown), 5 * len(tasks))
+    figure.set_size_inches(WIDTH * len(shown), HEIGHTS[0] * len(tasks))
     looks = styles(zip(table.method, table.variant, strict=True))
     for (task, metric), part in table.groupby(["task", "metric"], sort=False):
         column = names.index(metric)
@@ -161,14 +163,22 @@ def picture(group: GroupSpec, table: pd.DataFrame, people: pd.DataFrame | None =
     if ACCEPTED_LPIPS not in shown:
         note += "; diversity of accepted images is not measured: this world has no judge of classes"
     drawing.title(figure, f"{group.heading}\n{note}")
-    figure.canvas.draw()  # fixes the positions of the points
-    for (task, metric), part in table.groupby(["task", "metric"], sort=False):
-        name_points(panels[tasks.index(task)][names.index(metric)], part, looks)
+    for height in HEIGHTS:
+        figure.set_size_inches(WIDTH * len(shown), height * len(tasks))
+        figure.canvas.draw()  # fixes the positions of the points
+        placed = [
+            name_points(panels[tasks.index(task)][names.index(metric)], part, looks)
+            for (task, metric), part in table.groupby(["task", "metric"], sort=False)
+        ]
+        if height == HEIGHTS[-1] or not any(names_of_panel.overlaps for names_of_panel in placed):
+            break
+        for names_of_panel in placed:
+            names_of_panel.remove()
     return figure
 
 
-def name_points(axis, part: pd.DataFrame, looks: dict) -> list:
-    """Write each point's name beside it; returns the texts."""
+def name_points(axis, part: pd.DataFrame, looks: dict) -> labels.Placed:
+    """Write each point's name beside it."""
     points = part[np.isfinite(part.quality) & np.isfinite(part.diversity)]
     halves = points[["quality_half_width", "diversity_half_width"]].to_numpy(dtype=float)
     return labels.place(

@@ -52,14 +52,19 @@ def inside(figure, text) -> bool:
 
 
 def test_no_name_on_the_pareto_plot_covers_a_name_a_marker_or_the_frame(group, scores, monkeypatch):
-    placed, place = [], labels.place
-    monkeypatch.setattr(labels, "place", lambda axis, points, *rest: placed.append((axis, points, place(axis, points, *rest))))
+    placed, place = {}, labels.place
+
+    def recorded(axis, points, *rest):
+        placed[axis] = points, place(axis, points, *rest)
+        return placed[axis][1]
+
+    monkeypatch.setattr(labels, "place", recorded)
     figure = pareto.picture(group, pareto.data(group, scores))
     figure.canvas.draw()
     assert len(placed) == 2
-    for axis, points, texts in placed:
-        assert len(texts) == len(points) == len(MODELS)
-        assert labels.overlaps(axis, texts, points) == []
+    for axis, (points, names) in placed.items():
+        assert len(names.texts) == len(points) == len(MODELS)
+        assert labels.overlaps(axis, names.texts, points) == []  # after the last layout
     assert all(inside(figure, text) for text in [figure._suptitle, *(a.xaxis.label for a in figure.axes)])
 
 
