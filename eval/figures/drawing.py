@@ -1,7 +1,4 @@
-"""What figures share: the command line, style, legend, title, and the files that they write.
-
-The same data give the same bytes: the files hold no date and no random ids.
-"""
+"""What figures share: the command line, style, legends, titles and the names of axes."""
 
 import argparse
 import textwrap
@@ -12,27 +9,19 @@ import pandas as pd
 
 from eval.analysis.names import task_name
 from eval.analysis.statistics import t_interval
+from eval.figures import files
 from eval.score import read_scores
-from nada.run.atomic import atomic_path
 from nada.run.errors import UserError
 from nada.run.outputs import check_outputs
 from nada.run.spec.group_spec import read_group_spec
 
-#: Pixels per inch of the PNG.
-DPI = 110
 #: Height and width of one panel, and the smallest width of a figure, in inches.
 PANEL, LEAST_WIDTH = (2.1, 2.9), 7
 #: Widths of a letter in a legend and in a title, in inches.
 LETTER, TITLE_LETTER = 0.063, 0.078
-#: Endings of the pictures of a figure, and what keeps their bytes free of dates.
-UNDATED = {
-    ".svg": {"Date": None, "Creator": None},
-    ".pdf": {"CreationDate": None, "Creator": None, "Producer": None},
-    ".png": {"Software": None},
-}
-ENDINGS = (*UNDATED, ".csv")
-#: Decimals of the numbers in the .csv file.
-DIGITS = 6
+
+#: How a figure writes its files.
+save = files.save
 
 
 def axes(rows: int, columns: int, **options):
@@ -48,19 +37,6 @@ def axes(rows: int, columns: int, **options):
     matplotlib.rcParams["pdf.fonttype"] = 42  # TrueType: journals refuse Type 3
     size = (max(LEAST_WIDTH, PANEL[1] * columns), PANEL[0] * rows + 0.7)
     return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
-
-
-def save(figure, data: pd.DataFrame, prefix: str, dpi: int = DPI) -> None:
-    """Write PREFIX.svg, .pdf, .png and .csv, atomically. dpi: pixels per inch of the picture."""
-    from matplotlib import pyplot as plt
-
-    for ending, about in UNDATED.items():
-        with atomic_path(prefix + ending) as temporary:
-            figure.savefig(temporary, format=ending[1:], dpi=dpi, metadata=about)
-    plt.close(figure)
-    with atomic_path(prefix + ".csv") as temporary:
-        data.round(DIGITS).to_csv(temporary, index=False, lineterminator="\n")
-    print(f"wrote {prefix}.svg, .pdf, .png and .csv: {len(data)} rows")
 
 
 def over_seeds(rows: pd.DataFrame, keys: list[str], value: str = "value") -> pd.DataFrame:
@@ -145,7 +121,7 @@ def command_line(argv, module: str, doc: str, draw: Callable, raw: bool = False,
     arguments = parser.parse_args(argv)
     given = {name: getattr(arguments, name) for name in options}
     reads = [arguments.spec, arguments.scores, *given.values()]
-    check_outputs(arguments.out, ENDINGS, reads)
+    check_outputs(arguments.out, files.ENDINGS, reads)
     group = read_group_spec(arguments.spec)
     print(f"world {group.world}: figure '{module}' of group {group.name}")
     Path(arguments.out).parent.mkdir(parents=True, exist_ok=True)

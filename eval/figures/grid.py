@@ -14,10 +14,12 @@ import numpy as np
 import pandas as pd
 
 from eval.analysis.names import method_name, start_name, task_name, variant_name
-from eval.figures import drawing, sheet
+from eval.figures import sheet
+from eval.figures.files import ENDINGS, save
 from eval.observation import Observation, load_observation
 from nada.run.errors import UserError, command
 from nada.run.outputs import check_outputs
+from nada.run.spec.base import REPLAY
 from nada.run.spec.group_spec import GroupSpec, read_group_spec
 
 #: Arrays of an observation that hold pictures.
@@ -80,6 +82,8 @@ def columns(group: GroupSpec) -> list[Column]:
 
 
 def _title(meta: dict) -> str:
+    if meta["method"] == REPLAY:
+        return f"{meta['shots']} images,\nreplayed"
     lines = [method_name(meta["method"]), variant_name(meta["variant"])]
     lines += [f"{meta['shots']}-shot" if meta["shots"] else "", start_name(meta["warm_start"])]
     return "\n".join(textwrap.fill(line, TITLE_LETTERS) for line in lines if line)
@@ -121,7 +125,7 @@ def grid(group: GroupSpec, prefix: str) -> None:
     table = columns(group)
     title = f"World {group.world}: {group.title} (truncation {group.grid.truncation_psi})"
     figure = sheet.draw(blocks(table), title)
-    drawing.save(figure, records(table, group.grid.truncation_psi), prefix, sheet.DPI)
+    save(figure, records(table, group.grid.truncation_psi), prefix, sheet.DPI)
     print(f"{len(table)} columns, {group.grid.rows} latent codes")
 
 
@@ -132,7 +136,7 @@ def main(argv=None):
     parser.add_argument("--spec", required=True, help="the group spec (JSON)")
     parser.add_argument("--out", required=True, help="path of the files to write, without an ending")
     arguments = parser.parse_args(argv)
-    check_outputs(arguments.out, drawing.ENDINGS, [arguments.spec])
+    check_outputs(arguments.out, ENDINGS, [arguments.spec])
     group = read_group_spec(arguments.spec)
     print(f"world {group.world}: grid of group {group.name}")
     grid(group, arguments.out)

@@ -104,7 +104,9 @@ def pareto_front(x, y) -> np.ndarray:
 
 
 def label(row) -> str:
-    """The name beside a point."""
+    """The name beside a point, with the number of images."""
+    if row.method in BOUNDS:
+        return f"{row.shots} images replayed" if row.shots else "source model"
     plain = row.method == "nada" and row.variant == "adaptive"
     variant = "" if plain else variant_name(row.variant)
     name = method_name(row.method) + (f", {variant}" if variant else "")

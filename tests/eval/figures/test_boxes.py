@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from eval.figures import drawing, labels, pareto, training_curves
+from eval.figures import drawing, files, labels, pareto, training_curves
 from eval.metrics.catalogue import metric
 from eval.score import COLUMNS
 from nada.run.spec.group_spec import GroupSpec
@@ -89,7 +89,7 @@ def test_titles_labels_and_legends_of_training_curves_are_not_cut(group, scores)
     texts = [text for text in [figure._suptitle, *legends, *titles, *labelled] if text.get_text()]
     assert len(legends) == 3 * 7  # in three panels the five few-shot methods and the two that see no image
     assert [text.get_text() for text in texts if not inside(figure, text)] == []
-    assert figure.get_figwidth() * drawing.DPI < 2000
+    assert figure.get_figwidth() * files.DPI < 2000
 
 
 def test_an_axis_says_what_it_measures_which_way_is_better_and_of_how_many():
