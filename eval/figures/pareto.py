@@ -19,7 +19,7 @@ import pandas as pd
 from eval.analysis.names import method_name, variant_name
 from eval.figures import drawing, labels
 from eval.figures.figure import Figure
-from eval.figures.palette import BOUNDS, styles
+from eval.figures.palette import BOUNDS, GREY, styles
 from eval.metrics.intra_cluster_lpips import INTRA_CLUSTER_LPIPS
 from eval.metrics.mean_lpips import ACCEPTED_LPIPS
 from eval.metrics.memorisation import FLOOR, MEMORISED
@@ -187,7 +187,7 @@ def name_points(axis, part: pd.DataFrame, looks: dict) -> labels.Placed:
         axis,
         points[["quality", "diversity"]].to_numpy(dtype=float),
         [label(row) for row in points.itertuples()],
-        [looks[row.method, row.variant]["color"] for row in points.itertuples()],
+        [GREY if row.method in BOUNDS else looks[row.method, row.variant]["color"] for row in points.itertuples()],
         np.nan_to_num(halves),
     )
 
