@@ -18,6 +18,11 @@ WARM_STARTS = {
 }
 #: Variants that no name mentions: the method's name is enough.
 PLAIN = ("", "plain", "unchanged", "images")
+#: Names of variants whose id reads badly; others are called by their id, without underscores.
+VARIANTS = {
+    "official_adam": "official Adam", "official_p": "official limit of p", "kl_samples": "KL over samples",
+    "anchor_005": "anchors of σ 0.05", "global": "global loss",
+}  # fmt: skip
 #: Controls that bound every metric; `replay` is told the number of its images.
 CONTROLS = {
     SOURCE: "source model, unchanged",
@@ -35,7 +40,13 @@ def variant_name(variant: str) -> str:
     """The name of a variant, `k = 2` for k_2; empty for those that need none."""
     if swept := re.fullmatch(r"k_(\d+)", variant):
         return f"k = {swept[1]}"
-    return "" if variant in PLAIN else variant.replace("_", " ")
+    return "" if variant in PLAIN else VARIANTS.get(variant, variant.replace("_", " "))
+
+
+def task_name(task: str) -> str:
+    """The name of a task, `dog → cat` for dog2cat."""
+    pair = re.fullmatch(r"([a-z]\w*?)2([a-z]\w*)", task)
+    return (f"{pair[1]} → {pair[2]}" if pair else task).replace("_", " ")
 
 
 def start_name(warm_start: str) -> str:

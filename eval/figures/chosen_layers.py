@@ -6,7 +6,7 @@ is a random choice.
 
     python -m eval.figures.chosen_layers --spec SPEC.json --scores FILE.csv --out PREFIX
 
-writes PREFIX.svg, .png and .csv from the column `layers` of the runs' curves.
+writes PREFIX.svg, .pdf, .png and .csv from the column `layers` of the runs' curves.
 """
 
 import sys
@@ -106,12 +106,13 @@ def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
         even = axis.axhline(whole.sum() / len(layers), color="grey", ls=":", lw=1)
         drawn.setdefault("random choice", even)
         axis.set_xticks(ends, [_name(layer) for layer in layers])
-        axis.set(title=f"{task}: {condition_title(method, variant, shots)}", ylim=(0, 1))
+        drawing.side_title(axis, drawing.task_title(task, condition_title(method, variant, shots)))
+        axis.set(ylim=(0, 1), xlabel="convolution, with the side of its maps")
         axis.grid(axis="x", visible=False)
     for axis in grid.flat[len(panels) :]:
         axis.set_visible(False)
     for row in grid:
-        row[0].set_ylabel("share of steps")
+        row[0].set_ylabel(f"share of steps\nn = {drawing.seeds(table.n)}")
     drawing.legend(figure, drawn)
     drawing.title(figure, f"{group.heading}, layers chosen")
     drawing.save(figure, table, prefix)

@@ -1,7 +1,4 @@
-"""What figures share: the command line, style, legend, title, and the files that they write.
-
-The same data give the same bytes: the files hold no date and no random ids.
-"""
+"""What figures share: the command line, style, legends, titles and the names of axes."""
 
 import argparse
 import textwrap
@@ -10,21 +7,21 @@ from pathlib import Path
 
 import pandas as pd
 
+from eval.analysis.names import task_name
 from eval.analysis.statistics import t_interval
+from eval.figures import files
 from eval.score import read_scores
-from nada.run.atomic import atomic_path
 from nada.run.errors import UserError
 from nada.run.outputs import check_outputs
 from nada.run.spec.group_spec import read_group_spec
 
-#: Pixels per inch of the PNG.
-DPI = 110
 #: Height and width of one panel, and the smallest width of a figure, in inches.
 PANEL, LEAST_WIDTH = (2.1, 2.9), 7
 #: Widths of a letter in a legend and in a title, in inches.
 LETTER, TITLE_LETTER = 0.063, 0.078
-#: Decimals of the numbers in the .csv file.
-DIGITS = 6
+
+#: How a figure writes its files.
+save = files.save
 
 
 def axes(rows: int, columns: int, **options):
@@ -37,41 +34,59 @@ def axes(rows: int, columns: int, **options):
 
     seaborn.set_theme(context="paper", style="whitegrid", font_scale=0.9)
     matplotlib.rcParams["svg.hashsalt"] = "figures"  # else ids are random
+    matplotlib.rcParams["pdf.fonttype"] = 42  # TrueType: journals refuse Type 3
     size = (max(LEAST_WIDTH, PANEL[1] * columns), PANEL[0] * rows + 0.7)
     return plt.subplots(rows, columns, figsize=size, squeeze=False, layout="constrained", **options)
 
 
-def save(figure, data: pd.DataFrame, prefix: str) -> None:
-    """Write PREFIX.svg, PREFIX.png and PREFIX.csv, atomically."""
-    from matplotlib import pyplot as plt
-
-    for ending, about in ((".svg", {"Date": None, "Creator": None}), (".png", {"Software": None})):
-        with atomic_path(prefix + ending) as temporary:
-            figure.savefig(temporary, format=ending[1:], dpi=DPI, metadata=about)
-    plt.close(figure)
-    with atomic_path(prefix + ".csv") as temporary:
-        data.round(DIGITS).to_csv(temporary, index=False, lineterminator="\n")
-    print(f"wrote {prefix}.svg, .png and .csv: {len(data)} rows")
-
-
 def over_seeds(rows: pd.DataFrame, keys: list[str], value: str = "value") -> pd.DataFrame:
-    """One row per value of `keys`, in order of appearance: mean, half_width of the 95 % t interval, n.
+    """One row per value of `keys`, in order of appearance: mean, half_width of the 95 % t interval, n (seeds).
 
-    half_width is None for one seed.
+    half_width is None for one seed. Where the rows say how many images a value is of (n), `images` is the
+    largest.
     """
     found = []
     for key, part in rows.groupby(keys, sort=False):
         mean, half = t_interval(part[value])
-        found.append((*key, mean, half, len(part)))
-    return pd.DataFrame(found, columns=[*keys, "mean", "half_width", "n"])
+        found.append((*key, mean, half, len(part), *([int(part.n.max())] if "n" in part else [])))
+    return pd.DataFrame(found, columns=[*keys, "mean", "half_width", "n", *(["images"] if "n" in rows else [])])
 
 
-def name_axes(panels, tasks: list[str], below: str) -> None:
-    """Write each task left of its row of panels, and the name of x below the last row."""
-    for row, task in zip(panels, tasks, strict=True):
-        row[0].set_ylabel(task)
-    for axis in panels[-1]:
-        axis.set_xlabel(below)
+def metric_label(metric, table: pd.DataFrame) -> str:
+    """The name of a metric for an axis: name, unit, the better direction, and n of the rows drawn.
+
+    table: rows of one metric with columns n (seeds) and images.
+    """
+    return f"{metric.heading}\nn = {count(table.images, 'image')}, {seeds(table.n)}"
+
+
+def seeds(numbers) -> str:
+    """`1 seed`, `7 seeds`, `5–7 seeds`: for the axes and titles of figures."""
+    return count(numbers, "seed")
+
+
+def count(numbers, what: str) -> str:
+    """A number of things, or the range of several numbers."""
+    low, high = int(min(numbers)), int(max(numbers))
+    return f"{low:,} {what}{'s' if high != 1 else ''}" if low == high else f"{low:,}–{high:,} {what}s"
+
+
+def side_title(axis, text: str) -> None:
+    """Write a panel's title at its left edge."""
+    axis.set_title(text, loc="left", fontsize=9)
+
+
+def task_title(task: str, facet: str = "") -> str:
+    """The title of a panel: the task, and what its models have in common."""
+    return ": ".join(part for part in (task_name(task), facet) if part)
+
+
+def beside(axis, lines: dict) -> None:
+    """Draw a legend {label: line} right of a panel, for a row of panels."""
+    axis.legend(
+        lines.values(), lines.keys(), loc="upper left", bbox_to_anchor=(1.02, 1.04), frameon=False, fontsize=8,
+        handlelength=2.6,
+    )  # fmt: skip
 
 
 def legend(figure, lines: dict) -> None:
@@ -106,7 +121,7 @@ def command_line(argv, module: str, doc: str, draw: Callable, raw: bool = False,
     arguments = parser.parse_args(argv)
     given = {name: getattr(arguments, name) for name in options}
     reads = [arguments.spec, arguments.scores, *given.values()]
-    check_outputs(arguments.out, (".svg", ".png", ".csv"), reads)
+    check_outputs(arguments.out, files.ENDINGS, reads)
     group = read_group_spec(arguments.spec)
     print(f"world {group.world}: figure '{module}' of group {group.name}")
     Path(arguments.out).parent.mkdir(parents=True, exist_ok=True)

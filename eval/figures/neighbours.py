@@ -1,10 +1,12 @@
-"""Samples of few-shot models, each above the training image nearest to it (Gal et al. 2021, Figs. 13, 26).
+"""Samples of few-shot models on shared latent codes, each with the training image nearest to it.
 
-Distance is LPIPS; a training image is shown mirrored where its mirror image is nearer. Two rows per model.
+Figs. 13, 25 and 26 of Gal et al. (2021). A column is one latent code: the source model's picture, the
+adapted model's, and the training image that is nearest to the latter by LPIPS, mirrored where its mirror
+image is nearer. The codes are the first ones of the seed and the same for all models of a task.
 
     python -m eval.figures.neighbours --spec SPEC.json --scores FILE.csv --out PREFIX
 
-writes PREFIX.png, .svg and .csv from the observations and the training images; scores are not used.
+writes PREFIX.svg, .pdf, .png and .csv from the observations and the training images; scores are not used.
 """
 
 import sys
@@ -12,8 +14,8 @@ import sys
 import numpy as np
 import pandas as pd
 
-from eval.analysis.names import condition_title
-from eval.figures import drawing
+from eval.analysis.names import condition_title, task_name
+from eval.figures import drawing, sheet
 from eval.figures.figure import Figure
 from eval.observation import load_observation
 from nada.images.lazy import open_images
@@ -24,19 +26,19 @@ from nada.run.spec.group_spec import GroupSpec
 FIGURE = Figure(reads=("observations",), when="few_shot")
 
 #: Latent codes shown.
-SHOWN = 10
-#: Side of one image in inches.
-SIDE = 0.62
+SHOWN = 6
+#: Arrays of an observation that are read.
+ARRAYS = ("images", "source_images", "training_lpips", "training_rows")
 
 
 def data(group: GroupSpec) -> tuple[pd.DataFrame, dict]:
-    """(one row per sample, {(condition, latent): (sample, nearest)}) of models with training images.
+    """(one row per sample, {(condition, latent): (source, sample, nearest)}) of models with training images.
 
     UserError: no member of the group trained on images.
     """
     rows, pictures = [], {}
     for row in group.rows:
-        observation = load_observation(row.observation)
+        observation = load_observation(row.observation, ARRAYS)
         prefix = f"seed{observation.meta['runs'][0]['seed']}" if observation.meta["runs"] else ""
         replayed = row.method == REPLAY  # its images are the nearest themselves
         if replayed or f"{prefix}/training_lpips" not in observation.arrays:
@@ -49,7 +51,8 @@ def data(group: GroupSpec) -> tuple[pd.DataFrame, dict]:
             number, mirrored = index % len(trained), bool(index >= len(trained))
             image = trained[number]
             pictures[condition, latent] = (
-                observation[f"{prefix}/images"][latent], image[:, ::-1] if mirrored else image
+                observation[f"{prefix}/source_images"][latent], observation[f"{prefix}/images"][latent],
+                image[:, ::-1] if mirrored else image,
             )  # fmt: skip
             file_row = int(observation[f"{prefix}/training_rows"][number])
             rows.append((*condition, latent, file_row, mirrored, float(distances[latent, index])))
@@ -63,26 +66,15 @@ def data(group: GroupSpec) -> tuple[pd.DataFrame, dict]:
 def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
     """Write the figure and its numbers."""
     table, pictures = data(group)
-    conditions = list(dict.fromkeys(condition for condition, _ in pictures))
-    shown = 1 + max(latent for _, latent in pictures)
-    figure, panels = drawing.axes(2 * len(conditions), shown)
-    figure.set_size_inches(1.9 + SIDE * shown, SIDE * 2 * len(conditions) + 0.6)
-    for axis in panels.flat:
-        axis.set(xticks=[], yticks=[])
-        for spine in axis.spines.values():
-            spine.set_visible(False)
-    for place, condition in enumerate(conditions):
-        for latent in range(shown):
-            for half, image in enumerate(pictures[condition, latent]):
-                panels[2 * place + half][latent].imshow(np.asarray(image), interpolation="nearest")
-        task, method, variant, shots, start = condition
-        name = condition_title(method, variant, shots, start)
-        for half, text in enumerate((f"{task}\n{name}", "nearest")):
-            panels[2 * place + half][0].set_ylabel(
-                text, rotation=0, ha="right", va="center", fontsize=6
-            )
-    drawing.title(figure, f"{group.heading}, nearest training images")
-    drawing.save(figure, table, prefix)
+    blocks = []
+    for condition in dict.fromkeys(condition for condition, _ in pictures):
+        of_model = [found for (owner, _), found in pictures.items() if owner == condition]
+        images = [np.stack([np.asarray(found[kind]) for found in of_model]) for kind in range(3)]
+        title = f"{task_name(condition[0])}: {condition_title(*condition[1:])}"
+        blocks.append(sheet.Block(title, list(zip(("source", "adapted", "nearest"), images, strict=True))))
+    across = max(1, sheet.fit_across(sheet.side_of(blocks[0].rows[1][1])) // (SHOWN + 1))
+    figure = sheet.draw(blocks, f"{group.heading}: nearest training images by LPIPS", min(across, len(blocks)))
+    drawing.save(figure, table, prefix, sheet.DPI)
 
 
 @command

@@ -8,7 +8,7 @@ raises diversity. A model that memorised its training images is drawn hollow and
 
     python -m eval.figures.pareto --spec SPEC.json --scores FILE.csv --out PREFIX [--answers SHARES.csv]
 
-writes PREFIX.svg, .png and .csv. --answers takes what people prefer (eval/study/shares.py).
+writes PREFIX.svg, .pdf, .png and .csv. --answers takes what people prefer (eval/study/shares.py).
 """
 
 import sys
@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from eval.analysis.names import method_name, variant_name
-from eval.figures import drawing
+from eval.figures import drawing, labels
 from eval.figures.figure import Figure
-from eval.figures.palette import BOUNDS, DASHES, MARKERS, styles
+from eval.figures.palette import BOUNDS, GREY, styles
 from eval.metrics.intra_cluster_lpips import INTRA_CLUSTER_LPIPS
 from eval.metrics.mean_lpips import ACCEPTED_LPIPS
 from eval.metrics.memorisation import FLOOR, MEMORISED
@@ -39,20 +39,19 @@ DIVERSITIES = (INTRA_CLUSTER_LPIPS, ACCEPTED_LPIPS)
 METRICS = (PREFERENCE.name, MEMORISED.name, *(metric.name for metric in DIVERSITIES))
 #: Share of comparisons that a model wins against itself.
 ITSELF = 0.5
-#: Places of a point's name: offset to the right and up in points, and alignment.
-PLACES = (
-    (7, 0, "left"), (-7, 0, "right"), (6, 7, "left"), (6, -7, "left"), (-6, 7, "right"),
-    (-6, -7, "right"), (0, 11, "center"), (0, -11, "center"), (9, 15, "left"), (9, -15, "left"),
-    (-9, 15, "right"), (-9, -15, "right"), (8, 1, "left"),
-)  # fmt: skip
 #: With fewer values (as of models without accepted images on some seeds) no interval is drawn: it
 #: would be as wide as the figure.
 LEAST_DRAWN = 3
+#: Width of a panel, and its height: the smallest of these at which no names overlap, in inches.
+WIDTH, HEIGHTS = 7.2, (5, 6.5, 8.5)
 SIZES = {0: 60, 5: 22, 10: 40, 100: 75}
 
 
 def data(group: GroupSpec, scores: pd.DataFrame, answers: pd.DataFrame | None = None) -> pd.DataFrame:
     """One row per condition and diversity: quality and diversity with half_width, memorised, front.
+
+    n, images: seeds and images behind the diversity. judges: seeds that the automatic judge compared, or people.
+    comparisons: in each of these seeds, or by all people.
 
     answers: those of people, as `eval.study.shares.shares` returns them; models that were not shown to
     people then have no quality. UserError: the group prefers no model, or no comparison was scored.
@@ -68,23 +67,24 @@ def data(group: GroupSpec, scores: pd.DataFrame, answers: pd.DataFrame | None = 
     if not (found.metric == PREFERENCE.name).any():
         raise UserError(f"group {group.name}: no comparison was scored; make the scores again.")
     found.loc[found.n < LEAST_DRAWN, "half_width"] = None
-    values = {tuple(row[:5]): row[5:7] for row in found.itertuples(index=False, name=None)}
+    values = {tuple(row[:5]): row[5:9] for row in found.itertuples(index=False, name=None)}
     if answers is not None:
         values = {key: value for key, value in values.items() if key[4] != PREFERENCE.name}
         for row in answers[answers.warm_start == "source"].itertuples():
             key = (row.task, row.method, row.variant, row.shots, PREFERENCE.name)
-            values[key] = (row.won, (row.high - row.low) / 2)
-    nothing = (np.nan, None)
+            values[key] = (row.won, (row.high - row.low) / 2, row.people, row.answers)
+    nothing = (np.nan, None, np.nan, np.nan)
     rows = []
     shown = [metric for metric in DIVERSITIES if (part.metric == metric.name).any()]
     for key in found[KEYS].drop_duplicates().itertuples(index=False, name=None):
         ours = key[1:] == group.preference.condition[:3]
-        quality = (ITSELF, None) if ours else values.get((*key, PREFERENCE.name), nothing)
-        memorised, _ = values.get((*key, MEMORISED.name), nothing)
+        quality = (ITSELF, *nothing[1:]) if ours else values.get((*key, PREFERENCE.name), nothing)
+        memorised = values.get((*key, MEMORISED.name), nothing)[0]
         for metric in shown:  # without accepted images there is no diversity of them
             spread = values.get((*key, metric.name), nothing)
             rows.append((*key, metric.name, *quality, *spread, memorised))
-    columns = ["quality", "quality_half_width", "diversity", "diversity_half_width", "memorised"]
+    columns = ["quality", "quality_half_width", "judges", "comparisons", "diversity", "diversity_half_width"]
+    columns += ["n", "images", "memorised"]
     table = pd.DataFrame(rows, columns=[*KEYS, "metric", *columns])
     table["by_heart"] = table.memorised > FLOOR
     rivals = ~table.by_heart & ~table.method.isin(BOUNDS)
@@ -104,7 +104,9 @@ def pareto_front(x, y) -> np.ndarray:
 
 
 def label(row) -> str:
-    """The name beside a point."""
+    """The name beside a point, with the number of images."""
+    if row.method in BOUNDS:
+        return f"{row.shots} images replayed" if row.shots else "source model"
     plain = row.method == "nada" and row.variant == "adaptive"
     variant = "" if plain else variant_name(row.variant)
     name = method_name(row.method) + (f", {variant}" if variant else "")
@@ -115,12 +117,25 @@ def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str, answers: str | Non
     """Write the figure and its numbers. answers: the file of people's comparisons, if any."""
     people = read_shares(answers) if answers else None
     table = data(group, scores, people)
-    judge = "realism, automatic judge" if people is None else f"{people.people.max()} people asked"
+    drawing.save(picture(group, table, people), table, prefix)
+
+
+def judged_by(table: pd.DataFrame, people: pd.DataFrame | None) -> str:
+    """Who judged the quality, for the axis: people and their number, or the automatic judge."""
+    if people is None:
+        compared = drawing.count(table.comparisons.dropna(), "comparison")
+        return f"automatic judge (realism), n = {compared}, {drawing.seeds(table.judges.dropna())}"
+    return f"judged by people, n = {people.people.max()}"
+
+
+def picture(group: GroupSpec, table: pd.DataFrame, people: pd.DataFrame | None = None):
+    """The figure: for each task a row, for each diversity a column."""
+    judge = judged_by(table, people)
     tasks = list(dict.fromkeys(table.task))
     shown = [metric for metric in DIVERSITIES if metric.name in set(table.metric)]
     names = [metric.name for metric in shown]
     figure, panels = drawing.axes(len(tasks), len(shown))
-    figure.set_size_inches(7.2 * len(shown), 5 * len(tasks))
+    figure.set_size_inches(WIDTH * len(shown), HEIGHTS[0] * len(tasks))
     looks = styles(zip(table.method, table.variant, strict=True))
     for (task, metric), part in table.groupby(["task", "metric"], sort=False):
         column = names.index(metric)
@@ -136,54 +151,45 @@ def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str, answers: str | Non
             axis.errorbar(row.quality, row.diversity, **spread, color=colour, lw=0.8, zorder=2)
             face = "white" if row.by_heart else colour
             size = SIZES.get(row.shots, 40)
-            marker = MARKERS[DASHES.index(looks[row.method, row.variant]["linestyle"])]
+            marker = looks[row.method, row.variant]["marker"]
             axis.scatter(
                 row.quality, row.diversity, s=size, color=face, edgecolor=colour, marker=marker,
                 zorder=3,
             )  # fmt: skip
         axis.axvline(ITSELF, color="#DDDDDD", lw=0.8, zorder=0)
         axis.margins(0.12)
-        axis.set(title=task, xlabel=f"quality: comparisons won ({judge}) →")
-        axis.set_ylabel(f"diversity: {shown[column].label} →")
+        drawing.side_title(axis, drawing.task_title(task))
+        axis.set(xlabel=f"quality: share of comparisons won ↑\n{judge}")
+        axis.set_ylabel("diversity: " + drawing.metric_label(shown[column], part.dropna(subset="n")))
     note = f"hollow: more than {FLOOR:.0%} of its images memorised; grey line: Pareto front"
     if ACCEPTED_LPIPS not in shown:
         note += "; diversity of accepted images is not measured: this world has no judge of classes"
     drawing.title(figure, f"{group.heading}\n{note}")
-    figure.canvas.draw()  # fixes the positions of the points
-    for (task, metric), part in table.groupby(["task", "metric"], sort=False):
-        column = names.index(metric)
-        name_points(panels[tasks.index(task)][column], part, looks)
-    drawing.save(figure, table, prefix)
+    for height in HEIGHTS:
+        figure.set_size_inches(WIDTH * len(shown), height * len(tasks))
+        figure.canvas.draw()  # fixes the positions of the points
+        placed = [
+            name_points(panels[tasks.index(task)][names.index(metric)], part, looks)
+            for (task, metric), part in table.groupby(["task", "metric"], sort=False)
+        ]
+        if height == HEIGHTS[-1] or not any(names_of_panel.overlaps for names_of_panel in placed):
+            break
+        for names_of_panel in placed:
+            names_of_panel.remove()
+    return figure
 
 
-def name_points(axis, part: pd.DataFrame, looks: dict) -> None:
-    """Write each point's name beside it, at the first of PLACES without another name, point or bar."""
-    from matplotlib.patheffects import withStroke
-    from matplotlib.transforms import Bbox
-
+def name_points(axis, part: pd.DataFrame, looks: dict) -> labels.Placed:
+    """Write each point's name beside it."""
     points = part[np.isfinite(part.quality) & np.isfinite(part.diversity)]
-    renderer = axis.figure.canvas.get_renderer()
-    at = axis.transData.transform(points[["quality", "diversity"]].to_numpy(dtype=float))
-    taken = [Bbox.from_bounds(x - 5, y - 5, 10, 10) for x, y in at]
-    for row, (x, y) in zip(points.itertuples(), at, strict=True):
-        wide, high = _half(row.quality_half_width) or 0.0, _half(row.diversity_half_width) or 0.0
-        ends = axis.transData.transform((row.quality + wide, row.diversity + high)) - (x, y)
-        taken.append(Bbox.from_bounds(x - ends[0], y - 1, 2 * ends[0], 2))
-        taken.append(Bbox.from_bounds(x - 1, y - ends[1], 2, 2 * ends[1]))
-    for row in points.itertuples():
-        for place in PLACES:
-            x, y, side = place
-            text = axis.annotate(
-                label(row), (row.quality, row.diversity), xytext=(x, y), fontsize=7, ha=side,
-                va="center", textcoords="offset points",
-                color=looks[row.method, row.variant]["color"], zorder=4,
-                path_effects=[withStroke(linewidth=2, foreground="white")],
-            )  # fmt: skip
-            box = text.get_window_extent(renderer)
-            if place is PLACES[-1] or not any(box.overlaps(other) for other in taken):
-                taken.append(box)
-                break
-            text.remove()
+    halves = points[["quality_half_width", "diversity_half_width"]].to_numpy(dtype=float)
+    return labels.place(
+        axis,
+        points[["quality", "diversity"]].to_numpy(dtype=float),
+        [label(row) for row in points.itertuples()],
+        [GREY if row.method in BOUNDS else looks[row.method, row.variant]["color"] for row in points.itertuples()],
+        np.nan_to_num(halves),
+    )
 
 
 def _half(value) -> float | None:

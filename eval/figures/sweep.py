@@ -7,7 +7,7 @@ half of the real images against the other.
 
     python -m eval.figures.sweep --spec SPEC.json --scores FILE.csv --out PREFIX
 
-writes PREFIX.svg, .png and .csv.
+writes PREFIX.svg, .pdf, .png and .csv.
 """
 
 import sys
@@ -17,7 +17,7 @@ import pandas as pd
 from eval.analysis.names import condition_title
 from eval.figures import drawing
 from eval.figures.figure import Figure
-from eval.figures.palette import COLOURS, styles
+from eval.figures.palette import COLOURS, line, styles
 from eval.metrics.catalogue import metric
 from eval.score import LAST
 from nada.run.errors import UserError, command
@@ -64,21 +64,22 @@ def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
     for (task, name), part in table.groupby(["task", "metric"], sort=False):
         axis = panels[tasks.index(task)][group.sweep.index(name)]
         swept = part[part.k > 0]
-        for (shots, start), line in swept.groupby(["shots", "warm_start"], sort=False):
-            half = line.half_width.astype(float).fillna(0)
+        for (shots, start), points in swept.groupby(["shots", "warm_start"], sort=False):
+            half = points.half_width.astype(float).fillna(0)
             label = condition_title("nada", "adaptive, k layers at a step", shots, start)
             colour = COLOURS[ways.index((shots, start)) % len(COLOURS)]
             look = {"color": colour, "marker": "o", "ms": 4}
-            drawn = axis.errorbar(line.k, line["mean"], half, **look, lw=1.2, capsize=2)
+            drawn = axis.errorbar(points.k, points["mean"], half, **look, lw=1.2, capsize=2)
             lines.setdefault(label, drawn)
         for bound in part[part.k == 0].itertuples():
             label = {"source": "source model", REAL: "real images"}[bound.method]
             look = styles([(bound.method, bound.variant)])[bound.method, bound.variant]
-            line = axis.axhline(bound.mean, **look, lw=1)
-            lines.setdefault(label, line)
+            lines.setdefault(label, axis.axhline(bound.mean, **line(look), lw=1))
         axis.set_xticks(sorted(set(swept.k)))
-        axis.set(title=metric(name).heading if task == tasks[0] else "")
-    drawing.name_axes(panels, tasks, "k")
+        axis.set(xlabel="k: convolutions trained at a step")
+        axis.set_ylabel(drawing.metric_label(metric(name), swept), fontsize=8)
+        if name == group.sweep[0]:
+            drawing.side_title(axis, drawing.task_title(task))
     drawing.legend(figure, lines)
     drawing.title(figure, group.heading)
     drawing.save(figure, table, prefix)

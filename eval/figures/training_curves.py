@@ -1,15 +1,15 @@
-"""Every method over its training, against steps and against seconds, two rows of panels per task.
+"""Quality and diversity of every method over its training, against steps and against seconds.
 
-Loss and ‖ΔI‖ (how far CLIP sees the images move) of every step, smoothed by a running mean over a
-twentieth of the run; and metrics of the snapshots, on fewer images than in the tables (column n of the
-scores). A line is the mean over seeds, its band the 95 % t interval for two seeds or more. Where a method
-averages its weights, a pale line shows the weights behind the average. Seconds are wall clock and include
-the runs that a run goes on from; a mapper counts its own steps. Losses of different kinds (Eq. 1, Eq. 2,
-the mapper's) share a panel but have no common scale.
+The snapshots are measured on fewer images than the tables (n on the axes); too few for FID, which is shown
+where the training ends, joined by a dotted line with the source model's, where it begins. A line is the mean
+over seeds, its band the 95 % t interval for two seeds or more. Where a method averages its weights, a pale
+line shows the weights behind the average. Seconds are wall clock and include the runs that a run goes on
+from; a mapper counts its own steps. A group with many models has several rows of panels, in which grey lines
+show the models of the other rows.
 
     python -m eval.figures.training_curves --spec SPEC.json --scores FILE.csv --out PREFIX
 
-writes PREFIX.svg, .png and .csv.
+writes PREFIX.svg, .pdf, .png and .csv.
 """
 
 import sys
@@ -18,61 +18,31 @@ import numpy as np
 import pandas as pd
 
 from eval.analysis import costs
-from eval.analysis.names import condition_title
 from eval.figures import drawing
+from eval.figures.facets import of_task
 from eval.figures.figure import Figure
-from eval.figures.palette import DASHES, styles
+from eval.figures.palette import CONTEXT, line, styles
 from eval.metrics.catalogue import metric
+from eval.metrics.fid import FID
 from eval.score import LAST, RAW, WEIGHTS
 from nada.run.errors import UserError, command
-from nada.run.spec.base import CONDITION_KEYS
+from nada.run.spec.base import CONDITION_KEYS, SOURCE
 from nada.run.spec.group_spec import GroupSpec
 
-FIGURE = Figure(reads=("curves", "records"), when="trained")
+FIGURE = Figure(reads=("records",), when="trained")
 
-#: Columns of a run's curves that are drawn, and their labels.
-CURVES = {
-    "loss": "loss", "image_change": "‖ΔI‖ in CLIP", "d_loss": "D's loss", "g_loss": "G's loss"
-}  # fmt: skip
-#: Metrics of the snapshots that are drawn.
+#: Metrics of the snapshots that are drawn: quality, then diversity.
 METRICS = ("kid", "target_rate", "mean_lpips")
-#: Width of the running mean, as a share of the run.
-WINDOW = 1 / 20
-#: Points of a smoothed curve that are kept.
-POINTS = 50
+#: What a row of panels is drawn against, and its name.
+CLOCKS = {"step": "training step", "seconds": "seconds, with the runs before"}
 
 KEYS = [*CONDITION_KEYS, "weights", "quantity", "step"]
 #: How much paler raw weights are drawn.
 PALE = 0.35
 
 
-def smooth(values: pd.Series, window: float = WINDOW, points: int = POINTS) -> pd.Series:
-    """A centred running mean over a share of the run, at `points` steps or fewer, the last included.
-
-    values: indexed by step. Near the ends the window is cut off.
-    """
-    width = max(1, round(len(values) * window))
-    means = values.rolling(width, center=True, min_periods=1).mean()
-    stride = -(-len(means) // points)
-    return means.iloc[::-1].iloc[::stride].iloc[::-1]
-
-
-def from_curves(group: GroupSpec) -> pd.DataFrame:
-    """Smoothed curves of every run: columns KEYS, seed, value."""
-    rows = []
-    for row in group.rows:
-        for run in row.runs:
-            curves = drawing.read_curves(run.curves)
-            for quantity in CURVES:
-                if quantity in curves and curves[quantity].notna().any():
-                    smoothed = smooth(curves[quantity].dropna())
-                    key = (*row.condition, WEIGHTS, quantity)
-                    rows += [(*key, step, run.seed, value) for step, value in smoothed.items()]
-    return pd.DataFrame(rows, columns=[*KEYS, "seed", "value"])
-
-
 def from_snapshots(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
-    """Scores of every snapshot of the group's conditions: columns KEYS, seed, value.
+    """Scores of every snapshot of the group's conditions: columns KEYS, seed, value, n (images).
 
     Final raw weights are measured once, on all images; that value is their last point.
     """
@@ -88,7 +58,7 @@ def from_snapshots(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
     ends = snapshots.groupby(condition, as_index=False).step.max()
     raw_ends = part[(part.step == LAST) & (part.weights == RAW)].drop(columns="step")
     both = pd.concat([snapshots, raw_ends.merge(ends, on=condition)], ignore_index=True)
-    return both[[*KEYS, "seed", "value"]]
+    return both[[*KEYS, "seed", "value", "n"]]
 
 
 def seconds_of(group: GroupSpec) -> dict[tuple, tuple[float, float]]:
@@ -109,11 +79,32 @@ def seconds_of(group: GroupSpec) -> dict[tuple, tuple[float, float]]:
     return found
 
 
+def from_ends(group: GroupSpec, scores: pd.DataFrame, ends: dict[tuple, int]) -> pd.DataFrame:
+    """FID where each training ends, and where one from the source model begins: columns as of the snapshots.
+
+    ends: {condition: last step}.
+    """
+    part = scores[(scores.world == group.world) & (scores.metric == FID.name) & (scores.step == LAST)]
+    part = part[part.weights == WEIGHTS].rename(columns={"metric": "quantity"}).astype({"value": float})
+    own = part.assign(step=[ends.get(key) for key in part[list(CONDITION_KEYS)].itertuples(False, None)])
+    own = own.dropna(subset="step").astype({"step": int})
+    begun = []
+    goes_on = {row.condition for row in group.rows if any(len(run.costs) > 1 for run in row.runs)}
+    for condition in own[list(CONDITION_KEYS)].drop_duplicates().itertuples(False, None):
+        if condition not in goes_on and condition[-1] == "source":
+            start = part[(part.task == condition[0]) & (part.method == SOURCE)]
+            begun.append(start.assign(**dict(zip(CONDITION_KEYS, condition, strict=True)), step=0))
+    both = pd.concat([*begun, own], ignore_index=True)
+    return both[[*KEYS, "seed", "value", "n"]].astype({"step": int})
+
+
 def data(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
-    """Everything that is drawn: KEYS, mean over seeds, half_width, n, seconds (NaN: not recorded)."""
-    rows = pd.concat([from_curves(group), from_snapshots(group, scores)], ignore_index=True)
+    """Everything that is drawn: KEYS, mean over seeds, half_width, n, images, seconds (NaN: not recorded)."""
+    rows = from_snapshots(group, scores)
     if rows.empty:
-        raise UserError(f"group {group.name}: none of its runs trained anything.")
+        raise UserError(f"group {group.name}: none of its runs kept the models of two steps or more.")
+    ends = rows.groupby(list(CONDITION_KEYS)).step.max().to_dict()
+    rows = pd.concat([rows, from_ends(group, scores, ends)], ignore_index=True)
     found = drawing.over_seeds(rows, KEYS)
     clocks, conditions = seconds_of(group), found[list(CONDITION_KEYS)]
     known = [clocks.get(key, (np.nan, np.nan)) for key in conditions.itertuples(False, None)]
@@ -127,53 +118,59 @@ def data(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
 def draw(group: GroupSpec, scores: pd.DataFrame, prefix: str) -> None:
     """Write the figure and its numbers."""
     table = data(group, scores)
-    tasks = list(dict.fromkeys(table.task))
-    quantities = [q for q in (*CURVES, *METRICS) if (table.quantity == q).any()]
-    clocks = ["step", *(["seconds"] if table.seconds.notna().any() else [])]
-    figure, panels = drawing.axes(len(tasks) * len(clocks), len(quantities))
+    drawing.save(picture(group, table), table, prefix)
+
+
+def picture(group: GroupSpec, table: pd.DataFrame):
+    """The figure: for each task, facet and clock a row, for each quantity a column."""
+    quantities = [name for name in (*METRICS, FID.name) if (table.quantity == name).any()]
+    clocks = [clock for clock in CLOCKS if table[clock].notna().any()]
+    blocks = [
+        (task, facet, clock)
+        for task in dict.fromkeys(table.task)
+        for facet in of_task(group, table, task)
+        for clock in clocks
+    ]
+    figure, panels = drawing.axes(len(blocks), len(quantities))
     looks = styles(zip(table.method, table.variant, strict=True))
-    # if a method has several shots or warm starts, the dash distinguishes them
-    ways = list(dict.fromkeys(zip(table.shots, table.warm_start, strict=True)))
-    per_model = table.groupby(["method", "variant"])[["shots", "warm_start"]].nunique()
-    dashed = (per_model > 1).to_numpy().any()
-    lines = {}
-    for (task, quantity), part in table.groupby(["task", "quantity"], sort=False):
-        for number, clock in enumerate(clocks):
-            row = tasks.index(task) * len(clocks) + number
-            axis = panels[row][quantities.index(quantity)]
-            marker = "o" if quantity in METRICS else None
-            for (method, variant, shots, start, weights), line in part.groupby(
-                [*CONDITION_KEYS[1:], "weights"], sort=False
-            ):
-                look = looks[method, variant]
-                if dashed:
-                    look = {**look, "linestyle": DASHES[ways.index((shots, start)) % len(DASHES)]}
-                drawn = draw_line(axis, line, clock, weights == RAW, look, marker)
-                if drawn is not None:
-                    lines.setdefault(condition_title(method, variant, shots, start), drawn)
-    for row, of_row in enumerate(panels):
-        task, clock = tasks[row // len(clocks)], clocks[row % len(clocks)]
-        of_row[0].set_ylabel(task)
-        for axis, quantity in zip(of_row, quantities, strict=True):
-            name = CURVES.get(quantity) or metric(quantity).heading
-            axis.set(title=name if row == 0 else "", xlabel=clock)
-    drawing.legend(figure, lines)
+    for row, (task, facet, clock) in zip(panels, blocks, strict=True):
+        lines = {}
+        for axis, quantity in zip(row, quantities, strict=True):
+            part = table[(table.task == task) & (table.quantity == quantity)]
+            for model, of_model in part.groupby(list(CONDITION_KEYS[1:]), sort=False):
+                for weights, values in of_model.groupby("weights", sort=False):
+                    if model not in facet.models:
+                        if weights == WEIGHTS:
+                            axis.plot(values[clock], values["mean"], color=CONTEXT, lw=0.7, zorder=0)
+                        continue
+                    drawn = draw_line(axis, values, clock, weights == RAW, looks[model[:2]], quantity)
+                    if drawn is not None:
+                        lines.setdefault(facet.models[model], drawn)
+            axis.set(xlabel=CLOCKS[clock])
+            axis.set_ylabel(drawing.metric_label(metric(quantity), part[part.weights == WEIGHTS]) if len(part) else "", fontsize=8)
+        drawing.side_title(row[0], drawing.task_title(task, facet.title))
+        if clock == clocks[0]:
+            drawing.beside(row[-1], lines)
     pale = "; pale: the weights behind the average" if (table.weights == RAW).any() else ""
-    clock = "; seconds include the runs that a run continues" if len(clocks) > 1 else ""
-    drawing.title(figure, f"{group.heading}, over training{pale}{clock}")
-    drawing.save(figure, table, prefix)
+    drawing.title(figure, f"{group.heading}, over training{pale}")
+    return figure
 
 
-def draw_line(axis, line: pd.DataFrame, clock: str, raw: bool, look: dict, marker: str | None):
+def draw_line(axis, values: pd.DataFrame, clock: str, raw: bool, look: dict, quantity: str):
     """Draw the means of one model with their interval. Returns the line; None for raw weights (pale)."""
     if raw:
-        axis.plot(line[clock], line["mean"], **look, lw=0.9, alpha=PALE)
+        axis.plot(values[clock], values["mean"], **line(look), lw=0.9, alpha=PALE)
         return None
-    (drawn,) = axis.plot(line[clock], line["mean"], **look, lw=1.2, marker=marker, ms=2.5)
-    half = line.half_width.astype(float)
+    half = values.half_width.astype(float)
+    if quantity == FID.name:
+        axis.plot(values[clock], values["mean"], color=look["color"], ls=":", lw=0.8)
+        end = values.iloc[[-1]]
+        bar = half.iloc[[-1]].fillna(0)
+        return axis.errorbar(end[clock], end["mean"], bar, **look, ms=4.5, capsize=2, lw=0.9)
+    (drawn,) = axis.plot(values[clock], values["mean"], **look, lw=1.3, ms=3)
     if half.notna().any():
-        low, high = line["mean"] - half, line["mean"] + half
-        axis.fill_between(line[clock], low, high, color=look["color"], alpha=0.15, lw=0)
+        low, high = values["mean"] - half, values["mean"] + half
+        axis.fill_between(values[clock], low, high, color=look["color"], alpha=0.15, lw=0)
     return drawn
 
 

@@ -98,11 +98,22 @@ def factor_bias(frozen: np.ndarray, adapted: np.ndarray) -> float:
     colours; directions from a few images shift it to what these share (Gal et al. 2021, App. C,
     Fig. 16). Factors that do not vary are left out; 0 if none varies.
     """
+    shifts = factor_shifts(frozen, adapted)
+    moved = np.abs(shifts[np.isfinite(shifts)])
+    return float(moved.mean()) if len(moved) else 0.0
+
+
+def factor_shifts(frozen: np.ndarray, adapted: np.ndarray) -> np.ndarray:
+    """(mean(adapted) - mean(frozen)) / std(frozen) of each factor [F]; NaN for one that does not vary.
+
+    frozen, adapted: factors [n,F].
+    """
     frozen, adapted = (np.asarray(f, dtype=np.float64) for f in (frozen, adapted))
     std = frozen.std(axis=0)
     varies = std >= CONSTANT_BELOW
-    moved = np.abs(adapted.mean(axis=0) - frozen.mean(axis=0))[varies]
-    return float((moved / std[varies]).mean()) if varies.any() else 0.0
+    shifts = np.full(len(std), np.nan)
+    shifts[varies] = (adapted.mean(axis=0) - frozen.mean(axis=0))[varies] / std[varies]
+    return shifts
 
 
 def group_of(factor: str) -> str:

@@ -25,7 +25,8 @@ class Shown:
 
 #: What figures are called.
 TITLES = {
-    "pareto": "Quality against diversity", "training_curves": "Training curves", "chosen_layers": "Layers chosen",
+    "pareto": "Quality against diversity", "training_curves": "Training curves", "losses": "Losses",
+    "chosen_layers": "Layers chosen", "bias": "Shift of pose and colours", "gallery": "Gallery",
     "sweep": "Metrics against the number of trained layers", "neighbours": "Nearest training images",
 }  # fmt: skip
 

@@ -43,9 +43,9 @@ def rendered(contents: Contents) -> str:
         real=real,
         pareto=figures.all_shown(contents, "pareto"),
         preferences=preference_tables(contents),
-        sweeps={g.name: figures.all_shown(contents, "sweep", groups=[g]) for g in contents.groups},
-        neighbours=figures.all_shown(contents, "neighbours"),
-        curves=figures.all_shown(contents, "training_curves", "chosen_layers"),
+        sweeps={g.name: figures.all_shown(contents, "sweep", "bias", groups=[g]) for g in contents.groups},
+        neighbours=figures.all_shown(contents, "gallery", "neighbours"),
+        curves=figures.all_shown(contents, "training_curves", "losses", "chosen_layers"),
         others=figures.all_shown(contents, *other_kinds(contents)),
         claims=claims_table(verdicts, contents),
         differences={g.name: difference_table(contents, g) for g in contents.groups},
@@ -65,7 +65,7 @@ def rendered(contents: Contents) -> str:
 
 
 #: Figures that a section of their own shows; others follow the training curves.
-PLACED = ("pareto", "sweep", "neighbours", "training_curves", "chosen_layers")
+PLACED = ("pareto", "sweep", "bias", "gallery", "neighbours", "training_curves", "losses", "chosen_layers")
 
 
 def other_kinds(contents: Contents) -> list[str]:

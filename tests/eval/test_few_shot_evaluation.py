@@ -137,8 +137,11 @@ def test_images_of_another_file_are_found_there_and_counted_where_the_references
     files = {"observation": str(tmp_path / "o.npz"), "training_images": str(tmp_path / "own.npz")}
     row = group.rows[1].model_copy(update=files)
     table, pictures = neighbours.data(group.model_copy(update={"rows": (row,)}))
-    assert len(table) == 8 and set(table.reference) <= set(range(5))
-    shown = {image.tobytes() for _, image in pictures.values()}
+    assert len(table) == neighbours.SHOWN and set(table.reference) <= set(range(5))
+    for (_, latent), (source, adapted, _) in pictures.items():  # the same code in each row
+        assert np.array_equal(source, seen["seed0/source_images"][latent])
+        assert np.array_equal(adapted, seen["seed0/images"][latent])
+    shown = {image.tobytes() for *_, image in pictures.values()}
     assert shown <= {image.tobytes() for image in (*own, *own[:, :, ::-1])}
 
     real = load_observation(tiny_world.folder / "real.npz")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from eval.analysis.statistics import t_interval
-from eval.figures import chosen_layers, drawing, palette, pareto, sweep, training_curves
+from eval.figures import chosen_layers, drawing, losses, palette, pareto, sweep, training_curves
 from eval.score import COLUMNS
 from nada.run.errors import UserError
 from nada.run.spec.group_spec import read_group_spec
@@ -105,22 +105,23 @@ def test_what_only_the_official_slot_map_chooses_has_a_bar_of_its_own(made):
 
 def test_smoothing_keeps_lines_straight_means_exact_and_the_last_step():
     line = pd.Series(np.arange(400.0), index=range(1, 401))
-    smoothed = training_curves.smooth(line)
+    smoothed = losses.smooth(line)
     assert len(smoothed) == 50 and smoothed.index[-1] == 400
     inner = smoothed.loc[20:380]
     # an even window of 20 is centred half a step late
     np.testing.assert_allclose(inner.to_numpy(), inner.index - 1 - 0.5)
     noise = pd.Series(np.random.default_rng(0).normal(size=400), index=line.index)
-    assert training_curves.smooth(noise).std() < noise.std() / 3
-    assert training_curves.smooth(line.iloc[:8]).tolist() == line.iloc[:8].tolist()
+    assert losses.smooth(noise).std() < noise.std() / 3
+    assert losses.smooth(line.iloc[:8]).tolist() == line.iloc[:8].tolist()
 
 
-def test_training_curves_hold_losses_and_snapshots_as_means_over_seeds(made, tmp_path):
+def test_losses_and_snapshots_are_drawn_as_means_over_seeds(made, tmp_path):
+    table = drawn(losses, made, tmp_path / "losses")
+    loss = table[(table.variant == "adaptive") & (table.quantity == "loss")]
+    wanted = losses.smooth(pd.Series(np.linspace(1, 0, STEPS), index=range(1, STEPS + 1))) + 0.5
+    np.testing.assert_allclose(loss["mean"], wanted, atol=1e-6)
     table = drawn(training_curves, made, tmp_path / "training")
     assert "source" not in set(table.method)  # one snapshot is no training
-    loss = table[(table.variant == "adaptive") & (table.quantity == "loss")]
-    wanted = training_curves.smooth(pd.Series(np.linspace(1, 0, STEPS), index=range(1, STEPS + 1))) + 0.5
-    np.testing.assert_allclose(loss["mean"], wanted, atol=1e-6)
     rate = table[(table.variant == "adaptive") & (table.quantity == "target_rate")]
     assert rate.step.tolist() == [9, 10, 40]  # in order of time, not of text
     mean, half = t_interval([10 / 40, 0.5])
@@ -146,6 +147,13 @@ def test_training_is_drawn_against_seconds_too_those_of_the_runs_gone_on_from_fi
     assert "seconds" in picture and "step" in picture
 
 
+def test_fid_is_drawn_where_a_training_ends_and_where_it_begins(made, tmp_path):
+    table = drawn(training_curves, made, tmp_path / "training")
+    fid = table[(table.variant == "adaptive") & (table.quantity == "fid")].set_index("step")
+    assert fid["mean"].to_dict() == {0: 90, 40: 21}  # the source model's, then its own
+    assert set(fid.images) == {60} and set(fid.n) == {2}
+
+
 def test_the_sweep_has_one_point_per_k_and_its_bounds(made, tmp_path):
     table = drawn(sweep, made, tmp_path / "sweep").set_index("k")
     assert table.loc[[1, 2, 3], "mean"].tolist() == [11, 21, 31]
@@ -166,14 +174,15 @@ def test_conditions_with_other_shots_have_points_of_their_own_in_the_sweep(made,
     assert [table.loc[(1, shots), "n"].item() for shots in (0, 3)] == [2, 2]
 
 
-@pytest.mark.parametrize("module", [training_curves, chosen_layers, sweep])
+@pytest.mark.parametrize("module", [training_curves, losses, chosen_layers, sweep])
 def test_a_figure_is_a_vector_file_a_picture_and_repeats_itself(made, tmp_path, module):
     first, second = tmp_path / "one", tmp_path / "two"
     drawn(module, made, first), drawn(module, made, second)
-    for ending in (".svg", ".png", ".csv"):
+    for ending in (".svg", ".pdf", ".png", ".csv"):
         files = [prefix.with_suffix(ending).read_bytes() for prefix in (first, second)]
         assert files[0] == files[1] and len(files[0]) > 100
     assert b"<svg" in first.with_suffix(".svg").read_bytes()
+    assert first.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
     assert first.with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -12,7 +12,7 @@ from cleanfid.fid import fid_from_feats
 from PIL import Image
 
 from eval import observe, score
-from eval.figures import grid
+from eval.figures import grid, sheet
 from eval.metrics.catalogue import METRICS
 from eval.metrics.precision_recall import precision_recall
 from eval.observation import Observation, load_observation, save_observation
@@ -154,7 +154,7 @@ def test_every_command_parses_its_arguments_before_it_imports_torch():
     code = (
         "import sys\n"
         "from eval import observe, score, tables\n"
-        "from eval.figures import grid\n"
+        "from eval.figures import grid, sheet\n"
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], cwd=Path(__file__).parents[2], check=True)
@@ -193,11 +193,11 @@ def find(picture, cell):
 
 def test_small_images_are_enlarged_by_a_whole_factor_and_very_large_ones_reduced():
     small = np.arange(2 * 32 * 32 * 3, dtype=np.uint8).reshape(2, 32, 32, 3)
-    assert grid.fitted(small).shape == (2, 96, 96, 3)
-    assert np.array_equal(grid.fitted(small)[:, ::3, ::3], small)
-    assert grid.fitted(np.zeros((1, 128, 128, 3), np.uint8)).shape == (1, 128, 128, 3)
+    assert sheet.fitted(small).shape == (2, 96, 96, 3)
+    assert np.array_equal(sheet.fitted(small)[:, ::3, ::3], small)
+    assert sheet.fitted(np.zeros((1, 128, 128, 3), np.uint8)).shape == (1, 128, 128, 3)
     large = np.full((1, 512, 512, 3), 7, np.uint8)
-    assert np.array_equal(grid.fitted(large), np.full((1, 192, 192, 3), 7, np.uint8))
+    assert np.array_equal(sheet.fitted(large), np.full((1, 192, 192, 3), 7, np.uint8))
 
 
 def test_a_columns_title_says_from_where_its_training_started():

@@ -36,8 +36,8 @@ def test_every_job_of_the_plan_is_counted_once(root, one_group):
     assert stages["train"] == 4 * 2 + 240 * 0.5 + 200 * 0.1 + 600 * 0.25
     # three hyperparameters and the reference images, a thousand images each
     assert stages["observe"] == 4 * (2 + 10)
-    # scores, table (two endings, one job), grid, training, neighbours
-    assert stages["show"] == 5 * 2
+    # scores, table (two endings, one job), grid, losses, training, neighbours
+    assert stages["show"] == 6 * 2
     five = core_seconds(plan(root, seeds=[0, 1, 2, 3, 4], **one_group))
     assert five["train"] == 5 * stages["train"]
     assert five["observe"] == 4 * 2 + (3 * 5 + 1) * 10

@@ -117,6 +117,8 @@ rule grid:
             category="Grids",
             labels={"group": "{group}"},
         ),
+        svg=f"{RESULTS}/figures/{{group}}_grid.svg",
+        pdf=f"{RESULTS}/figures/{{group}}_grid.pdf",
         csv=f"{RESULTS}/figures/{{group}}_grid.csv",
     log:
         f"{RESULTS}/logs/figures/{{group}}_grid.log",
@@ -142,6 +144,7 @@ rule figure:
             category="Figures",
             labels={"group": "{group}", "figure": "{kind}"},
         ),
+        pdf=f"{RESULTS}/figures/{{group}}_{{kind}}.pdf",
         png=f"{RESULTS}/figures/{{group}}_{{kind}}.png",
         csv=f"{RESULTS}/figures/{{group}}_{{kind}}.csv",
     log:

@@ -87,10 +87,11 @@ def test_the_observation_of_the_reals_depends_on_no_model(default):
     assert "models" not in observation_inputs(default, "dog2cat", "real")
 
 
-def test_a_figure_over_training_reads_the_curves_of_every_run_and_a_sweep_none(default):
-    curves = figure_inputs(default, "ablation", "training_curves")["curves"]
+def test_a_figure_of_losses_reads_the_curves_of_every_run_and_a_sweep_none(default):
+    curves = figure_inputs(default, "ablation", "losses")["curves"]
     assert "results/mini/runs/dog2bear/nada-global/seed1/curves.csv" in curves
     assert "curves" not in figure_inputs(default, "k_sweep", "sweep")
+    assert "curves" not in figure_inputs(default, "ablation", "training_curves")  # it reads scores and costs
 
 
 def test_a_figure_over_training_reads_what_every_run_cost_with_those_that_it_goes_on_from(default):

@@ -16,10 +16,10 @@ def test_a_group_ends_in_the_figures_that_it_has_something_for(default):
     def kinds(group):
         return [figure.split(f"{group}_", 1)[1] for figure in figures(default, group)]
 
-    assert kinds("ablation") == ["grid.png", "training_curves.svg", "chosen_layers.svg"]
-    assert kinds("k_sweep") == ["grid.png", "training_curves.svg", "chosen_layers.svg", "sweep.svg"]
-    assert kinds("ablation_global") == ["grid.png", "training_curves.svg"]
-    assert kinds("k_sweep_k_1") == ["grid.png", "training_curves.svg", "chosen_layers.svg"]
+    assert kinds("ablation") == ["grid.png", "losses.svg", "training_curves.svg", "chosen_layers.svg"]
+    assert kinds("k_sweep") == ["grid.png", "losses.svg", "training_curves.svg", "chosen_layers.svg", "sweep.svg"]
+    assert kinds("ablation_global") == ["grid.png", "losses.svg", "training_curves.svg"]
+    assert kinds("k_sweep_k_1") == ["grid.png", "losses.svg", "training_curves.svg", "chosen_layers.svg"]
 
 
 def test_a_group_of_controls_has_no_training_to_draw(root):
@@ -33,7 +33,7 @@ def test_a_group_has_the_figures_that_it_lists_beside_its_usual_ones(root):
     plan = load_plan(root, {"groups": {"ablation": {"figures": ["neighbours"]}}})
     made = [figure.rpartition("/")[2] for figure in figures(plan, "ablation")]
     assert made == [f"ablation_{kind}" for kind in (
-        "grid.png", "training_curves.svg", "chosen_layers.svg", "neighbours.svg"
+        "grid.png", "losses.svg", "training_curves.svg", "chosen_layers.svg", "neighbours.svg"
     )]  # fmt: skip
     with pytest.raises(ConfigError, match=r"'groups.ablation.figures'.*did you mean 'neighbours'"):
         load_plan(root, {"groups": {"ablation": {"figures": ["neighbour"]}}})
