@@ -49,7 +49,7 @@ def test_a_variants_target_plans_that_variant_and_its_parents_alone(bare_project
     assert planned["adapt"] == 2 * SEEDS  # the mapper and its adaptive parent
     assert planned["observe"] == 2  # the mapper and the real images
     assert [planned[rule] for rule in ("ablation_mapper", "score", "table", "grid")] == [1] * 4
-    assert planned["figure"] == 1  # its training; it chooses no layers itself
+    assert planned["figure"] == 2  # its metrics over training and its losses; it chooses no layers itself
     assert "html" not in planned
 
 
