@@ -95,7 +95,7 @@ def test_a_claim_is_tested_on_those_of_its_tasks_that_a_world_can_test(tmp_path)
     found = evidence(claim(tmp_path, **told, tasks=["a", "b", "c", "d"]), scores(rows))
     assert found.tasks == ("a",) and found.values.tolist() == [2.0] * 5
     for task, why in (
-        ("b", "FID of NADA global is missing on b"),
+        ("b", "FID of NADA global loss is missing on b"),
         ("c", r"FID is not measured on c \(it needs reference images\)"),
         ("d", "there is no task d"),
     ):

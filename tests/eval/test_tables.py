@@ -65,7 +65,7 @@ def test_bold_and_arrows_follow_the_metric_and_bounds_are_never_best(planted):
     assert [line.count("**") // 2 for line in lines] == [0, 2, 0, 0]
     labels = [line.split("|")[2].strip() for line in lines]
     assert labels == [
-        "NADA global", "NADA adaptive", "source model, unchanged", "real images (two halves)",
+        "NADA global loss", "NADA adaptive", "source model, unchanged", "real images (two halves)",
     ]  # fmt: skip
 
 
@@ -118,7 +118,7 @@ def test_the_numbers_beside_the_table_equal_the_scores(planted, tmp_path):
     frame = pd.read_csv(tmp_path / "t.csv").set_index("row")
     assert frame.loc["NADA adaptive", "fid"] == 12.0
     assert frame.loc["NADA adaptive", "fid_n"] == 3
-    assert np.isnan(frame.loc["NADA global", "source_lpips"])
+    assert np.isnan(frame.loc["NADA global loss", "source_lpips"])
 
 
 def test_few_images_per_feature_are_noted_in_the_footer(tiny_world, tmp_path):
@@ -148,8 +148,8 @@ def test_an_oracle_column_holds_each_seeds_best_snapshot(tiny_world, tmp_path):
     (tmp_path / "t.csv").write_text(made[".csv"])
     frame = pd.read_csv(tmp_path / "t.csv").set_index("row")
     best = frame["target_rate_oracle"]
-    assert best["NADA global"] == pytest.approx(np.mean([0.9, 0.4, 0.3]))
-    assert best.drop("NADA global").isna().all()
+    assert best["NADA global loss"] == pytest.approx(np.mean([0.9, 0.4, 0.3]))
+    assert best.drop("NADA global loss").isna().all()
     assert "target rate, best snapshot ↑" in made[".md"] and "on 8 images: an oracle" in made[".md"]
     described = read_group_spec(
         group_of(tiny_world, tmp_path, table=["source_lpips"], oracle=["source_lpips"])
@@ -310,7 +310,7 @@ def test_a_row_says_how_long_it_was_trained_and_what_it_cost(tiny_world, tmp_pat
         assert texts[ending].count("17.3") == 3 and "seconds" in texts[ending]
     (tmp_path / "t.csv").write_text(texts[".csv"])
     frame = pd.read_csv(tmp_path / "t.csv").set_index("row")
-    assert frame.loc["NADA global", ["iterations", "s", "wall_seconds"]].tolist() == [
+    assert frame.loc["NADA global loss", ["iterations", "s", "wall_seconds"]].tolist() == [
         240,
         0.12,
         17.3,

@@ -92,7 +92,7 @@ def test_another_verdict_with_a_number_that_agrees_is_said_and_is_no_failure(che
 def test_published_rows_that_the_run_lacks_are_named_and_new_ones_counted(check):
     code, said = check({"values": {("adaptive", "fid"): FID, ("mapper", "fid"): FID}})
     assert code == 1 and "1 are missing" in said and "1 new numbers are not published" in said
-    assert "missing: dog2cat, NADA global: FID, published 12 ± 0" in said
+    assert "missing: dog2cat, NADA global loss: FID, published 12 ± 0" in said
 
 
 def test_a_wide_interval_confirms_nothing_more_than_that_the_published_value_is_possible(check):

@@ -71,4 +71,4 @@ def test_the_axis_says_who_judged(tmp_path, monkeypatch):
     asked.to_csv(tmp_path / "shares.csv", index=False)
     pareto.draw(group_of(), scores, str(tmp_path / "p"))
     pareto.draw(group_of(), scores, str(tmp_path / "p"), answers=str(tmp_path / "shares.csv"))
-    assert "automatic judge" in axes[0] and "218 people asked" in axes[1]
+    assert "automatic judge" in axes[0] and "judged by people, n = 218" in axes[1]

@@ -130,9 +130,10 @@ def test_pairs_of_a_group_of_several_methods_name_one(root):
 def test_the_summary_says_world_preset_and_how_much(default):
     first, second = default.summary().splitlines()
     assert first.startswith("world 'mini' (32x32, cpu), preset 'default', seeds [0, 1]")
-    shown = {s for group in default.config["groups"] for s in default.members(group)}
+    shown = {s for group in default.shown for s in default.members(group)}
     observations = len(shown) + len({condition.task for condition in shown})
-    assert f"consists of {len(default.runs)} runs, {observations} observations" in second
+    runs = default.runs_of(default.shown)
+    assert f"consists of {len(runs)} runs, {observations} observations" in second
 
 
 def test_the_summary_counts_one_run_as_one(plan_with):
