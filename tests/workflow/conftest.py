@@ -33,6 +33,7 @@ JOBS = (
     "eval/figures/sweep.py",
     "eval/figures/pareto.py",
     "eval/figures/neighbours.py",
+    "eval/figures/losses.py",
     "eval/paper_table.py",
     "eval/claims.py",
     "eval/report/__main__.py",
@@ -55,11 +56,11 @@ def run():
     names = {
         "adapt": ["/model.safetensors", "/snapshots.safetensors", "/curves.csv", "/run.json", "/cost.json"],
         "tables": [".csv", ".md", ".html", ".tex"],
-        "grid": [".png", ".csv"],
         "paper_table": [".csv", ".md", ".html", ".tex", "_cost.csv"],
         "claims": [".csv", ".md", ".html"],
         **dict.fromkeys(
-            ("training_curves", "chosen_layers", "sweep", "pareto", "neighbours"), [".svg", ".png", ".csv"]
+            ("grid", "gallery", "training_curves", "losses", "chosen_layers", "sweep", "pareto", "neighbours", "bias"),
+            [".svg", ".pdf", ".png", ".csv"],
         ),
     }.get(module, [""])
     for name in names:

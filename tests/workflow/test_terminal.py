@@ -343,10 +343,10 @@ def test_a_run_prints_a_line_for_each_job_and_a_failed_run_why(quick):
     assert done.returncode == 0
     lines = done.stdout.splitlines()
     listed = [line for line in lines if line.startswith("[")]
-    assert len(listed) == 6  # two observations, score, table, grid, training curves
+    assert len(listed) == 7  # two observations, score, table, grid, training curves, losses
     assert "reason" not in done.stdout and "_spec" not in done.stdout
     assert len(lines) < len(listed) + 14
-    assert any(line.startswith("7 of 7 jobs done") for line in lines)  # and the target itself
+    assert any(line.startswith("8 of 8 jobs done") for line in lines)  # and the target itself
 
     details = typed("-n", "--verbose", "-R", "observe").stdout
     assert "reason: Forced execution" in details and "jobid:" in details
