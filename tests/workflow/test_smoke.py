@@ -100,7 +100,7 @@ def test_its_archive_has_what_a_reader_needs_and_no_weights(smoke_results, tmp_p
         about = json.loads(packed.read("mini/publication.json"))
     assert about["preset"] == "smoke" and about["world"] == "mini" and "ablation" in about["groups"]
     whole = {"report.html", "provenance.html", "claims.csv", "scores.csv", "SHA256SUMS", "tables/ablation.md"}
-    assert whole | {"figures/ablation_grid.png", "figures/k_sweep_sweep.svg"} <= names
+    assert whole | {"figures/ablation_grid.svg", "figures/k_sweep_sweep.svg"} <= names
     assert {name for name in names if name.endswith("run.json")} == {
         path.relative_to(smoke_results).as_posix() for path in smoke_results.glob("runs/*/*/*/run.json")
     }
