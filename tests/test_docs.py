@@ -181,6 +181,7 @@ def test_every_file_that_a_page_names_in_backticks_exists():
     assert missing == set()
 
 
+@pytest.mark.slow
 def test_the_site_is_built_without_a_warning(tmp_path):
     """In strict mode a link that leads nowhere is an error."""
     python = ROOT / ".venv-docs/bin/python"
