@@ -164,3 +164,20 @@ def chromium():
         browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def violations(root):
+    """A function: what axe-core finds on a browser's page, as (rule, HTML); skipped where axe-core is missing."""
+    path = root / "tests/node_modules/axe-core/axe.min.js"
+    if not path.is_file():
+        pytest.skip("axe-core is not installed; npm ci --prefix tests")
+    script = path.read_text(encoding="utf-8")
+
+    def of(page):
+        if page.evaluate("window.axe === undefined"):
+            page.evaluate(script)  # a script element would need the page's permission
+        found = page.evaluate("axe.run()")["violations"]
+        return [(one["id"], node["html"][:200]) for one in found for node in one["nodes"]]
+
+    return of

@@ -30,24 +30,8 @@ def opened(chromium):
     assert not problems
 
 
-@pytest.fixture
-def axe(root):
-    """The script of axe-core."""
-    path = root / "tests/node_modules/axe-core/axe.min.js"
-    if not path.is_file():
-        pytest.skip("axe-core is not installed; npm ci --prefix tests")
-    return path
-
-
 def scrolls_sideways(page):
     return page.evaluate("document.documentElement.scrollWidth > window.innerWidth")
-
-
-def violations(page, axe):
-    if page.evaluate("window.axe === undefined"):
-        page.add_script_tag(path=axe)
-    found = page.evaluate("axe.run()")["violations"]
-    return [(one["id"], node["html"][:200]) for one in found for node in one["nodes"]]
 
 
 @pytest.mark.parametrize("width", WIDTHS)
@@ -61,10 +45,10 @@ def test_the_page_does_not_scroll_sideways_and_its_tables_scroll_inside(opened, 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_the_page_is_accessible(opened, pages, axe, width, scheme):
+def test_the_page_is_accessible(opened, pages, violations, width, scheme):
     for path in pages:
         page = opened(path, width, color_scheme=scheme)
-        assert violations(page, axe) == []
+        assert violations(page) == []
 
 
 def test_a_click_on_a_head_sorts_the_table_and_a_second_one_turns_it(opened, small_report):
@@ -88,7 +72,7 @@ def test_a_sort_by_text_and_a_filter_by_words(opened, small_report):
 
 
 @pytest.mark.parametrize("width", WIDTHS)
-def test_a_number_opens_its_runs(opened, small_report, axe, width):
+def test_a_number_opens_its_runs(opened, small_report, violations, width):
     page = opened(small_report, width)
     page.locator("#table-ablation tr:has-text('NADA adaptive') .num").first.click()
     dialog = page.get_by_role("dialog")
@@ -99,7 +83,7 @@ def test_a_number_opens_its_runs(opened, small_report, axe, width):
     told = dialog.inner_text()
     assert "dog2cat/nada-adaptive/seed1" in told and "cd" * 32 in told and "layers.k" in told
     assert dialog.locator(".pic").count() == 4
-    assert not scrolls_sideways(page) and violations(page, axe) == []
+    assert not scrolls_sideways(page) and violations(page) == []
     page.keyboard.press("Escape")
     assert not dialog.is_visible()
 
@@ -145,8 +129,8 @@ def test_print_shows_all_rows_of_tables(opened, small_report):
     assert page.evaluate(clipped) == 0 and not page.locator("nav").is_visible()
 
 
-def test_tables_and_claims_as_pages_of_their_own_fit_a_phone(opened, small_report, axe):
+def test_tables_and_claims_as_pages_of_their_own_fit_a_phone(opened, small_report, violations):
     for name in ("tables/ablation.html", "tables/table1_paper.html", "claims.html"):
         page = opened(small_report.parent / name, 390, color_scheme="dark")
-        assert not scrolls_sideways(page) and violations(page, axe) == []
+        assert not scrolls_sideways(page) and violations(page) == []
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") != "rgb(255, 255, 255)"

@@ -94,6 +94,22 @@ def test_a_person_answers_with_keyboard_mouse_or_touch(served, person, how):
     assert (table.milliseconds < 60_000).all() and page.context.cookies() == []
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("viewport", [PHONE, LAPTOP], ids=["phone", "laptop"])
+def test_every_view_of_the_page_is_accessible(served, person, violations, viewport, scheme):
+    study, base = served
+    page = person(base, viewport=viewport, color_scheme=scheme)
+    page.get_by_role("button", name="I agree, start").wait_for()
+    assert violations(page) == []
+    start(page)
+    assert violations(page) == []
+    for number in range(1, study.length + 1):
+        at(page, number)
+        page.keyboard.press("ArrowLeft")
+    page.wait_for_selector("#thanks:visible")
+    assert violations(page) == []
+
+
 def test_double_clicks_stale_tabs_the_back_button_and_the_link_count_nothing_twice(served, person):
     study, base = served
     page = person(base)
