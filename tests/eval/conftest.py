@@ -176,7 +176,7 @@ def violations(root):
 
     def of(page):
         if page.evaluate("window.axe === undefined"):
-            page.evaluate(script)  # a script element would need the page's permission
+            page.evaluate(script)  # the study's content security policy forbids a script element
         found = page.evaluate("axe.run()")["violations"]
         return [(one["id"], node["html"][:200]) for one in found for node in one["nodes"]]
 

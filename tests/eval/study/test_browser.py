@@ -108,6 +108,8 @@ def test_every_view_of_the_page_is_accessible(served, person, violations, viewpo
         page.keyboard.press("ArrowLeft")
     page.wait_for_selector("#thanks:visible")
     assert violations(page) == []
+    page.evaluate("document.querySelector('main').append(new Image())")  # no text for those who do not see it
+    assert [rule for rule, _ in violations(page)] == ["image-alt"]
 
 
 def test_double_clicks_stale_tabs_the_back_button_and_the_link_count_nothing_twice(served, person):
