@@ -25,7 +25,7 @@ from nada.run.spec.observation_spec import Counts, ObservationSpec, ObservedRun,
 from nada.run.spec.report_spec import AssetSpec, FigureSpec, PreferenceSpec, ReportSpec
 from nada.run.spec.run_spec import ClipSpec, RunSpec, SourceSpec, TextSpec
 from nada.run.spec.study_spec import ShownModel, StudySpec
-from workflow.assets.asset_registry import WORLDS, load_registry
+from workflow.assets.asset_registry import load_registry
 from workflow.plan.figure_kinds import figures_of, kinds
 from workflow.plan.groups import rows_of
 from workflow.plan.layout import (
@@ -195,6 +195,7 @@ def group_spec(plan: Plan, name) -> GroupSpec:
         name=name,
         title=group["title"],
         world=plan.world["name"],
+        like=_like(plan),
         preset=plan.config["preset"],
         device=plan.device,
         tasks={task: _group_task(plan, name, task) for task in group["tasks"]},
@@ -255,6 +256,11 @@ def _preferred(model) -> ModelSpec | None:
     )
 
 
+def _like(plan: Plan) -> tuple[str, ...] | None:
+    """The worlds that the plan's world is `like`; None if there are none."""
+    return plan.world["lineage"][1:] or None
+
+
 # ---- the report -----------------------------------------------------------------------------------
 
 
@@ -269,6 +275,7 @@ def report_spec(plan: Plan) -> ReportSpec:
     claims = f"{results}/claims.csv"
     return ReportSpec(
         world=plan.world["name"],
+        like=_like(plan),
         preset=plan.config["preset"],
         device=plan.device,
         resolution=plan.world["resolution"],
@@ -288,11 +295,11 @@ def report_spec(plan: Plan) -> ReportSpec:
 
 
 def _assets(plan: Plan) -> tuple[AssetSpec, ...]:
-    """The models and data of others that the world fetches; none if it has no registry of its own."""
-    name = plan.world["name"]
-    if not (WORLDS / name / "assets.yaml").is_file():
+    """The models and data of others that the world fetches, by its registry or that of a world that it is
+    `like`; none if it has no registry, or makes the files itself."""
+    if plan.world["registry"] is None or plan.world.get("made_here"):
         return ()
-    found = load_registry(name)
+    found = load_registry(plan.world["registry"])
     return tuple(
         AssetSpec(title=a.title, licence=found.licences[a.licence].name, source=a.source, purpose=a.purpose)
         for a in found.assets.values()

@@ -112,11 +112,13 @@ def load_world(name, root):
     Returns the content of world.yaml with `name` added, every source as {weights, resolution} (that of its
     file where it says it), every
     domain with its `resolution` and the `module` that makes its images, and `fetched`: {path: name}
-    of the assets that the world's command fetches (empty if all files are embedded).
+    of the assets that the world's command fetches (empty if all files are embedded). `lineage`: its name
+    and those of the worlds that it is like; `registry`: the world whose assets.yaml it uses, or None.
     Raises ConfigError for an unknown world, a circle, an asset that the registry does not have, or a
     domain whose images no module makes.
     """
-    folders = [Path("workflow", "worlds", world) for world in lineage(name, root)]
+    names = lineage(name, root)
+    folders = [Path("workflow", "worlds", world) for world in names]
     entries = [placed(read_yaml(Path(root, folder, WORLD)), relative_to(folder)) for folder in folders]
     world = laid_over(entries)
     rules = schema("world")
@@ -145,7 +147,8 @@ def load_world(name, root):
     for domain, images in world["references"]["domains"].items():
         images["module"] = maker(domain, images, world["references"], folders[0] / WORLD)
         images.setdefault("resolution", side_of(domain, world))
-    return {"name": name, **world, "fetched": fetched}
+    owner = homes[0].name if homes else None
+    return {"name": name, **world, "lineage": tuple(names), "registry": owner, "fetched": fetched}
 
 
 def side_of(domain, world):

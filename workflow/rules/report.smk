@@ -183,12 +183,13 @@ rule claims:
     params:
         code=code("claims"),
         world=PLAN.world["name"],
+        like=" ".join(["--like", *PLAN.world["lineage"][1:]]) if PLAN.world["lineage"][1:] else "",
         truncation=PLAN.config["evaluation"]["truncation_psi"],
         prefix=f"{RESULTS}/claims",
     threads: 1
     shell:
         "{PYTHON:q} -m eval.claims --claims {input.claims:q} --scores {input.scores:q}"
-        " --world {params.world:q} --truncation {params.truncation:q} --out {params.prefix:q}"
+        " --world {params.world:q} {params.like} --truncation {params.truncation:q} --out {params.prefix:q}"
         " > {log:q} 2>&1"
 
 

@@ -85,6 +85,7 @@ class GridSpec(Spec):
 class GroupSpec(Spec):
     """Conditions that are scored and shown together.
 
+    like: the worlds that this one is `like`, the nearest first; absent if there are none.
     preset: the configuration's; `workflow.publish` reports it with world and device.
     rows, tasks: in the order of the tables. k_medoids: clusters of intra-cluster LPIPS.
     truncation_psi: of the measured images (1 is none). table: metrics shown; absent: the default
@@ -97,6 +98,7 @@ class GroupSpec(Spec):
     name: Name
     title: Name
     world: Name
+    like: tuple[Name, ...] | None = None
     preset: Name
     device: Device
     tasks: dict[str, TaskSpec]
