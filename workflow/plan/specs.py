@@ -20,8 +20,15 @@ from nada.run.spec.group_spec import (
     RowRun,
     RowSpec,
     TaskSpec,
+    ZeroShotSpec,
 )
-from nada.run.spec.observation_spec import Counts, ObservationSpec, ObservedRun, RefereeSpec
+from nada.run.spec.observation_spec import (
+    Counts,
+    HeldOutClipSpec,
+    ObservationSpec,
+    ObservedRun,
+    RefereeSpec,
+)
 from nada.run.spec.report_spec import AssetSpec, FigureSpec, PreferenceSpec, ReportSpec
 from nada.run.spec.run_spec import ClipSpec, RunSpec, SourceSpec, TextSpec
 from nada.run.spec.study_spec import ShownModel, StudySpec
@@ -150,6 +157,7 @@ def observation_spec(plan: Plan, task, name) -> ObservationSpec:
         "resolution": plan.resolution(task),
         "referee": _referee(plan, task),
         "target": _target(plan, task) if judged(plan, task) else None,
+        "zero_shot": plan.zero_shot(task),
         "counts": Counts(**counts),
     }
     if name == REAL:
@@ -168,9 +176,12 @@ def observation_spec(plan: Plan, task, name) -> ObservationSpec:
 
 
 def _referee(plan: Plan, task) -> RefereeSpec:
-    """The world's measuring networks; the judge only where the task says what it must see."""
+    """The world's measuring networks; judge and held-out CLIP only where the task says what they look for."""
     keys = [key for key in REFEREE if key != "judge" or judged(plan, task)]
-    return RefereeSpec(**{key: plan.world[key] for key in keys if key in plan.world})
+    held_out = None
+    if plan.zero_shot(task):
+        held_out = HeldOutClipSpec(**plan.world["held_out_clip"], templates=plan.world["templates"])
+    return RefereeSpec(**{key: plan.world[key] for key in keys if key in plan.world}, held_out_clip=held_out)
 
 
 def _observed(plan: Plan, run: Run) -> ObservedRun:
@@ -213,7 +224,9 @@ def group_spec(plan: Plan, name) -> GroupSpec:
 
 
 def _group_task(plan: Plan, name, task) -> TaskSpec:
+    texts = plan.zero_shot(task)
     return TaskSpec(
+        zero_shot=ZeroShotSpec(clip=plan.world["held_out_clip"]["name"], texts=texts) if texts else None,
         real=real_observation(plan, task),
         target=_target(plan, task),
         not_measured=not_measured(plan, name, task) or None,
