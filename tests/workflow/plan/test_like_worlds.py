@@ -8,6 +8,7 @@ from nada.run.errors import UserError
 from nada.run.spec.base import as_json
 from workflow.assets import asset_registry
 from workflow.plan.checking import ConfigError
+from workflow.plan.inputs import claims_arguments
 from workflow.plan.methods import KEPT, descriptions
 from workflow.plan.plan import load_plan
 from workflow.plan.specs import group_spec, report_spec
@@ -73,3 +74,9 @@ def test_the_assets_of_a_world_without_a_registry_are_those_of_the_world_that_it
     (tmp_path / "workflow/worlds/far/assets.yaml").unlink()
     with pytest.raises(ConfigError, match="makes a circle"):
         asset_registry.load_registry("mine")
+
+
+def test_the_claims_are_told_the_worlds_that_a_world_is_like(default, like):
+    like("mine", "mini")
+    assert claims_arguments(like("second", "mine")) == "--like mine mini"
+    assert claims_arguments(default) == ""
