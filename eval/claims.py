@@ -77,7 +77,7 @@ def found_for(claims: list[Claim], scores: Scores) -> tuple[dict[str, Evidence],
     """({claim: evidence}, {claim: why it is not tested}); evidence of too few seeds is in both."""
     found, reasons = {}, {}
     for claim in claims:
-        if reason := claim.dropped(scores.world):
+        if reason := claim.dropped(scores.lineage):
             reasons[claim.name] = reason
             continue
         try:
@@ -116,7 +116,7 @@ def decide(claims: list[Claim], scores: Scores, raw: Scores | None = None) -> pd
         other = {name: other[name].outcome for name in changed}
     lines = []
     for claim in claims:
-        untested = DROPPED if claim.dropped(scores.world) else NOT_TESTABLE
+        untested = DROPPED if claim.dropped(scores.lineage) else NOT_TESTABLE
         values = (untested, None, None, 0, None)
         if verdict := decided.get(claim.name):
             values = (verdict.outcome, verdict.mean, verdict.half_width, verdict.n, verdict.p)
@@ -212,6 +212,7 @@ def main(argv=None):
     parser.add_argument("--claims", required=True, help="the claims (YAML)")
     parser.add_argument("--scores", required=True, help="the table of scores of all groups (CSV)")
     parser.add_argument("--world", required=True, help="the world whose scores are used")
+    parser.add_argument("--like", nargs="*", default=[], help="the worlds that it is like, the nearest first")
     parser.add_argument("--out", required=True, help="path of the files to write, without an ending")
     parser.add_argument(
         "--truncation", type=float, default=1.0, help="truncation of the images, for a note (default: 1, none)"
@@ -220,7 +221,7 @@ def main(argv=None):
     check_outputs(arguments.out, ENDINGS, [arguments.claims, arguments.scores])
     claims = read_claims(arguments.claims)
     table = read_scores(arguments.scores, raw=True)
-    found = (Scores(table, arguments.world, raw=raw) for raw in (False, True))
+    found = (Scores(table, arguments.world, raw, tuple(arguments.like)) for raw in (False, True))
     write(decide(claims, *found), arguments.world, arguments.out, arguments.truncation)
 
 

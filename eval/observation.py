@@ -6,6 +6,7 @@ Arrays of an observation of runs, for each seed k (n_fid, n_div, n_gal, n_snap: 
 |---|---|
 | `seed<k>/features` | float32 [n_fid, d]: FID features of the generated images |
 | `seed<k>/class_logits`, `style_logits`, `factors` | float32 [n_fid, …]: what the judge says |
+| `seed<k>/text_cosines` | float32 [n_fid, 2]: cosine with the two texts of `meta["zero_shot"]`, by a held-out CLIP |
 | `seed<k>/lpips` | float32 [n_div, n_div] LPIPS among the first generated images |
 | `seed<k>/source_lpips` | float32 [n_gal, n_gal]: LPIPS, rows adapted, columns source model, same latent codes |
 | `seed<k>/source_factors` | float32 [n_gal, F]: the judge's factors of the source model's images |
@@ -19,10 +20,11 @@ Arrays of an observation of runs, for each seed k (n_fid, n_div, n_gal, n_snap: 
 | `seed<k>/fresh_lpips` | float32 [n, 2m]: LPIPS of the other reference images to the same |
 
 `source_lpips` is absent if the generator has no W+ space (an image bank), so that its images correspond to
-no image of the source model. The judge's arrays are absent in worlds without a judge.
+no image of the source model. The judge's arrays are absent in worlds without a judge, and
+`text_cosines` where the task names no two texts.
 
 An observation of the reference images has `half0/…` and `half1/…`, which share no image, with `features`,
-the judge's arrays, `lpips`, `images`, and `rows` (the rows of the reference file).
+the judge's arrays, `text_cosines`, `lpips`, `images`, and `rows` (the rows of the reference file).
 """
 
 import json

@@ -47,6 +47,7 @@ def observe(spec: ObservationSpec) -> Observation:
         "warm_start": spec.warm_start,
         "device": spec.device,
         "target": list(spec.target) if spec.target else None,
+        **({"zero_shot": list(spec.zero_shot)} if spec.zero_shot else {}),
         "referee": list(spec.referee.networks()),
         **observer.names(),
         "networks": observer.record(),

@@ -36,10 +36,13 @@ from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
 from nada.run.outputs import check_outputs
 from nada.run.spec.group_spec import GroupSpec, read_group_spec
+from nada.run.spec.report_spec import ReportSpec
 
 FOLDER = Path(__file__).parent / "paper"
-#: Worlds whose FID is comparable with the paper's, and why that of others is not.
+#: Worlds whose FID is comparable with the paper's, and why that of others is not. A world that is `like` one
+#: of COMPARABLE_WORLDS may have changed anything, so it is not one of them.
 COMPARABLE_WORLDS = ("paper",)
+CHANGED = "a world like the paper's, with changes"
 REASONS = {
     "mini": "another world: rendered pictures of 32 px, its own FID network",
     "rehearsal": "random weights",
@@ -51,6 +54,16 @@ BOUNDS = {
     "replay": "the target images, replayed",
     "real": "real images (two halves)",
 }
+
+
+def reason_of(spec: GroupSpec | ReportSpec, otherwise: str = "another world") -> str:
+    """Why a world's numbers are not comparable with the paper's: its own reason, or that of the nearest
+    world that it is `like`; `otherwise` without one, "" where they are comparable."""
+    if spec.world in COMPARABLE_WORLDS:
+        return ""
+    lineage = (spec.world, *(spec.like or ()))
+    known = {**REASONS, **dict.fromkeys(COMPARABLE_WORLDS, CHANGED)}
+    return next((known[name] for name in lineage if name in known), otherwise)
 
 
 @dataclass(frozen=True)
@@ -107,9 +120,8 @@ def cells(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
         mean, half = t_interval(mine.value) if len(mine) else (np.nan, None)
         cell = key[:-1]
         paper = known.set_index(KEYS).fid.get(cell, np.nan)
-        comparable = group.world in COMPARABLE_WORLDS and cell in theirs
-        reason = "" if comparable else REASONS.get(group.world, "another world")
-        reason = reason if cell in theirs else NOT_IN_THE_PAPER
+        reason = reason_of(group) if cell in theirs else NOT_IN_THE_PAPER
+        comparable = not reason
         found.append((*key, mean, half, len(mine), paper, comparable, reason))
     table = pd.DataFrame(
         found, columns=[*OWN_KEYS, "mean", "half_width", "n", "paper", "comparable", "reason"]

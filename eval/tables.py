@@ -25,6 +25,7 @@ from eval.metrics.fid import IMAGES_PER_FEATURE
 from eval.metrics.intra_cluster_lpips import MEMBERS
 from eval.metrics.precision_recall import NEIGHBOURS, REFERENCE_COPIES
 from eval.metrics.target_rate import NONE_RATE, TARGET_RATE
+from eval.metrics.zero_shot import ZERO_SHOT_SHARE
 from eval.pages.rendering import page
 from eval.score import LAST, read_scores
 from eval.table_formats import (
@@ -93,6 +94,8 @@ def footer(group: GroupSpec, scores: pd.DataFrame, columns: list[Column]) -> lis
         lines.append(
             f"Correspondence: {counts('source_lpips', runs)} latent codes, adapted against source model."
         )
+    if ZERO_SHOT_SHARE.name in shown:
+        lines += zero_shot_notes(group, counts(ZERO_SHOT_SHARE.name, runs))
     seeds = sorted(runs.groupby(list(CONDITION_KEYS), sort=False).seed.nunique().unique())
     if len(seeds):
         number = "–".join(str(n) for n in dict.fromkeys((seeds[0], seeds[-1])))
@@ -105,6 +108,20 @@ def footer(group: GroupSpec, scores: pd.DataFrame, columns: list[Column]) -> lis
         "Bold: best mean of a task's adapted models, unless all are equal. The last rows of a task are bounds."
     )
     return lines
+
+
+def zero_shot_notes(group: GroupSpec, images: str) -> list[str]:
+    """What the zero-shot share is, on which tasks, and what it is not."""
+    tasks = {}
+    for task, spec in group.tasks.items():
+        if spec.zero_shot is not None:
+            tasks.setdefault((spec.zero_shot.clip, *spec.zero_shot.texts), []).append(task)
+    return [
+        f"Zero-shot share of {', '.join(names)}: the share of {images} images that the CLIP {clip}, which steers no"
+        f" adaptation, places nearer to “{first}” than to “{second}”. It measures this CLIP's association of pictures"
+        " with two words, not people; compare it with the source model's."
+        for (clip, first, second), names in tasks.items()
+    ]
 
 
 def limits(group: GroupSpec, last: pd.DataFrame, columns: list[Column]) -> list[str]:

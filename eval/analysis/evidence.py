@@ -37,9 +37,13 @@ class Claim:
     margin: float
     rest: dict
 
-    def dropped(self, world: str) -> str | None:
-        """Why the claim is not tested in a world; None if it is tested."""
-        return self.rest.get("dropped", {}).get(world)
+    def dropped(self, lineage: tuple[str, ...]) -> str | None:
+        """Why the claim is not tested in a world; None if it is tested.
+
+        lineage: the world and those that it is `like`; the nearest that gives a reason decides.
+        """
+        reasons = self.rest.get("dropped", {})
+        return next((reasons[name] for name in lineage if name in reasons), None)
 
     @property
     def sign(self) -> float:
@@ -58,11 +62,11 @@ class Evidence:
 class Scores:
     """Scores of the final models of one world.
 
-    raw: of the weights behind an average, for models that have them; else of the weights sampled from.
+    like: the worlds that it is `like`, the nearest first. raw: of the weights behind an average, for models that have them; else of the weights sampled from.
     """
 
-    def __init__(self, table: pd.DataFrame, world: str, raw: bool = False):
-        self.world = world
+    def __init__(self, table: pd.DataFrame, world: str, raw: bool = False, like: tuple[str, ...] = ()):
+        self.lineage = (world, *like)
         part = table[(table.world == world) & (table.step == LAST)]
         part = part.astype({"value": float, "shots": int})
         kept = part[part.weights != RAW]

@@ -10,6 +10,7 @@
 | target_rate | `target_rate`, `none_rate` |
 | correspondence | `source_lpips`, `retrieval_top1`, `factor_bias`, `factor_correlation[_<group>]` |
 | memorisation | `nearest_training_lpips`, `memorised` |
+| zero_shot | `zero_shot_share` |
 | realism | `realism`, `preference`: `eval.score` computes them, since they compare two models |
 
 No torch.
@@ -53,7 +54,7 @@ def metric(name: str) -> Metric:
 
 
 def needs(name: str) -> str:
-    """`Metric.needs` of a metric by name: "references", "judge", "new_images" or ""; "" for an unknown name."""
+    """`Metric.needs` of a metric by name: one of `eval.metrics.metric.NEEDS`; "" for an unknown name."""
     known = name in METRICS or name.startswith(_GROUP_PREFIX)
     return metric(name).needs if known else ""
 

@@ -6,7 +6,7 @@ Arrows, digits and bold cells of every table and axis come from the declaration.
 from dataclasses import dataclass
 
 #: What a metric cannot be measured without; "" is nothing.
-NEEDS = ("", "references", "judge", "new_images")
+NEEDS = ("", "references", "judge", "new_images", "held_out_clip")
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,8 @@ class Metric:
     when it has none. maximize: True (more is better), False (less is better) or None (neither).
     digits: decimals in a table. needs: what the metric cannot be measured without, of NEEDS: "references" (the
     task's reference images), "judge" (the world's classifier, and a target for it), "new_images" (real
-    images that the model was not trained on), or "" (none of them).
+    images that the model was not trained on), "held_out_clip" (the world's CLIP that steers nothing, and the
+    task's two texts for it), or "" (none of them).
     """
 
     name: str

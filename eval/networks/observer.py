@@ -1,7 +1,7 @@
 """The networks of an observation, on their device: they compute features, judge and compare images.
 
 A world has either one perceptual network of its own (features of FID, trunk of LPIPS), or the
-published ones: clean-fid's Inception in one or two modes, and LPIPS on VGG16. A judge is optional.
+published ones: clean-fid's Inception in one or two modes, and LPIPS on VGG16. A judge and a held-out CLIP are optional.
 """
 
 from nada.run.errors import UserError
@@ -54,6 +54,12 @@ class Observer:
             if name not in known:
                 raise UserError(f"target {kind} {name!r}: the judge knows only {', '.join(known)}.")
 
+        self.held_out = None
+        if spec.referee.held_out_clip is not None:
+            from eval.networks.held_out import HeldOutClip
+
+            self.held_out = HeldOutClip(spec.referee.held_out_clip, spec.zero_shot, self.device)
+
     def draw(self, model, z, psi: float, what: str):
         """Images of latents z [N,z_dim]; UserError when one is not finite."""
         import numpy as np
@@ -93,8 +99,14 @@ class Observer:
         parts = self.fitting.attempt(judge)
         return {name: torch.cat([p[name] for p in parts]).cpu().numpy() for name in parts[0]}
 
+    def text_cosines(self, images) -> dict:
+        """{"text_cosines": [N,2]} of the held-out CLIP with the task's two texts; {} without one."""
+        if self.held_out is None:
+            return {}
+        return {"text_cosines": self.fitting.attempt(lambda size: self.held_out.cosines(images, size))}
+
     def measure(self, images_of, count: int, keep: int) -> tuple[dict, object]:
-        """(features and judgement of `count` images, the first `keep` images).
+        """(features, judgement and cosines of `count` images, the first `keep` images).
 
         images_of(start, stop) -> those images; never more than AT_ONCE batches are held beside the
         kept ones.
@@ -104,7 +116,7 @@ class Observer:
         found, kept, size = [], [], AT_ONCE * self.batch
         for start in range(0, count, size):
             images = images_of(start, min(start + size, count))
-            found.append({**self.features(images), **self.judgement(images)})
+            found.append({**self.features(images), **self.judgement(images), **self.text_cosines(images)})
             kept.append(images[: max(0, keep - start)])
         arrays = {name: np.concatenate([part[name] for part in found]) for name in found[0]}
         return arrays, np.concatenate(kept)
@@ -119,8 +131,9 @@ class Observer:
         return self.fitting.attempt(compare).astype(np.float32)
 
     def record(self) -> dict:
-        """The published networks that are applied, by file and hash, and how; {} for a world's own."""
-        return self.eyes.record()
+        """The published networks that are applied, by file and hash, and how; of a world's own only the CLIP."""
+        held_out = {"held_out_clip": self.held_out.record()} if self.held_out else {}
+        return {**self.eyes.record(), **held_out}
 
     def names(self) -> dict:
         """What the judge can name; {} without one."""

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from eval.analysis import costs, lengths
-from eval.paper_table import COMPARABLE_WORLDS, REASONS
+from eval.paper_table import reason_of
 from eval.report.contents import Contents
 from nada.run.spec.base import CONDITION_KEYS
 
@@ -59,12 +59,8 @@ def about(contents: Contents) -> About:
 
 def limits(contents: Contents) -> str:
     """One sentence: whether the numbers compare with the paper's, and what one seed means."""
-    world = contents.spec.world
-    if world in COMPARABLE_WORLDS:
-        text = "Numbers are measured as in the paper"
-    else:
-        reason = REASONS.get(world, "another world: other images and networks")
-        text = f"No number here is comparable with the paper's ({reason})"
+    reason = reason_of(contents.spec, "another world: other images and networks")
+    text = f"No number here is comparable with the paper's ({reason})" if reason else "Numbers are measured as in the paper"
     one = len(contents.spec.seeds) == 1
     return text + (", and with one seed differences between models may be chance." if one else ".")
 
@@ -128,7 +124,13 @@ def stage_times(contents: Contents) -> list[tuple[str, int, str]]:
 
 def licences(contents: Contents) -> str:
     """What the page says of licences above the table of assets."""
-    return OWN_WORLDS.get(contents.spec.world, "") if not contents.spec.assets else ""
+    spec = contents.spec
+    if spec.assets:
+        return ""
+    lineage = (spec.world, *(spec.like or ()))
+    text = next((OWN_WORLDS[name] for name in lineage if name in OWN_WORLDS), "")
+    own = f" Files that the world {spec.world} adds are under the terms of their owners."
+    return text + (own if text and spec.world not in OWN_WORLDS else "")
 
 
 def environment(contents: Contents) -> list[tuple[str, str]]:

@@ -220,6 +220,8 @@ def test_what_a_world_cannot_test_is_neither_decided_nor_counted_and_the_page_sa
     assert "Dropped: “s” Reason: no cats." in text
     assert "All images are generated at truncation 0.7." in text
     assert "Few &lt;seeds&gt;" in (tmp_path / "claims.html").read_text()
+    own = Scores(table(rows).assign(world="mine"), "mine", like=("near", "mini"))
+    assert decide([tested, dropped], own).verdict.tolist() == ["holds", "dropped"]
     elsewhere = replace(dropped, rest={**dropped.rest, "dropped": {"paper": "no money"}})
     assert decide([tested, elsewhere], scores(rows)).verdict.tolist() == ["undecided"] * 2
     with pytest.raises(UserError, match="must map worlds to reasons"):

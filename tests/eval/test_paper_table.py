@@ -15,6 +15,7 @@ from eval.paper_table import (
     latex,
     notes,
     published,
+    reason_of,
     write,
 )
 from eval.score import COLUMNS
@@ -184,3 +185,11 @@ def test_every_file_is_written_with_what_the_cells_cost_and_the_truncation(tmp_p
     assert "<b>" in (tmp_path / "t.html").read_text()
     assert "s = 0.048" in (tmp_path / "t.tex").read_text()
     assert pd.read_csv(tmp_path / "t_cost.csv").s.tolist() == [0.048]
+
+
+def test_a_world_like_another_has_the_reason_of_that_one_and_none_is_comparable_by_its_name():
+    one = group().model_copy(update={"world": "mine"})
+    assert reason_of(one) == "another world"
+    assert reason_of(one.model_copy(update={"like": ("near", "rehearsal", "paper")})) == "random weights"
+    assert reason_of(one.model_copy(update={"like": ("paper",)})) == "a world like the paper's, with changes"
+    assert reason_of(one.model_copy(update={"world": "paper"})) == ""

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from nada.run.errors import UserError
 from workflow.plan.checking import nearest, read_yaml
+from workflow.plan.world import ASSETS, WORLD, lineage
 
 WORLDS = Path(__file__).parents[1] / "worlds"
 PINS = "pins.json"  # {asset: SHA-256 of its first file}, in the folder of assets
@@ -72,10 +73,17 @@ class Registry:
 
 
 def load_registry(world: str) -> Registry:
-    """Read worlds/<world>/assets.yaml; UserError if it is missing or an entry is wrong."""
-    path = WORLDS / world / "assets.yaml"
+    """Read the assets.yaml of a world, or of the nearest that it is `like` and that has one.
+
+    Raises UserError if there is none, or if an entry is wrong.
+    """
+    known = sorted(found.parent.name for found in WORLDS.glob(f"*/{ASSETS}"))
+    names = [world]  # a folder without a world.yaml may have a registry
+    if (WORLDS / world / WORLD).is_file():
+        names = lineage(world, WORLDS.parents[1])
+    world = next((name for name in names if name in known), world)
+    path = WORLDS / world / ASSETS
     if not path.is_file():
-        known = sorted(found.parent.name for found in WORLDS.glob("*/assets.yaml"))
         raise UserError(f"world '{world}' has no assets; {nearest(world, known)}")
     content = read_yaml(path)
     try:

@@ -13,7 +13,7 @@ from workflow.plan.groups import OWN, controls, members, on_task, rows_of, with_
 from workflow.plan.measured import LEAST_REAL
 from workflow.plan.own_tasks import check_count
 from workflow.plan.runs import images_to_train_on
-from workflow.plan.world import convolutions
+from workflow.plan.world import HELD_OUT, convolutions
 
 NO_IMAGES = {"count": 0, "domain": "no domain"}  # for a task that has only a text
 POOL_UNIT = 32  # as in nada/mapper.py, which is not imported here since it needs torch
@@ -203,6 +203,11 @@ def _check_task(name, task, world, root) -> None:
                 f"config: 'tasks.{name}.{key}.count' is {task[key]['count']}, but "
                 f"{domains[domain]['module']} draws at most {most} images of a domain."
             )
+    if task.get("zero_shot") and HELD_OUT not in world:
+        raise ConfigError(
+            f"config: 'tasks.{name}.zero_shot' needs a CLIP that steers nothing, but the world '{world['name']}' "
+            f"names none; give its world.yaml the key '{HELD_OUT}', or set this key to null."
+        )
     if "target_class" in task and "target_style" in task:
         raise ConfigError(
             f"config: 'tasks.{name}' names two things for the judge to see; leave out either the key "

@@ -147,6 +147,12 @@ def figure_arguments(plan: Plan, name, kind):
     return shlex.join(["--answers", shares]) if shares else ""
 
 
+def claims_arguments(plan: Plan):
+    """Further arguments of the claims' command: the worlds that the plan's world is `like`; quoted for the shell."""
+    others = plan.world["lineage"][1:]
+    return shlex.join(["--like", *others]) if others else ""
+
+
 def _shares_file(plan: Plan, name, kind):
     """The file of people's preferences that a figure uses as quality, or None."""
     asked = "answers" in kinds()[kind].reads and answers_file(plan, name)

@@ -1,9 +1,10 @@
 """Which measurements a task allows, and the reasons against the others. Needs no torch.
 
-A measurement may need a judge, real images, or real images that are new to a run. If the task or the
+A measurement may need a judge, a held-out CLIP, real images, or real images that are new to a run. If the task or the
 world lacks them, the table leaves it out and its footer gives the reason (eval/analysis/left_out.py).
 """
 
+ZERO_SHOT = "zero_shot_share"  # the metric that a held-out CLIP measures (eval/metrics/zero_shot.py)
 LEAST_REAL = 100  # real images that FID needs: 50 in each half (eval/metrics/fid.py)
 LEAST_FRESH = 20  # new real images that measure what is memorised (eval/metrics/memorisation.py)
 
@@ -42,12 +43,17 @@ def compares_with_new(plan, condition) -> bool:
 
 
 def not_measured(plan, name, task) -> dict[str, str]:
-    """{what is missing: why} of a task of a group: `judge`, `references`, `new_images`."""
+    """{what is missing: why} of a task of a group: `judge`, `references`, `new_images`, `held_out_clip`.
+
+    The last only if the table of the group shows what it measures.
+    """
     reasons = {}
     if "judge" not in plan.world:
         reasons["judge"] = "the world has no judge of classes"
     elif not judged(plan, task):
         reasons["judge"] = "the task names no 'target_class' or 'target_style' for the judge to look for"
+    if ZERO_SHOT in plan.groups[name]["table"] and not plan.zero_shot(task):
+        reasons["held_out_clip"] = "the task names no two texts ('zero_shot') for a held-out CLIP"
     references = plan.config["tasks"][task].get("references")
     if not references:
         reasons["references"] = "the task names no real images ('references')"

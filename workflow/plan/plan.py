@@ -19,7 +19,7 @@ from workflow.plan.results_folder import check_typed, results_folder
 from workflow.plan.run_checks import check_runs, check_targets
 from workflow.plan.runs import Run, images_to_train_on
 from workflow.plan.study_checks import check_study
-from workflow.plan.text_checks import check_texts
+from workflow.plan.text_checks import check_texts, check_zero_shot
 from workflow.plan.world import check_files, convolutions
 
 # Rules that only collect files: the targets besides the groups.
@@ -173,6 +173,11 @@ class Plan:
         entry = self.config["tasks"][task]
         return {key: entry[key] for key in ("target_class", "target_style") if key in entry}
 
+    def zero_shot(self, task):
+        """The two texts that the world's held-out CLIP compares a task's pictures with, or None."""
+        texts = self.config["tasks"][task].get("zero_shot")
+        return tuple(texts) if texts else None
+
     # -- for people
 
     @property
@@ -226,6 +231,7 @@ def load_plan(root=".", overrides=None, asked=(), typed=None):
     check_targets(plan, root)
     check_runs(plan, root)
     check_texts(plan, root)
+    check_zero_shot(plan, root)
     check_groups(plan, metrics, root)
     if groups.STUDY in asked:
         check_study(plan)

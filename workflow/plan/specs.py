@@ -20,12 +20,19 @@ from nada.run.spec.group_spec import (
     RowRun,
     RowSpec,
     TaskSpec,
+    ZeroShotSpec,
 )
-from nada.run.spec.observation_spec import Counts, ObservationSpec, ObservedRun, RefereeSpec
+from nada.run.spec.observation_spec import (
+    Counts,
+    HeldOutClipSpec,
+    ObservationSpec,
+    ObservedRun,
+    RefereeSpec,
+)
 from nada.run.spec.report_spec import AssetSpec, FigureSpec, PreferenceSpec, ReportSpec
 from nada.run.spec.run_spec import ClipSpec, RunSpec, SourceSpec, TextSpec
 from nada.run.spec.study_spec import ShownModel, StudySpec
-from workflow.assets.asset_registry import WORLDS, load_registry
+from workflow.assets.asset_registry import load_registry
 from workflow.plan.figure_kinds import figures_of, kinds
 from workflow.plan.groups import rows_of
 from workflow.plan.layout import (
@@ -150,6 +157,7 @@ def observation_spec(plan: Plan, task, name) -> ObservationSpec:
         "resolution": plan.resolution(task),
         "referee": _referee(plan, task),
         "target": _target(plan, task) if judged(plan, task) else None,
+        "zero_shot": plan.zero_shot(task),
         "counts": Counts(**counts),
     }
     if name == REAL:
@@ -168,9 +176,12 @@ def observation_spec(plan: Plan, task, name) -> ObservationSpec:
 
 
 def _referee(plan: Plan, task) -> RefereeSpec:
-    """The world's measuring networks; the judge only where the task says what it must see."""
+    """The world's measuring networks; judge and held-out CLIP only where the task says what they look for."""
     keys = [key for key in REFEREE if key != "judge" or judged(plan, task)]
-    return RefereeSpec(**{key: plan.world[key] for key in keys if key in plan.world})
+    held_out = None
+    if plan.zero_shot(task):
+        held_out = HeldOutClipSpec(**plan.world["held_out_clip"], templates=plan.world["templates"])
+    return RefereeSpec(**{key: plan.world[key] for key in keys if key in plan.world}, held_out_clip=held_out)
 
 
 def _observed(plan: Plan, run: Run) -> ObservedRun:
@@ -195,6 +206,7 @@ def group_spec(plan: Plan, name) -> GroupSpec:
         name=name,
         title=group["title"],
         world=plan.world["name"],
+        like=_like(plan),
         preset=plan.config["preset"],
         device=plan.device,
         tasks={task: _group_task(plan, name, task) for task in group["tasks"]},
@@ -212,7 +224,9 @@ def group_spec(plan: Plan, name) -> GroupSpec:
 
 
 def _group_task(plan: Plan, name, task) -> TaskSpec:
+    texts = plan.zero_shot(task)
     return TaskSpec(
+        zero_shot=ZeroShotSpec(clip=plan.world["held_out_clip"]["name"], texts=texts) if texts else None,
         real=real_observation(plan, task),
         target=_target(plan, task),
         not_measured=not_measured(plan, name, task) or None,
@@ -255,6 +269,11 @@ def _preferred(model) -> ModelSpec | None:
     )
 
 
+def _like(plan: Plan) -> tuple[str, ...] | None:
+    """The worlds that the plan's world is `like`; None if there are none."""
+    return plan.world["lineage"][1:] or None
+
+
 # ---- the report -----------------------------------------------------------------------------------
 
 
@@ -269,6 +288,7 @@ def report_spec(plan: Plan) -> ReportSpec:
     claims = f"{results}/claims.csv"
     return ReportSpec(
         world=plan.world["name"],
+        like=_like(plan),
         preset=plan.config["preset"],
         device=plan.device,
         resolution=plan.world["resolution"],
@@ -288,11 +308,11 @@ def report_spec(plan: Plan) -> ReportSpec:
 
 
 def _assets(plan: Plan) -> tuple[AssetSpec, ...]:
-    """The models and data of others that the world fetches; none if it has no registry of its own."""
-    name = plan.world["name"]
-    if not (WORLDS / name / "assets.yaml").is_file():
+    """The models and data of others that the world fetches, by its registry or that of a world that it is
+    `like`; none if it has no registry, or makes the files itself."""
+    if plan.world["registry"] is None or plan.world.get("made_here"):
         return ()
-    found = load_registry(name)
+    found = load_registry(plan.world["registry"])
     return tuple(
         AssetSpec(title=a.title, licence=found.licences[a.licence].name, source=a.source, purpose=a.purpose)
         for a in found.assets.values()

@@ -78,6 +78,24 @@ def check_texts(plan, root) -> None:
                 check_task(plan, condition.task, sides, templates, name, readers[name])
 
 
+def check_zero_shot(plan, root) -> None:
+    """Raise ConfigError for a text of a task's `zero_shot` that the world's held-out CLIP cannot read."""
+    groups = [plan.groups[name] for name in plan.used]
+    asked = {task: plan.zero_shot(task) for group in groups for task in group["tasks"]}
+    asked = {task: texts for task, texts in asked.items() if texts}
+    read = reader(plan.world["held_out_clip"], root) if asked else None
+    if read is None:
+        return
+    templates = templates_of(plan, {}, root)
+    for task, texts in asked.items():
+        for text in texts:
+            try:
+                read.check(text, in_prompts(text, templates))
+            except UserError as error:
+                name = plan.world["held_out_clip"]["name"]
+                raise ConfigError(f"config: 'tasks.{task}.zero_shot', read by CLIP '{name}': {error}") from None
+
+
 def clips_of(plan, condition, hparams) -> list[dict]:
     """The world's CLIPs that steer a condition's runs. Raises ConfigError for an unknown name."""
     known = [clip["name"] for clip in plan.world["clips"]]

@@ -5,6 +5,7 @@ A file is either embedded in the world's folder, or an asset that the world's co
 """
 
 import json
+import os
 from copy import deepcopy
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from workflow.plan.weight_files import resolution
 ASSET, ASSETS = "asset:", "assets.yaml"  # prefix of assets in world.yaml, and their registry's file
 WORLD = "world.yaml"
 READER = "nada.images.sets"  # reads the images of a folder, zip or LMDB
+HELD_OUT = "held_out_clip"
 PLACES = ("perceptual", "judge", "templates", "vgg")  # keys of a world that name one file each
 
 
@@ -67,6 +69,8 @@ def placed(world, place):
     for clip in world["clips"] if isinstance(world.get("clips"), list) else ():
         put(clip, "config", named=True)
         put(clip, "weights")
+    put(world.get(HELD_OUT), "config", named=True)
+    put(world.get(HELD_OUT), "weights")
     for domain, source in entries("sources").items():
         put(*((source, "weights") if isinstance(source, dict) else (entries("sources"), domain)))
     for domain in entries("references", "domains").values():
@@ -112,11 +116,13 @@ def load_world(name, root):
     Returns the content of world.yaml with `name` added, every source as {weights, resolution} (that of its
     file where it says it), every
     domain with its `resolution` and the `module` that makes its images, and `fetched`: {path: name}
-    of the assets that the world's command fetches (empty if all files are embedded).
+    of the assets that the world's command fetches (empty if all files are embedded). `lineage`: its name
+    and those of the worlds that it is like; `registry`: the world whose assets.yaml it uses, or None.
     Raises ConfigError for an unknown world, a circle, an asset that the registry does not have, or a
     domain whose images no module makes.
     """
-    folders = [Path("workflow", "worlds", world) for world in lineage(name, root)]
+    names = lineage(name, root)
+    folders = [Path("workflow", "worlds", world) for world in names]
     entries = [placed(read_yaml(Path(root, folder, WORLD)), relative_to(folder)) for folder in folders]
     world = laid_over(entries)
     rules = schema("world")
@@ -138,6 +144,7 @@ def load_world(name, root):
         return f"{path}/{inside}" if inside else path
 
     world = placed(world, located)
+    check_held_out(world, folders[0] / WORLD)
     for domain, source in world["sources"].items():
         entry = source if isinstance(source, dict) else {"weights": source}
         says = None if entry["weights"] in fetched else resolution(Path(root, entry["weights"]))
@@ -145,7 +152,21 @@ def load_world(name, root):
     for domain, images in world["references"]["domains"].items():
         images["module"] = maker(domain, images, world["references"], folders[0] / WORLD)
         images.setdefault("resolution", side_of(domain, world))
-    return {"name": name, **world, "fetched": fetched}
+    owner = homes[0].name if homes else None
+    return {"name": name, **world, "lineage": tuple(names), "registry": owner, "fetched": fetched}
+
+
+def check_held_out(world, source) -> None:
+    """Raise ConfigError if the held-out CLIP steers; `source` names the world's file."""
+    if HELD_OUT not in world:
+        return
+    file = os.path.normpath(world[HELD_OUT]["weights"])
+    for clip in world["clips"]:
+        if os.path.normpath(clip["weights"]) == file:
+            raise ConfigError(
+                f"{source}: '{HELD_OUT}' has the weights of the CLIP '{clip['name']}', which steers; name a "
+                "CLIP that is not among 'clips', or take it out there."
+            )
 
 
 def side_of(domain, world):
@@ -184,7 +205,8 @@ def maker(domain, images, references, source):
 
 def files(world):
     """Every file of a world that a job may open, with assets; names of open_clip are left out."""
-    clips = [clip[key] for clip in world["clips"] for key in ("config", "weights")]
+    held_out = [world[HELD_OUT]] if HELD_OUT in world else []
+    clips = [clip[key] for clip in [*world["clips"], *held_out] for key in ("config", "weights")]
     sources = [source["weights"] for source in world["sources"].values()]
     named = [*sources, *clips, *referee(world), world["templates"]]
     return [path for path in named if Path(path).suffix]

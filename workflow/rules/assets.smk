@@ -5,6 +5,7 @@ from workflow.plan.layout import fetched_mark
 from workflow.plan.stages import code
 
 ASSETS, FETCH = PLAN.world["assets"]["folder"], PLAN.world["assets"]["command"]
+REGISTRY = PLAN.world["registry"] or PLAN.world["name"]  # the world whose assets.yaml lists them
 
 
 rule assets:
@@ -23,4 +24,5 @@ rule asset:
     threads: 1
     shell:
         # No log file: progress and licences must be on the terminal.
-        "{PYTHON:q} -m {FETCH:q} fetch {wildcards.asset:q} --into {ASSETS:q} && touch {output:q}"
+        "{PYTHON:q} -m {FETCH:q} fetch {wildcards.asset:q} --into {ASSETS:q} --world {REGISTRY:q}"
+        " && touch {output:q}"

@@ -6,6 +6,7 @@ from pathlib import Path
 from nada.run.spec.base import as_json
 from workflow.plan.figure_kinds import kinds
 from workflow.plan.inputs import (
+    claims_arguments,
     figure_arguments,
     figure_inputs,
     group_inputs,
@@ -183,12 +184,13 @@ rule claims:
     params:
         code=code("claims"),
         world=PLAN.world["name"],
+        more=claims_arguments(PLAN),
         truncation=PLAN.config["evaluation"]["truncation_psi"],
         prefix=f"{RESULTS}/claims",
     threads: 1
     shell:
         "{PYTHON:q} -m eval.claims --claims {input.claims:q} --scores {input.scores:q}"
-        " --world {params.world:q} --truncation {params.truncation:q} --out {params.prefix:q}"
+        " --world {params.world:q} {params.more} --truncation {params.truncation:q} --out {params.prefix:q}"
         " > {log:q} 2>&1"
 
 

@@ -41,16 +41,25 @@ class RowSpec(Spec):
         return tuple(getattr(self, key) for key in CONDITION_KEYS)
 
 
+class ZeroShotSpec(Spec):
+    """What a held-out CLIP compares a task's pictures with: its name, and two texts."""
+
+    clip: Name
+    texts: tuple[Name, Name]
+
+
 class TaskSpec(Spec):
     """A task of a group. real: the observation of its reference images, if it has any.
 
     target: the class or style that the judge must recognise, and its kind in the published numbers.
+    zero_shot: what a held-out CLIP compares its pictures with, if the task names it.
     not_measured: what the task lacks -> why, for the footers of tables; absent where it lacks nothing.
     """
 
     real: Name | None = None
     target: Target | None = None
-    not_measured: dict[Literal["judge", "references", "new_images"], Name] | None = None
+    zero_shot: ZeroShotSpec | None = None
+    not_measured: dict[Literal["judge", "references", "new_images", "held_out_clip"], Name] | None = None
 
 
 class DifferenceSpec(Spec):
@@ -85,6 +94,7 @@ class GridSpec(Spec):
 class GroupSpec(Spec):
     """Conditions that are scored and shown together.
 
+    like: the worlds that this one is `like`, the nearest first; absent if there are none.
     preset: the configuration's; `workflow.publish` reports it with world and device.
     rows, tasks: in the order of the tables. k_medoids: clusters of intra-cluster LPIPS.
     truncation_psi: of the measured images (1 is none). table: metrics shown; absent: the default
@@ -97,6 +107,7 @@ class GroupSpec(Spec):
     name: Name
     title: Name
     world: Name
+    like: tuple[Name, ...] | None = None
     preset: Name
     device: Device
     tasks: dict[str, TaskSpec]

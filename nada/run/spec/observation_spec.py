@@ -33,18 +33,32 @@ class Counts(Spec):
         return self
 
 
+class HeldOutClipSpec(Spec):
+    """A CLIP that steers no run and compares pictures with two texts.
+
+    config: a JSON file, or the name of a model that open_clip knows. weights: a file. templates: the prompt
+    templates, a file or `openai_imagenet`.
+    """
+
+    name: Name
+    config: Name
+    weights: Name
+    templates: Name
+
+
 class RefereeSpec(Spec):
     """The files of the measuring networks.
 
     Either perceptual, the world's network for features and distances; or inception, {clean-fid's mode:
     file}, the first of which gives FID, and vgg, the trunk of LPIPS. judge: the classifier of class and
-    style. made_here: whether the world made these files, so that its manifest has their hashes.
+    style. held_out_clip: the CLIP that compares pictures with the task's two texts. made_here: whether the world made these files, so that its manifest has their hashes.
     """
 
     perceptual: Name | None = None
     inception: dict[Literal["clean", "legacy_pytorch"], Name] | None = None
     vgg: Name | None = None
     judge: Name | None = None
+    held_out_clip: HeldOutClipSpec | None = None
     made_here: bool = False
 
     @model_validator(mode="after")
@@ -57,6 +71,8 @@ class RefereeSpec(Spec):
         """{name: file}, an Inception network by "inception <mode>"."""
         modes = {f"inception {mode}": file for mode, file in (self.inception or {}).items()}
         files = {"perceptual": self.perceptual, **modes, "vgg": self.vgg, "judge": self.judge}
+        if self.held_out_clip is not None:
+            files["held_out_clip"] = self.held_out_clip.weights
         return {name: file for name, file in files.items() if file is not None}
 
 
@@ -81,7 +97,8 @@ class ObservationSpec(Spec):
     source: the source model's file; absent for the reference images. references: the file of the
     reference images, if they are measured or compared with; training_images: the file of the images
     that the runs are trained on, if any (both: pixels .npz, or the index of an image set .json).
-    target: what the judge must recognise, if the world has a judge.
+    target: what the judge must recognise, if the world has a judge. zero_shot: the two texts that a held-out
+    CLIP compares the pictures with, if the task names any.
     """
 
     world: Name
@@ -97,6 +114,7 @@ class ObservationSpec(Spec):
     references: Name | None = None
     training_images: Name | None = None
     target: Target | None = None
+    zero_shot: tuple[Name, Name] | None = None
     counts: Counts = Counts()
     runs: tuple[ObservedRun, ...] = ()
 
@@ -112,6 +130,8 @@ class ObservationSpec(Spec):
             raise ValueError(f"method '{REAL}' has neither 'source' nor 'training_images'")
         if self.referee.judge is not None and self.target is None:
             raise ValueError("the key 'target' is missing, which a judge needs")
+        if (self.referee.held_out_clip is None) != (self.zero_shot is None):
+            raise ValueError("'zero_shot' and 'referee.held_out_clip' need each other; give both, or neither")
         seeds = [run.seed for run in self.runs]
         if len(set(seeds)) != len(seeds):
             raise ValueError(f"'runs' names a seed twice: {seeds}")
@@ -120,8 +140,10 @@ class ObservationSpec(Spec):
     def files(self) -> dict[str, list[str]]:
         """{role: paths that the job opens}."""
         images = [path for path in (self.references, self.training_images) if path is not None]
+        held_out = self.referee.held_out_clip
         files = {
             "referee": list(self.referee.networks().values()),
+            "held_out_clip": [held_out.config, held_out.templates] if held_out else [],
             "references": list(dict.fromkeys(images)),
             "source": [] if self.source is None else [self.source],
             "models": [run.model for run in self.runs],

@@ -31,10 +31,12 @@ class PreferenceSpec(Spec):
 class ReportSpec(Spec):
     """groups: group specs, in the order of config.yaml. scores: the joined scores. claims: the verdicts.
 
-    results: the results folder; links of the page are relative to it.
+    results: the results folder; links of the page are relative to it. like: the worlds that this one is
+    `like`, the nearest first; absent if there are none.
     """
 
     world: Name
+    like: tuple[Name, ...] | None = None
     preset: Name
     device: Device
     resolution: Count

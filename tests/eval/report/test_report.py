@@ -2,6 +2,7 @@
 
 import json
 import re
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,6 +10,7 @@ import pytest
 from scipy import stats
 
 from eval.metrics.catalogue import metric
+from eval.report import facts
 from eval.report.__main__ import main
 from eval.study.answers import COLUMNS as ANSWERED
 from tests.eval.report.reading import NUMBER, details, numbers, section, words
@@ -181,3 +183,14 @@ def test_the_report_of_the_smoke_run_is_small_and_its_numbers_are_scores(smoke_r
     page = smoke_results / "report.html"
     assert page.stat().st_size < 15e6
     assert check_numbers(page) > 300
+
+
+def test_a_world_like_one_of_ours_says_whose_its_networks_are_and_whose_its_own_files():
+    def told(world, like=None, assets=()):
+        return facts.licences(SimpleNamespace(spec=SimpleNamespace(world=world, like=like, assets=assets)))
+
+    assert told("mini").endswith("MIT.")
+    assert told("mine", ("near", "mini")) == told("mini") + (
+        " Files that the world mine adds are under the terms of their owners."
+    )
+    assert told("mine", ("paper",)) == "" == told("rehearsal", ("paper",), assets=("a",))

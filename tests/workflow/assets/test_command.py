@@ -237,7 +237,7 @@ from types import SimpleNamespace
 from workflow.plan.code_digest import digest
 PYTHON = "{job}"
 PLAN = SimpleNamespace(
-    world={{"assets": {{"folder": "assets", "command": "workflow.assets"}}, "fetched": {{"assets/a": "a"}}}},
+    world={{"assets": {{"folder": "assets", "command": "workflow.assets"}}, "registry": "toy", "fetched": {{"assets/a": "a"}}}},
     fetched=lambda asset: f"assets/.fetched/{{asset}}",
 )
 include: "{rules}"
@@ -254,6 +254,6 @@ def test_a_failed_snakemake_job_keeps_what_it_fetched(root, tmp_path, snakemake)
     (tmp_path / "Snakefile").write_text(SNAKEFILE.format(job=job, rules=rules))
     done = snakemake("assets", "--cores", "1", cwd=tmp_path)
     assert done.returncode != 0
-    assert (tmp_path / "typed").read_text() == "-m workflow.assets fetch a --into assets\n"
+    assert (tmp_path / "typed").read_text() == "-m workflow.assets fetch a --into assets --world toy\n"
     assert "a.part" in names(tmp_path / "assets")
     assert not (tmp_path / "assets/.fetched/a").exists()

@@ -24,10 +24,10 @@ from workflow.worlds.rehearsal.pictures import Afhq, write_folder
 from workflow.worlds.rehearsal.recipes import RECIPES
 
 STYLEGANS = [name for name, recipe in RECIPES.items() if isinstance(recipe.size, StyleGan)]
-CLIPS = ["clip_vit_b_32", "clip_vit_b_16"]
+CLIPS = ["clip_vit_b_32", "clip_vit_b_16", "clip_laion400m_b_32"]
 SETS = ["afhq", "sketches_fid", "sketches_10_shot"]
 INCEPTIONS = ["inception_clean", "inception_pytorch_fid"]
-#: What work at 256 px needs.
+#: What work at 256 px needs, and the held-out CLIP.
 PART_256 = ["ffhq_256", *CLIPS, *INCEPTIONS, "vgg16", "sketches_fid", "sketches_10_shot"]
 
 

@@ -26,6 +26,7 @@ from workflow.worlds.rehearsal import oracles
 from workflow.worlds.rehearsal.architectures import Numbers
 from workflow.worlds.rehearsal.pictures import photograph
 from workflow.worlds.rehearsal.recipes import Recipe, tensors
+from workflow.worlds.rehearsal.scripts import clip_module
 
 # Largest difference explained by float32 rounding, in standard deviations over the samples.
 BOUND = 1e-3
@@ -99,7 +100,10 @@ def stylegan(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
 
 @torch.no_grad()
 def clip(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
-    """Unit embeddings of images and texts, against the archive's own code in float32."""
+    """Unit embeddings of images and texts, against the archive's own code in float32.
+
+    A state dict has no code: then an archive's network of the same tensors is the reference.
+    """
     import open_clip
 
     from nada.clip.encoder import load_clip
@@ -114,7 +118,10 @@ def clip(name: str, recipe: Recipe, path: Path) -> Iterator[Finding]:
         model = load_clip(spec)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated
-        archive = torch.jit.load(str(path)).float().eval()
+        if recipe.form == "clip":
+            archive = torch.jit.load(str(path)).float().eval()
+        else:
+            archive = clip_module(size, tensors(name, recipe)).float().eval()
     coarse = Numbers("check", name).uniform(3, 3, 8, 8, low=-1, high=1)
     images = F.interpolate(coarse, (size.image, size.image))
     mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (MEAN, STD))
@@ -226,6 +233,7 @@ COMPARISONS = {
     "nvlabs": stylegan,
     "nvlabs_tf": stylegan,
     "clip": clip,
+    "clip_state": clip,
     "inception_script": inception,
     "inception_state": inception,
     "vgg": vgg,

@@ -55,6 +55,7 @@ RECIPES = {
     "lsun_car_512": Recipe("nvlabs_tf", StyleGan(512)),
     "clip_vit_b_32": Recipe("clip", ClipSize(patch=32)),
     "clip_vit_b_16": Recipe("clip", ClipSize(patch=16)),
+    "clip_laion400m_b_32": Recipe("clip_state", ClipSize(patch=32)),
     "inception_clean": Recipe("inception_script", Inception()),
     "inception_pytorch_fid": Recipe("inception_state", Inception()),
     "vgg16": Recipe("vgg", Vgg()),
@@ -66,7 +67,7 @@ RECIPES = {
 
 def tensors(name: str, recipe: Recipe, part: str = "") -> dict[str, Tensor]:
     """Draw the tensors of an asset; part: G, G_ema or D of a StyleGAN2."""
-    draw = {"clip": clip_tensors, "vgg": vgg_tensors}.get(recipe.form, inception_tensors)
+    draw = {"clip": clip_tensors, "clip_state": clip_tensors, "vgg": vgg_tensors}.get(recipe.form, inception_tensors)
     if isinstance(recipe.size, StyleGan):
         return stylegan_tensors(name, recipe.size, part)
     return draw(recipe.size, Numbers(name))
@@ -84,6 +85,11 @@ def _clip(file, name, recipe):
     write_script(file, clip_module(recipe.size, tensors(name, recipe)))
 
 
+def _clip_state(file, name, recipe):
+    """As OpenCLIP publishes its own: a state dict in full precision, without an archive's code."""
+    write_legacy(file, OrderedDict((key, x.float()) for key, x in tensors(name, recipe).items()))
+
+
 def _inception_script(file, name, recipe):
     write_script(file, InceptionScript(tensors(name, recipe)).eval())
 
@@ -97,6 +103,7 @@ WRITERS = {
     "nvlabs": _stylegan(write_nvlabs),
     "nvlabs_tf": _stylegan(write_nvlabs_tf),
     "clip": _clip,
+    "clip_state": _clip_state,
     "inception_script": _inception_script,
     "inception_state": _state,
     "vgg": _state,
