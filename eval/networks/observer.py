@@ -4,9 +4,13 @@ A world has either one perceptual network of its own (features of FID, trunk of 
 published ones: clean-fid's Inception in one or two modes, and LPIPS on VGG16. A judge and a held-out CLIP are optional.
 """
 
+import importlib
+
 from nada.run.errors import UserError
 from nada.run.spec.observation_spec import ObservationSpec, RefereeSpec
 
+#: What compares images with two texts; workflow/plan/stages.py names the same module.
+HELD_OUT = "eval.networks.held_out"
 #: Images drawn and observed together, in batches: bounds memory, a multiple of every batch.
 AT_ONCE = 20
 #: Processes that resize images for Inception, at most.
@@ -56,9 +60,9 @@ class Observer:
 
         self.held_out = None
         if spec.referee.held_out_clip is not None:
-            from eval.networks.held_out import HeldOutClip
-
-            self.held_out = HeldOutClip(spec.referee.held_out_clip, spec.zero_shot, self.device)
+            # by name, so that the code digest of an observation without it holds no CLIP
+            module = importlib.import_module(HELD_OUT)
+            self.held_out = module.HeldOutClip(spec.referee.held_out_clip, spec.zero_shot, self.device)
 
     def draw(self, model, z, psi: float, what: str):
         """Images of latents z [N,z_dim]; UserError when one is not finite."""

@@ -8,6 +8,8 @@ from nada.run.spec.base import REAL
 from workflow.plan.code_digest import ROOT, digest
 
 MINI = "workflow.worlds.mini"
+#: The kind of `observe` that a task with `zero_shot` adds to `runs` or `real`.
+HELD_OUT = "held_out_clip"
 #: Rules whose jobs all run the same modules.
 MODULES = {
     "convert": ("nada.stylegan2.convert",),
@@ -37,11 +39,13 @@ FILES = {
 def modules(rule, kind=""):
     """The modules that a rule's jobs of one kind run; for `references` and `asset`, those of the world.
 
-    kind: the method of `adapt`, the condition of `observe`, the figure of `figure`, the module of
-    `references` and `asset`.
+    kind: the method of `adapt`; the condition of `observe`, or HELD_OUT; the figure of `figure`; the module
+    of `references` and `asset`.
     """
     if rule == "adapt":
         return ("baselines.adapt", f"baselines.{kind}")
+    if rule == "observe" and kind == HELD_OUT:
+        return ("eval.observe", "eval.networks.held_out")
     if rule == "observe":
         return ("eval.observe", "eval.observe_real" if kind == REAL else "eval.observe_runs")
     if rule == "figure":

@@ -4,9 +4,15 @@
 from nada.run.spec.base import as_json
 from workflow.plan.inputs import observation_inputs
 from workflow.plan.specs import observation_spec, staged
-from workflow.plan.stages import code
+from workflow.plan.stages import HELD_OUT, code
 
-OBSERVE_CODE = {kind: code("observe", kind) for kind in (REAL, "runs")}
+OBSERVE_CODE = {kind: code("observe", kind) for kind in (REAL, "runs", HELD_OUT)}
+
+
+def observe_code(task, condition):
+    """The digest of the code that observes a condition, and that of the held-out CLIP if the task asks it."""
+    kinds = [REAL if condition == REAL else "runs", *([HELD_OUT] if PLAN.zero_shot(task) else [])]
+    return " ".join(OBSERVE_CODE[kind] for kind in kinds)
 
 
 rule observation_spec:
@@ -34,7 +40,7 @@ rule observe:
     benchmark:
         f"{RESULTS}/benchmarks/observations/{{task}}/{{condition}}.tsv"
     params:
-        code=lambda w: OBSERVE_CODE[REAL if w.condition == REAL else "runs"],
+        code=lambda w: observe_code(w.task, w.condition),
     threads: 1
     resources:
         **GPU,

@@ -23,7 +23,7 @@ from workflow.plan.inputs import (
 from workflow.plan.layout import reference_file
 from workflow.plan.methods import descriptions
 from workflow.plan.specs import group_spec, observation_spec, run_spec
-from workflow.plan.stages import FILES, MODULES, modules
+from workflow.plan.stages import FILES, HELD_OUT, MODULES, modules
 
 
 def classes(root):
@@ -45,7 +45,7 @@ STAGES = {
         "drawn": ("references", "workflow.worlds.mini.references"),
         "read": ("references", "nada.images.sets"),
     },
-    "observe": {"runs": ("observe", "runs"), "real": ("observe", REAL)},
+    "observe": {"runs": ("observe", "runs"), "real": ("observe", REAL), "held-out CLIP": ("observe", HELD_OUT)},
     "scores, tables, figures": {
         **{name: (name, "") for name in ("score", "table", "paper_table", "preference", "grid", "claims")},
         **{kind: ("figure", kind) for kind in kinds()},
@@ -56,7 +56,8 @@ STAGES = {
 #: Stages that are told of a group by its spec.
 OF_A_GROUP = [name for name in STAGES["scores, tables, figures"] if name not in ("claims", "preference")]
 #: Modules that only some stages may hold; a name that ends in a dot is a whole package.
-STEERING = ("nada.clip.", "nada.losses", "nada.objective", "nada.layers", "nada.mapper", "nada.augment", "nada.training")
+LOSSES = ("nada.losses", "nada.objective", "nada.layers", "nada.mapper", "nada.augment", "nada.training")
+STEERING = ("nada.clip.", *LOSSES)
 READERS = tuple(f"nada.stylegan2.readers.{name}" for name in ("layouts", "rosinality", "nvlabs", "nvlabs_tf"))
 IMAGE_FILES = ("nada.images.sets", "nada.images.files", "nada.images.containers")
 FORBIDDEN = {
@@ -70,6 +71,10 @@ FORBIDDEN = {
     ("observe", "runs"): (*STEERING, *READERS, "nada.stylegan2.adversarial", "nada.run.job", "baselines."),
     ("observe", REAL): (
         *(*STEERING, *READERS, "nada.stylegan2.generator", "nada.stylegan2.source_model"),
+        *("nada.latent_maps", "nada.run.artifact", "nada.run.job", "baselines."),
+    ),
+    ("observe", HELD_OUT): (
+        *(*LOSSES, *READERS, "nada.stylegan2.generator", "nada.stylegan2.source_model", "nada.images.sets"),
         *("nada.latent_maps", "nada.run.artifact", "nada.run.job", "baselines."),
     ),
     **{
@@ -194,7 +199,7 @@ def test_the_table_of_what_an_edit_runs_again_follows_from_the_code(root, closur
     head = documented.pop("edited")
     assert head == list(STAGES)
     documented = {row: found for row, found in documented.items() if set(row) != {"-"}}
-    plan = plan_with(seeds=[0])
+    plan = plan_with(seeds=[0])  # no task of the mini world asks a held-out CLIP
     ran = {run.condition.method for run in plan.runs.values()}
     declared = {**classes(root), "figures": kinds()}
     planned = {word: ran.intersection(names) for word, names in classes(root).items()} | {"figures": kinds()}
