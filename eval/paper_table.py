@@ -36,17 +36,16 @@ from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
 from nada.run.outputs import check_outputs
 from nada.run.spec.group_spec import GroupSpec, read_group_spec
-from nada.run.spec.report_spec import ReportSpec
 
 FOLDER = Path(__file__).parent / "paper"
 #: Worlds whose FID is comparable with the paper's, and why that of others is not. A world that is `like` one
-#: of COMPARABLE_WORLDS may have changed anything, so it is not one of them.
+#: of them may have changed anything, so neither list says what it holds.
 COMPARABLE_WORLDS = ("paper",)
-CHANGED = "a world like the paper's, with changes"
 REASONS = {
     "mini": "another world: rendered pictures of 32 px, its own FID network",
     "rehearsal": "random weights",
 }
+OTHER = "another world: other images and networks"
 NOT_IN_THE_PAPER = "not in the paper"
 #: Controls that bound every cell, and what they are called.
 BOUNDS = {
@@ -56,14 +55,16 @@ BOUNDS = {
 }
 
 
-def reason_of(spec: GroupSpec | ReportSpec, otherwise: str = "another world") -> str:
-    """Why a world's numbers are not comparable with the paper's: its own reason, or that of the nearest
-    world that it is `like`; `otherwise` without one, "" where they are comparable."""
-    if spec.world in COMPARABLE_WORLDS:
+def reason_of(world: str, like: tuple[str, ...] | None) -> str:
+    """Why a world's numbers are not comparable with the paper's; "" where they are.
+
+    Of a world that neither list has: the nearest of theirs among the worlds that it is `like`.
+    """
+    if world in COMPARABLE_WORLDS:
         return ""
-    lineage = (spec.world, *(spec.like or ()))
-    known = {**REASONS, **dict.fromkeys(COMPARABLE_WORLDS, CHANGED)}
-    return next((known[name] for name in lineage if name in known), otherwise)
+    near = next((name for name in like or () if name in (*COMPARABLE_WORLDS, *REASONS)), None)
+    changed = f"a world like {near}, with changes" if near else OTHER
+    return REASONS.get(world, changed)
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def cells(group: GroupSpec, scores: pd.DataFrame) -> pd.DataFrame:
         mean, half = t_interval(mine.value) if len(mine) else (np.nan, None)
         cell = key[:-1]
         paper = known.set_index(KEYS).fid.get(cell, np.nan)
-        reason = reason_of(group) if cell in theirs else NOT_IN_THE_PAPER
+        reason = reason_of(group.world, group.like) if cell in theirs else NOT_IN_THE_PAPER
         comparable = not reason
         found.append((*key, mean, half, len(mine), paper, comparable, reason))
     table = pd.DataFrame(

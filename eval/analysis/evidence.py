@@ -18,6 +18,13 @@ BASELINE = "source"
 #: The methods of Tables 1 and 2. An added method changes no claim.
 FEW_SHOT = ("ojha", "minegan", "tgan", "tgan_ada")
 HALF = 0.5
+#: What a metric needs (`Metric.needs`), in words.
+NEEDED = {
+    "references": "reference images",
+    "judge": "a judge of classes",
+    "new_images": "real images that are new to the model",
+    "held_out_clip": "a held-out CLIP and two texts for it",
+}
 
 
 class NotTestable(Exception):
@@ -62,7 +69,8 @@ class Evidence:
 class Scores:
     """Scores of the final models of one world.
 
-    like: the worlds that it is `like`, the nearest first. raw: of the weights behind an average, for models that have them; else of the weights sampled from.
+    raw: of the weights behind an average, for models that have them; else of the weights sampled from.
+    like: the worlds that it is `like`, the nearest first.
     """
 
     def __init__(self, table: pd.DataFrame, world: str, raw: bool = False, like: tuple[str, ...] = ()):
@@ -101,7 +109,7 @@ def _lacking(name: str, measured: set[str]) -> str:
     need = needs(name)
     if not need or need in map(needs, measured):
         return ""
-    return {"references": "reference images", "judge": "a judge of classes"}[need]
+    return NEEDED[need]
 
 
 # ---- statistics on one task -----------------------------------------------------------------------

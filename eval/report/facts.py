@@ -59,8 +59,10 @@ def about(contents: Contents) -> About:
 
 def limits(contents: Contents) -> str:
     """One sentence: whether the numbers compare with the paper's, and what one seed means."""
-    reason = reason_of(contents.spec, "another world: other images and networks")
-    text = f"No number here is comparable with the paper's ({reason})" if reason else "Numbers are measured as in the paper"
+    reason = reason_of(contents.spec.world, contents.spec.like)
+    text = "Numbers are measured as in the paper"
+    if reason:
+        text = f"No number here is comparable with the paper's ({reason})"
     one = len(contents.spec.seeds) == 1
     return text + (", and with one seed differences between models may be chance." if one else ".")
 

@@ -104,6 +104,9 @@ def test_a_claim_is_tested_on_those_of_its_tasks_that_a_world_can_test(tmp_path)
     judged = claim(tmp_path, **{**told, "metric": "target_rate"}, tasks=["a"])
     with pytest.raises(NotTestable, match="it needs a judge of classes"):
         evidence(judged, scores(rows))
+    for metric, needed in (("zero_shot_share", "a held-out CLIP and two texts"), ("memorised", "real images that are new")):
+        with pytest.raises(NotTestable, match=f"is not measured on a .it needs {needed}"):
+            evidence(claim(tmp_path, **{**told, "metric": metric}, tasks=["a"]), scores(rows))
 
 
 @pytest.mark.parametrize("asked, other", [("preference", "fid"), ("accepted_lpips", "target_rate")])

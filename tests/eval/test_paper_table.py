@@ -187,9 +187,9 @@ def test_every_file_is_written_with_what_the_cells_cost_and_the_truncation(tmp_p
     assert pd.read_csv(tmp_path / "t_cost.csv").s.tolist() == [0.048]
 
 
-def test_a_world_like_another_has_the_reason_of_that_one_and_none_is_comparable_by_its_name():
-    one = group().model_copy(update={"world": "mine"})
-    assert reason_of(one) == "another world"
-    assert reason_of(one.model_copy(update={"like": ("near", "rehearsal", "paper")})) == "random weights"
-    assert reason_of(one.model_copy(update={"like": ("paper",)})) == "a world like the paper's, with changes"
-    assert reason_of(one.model_copy(update={"world": "paper"})) == ""
+def test_a_world_like_another_is_not_comparable_and_is_not_said_to_hold_what_that_one_holds():
+    assert reason_of("mine", None) == "another world: other images and networks"
+    for like, near in (("near", "rehearsal", "paper"), "rehearsal"), (("paper",), "paper"), (("mini",), "mini"):
+        assert reason_of("mine", like) == f"a world like {near}, with changes"
+    assert reason_of("rehearsal", ("paper",)) == "random weights"
+    assert reason_of("paper", None) == ""

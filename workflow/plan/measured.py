@@ -1,7 +1,8 @@
 """Which measurements a task allows, and the reasons against the others. Needs no torch.
 
-A measurement may need a judge, a held-out CLIP, real images, or real images that are new to a run. If the task or the
-world lacks them, the table leaves it out and its footer gives the reason (eval/analysis/left_out.py).
+A measurement may need a judge, a held-out CLIP, real images, or real images that are new to a run. If the
+task or the world lacks them, the table leaves it out and its footer gives the reason
+(eval/analysis/left_out.py).
 """
 
 ZERO_SHOT = "zero_shot_share"  # the metric that a held-out CLIP measures (eval/metrics/zero_shot.py)

@@ -114,10 +114,10 @@ def load_world(name, root):
     of the world.yaml that names it. Assets are those of the nearest world that has a registry.
 
     Returns the content of world.yaml with `name` added, every source as {weights, resolution} (that of its
-    file where it says it), every
-    domain with its `resolution` and the `module` that makes its images, and `fetched`: {path: name}
-    of the assets that the world's command fetches (empty if all files are embedded). `lineage`: its name
-    and those of the worlds that it is like; `registry`: the world whose assets.yaml it uses, or None.
+    file where it says it), and every domain with its `resolution` and the `module` that makes its images.
+    Added are `lineage`: its name and those of the worlds that it is like; `registry`: the world whose
+    assets.yaml it uses, or None; and `fetched`: {path: name} of the assets that the world's command fetches
+    (empty if all files are embedded).
     Raises ConfigError for an unknown world, a circle, an asset that the registry does not have, or a
     domain whose images no module makes.
     """

@@ -51,7 +51,8 @@ class RefereeSpec(Spec):
 
     Either perceptual, the world's network for features and distances; or inception, {clean-fid's mode:
     file}, the first of which gives FID, and vgg, the trunk of LPIPS. judge: the classifier of class and
-    style. held_out_clip: the CLIP that compares pictures with the task's two texts. made_here: whether the world made these files, so that its manifest has their hashes.
+    style. held_out_clip: the CLIP that compares pictures with the task's two texts. made_here: whether the
+    world made these files, so that its manifest has their hashes.
     """
 
     perceptual: Name | None = None
