@@ -10,7 +10,7 @@ from nada.run.errors import UserError
 from nada.run.spec.observation_spec import ObservationSpec, RefereeSpec
 
 #: What compares images with two texts; workflow/plan/stages.py names the same module.
-HELD_OUT = "eval.networks.held_out"
+HELD_OUT_MODULE = "eval.networks.held_out"
 #: Images drawn and observed together, in batches: bounds memory, a multiple of every batch.
 AT_ONCE = 20
 #: Processes that resize images for Inception, at most.
@@ -61,7 +61,7 @@ class Observer:
         self.held_out = None
         if spec.referee.held_out_clip is not None:
             # by name, so that the code digest of an observation without it holds no CLIP
-            module = importlib.import_module(HELD_OUT)
+            module = importlib.import_module(HELD_OUT_MODULE)
             self.held_out = module.HeldOutClip(spec.referee.held_out_clip, spec.zero_shot, self.device)
 
     def draw(self, model, z, psi: float, what: str):

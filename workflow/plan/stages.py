@@ -6,10 +6,9 @@ docs/architecture.md, "What an edit runs again", follows from this module.
 
 from nada.run.spec.base import REAL
 from workflow.plan.code_digest import ROOT, digest
+from workflow.plan.world import HELD_OUT
 
 MINI = "workflow.worlds.mini"
-#: The kind of `observe` that a task with `zero_shot` adds to `runs` or `real`.
-HELD_OUT = "held_out_clip"
 #: Rules whose jobs all run the same modules.
 MODULES = {
     "convert": ("nada.stylegan2.convert",),
@@ -53,6 +52,11 @@ def modules(rule, kind=""):
     if rule in ("references", "asset"):
         return (kind,)
     return MODULES[rule]
+
+
+def observed_by(plan, task, condition):
+    """The kinds of `observe` that a job is: `runs` or `real`, and HELD_OUT if its task has `zero_shot`."""
+    return [REAL if condition == REAL else "runs", *([HELD_OUT] if plan.zero_shot(task) else [])]
 
 
 def code(rule, kind="", root=ROOT):

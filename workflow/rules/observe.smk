@@ -4,15 +4,10 @@
 from nada.run.spec.base import as_json
 from workflow.plan.inputs import observation_inputs
 from workflow.plan.specs import observation_spec, staged
-from workflow.plan.stages import HELD_OUT, code
+from workflow.plan.stages import code, observed_by
+from workflow.plan.world import HELD_OUT
 
 OBSERVE_CODE = {kind: code("observe", kind) for kind in (REAL, "runs", HELD_OUT)}
-
-
-def observe_code(task, condition):
-    """The digest of the code that observes a condition, and that of the held-out CLIP if the task asks it."""
-    kinds = [REAL if condition == REAL else "runs", *([HELD_OUT] if PLAN.zero_shot(task) else [])]
-    return " ".join(OBSERVE_CODE[kind] for kind in kinds)
 
 
 rule observation_spec:
@@ -40,7 +35,7 @@ rule observe:
     benchmark:
         f"{RESULTS}/benchmarks/observations/{{task}}/{{condition}}.tsv"
     params:
-        code=lambda w: observe_code(w.task, w.condition),
+        code=lambda w: " ".join(OBSERVE_CODE[kind] for kind in observed_by(PLAN, w.task, w.condition)),
     threads: 1
     resources:
         **GPU,

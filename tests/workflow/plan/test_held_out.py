@@ -7,12 +7,15 @@ import yaml
 from PIL import Image
 
 from baselines import registry
-from nada.run.spec.base import as_json
+from eval.networks.observer import HELD_OUT_MODULE
+from nada.run.spec.base import REAL, as_json
 from workflow.plan.checking import ConfigError
 from workflow.plan.inputs import adapt_inputs, observation_inputs
 from workflow.plan.methods import KEPT, descriptions
 from workflow.plan.plan import load_plan
 from workflow.plan.specs import group_spec, observation_spec, run_spec
+from workflow.plan.stages import modules, observed_by
+from workflow.plan.world import HELD_OUT
 
 BLOCK = re.compile(r"^```yaml\n# (workflow/worlds/\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ABSENT = (
@@ -71,6 +74,7 @@ def test_doctors_and_nurses_are_measured_by_a_clip_that_no_run_opens(root, world
         assert spec.zero_shot == ("man", "woman") and spec.referee.held_out_clip.weights == held_out["weights"]
         assert spec.referee.held_out_clip.templates == "openai_imagenet"
         assert mark in observation_inputs(plan, condition.task, condition.name)["referee"]
+        assert observed_by(plan, condition.task, condition.name) == ["runs", HELD_OUT]
         for run in plan.seeds_of(condition):
             assert held_out["weights"] not in as_json(run_spec(plan, run))
             assert not any(mark in files for files in adapt_inputs(plan, run).values())
@@ -84,6 +88,8 @@ def test_tasks_that_ask_nothing_open_no_held_out_clip(root):
     spec = observation_spec(plan, "white_walker", "nada-white_walker")
     assert spec.zero_shot is None and "held_out" not in as_json(spec)
     assert "held_out" not in as_json(group_spec(plan, "table3"))
+    assert [observed_by(plan, "white_walker", name) for name in ("nada-white_walker", REAL)] == [["runs"], [REAL]]
+    assert [HELD_OUT_MODULE in modules("observe", kind) for kind in ("runs", REAL, HELD_OUT)] == [False, False, True]
 
 
 def test_the_mini_world_s_clip_c_may_be_held_out_by_a_world_like_it(mine):

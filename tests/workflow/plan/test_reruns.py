@@ -23,7 +23,8 @@ from workflow.plan.inputs import (
 from workflow.plan.layout import reference_file
 from workflow.plan.methods import descriptions
 from workflow.plan.specs import group_spec, observation_spec, run_spec
-from workflow.plan.stages import FILES, HELD_OUT, MODULES, modules
+from workflow.plan.stages import FILES, MODULES, modules
+from workflow.plan.world import HELD_OUT
 
 
 def classes(root):
