@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from workflow import cli
 from workflow.plan.targets import check_targets
@@ -196,3 +197,11 @@ def test_the_site_is_built_without_a_warning(tmp_path):
     method = (tmp_path / "site/method.html").read_text(encoding="utf-8")
     assert 'href="source/nada/losses.py.html"' in method
     assert "fonts.googleapis" not in method
+
+
+def test_add_a_metric_adds_its_column_to_those_that_the_table_has(root):
+    page = (root / "docs/add-a-metric.md").read_text()
+    blocks = re.findall(r"^```yaml\n(groups:.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    shown = [yaml.safe_load(block)["groups"]["ablation"]["table"] for block in blocks]
+    config = yaml.safe_load((root / "config.yaml").read_text())
+    assert shown == [[*config["groups"]["ablation"]["table"], "colourfulness"]]

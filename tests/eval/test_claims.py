@@ -10,6 +10,7 @@ import yaml
 from eval.analysis.evidence import (
     BASELINE,
     FEW_SHOT,
+    NEEDED,
     STATISTICS,
     NotTestable,
     Scores,
@@ -19,6 +20,7 @@ from eval.analysis.evidence import (
 from eval.analysis.evidence import rivals as rivals_of
 from eval.claims import UNITS, decide, main, read_claims, shown, write
 from eval.metrics.catalogue import needs
+from eval.metrics.metric import NEEDS
 from eval.paper_table import KEYS, published
 from eval.score import COLUMNS, read_scores
 from nada.run.errors import UserError
@@ -107,6 +109,10 @@ def test_a_claim_is_tested_on_those_of_its_tasks_that_a_world_can_test(tmp_path)
     for metric, needed in (("zero_shot_share", "a held-out CLIP and two texts"), ("memorised", "real images that are new")):
         with pytest.raises(NotTestable, match=f"is not measured on a .it needs {needed}"):
             evidence(claim(tmp_path, **{**told, "metric": metric}, tasks=["a"]), scores(rows))
+
+
+def test_everything_that_a_metric_may_need_has_words():
+    assert {"", *NEEDED} == set(NEEDS)
 
 
 @pytest.mark.parametrize("asked, other", [("preference", "fid"), ("accepted_lpips", "target_rate")])
