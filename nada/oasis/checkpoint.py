@@ -35,7 +35,7 @@ DISCRIMINATOR = ("body_up.", "body_down.", "layer_up_last.")
 LARGEST = 1 << 16  # channels, classes or blocks of a network; far above any published one
 #: Most numbers that the network may hold beyond those of its file.
 SLACK = 1 << 22
-UNFIT = (LookupError, TypeError, ValueError, AttributeError, RuntimeError)
+UNFIT = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError)
 
 
 @dataclass
