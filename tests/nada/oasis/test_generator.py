@@ -1,8 +1,5 @@
 """The OASIS generator: SPADE's formula, spectral norm, the whole forward, names, sizes, label maps."""
 
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
@@ -15,10 +12,7 @@ from nada.oasis.generator import (
     one_hot,
 )
 from nada.run.errors import UserError
-
-SPEC = importlib.util.spec_from_file_location("public_code", Path(__file__).with_name("public_code.py"))
-public_code = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(public_code)
+from tests.nada.oasis import public_code
 
 
 def small(classes=5, **changes):
