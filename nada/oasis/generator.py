@@ -17,6 +17,7 @@ LRELU_SLOPE = 0.2
 NORM_EPS = 1e-5  # of the batch normalisation, torch's default
 NORM_MOMENTUM = 0.1
 SPECTRAL_EPS = 1e-12  # guard in the power iteration's normalisation
+FIRST_ITERATIONS = 15  # of a new layer's u and v, as in torch.nn.utils.parametrizations
 COCO_CLASSES = 183  # COCO-Stuff's 182 and the unknown one, which is 0
 UNLABELLED = 255  # the pixel of COCO-Stuff's maps where nothing is labelled
 #: Arguments of a generator for label maps of 32 px, for tests and the mini world: 3 blocks, 8 to 32 px.
@@ -30,7 +31,8 @@ class SpectralConv(nn.Module):
 
     u, v: estimates of the first singular vectors. In training mode each call improves them by one power
     iteration; in evaluation mode they are constants, as the checkpoints have them (an average of u is not
-    exactly of length 1). Stride 1, padding k // 2.
+    exactly of length 1). A new layer starts with a few iterations, since random u and v would give any σ.
+    Stride 1, padding k // 2.
     """
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, bias: bool = True):
@@ -42,16 +44,22 @@ class SpectralConv(nn.Module):
         self.register_buffer("weight_u", _unit(torch.randn(matrix.shape[0])))
         self.register_buffer("weight_v", _unit(torch.randn(matrix.shape[1])))
         self.padding = kernel // 2
+        for _ in range(FIRST_ITERATIONS):
+            self.iterate()
+
+    @torch.no_grad()
+    def iterate(self) -> None:
+        """One power iteration: v = Mᵀu / ‖Mᵀu‖, u = M v / ‖M v‖."""
+        matrix = self.weight_orig.flatten(1)
+        self.weight_v.copy_(_unit(matrix.T @ self.weight_u))
+        self.weight_u.copy_(_unit(matrix @ self.weight_v))
 
     def weight(self) -> Tensor:
         """The normalised weight [out,in,k,k]; differentiable in `weight_orig`, through σ too."""
-        matrix = self.weight_orig.flatten(1)
         if self.training:
-            with torch.no_grad():
-                self.weight_v.copy_(_unit(matrix.T @ self.weight_u))
-                self.weight_u.copy_(_unit(matrix @ self.weight_v))
-        # copies: the next call changes the buffers, before or after this call's backward pass
-        sigma = torch.dot(self.weight_u.clone(), matrix @ self.weight_v.clone())
+            self.iterate()
+        # copies: the next call may change the buffers before this call's backward pass
+        sigma = torch.dot(self.weight_u.clone(), self.weight_orig.flatten(1) @ self.weight_v.clone())
         return self.weight_orig / sigma
 
     def forward(self, x: Tensor) -> Tensor:

@@ -13,9 +13,13 @@ MULTIPLIERS = (16, 16, 16, 8, 4, 2, 1)
 
 
 def spectral(conv):
+    """A convolution with torch's spectral norm, whose u and v are near the singular vectors."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return nn.utils.spectral_norm(conv)
+        conv = nn.utils.spectral_norm(conv)
+    for _ in range(15):
+        conv(torch.zeros(1, conv.in_channels, 1, 1))
+    return conv
 
 
 def spade(channels, conditions, hidden):
