@@ -4,6 +4,7 @@ Layers are torch's own (`nn.utils.spectral_norm`, `nn.BatchNorm2d`), so that nam
 are those that the public code's modules have. The forward is plain arithmetic on the state dict.
 """
 
+import itertools
 import warnings
 
 import torch
@@ -50,7 +51,7 @@ def modules(classes, z_dim, width, multipliers=MULTIPLIERS, hidden=128):
     channels, conditions = [width * m for m in multipliers], z_dim + classes
     network = nn.Module()
     network.conv_img = nn.Conv2d(channels[-1], 3, 3, padding=1)
-    pairs = list(zip(channels[:-1], channels[1:], strict=True))
+    pairs = list(itertools.pairwise(channels))
     network.body = nn.ModuleList(block(a, b, conditions, hidden) for a, b in pairs)
     network.fc = nn.Conv2d(conditions, channels[0], 3, padding=1)
     for name, buffer in network.named_buffers():

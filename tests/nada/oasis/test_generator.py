@@ -82,9 +82,9 @@ def test_power_iterations_find_the_largest_singular_value():
 @pytest.mark.parametrize(
     "about",
     [
-        dict(resolution=64, width=1, multipliers=public_code.MULTIPLIERS, hidden=6, z_dim=3),
-        dict(resolution=16, width=2, multipliers=(4, 2, 1), hidden=5, z_dim=4),
-        dict(resolution=32, width=2, multipliers=(4, 2, 1), hidden=5, z_dim=4, aspect_ratio=2.0),
+        {"resolution": 64, "width": 1, "multipliers": public_code.MULTIPLIERS, "hidden": 6, "z_dim": 3},
+        {"resolution": 16, "width": 2, "multipliers": (4, 2, 1), "hidden": 5, "z_dim": 4},
+        {"resolution": 32, "width": 2, "multipliers": (4, 2, 1), "hidden": 5, "z_dim": 4, "aspect_ratio": 2.0},
     ],
 )
 def test_the_generator_agrees_with_a_forward_written_apart(about):
@@ -146,9 +146,9 @@ def test_noise_of_a_stream_is_reproducible_and_moves_the_image():
 @pytest.mark.parametrize(
     "arguments, sentence",
     [
-        (dict(resolution=36), "multiple of 8"),
-        (dict(resolution=4), "multiple of 8"),
-        (dict(aspect_ratio=100.0), "aspect_ratio: 100.0"),
+        ({"resolution": 36}, "multiple of 8"),
+        ({"resolution": 4}, "multiple of 8"),
+        ({"aspect_ratio": 100.0}, "aspect_ratio: 100.0"),
     ],
 )
 def test_a_size_that_the_blocks_do_not_give_is_refused(arguments, sentence):
