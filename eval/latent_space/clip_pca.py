@@ -68,6 +68,43 @@ def embed_images(clip, images: np.ndarray, batch: int = 32) -> np.ndarray:
         return torch.cat(parts).float().cpu().numpy()
 
 
+def early_and_late(folder) -> tuple[int, int]:
+    """The first kept step after the start and the last one of a run: the figure's light and dark clouds.
+
+    UserError: no artifact, or no snapshot between the start and the end.
+    """
+    from nada.run.artifact import snapshot_steps
+
+    steps = [step for step in snapshot_steps(folder) if step > 0]
+    if len(steps) < 2:
+        raise UserError(
+            f"{folder}: CLIP-space PCA needs a model from early in the training, but the run kept only "
+            f"step {steps[-1] if steps else 0}; set its snapshots to 2 or more."
+        )
+    return steps[0], steps[-1]
+
+
+def embed_run(clip, folder, step: int | None, z, truncation_psi: float = 1.0, batch: int = 32) -> np.ndarray:
+    """Unit embeddings [N,E] of what a run's model at `step` draws of codes z [N,z_dim]; None: the last.
+
+    Images are rounded to 8 bits, as real ones are. UserError: no such model, or an image not finite.
+    """
+    import torch
+
+    from eval.networks.features import check_finite
+    from nada.images.tensors import to_uint8
+    from nada.run.artifact import load_artifact
+
+    model = load_artifact(folder, step=step, device=clip.device)
+    images = []
+    for start in range(0, len(z), batch):
+        with torch.inference_mode():
+            drawn = model.sample(z[start : start + batch].to(clip.device), truncation_psi)
+        check_finite(drawn, start, str(folder))
+        images.append(to_uint8(drawn))
+    return embed_images(clip, np.concatenate(images), batch)
+
+
 def embed_texts(clip, texts: list[str]) -> np.ndarray:
     """Unit embeddings [T,E] of bare texts, without prompt templates: the figure's "Cat" and "Dog"."""
     return clip.encode_texts(texts).float().cpu().numpy()

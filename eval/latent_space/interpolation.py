@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from eval.analysis.statistics import CONFIDENCE
+from eval.latent_space.video import write_mp4
 from eval.networks.lpips_matrix import lpips_features
 from nada.images.tensors import to_tensor, to_uint8
 from nada.interpolation import Relative, WeightPath, latent_frames, positions, weight_frames
@@ -137,6 +138,26 @@ def smoothness(
     codes = path_length(perceptual, map(to_uint8, latent_frames(first, w_plus, others, where)))
     ratio = mean_ratio(weights.stretch, codes.stretch, seed)
     return Smoothness(tuple(path.names), weights, codes, ratio)
+
+
+def film(
+    path,
+    relatives: Sequence[Relative],
+    w_plus: Tensor,
+    frames: int = 20,
+    hold: int = 20,
+    back: bool = True,
+    **options,
+) -> int:
+    """Write the way through all models as an MP4, the codes side by side; returns the number of frames.
+
+    w_plus: codes [n,num_ws,style_dim]. frames: of each segment; hold, back: see
+    `nada.interpolation.positions`, whose defaults here are the public script's. options: of `write_mp4`.
+    UserError: models of different parents, or what `write_mp4` refuses.
+    """
+    way = WeightPath(relatives)
+    images = weight_frames(way, w_plus, positions(way.segments, frames, hold, back))
+    return write_mp4(path, (np.concatenate(list(to_uint8(x)), axis=1) for x in images), **options)
 
 
 def strip(frames: Sequence[np.ndarray], columns: int) -> np.ndarray:

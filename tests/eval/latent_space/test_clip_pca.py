@@ -2,17 +2,23 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.decomposition import PCA
 
 from eval.latent_space.clip_pca import (
     collapse,
     draw,
+    early_and_late,
     embed_images,
+    embed_run,
     embed_texts,
     fit_plane,
     spread,
 )
+from nada.images.tensors import to_uint8
+from nada.run.artifact import AdaptedModel, load_artifact, save_artifact, write_snapshots
 from nada.run.errors import UserError
+from nada.stylegan2.generator import Generator
 
 
 def cloud(n, scale=1.0, seed=0, dimensions=12):
@@ -132,3 +138,34 @@ def test_images_and_bare_texts_are_embedded_as_unit_vectors_whatever_the_batch(c
     np.testing.assert_allclose(np.linalg.norm(np.concatenate([whole, texts]), axis=1), 1, atol=1e-5)
     expected = clip.encode_texts(["cat"])[0].numpy()
     np.testing.assert_allclose(texts[1], expected, atol=1e-6)
+
+
+@pytest.fixture
+def run(tmp_path):
+    """A run's folder with snapshots of the steps 0, 2 and 4 and a last model of step 6, which move away."""
+    torch.manual_seed(0)
+    generator = Generator(16, z_dim=8, style_dim=8, channel_base=128, channel_max=8, mapping_layers=2).eval()
+    model, snapshots = AdaptedModel(generator), {}
+    for step in (0, 2, 4, 6):
+        with torch.no_grad():
+            generator.synthesis.to_rgbs[-1].bias.fill_(0.1 * step)
+        snapshots[step] = {k: v.clone() for k, v in model.tensors().items()}
+    save_artifact(tmp_path, model, {"step": 6})
+    write_snapshots(tmp_path / "snapshots.safetensors", {s: snapshots[s] for s in (0, 2, 4)}, snapshots[6])
+    return tmp_path
+
+
+def test_early_is_the_first_kept_step_after_the_start_and_late_the_last(run, clip):
+    assert early_and_late(run) == (2, 6)
+    z = torch.randn(5, 8)
+    early, late = (embed_run(clip, run, step, z, batch=2) for step in early_and_late(run))
+    for step, found in ((2, early), (None, late)):
+        model = load_artifact(run, step=step)
+        np.testing.assert_allclose(found, embed_images(clip, to_uint8(model.sample(z))), atol=1e-4)
+    assert np.abs(early - late).max() > 1e-3
+
+
+def test_a_run_without_an_early_snapshot_is_refused(run):
+    (run / "snapshots.safetensors").unlink()
+    with pytest.raises(UserError, match="the run kept only step 6; set its snapshots to 2 or more"):
+        early_and_late(run)

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from eval.latent_space.interpolation import mean_ratio, path_length, smoothness, strip
+from eval.latent_space.interpolation import film, mean_ratio, path_length, smoothness, strip
 from eval.networks.lpips_matrix import lpips_matrix
+from nada.images.tensors import to_uint8
 from nada.interpolation import Relative
 from nada.run.errors import UserError
 from nada.stylegan2.generator import Generator
@@ -110,8 +111,6 @@ def test_ways_of_weights_and_codes_are_compared_on_the_same_codes(family):
     ratio = found.weights.stretch.mean() / found.codes.stretch.mean()
     assert found.stretch_ratio.value == pytest.approx(ratio)
     # the ways' ends: one code in two models, and two codes in one model
-    from nada.images.tensors import to_uint8
-
     with torch.no_grad():
         images = [to_uint8(r.generator.synthesis(w_plus, "const")) for r in family]
     between = np.diagonal(lpips_matrix(Eyes(), *images))
@@ -128,6 +127,28 @@ def test_smoothness_refuses_strangers_and_single_codes(family):
         family[1].generator.mapping.w_avg += 1
     with pytest.raises(UserError, match="mapping networks differ"):
         smoothness(family, Eyes(), w_plus)
+
+
+def test_a_film_shows_every_model_of_the_family_and_comes_back(tmp_path, family):
+    import av
+
+    w_plus = family[0].generator.broadcast(torch.randn(2, 8))
+    count = film(
+        tmp_path / "a.mp4", [*family, Relative("dog again", family[0].generator)], w_plus, frames=3, hold=2,
+        least_side=32, quality=5,
+    )  # fmt: skip
+    with av.open(str(tmp_path / "a.mp4")) as read:
+        images = [frame.to_ndarray(format="rgb24") for frame in read.decode(video=0)]
+    assert count == len(images) == 3 + 3 + 1 + 2 + 6
+    assert images[0].shape == (32, 64, 3)  # two codes side by side, enlarged twice
+    for model, frame in ((0, 0), (1, 3), (0, 8), (0, -1)):
+        with torch.no_grad():
+            drawn = family[model].generator.synthesis(w_plus, "const")
+        expected = np.concatenate(list(to_uint8(drawn)), axis=1).repeat(2, axis=0).repeat(2, axis=1)
+        error = np.abs(expected.astype(int).mean(axis=2) - images[frame].astype(int).mean(axis=2))
+        assert error.mean() < 12
+    far = np.abs(images[3].astype(int).mean(axis=2) - images[0].astype(int).mean(axis=2)).mean()
+    assert far > 15  # the models differ by more than the film's rounding
 
 
 def test_a_strip_shows_evenly_spaced_frames_with_both_ends():
