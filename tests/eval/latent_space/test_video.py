@@ -49,9 +49,9 @@ def test_odd_sides_lose_a_row_and_large_frames_keep_their_size(tmp_path):
 
 
 def test_equal_frames_give_equal_bytes_and_an_earlier_film_is_replaced(tmp_path):
-    write_mp4(tmp_path / "a.mp4", frames(3), least_side=32)
-    write_mp4(tmp_path / "b.mp4", frames(5), least_side=32)
-    write_mp4(tmp_path / "b.mp4", frames(3), least_side=32)
+    write_mp4(tmp_path / "a.mp4", frames(3))
+    write_mp4(tmp_path / "b.mp4", frames(5))
+    write_mp4(tmp_path / "b.mp4", frames(3))
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
 
 
