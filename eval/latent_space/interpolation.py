@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from eval.analysis.statistics import CONFIDENCE
@@ -37,15 +38,18 @@ class PathLength:
     largest: np.ndarray
 
 
-def path_length(perceptual, frames: Iterable[np.ndarray]) -> PathLength:
-    """Lengths of the ways in frames: T + 1 arrays uint8 [n,H,W,3], T >= 1; only two are held at a time.
+def path_length(perceptual, frames: Iterable[np.ndarray | Tensor]) -> PathLength:
+    """Lengths of the ways in T + 1 frames, T >= 1; the features of three are held at a time.
 
+    frames: uint8 [n,H,W,3], or float [n,3,H,W] in [-1,1], whose small steps are not rounded away.
     perceptual: a network of `eval.networks.lpips_matrix`. UserError: fewer than two frames.
     """
+    device = next(iter(perceptual.parameters()), torch.empty(0)).device
     first = previous = None
     steps = []
     for images in frames:
-        features = lpips_features(perceptual, to_tensor(images)).double()
+        x = images if isinstance(images, Tensor) else to_tensor(images)
+        features = lpips_features(perceptual, x.to(device))
         if previous is None:
             first = features
         else:
@@ -68,7 +72,7 @@ def path_length(perceptual, frames: Iterable[np.ndarray]) -> PathLength:
 
 
 def _squared(a: Tensor, b: Tensor) -> np.ndarray:
-    return (a - b).square().sum(dim=1).cpu().numpy()
+    return (a - b).double().square().sum(dim=1).cpu().numpy()
 
 
 @dataclass(frozen=True)
@@ -132,10 +136,10 @@ def smoothness(
         )
     path = WeightPath(relatives)
     where = positions(path.segments, steps)
-    weights = path_length(perceptual, map(to_uint8, weight_frames(path, w_plus, where)))
+    weights = path_length(perceptual, weight_frames(path, w_plus, where))
     others = w_plus.roll(-1, dims=0)
     first = relatives[0].generator
-    codes = path_length(perceptual, map(to_uint8, latent_frames(first, w_plus, others, where)))
+    codes = path_length(perceptual, latent_frames(first, w_plus, others, where))
     ratio = mean_ratio(weights.stretch, codes.stretch, seed)
     return Smoothness(tuple(path.names), weights, codes, ratio)
 

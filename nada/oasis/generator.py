@@ -231,7 +231,7 @@ def _start_size(resolution: int, aspect_ratio: float, ups: int) -> tuple[int, in
 
 def one_hot(label_map: Tensor, classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
     """Label ids [N,H,W] in 0..classes-1 -> one-hot [N,classes,H,W]; UserError for another id or shape."""
-    if label_map.ndim != 3 or label_map.is_floating_point():
+    if label_map.ndim != 3 or label_map.is_floating_point() or not label_map.numel():
         raise UserError(
             f"label map: {label_map.dtype} of shape {list(label_map.shape)} given; whole numbers "
             f"[N, H, W] expected."

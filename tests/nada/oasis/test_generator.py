@@ -177,6 +177,8 @@ def test_one_hot_marks_each_label_and_refuses_labels_that_the_generator_does_not
         one_hot(ids.long() - 1, 3)
     with pytest.raises(UserError, match=r"whole numbers \[N, H, W\] expected"):
         one_hot(torch.zeros(1, 2, 2), 3)
+    with pytest.raises(UserError, match=r"shape \[0, 2, 2\] given"):
+        one_hot(ids[:0], 3)
 
 
 def test_pixels_of_coco_stuff_are_shifted_by_one_and_255_is_unknown():
