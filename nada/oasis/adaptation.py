@@ -79,7 +79,7 @@ def perceptual_distance(perceptual, first: Tensor, second: Tensor) -> Tensor:
     for stage, (a, b) in enumerate(pairs):
         difference = (_unit_features(a) - _unit_features(b)).square()
         if weights is not None:
-            difference = difference * weights[stage].view(1, -1, 1, 1)
+            difference = difference * weights[stage].to(a).view(1, -1, 1, 1)
         total = total + difference.sum(dim=1).mean(dim=(1, 2))
     return total
 

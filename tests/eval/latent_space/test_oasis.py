@@ -6,7 +6,9 @@ import torch
 from torch import nn
 
 from eval.latent_space.oasis import bootstrap_mean, draw_pairs, score
-from nada.oasis.adaptation import trainable_copy
+from eval.networks.lpips_matrix import lpips_model
+from eval.networks.referee import PerceptualNet
+from nada.oasis.adaptation import perceptual_distance, trainable_copy
 from nada.oasis.generator import SMALL, OasisGenerator, one_hot
 from nada.run.errors import UserError
 
@@ -111,6 +113,15 @@ def test_a_mean_leaves_out_what_is_not_there_and_its_interval_needs_two_values()
     single = bootstrap_mean([4.0])
     assert (single.value, single.n) == (4, 1) and np.isnan(single.low)
     assert np.isnan(bootstrap_mean([]).value) and bootstrap_mean([np.nan]).n == 0
+
+
+def test_lpips_of_the_loss_and_the_scores_agrees_with_the_package_on_the_same_trunk():
+    torch.manual_seed(0)
+    trunk = PerceptualNet(["dog"], ["photo"], ["yaw"], widths=(4, 4, 6, 6)).eval()
+    a, b = (torch.rand(2, 3, 3, 32, 32) * 2 - 1).unbind()
+    with torch.no_grad():
+        expected = lpips_model(trunk)(a, b).flatten()
+        torch.testing.assert_close(perceptual_distance(trunk, a, b), expected, rtol=1e-4, atol=1e-6)
 
 
 # --- pairs
