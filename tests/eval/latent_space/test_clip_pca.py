@@ -107,6 +107,18 @@ def test_the_interval_covers_the_true_share_about_as_often_as_it_says():
     assert 84 <= hits <= 99
 
 
+def test_the_interval_is_that_of_images_drawn_again_one_by_one():
+    adapted, reference = cloud(4, scale=0.7), cloud(30, seed=1)
+    rng, ratios = np.random.default_rng(7), []
+    counts = [rng.multinomial(n, np.full(n, 1 / n), size=200) for n in (4, 30)]
+    for few, many in zip(*counts, strict=True):
+        a, b = (np.repeat(x, drawn, axis=0) for x, drawn in ((adapted, few), (reference, many)))
+        ratios.append((spread(a) * 4 / 3) / (spread(b) * 30 / 29))
+    found = collapse(adapted, reference, seed=7, resamples=200)
+    assert (found.low, found.high) == pytest.approx(tuple(np.quantile(ratios, [0.025, 0.975])), rel=1e-9)
+    assert found.value == pytest.approx(spread(adapted) / spread(reference))
+
+
 def test_codes_resampled_together_give_a_narrower_interval_than_apart():
     source = cloud(80)
     adapted = source * 0.5 + np.random.default_rng(3).normal(scale=0.02, size=source.shape)
