@@ -1,7 +1,7 @@
 """Encoders of images into W+: pSp, e4e, and the backbones of ReStyle.
 
-pSp: Richardson et al. 2021, "Encoding in Style", §3. e4e: Tov et al. 2021, "Designing an Encoder for
-StyleGAN Image Manipulation", §4. ReStyle: Alaluf et al. 2021, §4. Architectures, constants and names of
+pSp: Richardson et al. 2021, "Encoding in Style". e4e: Tov et al. 2021, "Designing an Encoder for
+StyleGAN Image Manipulation". ReStyle: Alaluf et al. 2021. Architectures, constants and names of
 tensors are those of the public code, so that its checkpoints load (nada/inversion/files.py):
 eladrich/pixel2style2pixel and omertov/encoder4editing, models/encoders/psp_encoders.py;
 yuval-alaluf/restyle-encoder, models/encoders/{fpn,restyle_psp,restyle_e4e}_encoders.py. The residual
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from nada.run.errors import UserError
 from nada.stylegan2.ops import EqualizedLinear, check_resolution, fast_layout
 
-COARSE, MIDDLE = 3, 7  # first slots that read the 1/8 and the 1/4 map of the pyramid (pSp, Fig. 2)
+COARSE, MIDDLE = 3, 7  # first slots that read the 1/8 and the 1/4 map of the pyramid (public coarse_ind, middle_ind)
 WIDTHS = (64, 128, 256, 512)  # features of the four stages of both trunks
 DEPTHS = {"ir_se": (3, 4, 14, 3), "resnet": (3, 4, 6, 3)}  # units a stage: IR-SE50, ResNet-34
 INPUT_SIZE = 256  # pixels; images are resized to it (public transforms_config.py)
@@ -157,7 +157,7 @@ class StyleEncoder(nn.Module):
     and units of the four stages; None: those of the published trunk.
 
     `deltas`: with the kinds of e4e, the number of slots after the first that have a delta; the others
-    repeat slot 0. Progressive training raises it from 0 (Tov et al. 2021, §4.1); all by default.
+    repeat slot 0. Progressive training raises it from 0 (Tov et al. 2021); all by default.
     """
 
     def __init__(

@@ -1,4 +1,7 @@
-"""Inversion of images by an encoder: one pass (pSp, e4e), or passes that refine the code (ReStyle)."""
+"""Inversion of images by an encoder: one pass (pSp, e4e), or passes that refine the code (ReStyle).
+
+The passes are those of utils/inference_utils.py and models/psp.py of yuval-alaluf/restyle-encoder.
+"""
 
 import torch
 import torch.nn.functional as F
@@ -8,14 +11,14 @@ from nada.inversion.encoders import RGB, StyleEncoder
 from nada.run.errors import UserError
 from nada.stylegan2.generator import Generator, Noise
 
-PASSES = 5  # of ReStyle (Alaluf et al. 2021, §4.1; public option n_iters_per_batch)
+PASSES = 5  # of ReStyle (Alaluf et al. 2021; public option n_iters_per_batch)
 
 
 class Inverter(nn.Module):
     """Images [N,C,S,S] -> codes w_plus [N,num_styles,style_dim].
 
-        one pass:   w = w̄ + E(x)                                          (pSp, §3; e4e, §4)
-        feedback:   w_0 = w̄,  w_{t+1} = w_t + E([x, G(w_t)]),  t < passes  (ReStyle, Eqs. 2-4)
+        one pass:   w = w̄ + E(x)                                          (pSp, e4e)
+        feedback:   w_0 = w̄,  w_{t+1} = w_t + E([x, G(w_t)]),  t < passes  (ReStyle)
 
     encoder: its in_channels are C, or C + 3 with feedback. latent_avg: w̄, [num_styles,style_dim].
     feedback: the current image G(w_t), resized to the encoder's size, is appended to x; the first is
@@ -102,7 +105,7 @@ def mix_styles(w_plus: Tensor, other: Tensor, start: int, share: float = 1.0) ->
     """Codes whose slots from `start` are replaced by those of `other`: (1 - share) w + share other.
 
     For conditional synthesis: a mask or a drawing says nothing of colours, so that the fine slots come
-    from a random w (Richardson et al. 2021, §4.3; public code: slots 8-17 at 1024 pixels).
+    from a random w (Richardson et al. 2021; public README: slots 8-17 at 1024 pixels).
     w_plus, other: [N,num_styles,style_dim]. share in [0,1].
     """
     if w_plus.shape != other.shape or not 0 <= start <= w_plus.shape[1]:
@@ -111,3 +114,17 @@ def mix_styles(w_plus: Tensor, other: Tensor, start: int, share: float = 1.0) ->
             f"{list(other.shape)} given; they must be equal, and the slot in 0..{w_plus.shape[1]}"
         )
     return torch.cat([w_plus[:, :start], w_plus[:, start:].lerp(other[:, start:], share)], dim=1)
+
+
+def one_hot_masks(labels: Tensor, classes: int) -> Tensor:
+    """The input of an encoder of masks: labels [N,H,W], whole numbers below `classes` -> [N,classes,H,W].
+
+    Resize labels by the nearest pixel before: other filters make classes that are not there.
+    """
+    low, high = int(labels.min()), int(labels.max())
+    if labels.ndim != 3 or labels.is_floating_point() or low < 0 or high >= classes:
+        raise UserError(
+            f"masks: labels [N,H,W] from 0 to {classes - 1} expected, got shape {list(labels.shape)}, "
+            f"{labels.dtype}, values from {low} to {high}"
+        )
+    return F.one_hot(labels.long(), classes).permute(0, 3, 1, 2).float()
