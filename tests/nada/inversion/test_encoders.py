@@ -1,5 +1,7 @@
 """The encoders have the published names and compute what a forward written apart does."""
 
+import inspect
+
 import pytest
 import torch
 from torchvision.models.resnet import BasicBlock
@@ -54,7 +56,7 @@ def test_progressive_stages_add_the_first_deltas_and_repeat_slot_0(kind, deltas)
 @pytest.mark.parametrize(
     ("kind", "units"),
     [("GradualStyleEncoder", (3, 4, 14, 3)), ("ResNetGradualStyleEncoder", (3, 4, 6, 3)),
-     ("Encoder4Editing", (3, 4, 14, 3)), ("BackboneEncoder", (3, 4, 14, 3))],
+     ("BackboneEncoder", (3, 4, 14, 3))],
 )  # fmt: skip
 def test_the_published_depths_give_the_published_names_in_order_of_size(kind, units):
     narrow = {"style_dim": 2, "widths": (1, 2, 3, 4)}
@@ -70,8 +72,6 @@ def test_the_published_depths_give_the_published_names_in_order_of_size(kind, un
 
 def test_defaults_are_the_published_sizes():
     # a whole network of this size takes a gigabyte: its parts are compared by their arguments
-    import inspect
-
     defaults = {n: p.default for n, p in inspect.signature(StyleEncoder).parameters.items()}
     assert (defaults["style_dim"], defaults["input_size"], defaults["in_channels"]) == (512, 256, 3)
     assert defaults["widths"] == (64, 128, 256, 512)
