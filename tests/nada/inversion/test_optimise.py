@@ -1,6 +1,7 @@
 """The projector finds known codes; its terms are those of their formulas."""
 
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,29 +17,34 @@ from nada.inversion.optimise import (
     w_distribution,
 )
 from nada.run.errors import UserError
+from nada.stylegan2.generator import Generator
 
-QUICK = {"steps": 150, "w_noise": 0.0, "lambda_w": 0.0}
+QUICK = {"steps": 80, "w_noise": 0.0, "lambda_w": 0.0}
 
 
 def known(generator, count=2):
     """(codes of the mapping in every slot, their images without noise)."""
-    z = torch.randn(count, 8, generator=torch.Generator().manual_seed(9))
+    z = torch.randn(count, generator.config["z_dim"], generator=torch.Generator().manual_seed(9))
     codes = generator.broadcast(generator.mapping(z))
     return codes, generator.synthesis(codes, noise_mode="none")
 
 
-def test_a_known_code_is_found_again(generator, lpips):
+def test_a_known_code_is_found_again(lpips):
+    # more features than numbers in w: otherwise demodulation lets several codes draw one image
+    torch.manual_seed(1)
+    sizes = {"z_dim": 3, "style_dim": 3, "channel_base": 200, "channel_max": 12}
+    generator = Generator(16, **sizes, mapping_layers=2, mapping_lr_mul=1.0).eval().requires_grad_(False)
     codes, images = known(generator)
-    hparams = ProjectorHyperparameters(steps=400, noise="none", lambda_w=0.0, w_noise=0.05)
+    hparams = ProjectorHyperparameters(steps=300, lr=0.3, noise="none", lambda_w=0.0)
     steps = []
     found = project(generator, images, lpips, hparams, progress=lambda step, _: steps.append(step))
     start = generator.broadcast(w_distribution(generator).mean.expand(2, -1))
     away, left = (codes - start).norm(dim=(1, 2)), (codes - found.w_plus).norm(dim=(1, 2))
-    assert (left < 0.1 * away).all()
+    assert (left < 0.05 * away).all()
     drawn = render(generator, found.w_plus, None, "none")
     spread = (images - images.mean(dim=0)).square().mean()
     assert (drawn - images).square().mean() < 1e-3 * spread
-    assert steps == list(range(1, 401))
+    assert steps == list(range(1, 301))
     assert found.noise is None
 
 
@@ -138,14 +144,11 @@ def test_distances_are_mahalanobis_distances_from_the_codes_of_the_mapping(gener
 
 
 def test_directions_without_variance_have_a_finite_distance():
-    class Flat(torch.nn.Module):
-        config = {"z_dim": 2}
-        w_avg = torch.zeros(3)
+    def mapping(z, skip_w_avg_update):
+        return torch.cat([z, torch.zeros(len(z), 1)], dim=1)
 
-        def mapping(self, z, skip_w_avg_update):
-            return torch.cat([z, torch.zeros(len(z), 1)], dim=1)
-
-    distribution = w_distribution(Flat(), samples=2000)
+    flat = SimpleNamespace(config={"z_dim": 2}, w_avg=torch.zeros(3), mapping=mapping)
+    distribution = w_distribution(flat, samples=2000)
     assert isinstance(distribution, WDistribution)
     assert distribution.distance(torch.ones(1, 4, 3)).isfinite().all()
 
