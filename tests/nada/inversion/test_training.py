@@ -50,8 +50,8 @@ def pictures(generator, seed=0, count=4):
 @pytest.mark.parametrize(
     ("kind", "source", "feedback"),
     [("GradualStyleEncoder", "image", False), ("GradualStyleEncoder", "mask", False),
-     ("GradualStyleEncoder", "lines", False), ("Encoder4Editing", "image", False),
-     ("BackboneEncoder", "image", True), ("ProgressiveBackboneEncoder", "image", True)],
+     ("ResNetGradualStyleEncoder", "lines", False), ("Encoder4Editing", "image", False),
+     ("ProgressiveBackboneEncoder", "image", True)],
 )  # fmt: skip
 def test_steps_lower_the_loss_and_leave_the_generator(generator, lpips, kind, source, feedback):
     images, masks, lines = pictures(generator)
