@@ -129,17 +129,17 @@ class MapToStyle(nn.Module):
     """A feature map [N,in,S,S] -> the code of one slot [N,style_dim] (pSp's map2style).
 
     log2(S) convolutions of stride 2 with leaky ReLU of slope 0.01, at least one, then an equalised
-    linear layer.
+    linear layer. width: features of the convolutions.
     """
 
-    def __init__(self, features: int, style_dim: int, size: int):
+    def __init__(self, features: int, style_dim: int, size: int, width: int):
         super().__init__()
-        widths = [features] + [style_dim] * max(1, math.ceil(math.log2(size)))
+        widths = [features] + [width] * max(1, math.ceil(math.log2(size)))
         layers = []
         for before, after in pairwise(widths):
             layers += [nn.Conv2d(before, after, 3, 2, padding=1), nn.LeakyReLU()]
         self.convs = nn.Sequential(*layers)
-        self.linear = EqualizedLinear(style_dim, style_dim)
+        self.linear = EqualizedLinear(width, style_dim)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.linear(self.convs(x).flatten(1))
@@ -154,7 +154,8 @@ class StyleEncoder(nn.Module):
     kind: a name of KINDS. num_styles: W+ slots of the generator. in_channels: 3 for images in [-1,1],
     the number of classes for one-hot masks, 1 for line drawings in [0,1]; plus 3 for ReStyle, which
     appends the current image. input_size: S, pixels, a power of two from 32. widths, depths: features
-    and units of the four stages; None: those of the published trunk.
+    and units of the four stages; None: those of the published trunk. head_width: features of the heads'
+    convolutions; None: style_dim, as published.
 
     `deltas`: with the kinds of e4e, the number of slots after the first that have a delta; the others
     repeat slot 0. Progressive training raises it from 0 (Tov et al. 2021); all by default.
@@ -169,13 +170,15 @@ class StyleEncoder(nn.Module):
         input_size: int = INPUT_SIZE,
         widths: tuple[int, ...] = WIDTHS,
         depths: tuple[int, ...] | None = None,
+        head_width: int | None = None,
     ):
         super().__init__()
         if kind not in KINDS:
             raise UserError(f"encoder kind: {kind!r} given, must be one of {', '.join(KINDS)}")
         self.kind = KINDS[kind]
         depths = tuple(DEPTHS[self.kind.trunk] if depths is None else depths)
-        _check_sizes(num_styles, in_channels, style_dim, input_size, tuple(widths), depths)
+        head_width = style_dim if head_width is None else head_width
+        _check_sizes(num_styles, in_channels, style_dim, head_width, input_size, tuple(widths), depths)
         self.config = {
             "kind": kind,
             "num_styles": num_styles,
@@ -184,12 +187,15 @@ class StyleEncoder(nn.Module):
             "input_size": input_size,
             "widths": list(widths),
             "depths": list(depths),
+            "head_width": head_width,
         }
         self.num_styles, self.input_size = num_styles, input_size
         self.deltas = num_styles - 1
         self._add_trunk(in_channels, widths, depths)
         sizes = [input_size // STRIDE * 2**self._level(slot) for slot in range(num_styles)]
-        self.styles = nn.ModuleList(MapToStyle(widths[-1], style_dim, size) for size in sizes)
+        self.styles = nn.ModuleList(
+            MapToStyle(widths[-1], style_dim, size, head_width) for size in sizes
+        )
         if self.kind.pyramid:
             self.latlayer1 = nn.Conv2d(widths[-2], widths[-1], 1)
             self.latlayer2 = nn.Conv2d(widths[-3], widths[-1], 1)
@@ -267,11 +273,11 @@ def _upsampled(x: Tensor, shape: torch.Size) -> Tensor:
     return F.interpolate(x, shape[2:], mode="bilinear", align_corners=True)
 
 
-def _check_sizes(num_styles, in_channels, style_dim, input_size, widths, depths) -> None:
-    if num_styles < 2 or in_channels < 1 or style_dim < 1:
+def _check_sizes(num_styles, in_channels, style_dim, head_width, input_size, widths, depths) -> None:
+    if num_styles < 2 or min(in_channels, style_dim, head_width) < 1:
         raise UserError(
-            f"encoder: num_styles {num_styles}, in_channels {in_channels} and style_dim {style_dim} "
-            "given; they must be at least 2, 1 and 1"
+            f"encoder: num_styles {num_styles}, in_channels {in_channels}, style_dim {style_dim} and "
+            f"head_width {head_width} given; the first must be at least 2, the others 1"
         )
     if input_size < 2 * STRIDE or input_size & (input_size - 1):
         raise UserError(
@@ -286,12 +292,12 @@ def _check_sizes(num_styles, in_channels, style_dim, input_size, widths, depths)
 
 def weights_needed(config: dict) -> int:
     """Approximate numbers in the weights of an encoder, from its `config`; allocates nothing."""
-    widths, style_dim = config["widths"], config["style_dim"]
+    widths, head_width = config["widths"], config["head_width"]
     pairs = [(widths[0], widths[0]), *pairwise(widths)]
-    trunk = sum(
+    trunk = 9 * config["in_channels"] * widths[0] + sum(
         9 * after * (before + after) + 18 * after * after * (depth - 1)
         for (before, after), depth in zip(pairs, config["depths"], strict=True)
     )
     convs = math.log2(config["input_size"] // STRIDE)
-    head = 9 * style_dim * (widths[-1] + style_dim * (convs - 1)) + style_dim**2
+    head = 9 * head_width * (widths[-1] + head_width * (convs - 1)) + head_width * config["style_dim"]
     return int(trunk + config["num_styles"] * head)

@@ -132,6 +132,7 @@ def _config(state: dict[str, Tensor], options: dict, kind: str | None, where: st
         "input_size": STRIDE << len(convs),
         "widths": [width for width, _ in stages],
         "depths": [depth for _, depth in stages],
+        "head_width": _shape(state, convs[0], 4, where)[0],
     }
 
 

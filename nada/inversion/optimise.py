@@ -5,6 +5,7 @@ regularisation towards the distribution of w. Schedules and constants: projector
 NVlabs/stylegan2-ada-pytorch.
 """
 
+import contextlib
 import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
@@ -161,7 +162,7 @@ def project(
     [N,L,D], for example an encoder's; None: the mean of w. distribution: of `w_distribution`, to compute
     it once. stream: for the noise maps and the noise on w; None: seed 0. progress: called after each
     step, from 1, with the losses of each image [N]. Raises UserError for images of another size or
-    outside the reals, and where the loss is not finite.
+    with values that are not finite, and where the loss is not finite.
     """
     hparams = ProjectorHyperparameters() if hparams is None else hparams
     _check_images(generator, images)
@@ -249,16 +250,14 @@ def _normalise(noise: list[Tensor]) -> None:
         maps *= maps.square().mean(dim=(1, 2, 3), keepdim=True).rsqrt()
 
 
-class _frozen:
-    """While it is entered, no gradient is computed for the weights of a network."""
-
-    def __init__(self, network: torch.nn.Module):
-        self.trained = [p for p in network.parameters() if p.requires_grad]
-
-    def __enter__(self) -> None:
-        for parameter in self.trained:
+@contextlib.contextmanager
+def _frozen(network: torch.nn.Module):
+    """Inside, no gradient is computed for the weights of a network."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    try:
+        for parameter in trained:
             parameter.requires_grad_(False)
-
-    def __exit__(self, *_) -> None:
-        for parameter in self.trained:
+        yield
+    finally:
+        for parameter in trained:
             parameter.requires_grad_(True)

@@ -45,7 +45,7 @@ class EncoderHyperparameters:
     """How an encoder is trained. Defaults: the public code's for faces; e4e's where only it has the term."""
 
     iterations: Whole = hyperparameter(
-        300_000, "Training steps.", unit="steps", source="e4e: 200 000; pSp's option: at most 500 000", ge=1
+        200_000, "Training steps.", unit="steps", source="e4e; pSp's option: at most 500 000", ge=1
     )
     batch: Whole = hyperparameter(8, "Images of a step.", unit="images", source="official", ge=2)
     optimiser: Literal["ranger", "adam"] = hyperparameter("ranger", "Optimiser.", source="official")
@@ -161,6 +161,7 @@ class EncoderTrainer:
         self.optimiser.zero_grad(set_to_none=True)
         for number in range(inverter.passes):
             w_plus = inverter.refine(inputs, w_plus, drawn)
+            # public code encodes the batch once more for the discriminator; these are the same codes
             if number == 0 and self.discriminator is not None:
                 judged = self._discriminator_step(w_plus.detach())
             drawn = inverter.draw(self.generator, w_plus, images, h.noise, self.stream)

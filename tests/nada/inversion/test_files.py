@@ -6,7 +6,9 @@ import os
 import pytest
 import torch
 
+from nada.inversion.encoders import StyleEncoder
 from nada.inversion.files import load_inverter, read_public, save_inverter
+from nada.inversion.inverter import Inverter
 from nada.run.errors import UserError
 from tests.nada.inversion import published_encoders as published
 
@@ -42,6 +44,7 @@ def test_a_public_file_gives_its_encoder(tmp_path, kind, channels, feedback):
     assert inverter.encoder.config == {
         "kind": kind, "num_styles": SLOTS, "in_channels": channels, "style_dim": 8, "input_size": 32,
         "widths": list(published.WIDTHS), "depths": list(published.DEPTHS),
+        "head_width": 8,
     }  # fmt: skip
     assert (inverter.feedback, inverter.passes) == (feedback, 5 if feedback else 1)
     assert inverter.in_channels == (3 if feedback else channels)
@@ -173,6 +176,17 @@ def test_own_files_give_the_inverter_back(tmp_path):
     x = torch.randn(1, 3, 32, 32)
     with torch.no_grad():
         assert torch.equal(again(x), inverter(x))
+
+
+def test_six_small_encoders_for_two_domains_take_less_than_6_megabytes(tmp_path):
+    kinds = {"GradualStyleEncoder": 3, "Encoder4Editing": 3, "BackboneEncoder": 6, "ProgressiveBackboneEncoder": 6}
+    size = 0
+    for kind, channels in [*kinds.items(), ("GradualStyleEncoder", 1), ("GradualStyleEncoder", 8)]:
+        encoder = StyleEncoder(kind, 8, channels, 64, 32, (16, 24, 32, 32), (1, 1, 1, 1), head_width=32)
+        save_inverter(tmp_path / "a.safetensors", Inverter(encoder, torch.zeros(8, 64), feedback=channels == 6))
+        assert load_inverter(tmp_path / "a.safetensors").encoder.config == encoder.config
+        size += (tmp_path / "a.safetensors").stat().st_size
+    assert 2 * size < 6e6
 
 
 def test_wrong_own_files_are_one_error(tmp_path, clip_spec):
