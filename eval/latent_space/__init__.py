@@ -1,1 +1,1 @@
-"""The latent space after adaptation: what an adapted generator keeps of its source's (Gal et al. 2021, §5.2)."""
+"""The latent space after adaptation: inversion, editing, CLIP space, interpolation, OASIS (Gal et al. 2021, §5.2)."""
