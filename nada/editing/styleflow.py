@@ -214,7 +214,8 @@ def _with_divergence(
     """f [N,D] and its divergence [N]: tr ∂f/∂y, or its estimate eᵀ (∂f/∂y) e for a probe e [N,D]."""
     wanted = torch.is_grad_enabled()
     with torch.enable_grad():
-        y = y if y.requires_grad else y.detach().requires_grad_(True)
+        if not (wanted and y.requires_grad):
+            y = y.detach().requires_grad_(True)
         change = field(y, t, attributes)
         if probe is not None:
             (product,) = torch.autograd.grad(change, y, probe, create_graph=wanted, retain_graph=True)
