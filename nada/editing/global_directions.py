@@ -66,14 +66,14 @@ def style_statistics(
     squares = torch.zeros_like(total)
     for start in range(0, count, 64 * CHUNK):
         size = min(64 * CHUNK, count - start)
-        z = torch.randn(size, generator.config["z_dim"], generator=stream).to(device)
+        z = torch.randn(size, generator.config["z_dim"], generator=stream).to(generator.w_avg)
         w_plus = generator.broadcast(generator.truncate(generator.mapping(z), truncation_psi))
         offset = (flatten_edited(generator, read_styles(generator, w_plus)) - centre).double()
         total += offset.sum(dim=0)
         squares += offset.square().sum(dim=0)
-    mean = total / count
-    std = (squares / count - mean.square()).clamp(min=0).sqrt()
-    return StyleStatistics((mean + centre[0].double()).float(), std.float())
+    offset = total / count
+    std = (squares / count - offset.square()).clamp(min=0).sqrt()
+    return StyleStatistics((centre[0] + offset).to(centre), std.to(centre))
 
 
 @torch.no_grad()
