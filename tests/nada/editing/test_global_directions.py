@@ -63,8 +63,9 @@ def test_statistics_are_those_of_all_the_codes_styles(generator):
 @torch.no_grad()
 def effects_by_hand(generator, clip, w_plus, statistics, amount, setting):
     """Δi_c [C,E] from copies of the generator whose affine maps are changed; no styles are written."""
-    rows, averaged = [], copy.deepcopy(generator)
-    for c, (layer, channel) in enumerate(edited_channels(generator)):
+    rows, averaged, places = [], copy.deepcopy(generator), edited_channels(generator)
+    for c in SOME:
+        layer, channel = places[c]
         base = averaged if setting == "official" else generator
         embeddings = []
         for sign in (1, -1):
@@ -84,19 +85,23 @@ def effects_by_hand(generator, clip, w_plus, statistics, amount, setting):
     return np.array(rows)
 
 
+#: Channels of every convolution, to save time.
+SOME = range(0, 40, 3)
+
+
 @pytest.mark.parametrize("setting", ["own", "mean", "official"])
 def test_each_channel_s_effect_is_that_of_its_changed_affine_map(exact, setting):
     statistics = style_statistics(exact, seed=0, count=64)
     clip, w_plus = LinearClip(), codes(exact)
-    (found,) = channel_effects(exact, [clip], w_plus, statistics, 2.0, setting)
+    (found,) = channel_effects(exact, [clip], w_plus, statistics, 2.0, setting, SOME)
     expected = effects_by_hand(exact, clip, w_plus, statistics, 2.0, setting)
-    np.testing.assert_allclose(found.numpy(), expected, atol=1e-6)
+    np.testing.assert_allclose(found[list(SOME)].numpy(), expected, atol=1e-6)
 
 
 def test_settings_differ_and_channels_may_be_measured_apart(exact):
     statistics, clip, w_plus = style_statistics(exact, seed=0, count=64), LinearClip(), codes(exact)
     own, mean, official = (
-        channel_effects(exact, [clip], w_plus, statistics, 2.0, setting)[0]
+        channel_effects(exact, [clip], w_plus, statistics, 2.0, setting, range(8))[0]
         for setting in ("own", "mean", "official")
     )
     assert (own - mean).abs().max() > 1e-3 and (mean - official).abs().max() > 1e-3
