@@ -32,11 +32,14 @@ class Edit(Protocol):
 
 @dataclass(frozen=True)
 class BoundaryEdit:
-    """InterFaceGAN: w + strength · n. normal: n, unit [D]. Strength in units of w."""
+    """InterFaceGAN: w + strength · n. normal: n, unit [D]. Strength in units of w.
+
+    slots: those that move; None: all.
+    """
 
     name: str
     normal: np.ndarray
-    slots: slice = slice(None)
+    slots: range | None = None
 
     def move(self, generator: Generator, w_plus: Tensor, strength: float) -> list[Tensor]:
         return read_styles(generator, interfacegan.move(w_plus, self.normal, strength, self.slots))

@@ -147,10 +147,13 @@ def condition(normal: np.ndarray, *others: np.ndarray) -> np.ndarray:
     return projected / length
 
 
-def move(codes: Tensor, normal, distance: float | Tensor, slots: slice = slice(None)) -> Tensor:
-    """w' = w + d n for w [N,D] or W+ codes [N,L,D], in every slot or only in `slots`.
+def move(
+    codes: Tensor, normal, distance: float | Tensor, slots: range | None = None
+) -> Tensor:
+    """w' = w + d n for w [N,D] or W+ codes [N,L,D].
 
-    normal: n, [D]. distance: d in units of w, a number or one per code [N].
+    normal: n, [D]. distance: d in units of w, a number or one per code [N]. slots: of W+ codes, those
+    that move; None: all. Raises UserError for a normal or slots that the codes do not have.
     """
     normal = torch.as_tensor(normal, dtype=codes.dtype, device=codes.device)
     if normal.shape != codes.shape[-1:]:
@@ -162,9 +165,13 @@ def move(codes: Tensor, normal, distance: float | Tensor, slots: slice = slice(N
     step = distance[..., None] * normal  # [D] or [N,D]
     if codes.ndim == 2:
         return codes + step
-    step = step if step.ndim == 1 else step[:, None]
+    slots = range(codes.shape[1]) if slots is None else slots
+    if not 0 <= slots.start < slots.stop <= codes.shape[1]:
+        raise UserError(
+            f"InterFaceGAN: slots {slots.start}..{slots.stop - 1} asked, but the codes have {codes.shape[1]}."
+        )
     moved = codes.clone()
-    moved[:, slots] = moved[:, slots] + step
+    moved[:, slots.start : slots.stop] += step if step.ndim == 1 else step[:, None]
     return moved
 
 

@@ -90,7 +90,7 @@ def test_a_condition_that_leaves_nothing_is_one_sentence():
 
 def test_codes_move_by_their_distance_in_the_slots_asked_for():
     w_plus, normal = torch.zeros(2, 4, 3), np.array([0.0, 1, 0])
-    moved = move(w_plus, normal, torch.tensor([2.0, -1.0]), slice(1, 3))
+    moved = move(w_plus, normal, torch.tensor([2.0, -1.0]), range(1, 3))
     assert moved[:, :, 1].tolist() == [[0, 2, 2, 0], [0, -1, -1, 0]]
     assert moved[:, :, [0, 2]].abs().max() == 0 and w_plus.abs().max() == 0
     assert move(torch.zeros(2, 3), normal, 3.0).tolist() == [[0, 3, 0]] * 2
@@ -132,3 +132,5 @@ def test_what_cannot_be_separated_is_one_sentence(changes, message):
 def test_a_boundary_of_another_space_is_one_sentence():
     with pytest.raises(UserError, match=r"shape \[5\], but the codes have 4 features"):
         move(torch.zeros(2, 4), np.ones(5), 1.0)
+    with pytest.raises(UserError, match=r"slots 4..6 asked, but the codes have 6"):
+        move(torch.zeros(2, 6, 4), np.ones(4), 1.0, range(4, 7))

@@ -26,8 +26,11 @@ FINE = Solver(tolerance=1e-9)
 
 
 @torch.no_grad()
-def random_flow(dim=4, context=3, hidden=(8, 8), blocks=1, seed=0):
-    """A flow whose layers, times and batch norms are all far from where they start; double precision."""
+def random_flow(dim=4, context=3, hidden=(8, 8), blocks=1, seed=0, scale=0.5):
+    """A flow whose layers, times and batch norms are all far from where they start; double precision.
+
+    scale: of the weights; at 0.5 a flow of 16 features stretches space a hundredfold.
+    """
     torch.manual_seed(seed)
     flow = StyleFlow(dim, context, list(hidden), blocks).double().eval()
     for name, tensor in flow.state_dict().items():
@@ -38,7 +41,7 @@ def random_flow(dim=4, context=3, hidden=(8, 8), blocks=1, seed=0):
         elif name.endswith("step"):
             continue
         else:
-            tensor.copy_(0.5 * torch.randn_like(tensor))
+            tensor.copy_(scale * torch.randn_like(tensor))
     return flow
 
 
@@ -131,7 +134,7 @@ def test_a_linear_flow_is_the_matrix_exponential_and_its_density_the_gaussian_s(
 
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_the_log_density_is_that_of_the_whole_map_s_jacobian(blocks):
-    flow, (w, a) = random_flow(blocks=blocks), codes()
+    flow, (w, a) = random_flow(blocks=blocks), codes(2)
     found = flow.log_prob(w, a, FINE).detach()
     for i in range(len(w)):
         row, context = w[i : i + 1], a[i : i + 1]
@@ -175,14 +178,22 @@ def test_hutchinson_s_estimate_is_the_exact_trace_on_average():
 
 
 @pytest.mark.parametrize("blocks", [1, 2])
-def test_codes_come_back_within_1e_4_in_single_precision(blocks):
-    flow = random_flow(dim=16, hidden=(32, 32), blocks=blocks).float()
-    w, a = (x.float() for x in codes(64, dim=16))
+def test_decode_is_the_inverse_of_encode_within_1e_4(blocks):
+    flow, (w, a) = random_flow(dim=16, hidden=(32, 32), blocks=blocks, scale=0.2), codes(64, dim=16)
     with torch.no_grad():
         z = flow.encode(w, a)
         back = flow.decode(z, a)
     assert (z - w).abs().max() > 0.5  # the flow does something
     assert (back - w).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("blocks", [1, 2])
+def test_an_edit_without_a_change_gives_codes_back_though_the_flow_stretches_space(blocks):
+    flow = random_flow(dim=16, hidden=(32, 32), blocks=blocks).float()
+    w, a = (x.float() for x in codes(64, dim=16))
+    back = change_attributes(flow, w[:, None], a, a)[:, 0]
+    assert (back - w).abs().max() < 1e-4
+    assert flow.chain[0].weight.dtype == torch.float32  # the flow itself stays as it was
 
 
 def test_slots_of_w_plus_codes_are_codes_of_their_own():
@@ -243,7 +254,7 @@ def trained():
     w, a, _ = planted()
     torch.manual_seed(5)
     losses, before = [], torch.get_rng_state()
-    hparams = StyleFlowHyperparameters(iterations=150, **SMALL)
+    hparams = StyleFlowHyperparameters(iterations=100, **SMALL)
     flow = train_styleflow(w, a, hparams, seed=0, on_step=lambda _, loss: losses.append(loss))
     return flow, losses, torch.equal(before, torch.get_rng_state())
 
