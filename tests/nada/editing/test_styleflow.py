@@ -22,7 +22,7 @@ from nada.editing.styleflow import (
 )
 from nada.run.errors import UserError
 
-FINE = Solver(tolerance=1e-9)
+FINE = Solver(tolerance=1e-8)
 
 
 @torch.no_grad()
@@ -212,11 +212,11 @@ def test_slots_of_w_plus_codes_are_codes_of_their_own():
 
 
 def test_both_ways_to_the_gradient_agree_with_each_other_and_with_finite_differences():
-    flow, (w, a) = random_flow(dim=3, hidden=(5,)), codes(4, dim=3)
+    flow, (w, a) = random_flow(dim=3, hidden=(5,)), codes(2, dim=3)
     gradients = []
     for adjoint in (False, True):
         flow.zero_grad()
-        flow.log_prob(w, a, Solver(1e-9, adjoint=adjoint)).mean().backward()
+        flow.log_prob(w, a, Solver(1e-8, adjoint=adjoint)).mean().backward()
         gradients.append({name: p.grad.clone() for name, p in flow.named_parameters()})
     for name in gradients[0]:
         torch.testing.assert_close(gradients[0][name], gradients[1][name], rtol=1e-4, atol=1e-6)
@@ -254,7 +254,7 @@ def trained():
     w, a, _ = planted()
     torch.manual_seed(5)
     losses, before = [], torch.get_rng_state()
-    hparams = StyleFlowHyperparameters(iterations=100, **SMALL)
+    hparams = StyleFlowHyperparameters(iterations=70, **SMALL)
     flow = train_styleflow(w, a, hparams, seed=0, on_step=lambda _, loss: losses.append(loss))
     return flow, losses, torch.equal(before, torch.get_rng_state())
 
