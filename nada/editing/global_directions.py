@@ -17,6 +17,7 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 from torch import Tensor
 
 from nada.clip.encoder import NO_DIRECTION, Clip, text_embedding
@@ -28,7 +29,10 @@ from nada.editing.style_space import (
     read_styles,
     render_styles,
 )
+from nada.run.atomic import atomic_path, canonical_json
 from nada.run.errors import UserError
+from nada.run.finite import check_finite
+from nada.run.manifest import METADATA_KEY, described, read_weights
 from nada.stylegan2.generator import Generator
 
 STATISTICS_CODES = 100_000  # StyleCLIP's code
@@ -36,6 +40,8 @@ STATISTICS_PSI = 0.7  # truncation of these codes (StyleCLIP's code)
 PAIRS = 100  # images of each channel with more and with less of it (paper, §6)
 AMOUNT = 5.0  # k, in standard deviations of the channel (paper, §6)
 NO_EFFECT = 1e-6  # length of a difference of unit embeddings in float32 that is rounding alone
+
+KIND = "global directions"  # in the file's metadata
 
 Setting = Literal["own", "mean", "official"]
 
@@ -166,6 +172,44 @@ class GlobalDirections:
                 f"{largest:.3g}; set beta below it."
             )
         return self.statistics.std * torch.where(kept, relevance / largest, 0)
+
+
+def save_directions(path, directions: GlobalDirections, clips: list[str]) -> None:
+    """Write what was measured as safetensors in float32, atomically. clips: names of the CLIPs, in order."""
+    tensors = {"mean": directions.statistics.mean, "std": directions.statistics.std}
+    tensors |= {f"effects.{name}": rows for name, rows in zip(clips, directions.effects, strict=True)}
+    check_finite(path, tensors, "measure the channels again")
+    tensors = {name: tensor.float().cpu().contiguous() for name, tensor in tensors.items()}
+    about = {"kind": KIND, "clips": clips, "weights": directions.weights}
+    with atomic_path(path) as temporary:
+        save_file(tensors, str(temporary), metadata={METADATA_KEY: canonical_json(about)})
+
+
+def load_directions(path, generator: Generator) -> tuple[GlobalDirections, list[str]]:
+    """Read (directions, names of their CLIPs) for a generator of the size that they were measured on.
+
+    Raises UserError for another kind of file, and for directions of a generator of another size.
+    """
+    tensors, metadata = read_weights(path)
+    about = described(metadata)
+    try:
+        clips, weights = list(about["clips"]), [float(weight) for weight in about["weights"]]
+        effects = [tensors[f"effects.{name}"] for name in clips]
+        statistics = StyleStatistics(tensors["mean"], tensors["std"])
+        fits = about["kind"] == KIND and len(weights) == len(clips) > 0
+    except (LookupError, TypeError, ValueError):
+        fits = False
+    if not fits:
+        raise UserError(f"{path}: holds no global directions of StyleCLIP; measure them again.")
+    channels, found = len(edited_channels(generator)), {len(statistics.mean), len(statistics.std)}
+    if found | {len(rows) for rows in effects} != {channels}:
+        raise UserError(
+            f"{path}: has directions for {len(statistics.std)} style channels, but this generator has "
+            f"{channels}; measure them on a generator of its size."
+        )
+    device = generator.w_avg.device
+    statistics = StyleStatistics(statistics.mean.to(device), statistics.std.to(device))
+    return GlobalDirections(statistics, [rows.to(device) for rows in effects], weights), clips
 
 
 def move_styles(

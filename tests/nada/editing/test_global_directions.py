@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import save_file
 
 from nada.editing.global_directions import (
     GlobalDirections,
     StyleStatistics,
     channel_effects,
+    load_directions,
     move_styles,
+    save_directions,
     style_statistics,
     text_difference,
 )
@@ -189,3 +192,31 @@ def test_the_text_direction_normalises_each_text_s_mean_first(clip):
     np.testing.assert_allclose(found.numpy(), expected, atol=1e-5)
     with pytest.raises(UserError, match="'dog' and 'dog' have the same embedding in CLIP 'a'"):
         text_difference(clip, "dog", "dog", templates)
+
+
+def test_a_file_gives_the_directions_that_were_saved(generator, tmp_path):
+    statistics = StyleStatistics(torch.randn(40), torch.rand(40))
+    saved = GlobalDirections(statistics, [torch.randn(40, 6), torch.randn(40, 4)], [1.0, 0.5])
+    path = tmp_path / "directions.safetensors"
+    save_directions(path, saved, ["a", "b"])
+    found, clips = load_directions(path, generator)
+    texts = [torch.randn(6), torch.randn(4)]
+    assert clips == ["a", "b"] and found.weights == [1.0, 0.5]
+    assert torch.equal(found.step(texts, 0.1), saved.step(texts, 0.1))
+    again = tmp_path / "again.safetensors"
+    save_directions(again, found, clips)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_files_that_do_not_fit_are_one_sentence(generator, tmp_path):
+    path = tmp_path / "directions.safetensors"
+    few = GlobalDirections(StyleStatistics(torch.ones(30), torch.ones(30)), [torch.ones(30, 6)], [1.0])
+    save_directions(path, few, ["a"])
+    with pytest.raises(UserError, match="directions for 30 style channels, but this generator has 40"):
+        load_directions(path, generator)
+    save_file({"mean": torch.ones(40)}, path)
+    with pytest.raises(UserError, match="holds no global directions of StyleCLIP"):
+        load_directions(path, generator)
+    few.effects[0][0] = torch.nan
+    with pytest.raises(UserError, match=r"effects.a has values that are not finite"):
+        save_directions(path, few, ["a"])
