@@ -19,8 +19,7 @@ from nada.stylegan2.generator import Generator
 class StyleLayer(NamedTuple):
     """One style vector: `conv0` or `rgb1`, the W+ slot that it reads, its channels, its affine map.
 
-    edited: whether StyleCLIP and StyleSpace edit it. Styles of a toRGB are left as they are: they
-    change colours of the whole picture (Wu et al. 2021, §3).
+    edited: whether StyleCLIP edits it; its public code leaves the styles of toRGB as they are.
     """
 
     name: str

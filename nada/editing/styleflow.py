@@ -320,7 +320,7 @@ def train_styleflow(
         raise UserError(
             f"StyleFlow: {len(w)} codes given, fewer than a batch of {hparams.batch}; give more codes."
         )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[w.device] if w.is_cuda else []):
         torch.manual_seed(seed)
         flow = StyleFlow(
             w.shape[1], attributes.shape[1], [hparams.width] * hparams.depth, hparams.blocks
