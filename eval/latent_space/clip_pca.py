@@ -11,10 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from eval.analysis.statistics import CONFIDENCE
+from eval.latent_space.intervals import RESAMPLES, Estimate, bootstrap, row_counts
 from nada.run.errors import UserError
 
-#: Resamples of a bootstrap interval.
-RESAMPLES = 2000
 #: A spread below this, in squared embedding length, is that of equal embeddings with rounding.
 NO_SPREAD = 1e-12
 
@@ -141,19 +140,6 @@ def draw(reals: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray]) -> D
 # ---- collapse --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class Collapse:
-    """How much of a reference's spread some embeddings keep: 1 all of it, 0 they are one point.
-
-    value: tr Cov(adapted) / tr Cov(reference). low, high: bootstrap interval. n: embeddings of the adapted.
-    """
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
 def spread(embeddings) -> float:
     """tr Cov(e) = Σ_i ‖e_i − ē‖² / (n − 1) of embeddings [n,E], n >= 2: the total variance, 0 or more."""
     x = _embeddings(embeddings, "embeddings", least=2)
@@ -167,8 +153,10 @@ def collapse(
     seed: int = 0,
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
-) -> Collapse:
-    """The spread of adapted embeddings [n,E] relative to a reference's [m,E], with a bootstrap interval.
+) -> Estimate:
+    """How much of a reference's spread adapted embeddings keep: 1 all of it, 0 they are one point.
+
+        tr Cov(adapted) / tr Cov(reference)        of embeddings [n,E] and [m,E]
 
     reference: real images of the target domain or, with the same latent codes, the source generator's
     images. paired: both sets belong to the same codes (n = m), which are then resampled together. The
@@ -182,24 +170,20 @@ def collapse(
     whole = spread(y)
     if whole <= NO_SPREAD:
         raise UserError("CLIP-space collapse: all embeddings of the reference are equal.")
-    rng = np.random.default_rng(seed)
-    counts = _resampled(rng, len(x), resamples)
-    other = counts if paired else _resampled(rng, len(y), resamples)
-    below = _spreads(y, other)
-    ratios = np.divide(_spreads(x, counts), below, out=np.zeros(resamples), where=below > NO_SPREAD)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(ratios, [tail, 1 - tail])
-    return Collapse(spread(x) / whole, float(low), float(high), len(x))
+
+    def ratio(rows: np.ndarray, of_reference: np.ndarray | None = None) -> np.ndarray:
+        below = _spreads(y, rows if of_reference is None else of_reference)
+        return np.divide(_spreads(x, rows), below, out=np.zeros_like(below), where=below > NO_SPREAD)
+
+    sizes = [len(x)] if paired else [len(x), len(y)]
+    options = {"seed": seed, "resamples": resamples, "confidence": confidence}
+    return bootstrap(ratio, *sizes, value=spread(x) / whole, **options)
 
 
-def _resampled(rng: np.random.Generator, n: int, resamples: int) -> np.ndarray:
-    """How often each of n images is drawn in each resample, [resamples,n]."""
-    return rng.multinomial(n, np.full(n, 1 / n), size=resamples)
-
-
-def _spreads(x: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """The spread of each resample [B] of embeddings [n,E], from its counts [B,n], without its shrinkage."""
+def _spreads(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """The spread of each resample [B] of embeddings [n,E], from its rows [B,n], without its shrinkage."""
     n = len(x)
+    counts = row_counts(rows, n)
     x = x - x.mean(axis=0)  # the differences below lose no digits
     squares = counts @ (x**2).sum(axis=1) / n
     means = counts @ x / n

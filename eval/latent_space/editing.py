@@ -7,12 +7,13 @@ ratio, 1 where the edit keeps its effect; and the leakage, the mean |slope| of t
 of the one asked for. Intervals are bootstraps over codes, which both models share. No torch.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
-from eval.analysis.statistics import CONFIDENCE
+from eval.latent_space.intervals import UNDEFINED, Estimate, bootstrap, resampled_means
+from eval.latent_space.slopes import code_slopes, leakage
 from eval.metrics.correspondence import CONSTANT_BELOW, group_of
 from eval.metrics.metric import Metric, Value
 from nada.run.errors import UserError
@@ -22,27 +23,8 @@ EDIT_KEPT = Metric("edit_kept", "slope / source's slope", "", maximize=None, dig
 EDIT_LEAKAGE = Metric("edit_leakage", "leakage", "", maximize=False, digits=2, needs="judge")
 METRICS = (EDIT_SLOPE, EDIT_KEPT, EDIT_LEAKAGE)
 
-#: Resamples of a bootstrap.
-RESAMPLES = 2000
 #: Codes of which fewer give no interval.
 LEAST_CODES = 2
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A score with its bootstrap interval (percentiles); NaN where it is not defined."""
-
-    value: float
-    low: float
-    high: float
-
-    @property
-    def excludes_zero(self) -> bool:
-        """Whether the interval is on one side of 0."""
-        return self.low > 0 or self.high < 0
-
-
-UNDEFINED = Estimate(float("nan"), float("nan"), float("nan"))
 
 
 @dataclass(frozen=True)
@@ -66,22 +48,6 @@ class EditScores:
     codes: int
 
 
-def code_slopes(strengths: np.ndarray, factors: np.ndarray) -> np.ndarray:
-    """Least-squares slope of each factor over the strengths, for each code: [n,F].
-
-        slope = Σ_s (x_s − x̄) y_s / Σ_s (x_s − x̄)²
-
-    strengths: x [S], two different ones or more. factors: y [S,n,F]. ValueError: another shape.
-    """
-    x, y = np.asarray(strengths, dtype=np.float64), np.asarray(factors, dtype=np.float64)
-    if x.ndim != 1 or y.ndim != 3 or len(x) != len(y):
-        raise ValueError(f"strengths [S] and factors [S,n,F] expected, got {x.shape}, {y.shape}")
-    centred = x - x.mean()
-    if not np.abs(centred).max(initial=0) > 0:
-        raise ValueError(f"strengths: two different ones or more expected, got {x.tolist()}")
-    return np.tensordot(centred, y, axes=1) / np.square(centred).sum()
-
-
 def edit_scores(
     strengths: np.ndarray,
     source: np.ndarray,
@@ -90,7 +56,6 @@ def edit_scores(
     others: list[int],
     seed: int,
     name: str = "the edit",
-    resamples: int = RESAMPLES,
 ) -> EditScores:
     """The scores of an edit from the factors that the judge read.
 
@@ -122,24 +87,19 @@ def edit_scores(
     slopes = [code_slopes(strengths, factors) / spread for factors in (source, target)]  # [n,F] each
     others = [other for other in others if varies[other]]
 
-    # the same resampled codes in both models
-    rng = np.random.default_rng(seed)
-    drawn = rng.multinomial(codes, np.full(codes, 1 / codes), size=resamples) / codes  # [R,n]
-    means = [slope.mean(axis=0) for slope in slopes]
-    resampled = [drawn @ slope for slope in slopes]  # [R,F]
-    in_source, in_target = (
-        _estimate(mean[factor], sample[:, factor]) for mean, sample in zip(means, resampled, strict=True)
-    )
+    # one seed: the same resampled codes in both models
+    in_source, in_target = (_interval(slope[:, factor], seed) for slope in slopes)
     kept = UNDEFINED
     if in_source.excludes_zero:
-        ratios = resampled[1][:, factor] / resampled[0][:, factor]
-        kept = _estimate(means[1][factor] / means[0][factor], ratios)
+        pair = np.stack([slope[:, factor] for slope in slopes], axis=1)  # [n,2]
+        kept = _interval(pair, seed, lambda means: means[..., 1] / means[..., 0])
     leakages = []
-    for slope, mean, sample in zip((in_source, in_target), means, resampled, strict=True):
-        leakage = UNDEFINED
-        if slope.excludes_zero and others:
-            leakage = _estimate(_leakage(mean, factor, others), _leakage(sample, factor, others))
-        leakages.append(leakage)
+    for slope, estimate in zip(slopes, (in_source, in_target), strict=True):
+        found = UNDEFINED
+        if estimate.excludes_zero and others:
+            found = _interval(slope, seed, lambda means: leakage(means, factor, others))
+        leakages.append(found)
+    means = [slope.mean(axis=0) for slope in slopes]
     return EditScores(in_source, in_target, kept, *leakages, *means, codes)
 
 
@@ -164,12 +124,6 @@ def values(scores: EditScores) -> Iterator[Value]:
             yield Value(metric, estimate.value, scores.codes)
 
 
-def _leakage(slopes: np.ndarray, factor: int, others: list[int]) -> np.ndarray:
-    """Mean |slope| of the others over |slope| of the factor: a number for [F], [R] for [R,F]."""
-    return np.abs(slopes[..., others]).mean(axis=-1) / np.abs(slopes[..., factor])
-
-
-def _estimate(value: float, resampled: np.ndarray) -> Estimate:
-    tail = (1 - CONFIDENCE) / 2
-    low, high = np.quantile(resampled, [tail, 1 - tail])
-    return Estimate(float(value), float(low), float(high))
+def _interval(slopes: np.ndarray, seed: int, of_means: Callable = np.asarray) -> Estimate:
+    """A function of the mean slopes over codes, with its interval. slopes: [n], or [n,F] for means [...,F]."""
+    return bootstrap(lambda rows: of_means(resampled_means(slopes, rows)), len(slopes), seed=seed)

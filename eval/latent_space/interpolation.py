@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from eval.analysis.statistics import CONFIDENCE
+from eval.latent_space.intervals import Estimate, bootstrap, resampled_means
 from eval.latent_space.video import write_mp4
 from eval.networks.lpips_matrix import lpips_features
 from nada.images.tensors import to_tensor, to_uint8
 from nada.interpolation import Relative, WeightPath, latent_frames, positions, weight_frames
 from nada.run.errors import UserError
 
-RESAMPLES = 2000
 #: Two ends closer than this in LPIPS are one image: their way has no length to compare with.
 SAME = 1e-9
 
@@ -75,17 +74,7 @@ def _squared(a: Tensor, b: Tensor) -> np.ndarray:
     return (a - b).double().square().sum(dim=1).cpu().numpy()
 
 
-@dataclass(frozen=True)
-class Ratio:
-    """A ratio of two means over codes, with its bootstrap interval. n: codes."""
-
-    value: float
-    low: float
-    high: float
-    n: int
-
-
-def mean_ratio(above, below, seed: int = 0, confidence: float = CONFIDENCE) -> Ratio:
+def mean_ratio(above, below, seed: int = 0) -> Estimate:
     """mean(above) / mean(below) of positive values of the same codes [n]; codes are resampled together.
 
     Codes where either is NaN are left out. UserError: fewer than two codes are left.
@@ -99,11 +88,13 @@ def mean_ratio(above, below, seed: int = 0, confidence: float = CONFIDENCE) -> R
         raise UserError(
             "path length: fewer than two codes have a way to compare; give models or codes that differ."
         )
-    picks = np.random.default_rng(seed).integers(len(above), size=(RESAMPLES, len(above)))
-    ratios = above[picks].mean(axis=1) / below[picks].mean(axis=1)
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(ratios, [tail, 1 - tail])
-    return Ratio(float(above.mean() / below.mean()), float(low), float(high), len(above))
+    pairs = np.stack([above, below], axis=1)  # [n,2]
+
+    def ratio(rows: np.ndarray) -> np.ndarray:
+        means = resampled_means(pairs, rows)
+        return means[..., 0] / means[..., 1]
+
+    return bootstrap(ratio, len(pairs), seed=seed)
 
 
 @dataclass(frozen=True)
@@ -117,7 +108,7 @@ class Smoothness:
     names: tuple[str, ...]
     weights: PathLength
     codes: PathLength
-    stretch_ratio: Ratio
+    stretch_ratio: Estimate
 
 
 def smoothness(

@@ -8,13 +8,18 @@ Every score has an interval over pictures, by the bootstrap; pictures are indepe
 that see the same pictures are not, so their difference needs paired values (`paired_difference`).
 """
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
-from eval.analysis.statistics import CONFIDENCE
+from eval.latent_space.intervals import (
+    UNDEFINED,
+    Estimate,
+    bootstrap,
+    bootstrap_mean,
+    resampled_means,
+)
+from eval.latent_space.slopes import leakage
 from eval.metrics.correspondence import CONSTANT_BELOW, factor_correlations
 from eval.metrics.metric import Metric
 
@@ -30,67 +35,13 @@ EDITABILITY = Metric(
 SECONDS = Metric("inversion_seconds", "inversion", "s", maximize=False, digits=3)
 METRICS = (RECONSTRUCTION_L2, RECONSTRUCTION_LPIPS, IDENTITY, FACTORS, EDITABILITY, SECONDS)
 
-RESAMPLES = 2000
-SEED = 0
-#: A mapped edit whose mean slope is below this many of its standard errors has no direction to compare with.
-LEAST_EFFECT = 2.0
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A score with its bootstrap interval of CONFIDENCE; low and high are None with one picture.
-
-    n: pictures behind it.
-    """
-
-    value: float
-    low: float | None
-    high: float | None
-    n: int
-
-
-def estimate(
-    samples: Sequence[np.ndarray],
-    statistic: Callable[..., np.ndarray] = np.mean,
-    paired: bool = False,
-    confidence: float = CONFIDENCE,
-) -> Estimate:
-    """A statistic of samples and its percentile bootstrap interval, by scipy.
-
-    samples: arrays of pictures, [n], or row numbers for a statistic of rows. statistic(*samples) ->
-    number. paired: all samples are resampled with the same pictures. ValueError: an empty sample or a
-    value that is not finite.
-    """
-    samples = [np.asarray(sample, dtype=np.float64) for sample in samples]
-    if any(s.ndim != 1 or len(s) == 0 or not np.isfinite(s).all() for s in samples):
-        raise ValueError("samples: each must be one or more finite numbers [n]")
-    value, n = float(statistic(*samples)), min(map(len, samples))
-    if n == 1:
-        return Estimate(value, None, None, n)
-    interval = stats.bootstrap(
-        samples, statistic, n_resamples=RESAMPLES, confidence_level=confidence, paired=paired,
-        method="percentile", vectorized=statistic is np.mean, random_state=np.random.default_rng(SEED),
-    ).confidence_interval  # fmt: skip
-    return Estimate(value, float(interval.low), float(interval.high), n)
-
-
-def of_rows(
-    statistic: Callable[[np.ndarray], float], n: int, confidence: float = CONFIDENCE
-) -> Estimate:
-    """As `estimate` for a statistic of the rows of arrays: statistic(row numbers [m]) -> number."""
-
-    def from_rows(rows: np.ndarray) -> float:
-        return statistic(rows.astype(np.intp))
-
-    return estimate([np.arange(n)], from_rows, confidence=confidence)
-
 
 def paired_difference(first: np.ndarray, second: np.ndarray) -> Estimate:
     """Mean of first - second over the same pictures [n]; for two methods, or two domains."""
     first, second = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
     if first.shape != second.shape:
         raise ValueError(f"paired values: equal [n] expected, got {first.shape}, {second.shape}")
-    return estimate([first - second])
+    return bootstrap_mean(first - second)
 
 
 # Reconstruction -----------------------------------------------------------------------------------
@@ -124,8 +75,8 @@ def reconstruction(images: np.ndarray, inverted: np.ndarray, distances: np.ndarr
     if len(own) != len(squared):
         raise ValueError(f"distances: those of {len(squared)} pictures expected, got {len(own)}")
     return {
-        RECONSTRUCTION_L2.name: estimate([squared]),
-        RECONSTRUCTION_LPIPS.name: estimate([own]),
+        RECONSTRUCTION_L2.name: bootstrap_mean(squared),
+        RECONSTRUCTION_LPIPS.name: bootstrap_mean(own),
     }
 
 
@@ -148,7 +99,7 @@ def retrieval_hits(distances: np.ndarray) -> np.ndarray:
 
 def identity(distances: np.ndarray) -> Estimate:
     """Share of pictures that are found among all; the interval is over pictures, for these candidates."""
-    return estimate([retrieval_hits(distances)])
+    return bootstrap_mean(retrieval_hits(distances))
 
 
 def factor_correlation(factors: np.ndarray, inverted: np.ndarray) -> Estimate:
@@ -160,29 +111,13 @@ def factor_correlation(factors: np.ndarray, inverted: np.ndarray) -> Estimate:
     factors, inverted = np.asarray(factors), np.asarray(inverted)
     factor_correlations(factors, inverted)  # checks the shapes
 
-    def mean(rows: np.ndarray) -> float:
-        return float(factor_correlations(factors[rows], inverted[rows]).mean())
+    def correlation(rows: np.ndarray) -> float:
+        return factor_correlations(factors[rows], inverted[rows]).mean()
 
-    return of_rows(mean, len(factors))
+    return bootstrap(lambda rows: np.apply_along_axis(correlation, -1, rows), len(factors))
 
 
 # Editability --------------------------------------------------------------------------------------
-
-
-def slopes(strengths: np.ndarray, readouts: np.ndarray) -> np.ndarray:
-    """Change of each factor per unit of an edit, by least squares: [n,F] of each code.
-
-    strengths: [S] of the edit, two or more different ones. readouts: factors [n,S,F] of the images of
-    each code at each strength.
-    """
-    strengths, readouts = (np.asarray(a, dtype=np.float64) for a in (strengths, readouts))
-    centred = strengths - strengths.mean()
-    if readouts.ndim != 3 or readouts.shape[1] != len(strengths) or not np.square(centred).sum() > 0:
-        raise ValueError(
-            f"edit: two or more different strengths [S] and read-outs [n,S,F] expected, got "
-            f"{strengths.shape} and {readouts.shape}"
-        )
-    return np.einsum("s,nsf->nf", centred, readouts) / np.square(centred).sum()
 
 
 @dataclass(frozen=True)
@@ -190,18 +125,19 @@ class Editability:
     """How an edit acts on inverted codes beside codes of the mapping network.
 
     mapped, inverted: mean slope of the factor that is edited. ratio: inverted / mapped; 1 is the same
-    edit; None where the mapped slope does not differ from 0. leakage: change of the other factors for a
-    change of 1 in the edited one, inverted codes, in standard deviations of the factors; None likewise.
+    edit; undefined where the interval of the mapped slope holds 0. leakage: change of the other factors
+    for a change of 1 in the edited one, inverted codes, in standard deviations of the factors; undefined
+    where the interval of the inverted slope holds 0.
     """
 
     mapped: Estimate
     inverted: Estimate
-    ratio: Estimate | None
-    leakage: Estimate | None
+    ratio: Estimate
+    leakage: Estimate
 
 
 def editability(mapped: np.ndarray, inverted: np.ndarray, factor: int, spread: np.ndarray) -> Editability:
-    """The effect of one edit from its `slopes` on mapped codes [n,F] and on inverted codes [m,F].
+    """The effect of one edit from its `code_slopes` on mapped codes [n,F] and on inverted codes [m,F].
 
     factor: the column that is edited. spread: standard deviation of each factor over unedited pictures
     [F]. The two sets of codes are independent and are resampled apart.
@@ -214,35 +150,27 @@ def editability(mapped: np.ndarray, inverted: np.ndarray, factor: int, spread: n
             f"{spread.shape}"
         )
     ours, theirs = mapped[:, factor], inverted[:, factor]
-    parts = estimate([ours]), estimate([theirs])
-    if not has_effect(ours):
-        return Editability(*parts, None, None)
-
-    def ratio(a: np.ndarray, b: np.ndarray) -> float:
-        return float(b.mean() / a.mean())
-
-    leakage = None
-    if has_effect(theirs):
-        leakage = of_rows(lambda rows: leaked(inverted[rows], factor, spread), len(inverted))
-    return Editability(*parts, estimate([ours, theirs], ratio), leakage)
-
-
-def has_effect(values: np.ndarray) -> bool:
-    """Whether a mean slope [n] is LEAST_EFFECT standard errors from 0; a ratio to it means something."""
-    values = np.asarray(values, dtype=np.float64)
-    error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else 0.0
-    return bool(abs(values.mean()) > LEAST_EFFECT * error)
+    of_mapped, of_inverted = bootstrap_mean(ours), bootstrap_mean(theirs)
+    ratio = leaks = UNDEFINED
+    if of_mapped.excludes_zero:
+        sizes = len(ours), len(theirs)
+        ratio = bootstrap(lambda a, b: resampled_means(theirs, b) / resampled_means(ours, a), *sizes)
+    if of_mapped.excludes_zero and of_inverted.excludes_zero:
+        leaks = bootstrap(
+            lambda rows: leaked(resampled_means(inverted, rows), factor, spread), len(inverted)
+        )
+    return Editability(of_mapped, of_inverted, ratio, leaks)
 
 
-def leaked(slopes_of_codes: np.ndarray, factor: int, spread: np.ndarray) -> float:
-    """Mean over the other factors f of |s_f/σ_f| / |s_e/σ_e|, with mean slopes s of codes [n,F], edited e.
+def leaked(slopes: np.ndarray, factor: int, spread: np.ndarray) -> np.ndarray:
+    """`leakage` of mean slopes [...,F] in the factors' units, with their standard deviations [F].
 
     Factors that do not vary are left out; 0 if no other varies.
     """
-    varies = spread >= CONSTANT_BELOW
-    moved = np.abs(slopes_of_codes.mean(axis=0)) / np.where(varies, spread, 1.0)
-    others = varies & (np.arange(len(spread)) != factor)
-    return float((moved[others] / moved[factor]).mean()) if others.any() else 0.0
+    others = [f for f in np.flatnonzero(spread >= CONSTANT_BELOW) if f != factor]
+    if not others:
+        return np.zeros(slopes.shape[:-1])
+    return leakage(slopes / np.where(spread >= CONSTANT_BELOW, spread, 1.0), factor, others)
 
 
 # Cost ---------------------------------------------------------------------------------------------
@@ -257,4 +185,4 @@ def seconds_per_picture(durations: np.ndarray, pictures: int) -> Estimate:
     durations = np.asarray(durations, dtype=np.float64)
     if pictures < 1 or (durations < 0).any():
         raise ValueError(f"durations: 0 or more seconds of 1 or more pictures expected, got {durations}")
-    return estimate([durations / pictures])
+    return bootstrap_mean(durations / pictures)

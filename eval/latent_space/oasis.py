@@ -4,31 +4,20 @@ Both generators draw the same label maps with the same noise. Inside the mask CL
 it, and class by class, the change is measured in pixels and in LPIPS.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from eval.analysis.statistics import CONFIDENCE
+from eval.latent_space.intervals import Estimate, mean_of_present
 from nada.images.tensors import to_tensor
 from nada.oasis.adaptation import class_mask, covered, masked, perceptual_distance
 from nada.oasis.generator import OasisGenerator, one_hot
 from nada.run.errors import UserError
 
-RESAMPLES = 2000
 LEVELS = 255  # of a pixel
-
-
-@dataclass(frozen=True)
-class Mean:
-    """A mean over images with its bootstrap interval; n: images. NaN where n is 0, an interval needs 2."""
-
-    value: float
-    low: float
-    high: float
-    n: int
 
 
 @dataclass(frozen=True)
@@ -39,26 +28,26 @@ class OasisScores:
     (0 for an image that did not move). moved: ‖ΔI‖ there. outside, outside_lpips: change of the pixels
     outside the mask (mean |Δ| as a share of the range, [0,1]) and LPIPS with the class masked, over all
     images with the class. absent, absent_lpips: the same, over images without it. inside: mean |Δ| of
-    the class's own pixels. by_class: mean |Δ| of the pixels of each label that occurs.
+    the class's own pixels. by_class: mean |Δ| of the pixels of each label that occurs. n: images.
     """
 
-    direction: Mean
-    moved: Mean
-    inside: Mean
-    outside: Mean
-    outside_lpips: Mean
-    absent: Mean
-    absent_lpips: Mean
-    by_class: dict[int, Mean]
+    direction: Estimate
+    moved: Estimate
+    inside: Estimate
+    outside: Estimate
+    outside_lpips: Estimate
+    absent: Estimate
+    absent_lpips: Estimate
+    by_class: dict[int, Estimate]
 
     def rows(self, label: int, names: Mapping[int, str] | None = None) -> list[dict]:
         """One row for each class: label, name, whether it was adapted, change, interval, images."""
         return [
             {
                 "label": c, "class": (names or {}).get(c, str(c)), "adapted": c == label,
-                "change": mean.value, "low": mean.low, "high": mean.high, "images": mean.n,
+                "change": found.value, "low": found.low, "high": found.high, "images": found.n,
             }
-            for c, mean in sorted(self.by_class.items())
+            for c, found in sorted(self.by_class.items())
         ]  # fmt: skip
 
 
@@ -129,8 +118,8 @@ def score(
     inside = _mean_where(change, ids == label)
     outside = _mean_where(change, ids != label)
 
-    def mean(values: np.ndarray) -> Mean:
-        return bootstrap_mean(values, seed)
+    def mean(values: np.ndarray) -> Estimate:
+        return mean_of_present(values, seed)
 
     return OasisScores(
         direction=mean(cosine[shown]),
@@ -170,17 +159,3 @@ def _mean_where(change: np.ndarray, where: np.ndarray) -> np.ndarray:
     count = where.sum(axis=(1, 2))
     total = np.where(where, change, 0).sum(axis=(1, 2))
     return np.divide(total, count, out=np.full(len(change), np.nan), where=count > 0)
-
-
-def bootstrap_mean(values: Iterable[float], seed: int = 0, confidence: float = CONFIDENCE) -> Mean:
-    """The mean of the finite values, with a percentile bootstrap interval over images."""
-    values = np.asarray(values, dtype=np.float64)
-    values = values[np.isfinite(values)]
-    if len(values) == 0:
-        return Mean(np.nan, np.nan, np.nan, 0)
-    if len(values) == 1:
-        return Mean(float(values[0]), np.nan, np.nan, 1)
-    picks = np.random.default_rng(seed).integers(len(values), size=(RESAMPLES, len(values)))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(values[picks].mean(axis=1), [tail, 1 - tail])
-    return Mean(float(values.mean()), float(low), float(high), len(values))

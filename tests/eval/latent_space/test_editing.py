@@ -7,11 +7,11 @@ from eval.latent_space.editing import (
     EDIT_KEPT,
     EDIT_LEAKAGE,
     EDIT_SLOPE,
-    code_slopes,
     edit_scores,
     other_factors,
     values,
 )
+from eval.latent_space.slopes import code_slopes
 from nada.run.errors import UserError
 
 STRENGTHS = np.array([-2.0, -1.0, 0.0, 1.0, 2.0])
@@ -24,13 +24,6 @@ def planted(slopes, count=400, jitter=0.0, units=1.0, seed=0):
     base = (base - base.mean(axis=0)) / base.std(axis=0)
     own = np.asarray(slopes) + jitter * rng.normal(size=base.shape)
     return units * (base + STRENGTHS[:, None, None] * own)
-
-
-def test_the_slope_of_each_code_is_numpy_s_least_squares_line():
-    rng = np.random.default_rng(0)
-    strengths, factors = rng.normal(size=6), rng.normal(size=(6, 4, 3))
-    expected = np.polyfit(strengths, factors.reshape(6, -1), 1)[0].reshape(4, 3)
-    np.testing.assert_allclose(code_slopes(strengths, factors), expected, atol=1e-12)
 
 
 def test_planted_slopes_their_ratio_and_leakage_are_found():
@@ -138,5 +131,3 @@ def test_what_cannot_be_scored_is_one_sentence():
         edit_scores(STRENGTHS, factors, broken, 0, [1], seed=0)
     with pytest.raises(ValueError, match="equal"):
         edit_scores(STRENGTHS, factors, factors[:, :5], 0, [1], seed=0)
-    with pytest.raises(ValueError, match="two different ones or more"):
-        code_slopes(np.zeros(5), factors)

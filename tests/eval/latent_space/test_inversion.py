@@ -10,7 +10,6 @@ from eval.latent_space.inversion import (
     RECONSTRUCTION_L2,
     RECONSTRUCTION_LPIPS,
     editability,
-    estimate,
     factor_correlation,
     identity,
     leaked,
@@ -18,7 +17,6 @@ from eval.latent_space.inversion import (
     reconstruction,
     retrieval_hits,
     seconds_per_picture,
-    slopes,
     squared_differences,
 )
 
@@ -26,28 +24,6 @@ from eval.latent_space.inversion import (
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
-
-
-# Intervals -----------------------------------------------------------------------------------------
-
-
-def test_the_interval_of_a_mean_is_that_of_normal_theory(rng):
-    values = rng.normal(3, 2, 400)
-    found = estimate([values])
-    half = stats.norm.ppf(0.975) * values.std() / np.sqrt(400)
-    assert (found.value, found.n) == (pytest.approx(values.mean()), 400)
-    assert found.low == pytest.approx(values.mean() - half, abs=0.15 * half)
-    assert found.high == pytest.approx(values.mean() + half, abs=0.15 * half)
-    assert estimate([values]) == found  # no chance in it
-
-
-def test_one_picture_has_no_interval_and_equal_ones_have_an_empty_one():
-    assert estimate([np.array([4.0])]).low is None
-    same = estimate([np.full(5, 4.0)])
-    assert (same.low, same.high) == (4, 4)
-    for bad in ([], [np.nan, 1.0], [[1.0]]):
-        with pytest.raises(ValueError, match="one or more finite numbers"):
-            estimate([np.array(bad)])
 
 
 def test_paired_values_leave_out_what_the_pictures_share(rng):
@@ -111,15 +87,6 @@ def test_factor_correlation_is_the_mean_of_pearsons(rng):
 # Editability ---------------------------------------------------------------------------------------
 
 
-def test_slopes_are_those_of_least_squares(rng):
-    strengths, readouts = np.array([-2.0, 0, 1, 3]), rng.normal(size=(5, 4, 3))
-    found = slopes(strengths, readouts)
-    for code in range(5):
-        np.testing.assert_allclose(found[code], np.polyfit(strengths, readouts[code], 1)[0], atol=1e-12)
-    with pytest.raises(ValueError, match="two or more different strengths"):
-        slopes(np.ones(4), readouts)
-
-
 def test_an_edit_of_half_the_effect_has_half_the_ratio(rng):
     spread = np.array([1.0, 2.0, 4.0])
     mapped = np.array([2.0, 0.4, 0]) + 0.2 * rng.normal(size=(300, 3))
@@ -139,15 +106,15 @@ def test_an_edit_without_effect_has_no_ratio(rng):
     nothing = rng.normal(size=(400, 2))
     nothing -= nothing.mean(axis=0)
     found = editability(nothing, nothing + 1, 0, np.ones(2))
-    assert found.ratio is None
+    assert np.isnan([found.ratio.value, found.ratio.low, found.leakage.value]).all()
     assert found.inverted.value == pytest.approx(1)
-    assert editability(nothing + 1, nothing, 0, np.ones(2)).leakage is None
+    assert np.isnan(editability(nothing + 1, nothing, 0, np.ones(2)).leakage.value)
     with pytest.raises(ValueError, match=r"spread \[F\]"):
         editability(nothing, nothing, 0, np.ones(3))
 
 
 def test_factors_that_do_not_vary_do_not_leak():
-    moved = np.array([[2.0, 1.0, 5.0]])
+    moved = np.array([2.0, 1.0, 5.0])
     assert leaked(moved, 0, np.array([1.0, 1.0, 0.0])) == pytest.approx(0.5)
     assert leaked(moved, 0, np.array([1.0, 0.0, 0.0])) == 0
 

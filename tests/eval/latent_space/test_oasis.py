@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from eval.latent_space.oasis import bootstrap_mean, draw_pairs, score
+from eval.latent_space.oasis import draw_pairs, score
 from eval.networks.lpips_matrix import lpips_model
 from eval.networks.referee import PerceptualNet
 from nada.oasis.adaptation import perceptual_distance, trainable_copy
@@ -105,14 +105,6 @@ def test_images_without_the_class_and_sizes_that_do_not_match_are_refused():
         measured(frozen, frozen[:2], ids)
     with pytest.raises(UserError, match="do not belong together"):
         measured(frozen, frozen, ids[:, :8])
-
-
-def test_a_mean_leaves_out_what_is_not_there_and_its_interval_needs_two_values():
-    found = bootstrap_mean([1.0, np.nan, 3.0] * 20)
-    assert (found.value, found.n) == (2, 40) and found.low < 2 < found.high
-    single = bootstrap_mean([4.0])
-    assert (single.value, single.n) == (4, 1) and np.isnan(single.low)
-    assert np.isnan(bootstrap_mean([]).value) and bootstrap_mean([np.nan]).n == 0
 
 
 def test_lpips_of_the_loss_and_the_scores_agrees_with_the_package_on_the_same_trunk():
