@@ -12,9 +12,11 @@ import torch
 from torch import Tensor
 
 from eval.latent_space.intervals import Estimate, mean_of_present
+from nada.images.label_maps import one_hot
 from nada.images.tensors import to_tensor
-from nada.oasis.adaptation import class_mask, covered, masked, perceptual_distance
-from nada.oasis.generator import OasisGenerator, one_hot
+from nada.oasis.adaptation import class_mask, covered, masked
+from nada.oasis.generator import OasisGenerator
+from nada.perceptual_distance import perceptual_distance
 from nada.run.errors import UserError
 
 LEVELS = 255  # of a pixel

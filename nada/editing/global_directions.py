@@ -73,7 +73,7 @@ def style_statistics(
     for start in range(0, count, 64 * CHUNK):
         size = min(64 * CHUNK, count - start)
         z = torch.randn(size, generator.config["z_dim"], generator=stream).to(generator.w_avg)
-        w_plus = generator.broadcast(generator.truncate(generator.mapping(z), truncation_psi))
+        w_plus = generator.broadcast(generator.truncate(generator.mapping(z, skip_w_avg_update=True), truncation_psi))
         offset = (flatten_edited(generator, read_styles(generator, w_plus)) - centre).double()
         total += offset.sum(dim=0)
         squares += offset.square().sum(dim=0)

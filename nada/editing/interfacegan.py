@@ -11,6 +11,7 @@ import torch
 from sklearn.svm import SVC
 from torch import Tensor
 
+from nada.editing.slots import replace_slots
 from nada.run.errors import UserError
 
 CHOSEN = 0.02  # of the codes, at each end of the scores (paper, §4: 10 000 of 500 000)
@@ -165,14 +166,8 @@ def move(
     step = distance[..., None] * normal  # [D] or [N,D]
     if codes.ndim == 2:
         return codes + step
-    slots = range(codes.shape[1]) if slots is None else slots
-    if not 0 <= slots.start < slots.stop <= codes.shape[1]:
-        raise UserError(
-            f"InterFaceGAN: slots {slots.start}..{slots.stop - 1} asked, but the codes have {codes.shape[1]}."
-        )
-    moved = codes.clone()
-    moved[:, slots.start : slots.stop] += step if step.ndim == 1 else step[:, None]
-    return moved
+    moved = codes + (step if step.ndim == 1 else step[:, None])
+    return replace_slots(codes, moved, slots, "InterFaceGAN")
 
 
 def published_normal(direction, style_dim: int, name: str) -> np.ndarray:

@@ -6,7 +6,6 @@ The code moves, the generator does not. StyleCLIP's mapper (nada/mapper.py) lear
 codes, its global directions (nada/editing/global_directions.py) find one for all.
 """
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
@@ -18,11 +17,10 @@ from torch import Tensor
 from nada.clip.encoder import Clip
 from nada.editing.style_space import read_styles, render_styles, style_layers
 from nada.mapper import POOL_UNIT, official_input
+from nada.ramped_rate import ramped_rate
 from nada.run.errors import UserError
 from nada.run.hyperparameters import Whole, hyperparameter, hyperparameters
 from nada.stylegan2.generator import Generator
-
-RAMP_UP, RAMP_DOWN = 0.05, 0.25  # shares of the iterations (StyleCLIP's code)
 
 
 @hyperparameters
@@ -31,7 +29,7 @@ class LatentOptimisationHyperparameters:
 
     iterations: Whole = hyperparameter(300, "Steps of Adam.", unit="steps", source="StyleCLIP", ge=1)
     lr: float = hyperparameter(
-        0.1, "Adam's largest learning rate; see `learning_rate`.", source="StyleCLIP", gt=0
+        0.1, "Adam's largest learning rate; see `ramped_rate`.", source="StyleCLIP", gt=0
     )
     lambda_l2: float = hyperparameter(
         0.008, "Weight of the squared distance to the first code, summed over its entries; 0 with the "
@@ -108,19 +106,6 @@ class LatentObjective:
         return F.normalize(self.identity(images), dim=-1)
 
 
-def learning_rate(step: int, iterations: int, peak: float) -> float:
-    """The rate of a step, counted from 0: linear over the first 5 %, a cosine to 0 over the last 25 %.
-
-        t = step / iterations
-        lr = peak · (½ − ½ cos(π min(1, (1 − t) / 0.25))) · min(1, t / 0.05)
-
-    The first step has rate 0, as in StyleGAN2's projector.
-    """
-    t = step / iterations
-    down = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - t) / RAMP_DOWN))
-    return peak * down * min(1.0, t / RAMP_UP)
-
-
 def optimise(
     generator: Generator,
     w_plus: Tensor,
@@ -154,7 +139,7 @@ def optimise(
     optimiser = torch.optim.Adam(moving, lr=hparams.lr)
     losses = []
     for step in range(hparams.iterations):
-        optimiser.param_groups[0]["lr"] = learning_rate(step, hparams.iterations, hparams.lr)
+        optimiser.param_groups[0]["lr"] = ramped_rate(step, hparams.iterations, hparams.lr)
         terms = objective(codes, _render(generator, codes))
         if not terms["loss"].isfinite().all():
             raise UserError(

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 from torchdiffeq import odeint, odeint_adjoint
 
+from nada.editing.slots import replace_slots
 from nada.run.errors import UserError
 from nada.run.finite import check_finite
 from nada.run.hyperparameters import Whole, hyperparameter, hyperparameters
@@ -389,15 +390,7 @@ def change_attributes(
     exact, solver = copy.deepcopy(flow).double().eval(), Solver(EDIT_TOLERANCE)
     z = exact.encode(w_plus.double(), attributes, solver)
     moved = exact.decode(z, changed, solver).to(w_plus)
-    if slots is None:
-        return moved
-    if not 0 <= slots.start < slots.stop <= w_plus.shape[1]:
-        raise UserError(
-            f"StyleFlow: slots {slots.start}..{slots.stop - 1} asked, but the codes have {w_plus.shape[1]}."
-        )
-    kept = w_plus.clone()
-    kept[:, slots.start : slots.stop] = moved[:, slots.start : slots.stop]
-    return kept
+    return replace_slots(w_plus, moved, slots, "StyleFlow")
 
 
 # Files --------------------------------------------------------------------------------------------

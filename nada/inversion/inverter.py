@@ -114,17 +114,3 @@ def mix_styles(w_plus: Tensor, other: Tensor, start: int, share: float = 1.0) ->
             f"{list(other.shape)} given; they must be equal, and the slot in 0..{w_plus.shape[1]}"
         )
     return torch.cat([w_plus[:, :start], w_plus[:, start:].lerp(other[:, start:], share)], dim=1)
-
-
-def one_hot_masks(labels: Tensor, classes: int) -> Tensor:
-    """The input of an encoder of masks: labels [N,H,W], whole numbers below `classes` -> [N,classes,H,W].
-
-    Resize labels by the nearest pixel before: other filters make classes that are not there.
-    """
-    low, high = int(labels.min()), int(labels.max())
-    if labels.ndim != 3 or labels.is_floating_point() or low < 0 or high >= classes:
-        raise UserError(
-            f"masks: labels [N,H,W] from 0 to {classes - 1} expected, got shape {list(labels.shape)}, "
-            f"{labels.dtype}, values from {low} to {high}"
-        )
-    return F.one_hot(labels.long(), classes).permute(0, 3, 1, 2).float()

@@ -6,7 +6,6 @@ NVlabs/stylegan2-ada-pytorch.
 """
 
 import contextlib
-import math
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
@@ -15,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
+from nada.ramped_rate import ramped_rate
 from nada.run.errors import UserError
 from nada.run.hyperparameters import Betas, Whole, hyperparameter, hyperparameters
 from nada.stylegan2.generator import Generator
 
-RAMP_UP, RAMP_DOWN = 0.05, 0.25  # shares of the steps in which the learning rate rises and falls
 NOISE_RAMP = 0.75  # share of the steps after which no noise is added to w
 SMALLEST_NOISE = 8  # side of the smallest noise map in the pyramid, pixels
 W_SAMPLES, W_SEED = 10_000, 123  # codes for the distribution of w
@@ -122,13 +121,6 @@ def render(generator: Generator, w_plus: Tensor, noise: list[Tensor] | None, mod
     return functional_call(generator.synthesis, own, (w_plus, "const"))
 
 
-def learning_rate(step: int, steps: int, lr: float) -> float:
-    """lr · (½ − ½ cos(π min(1, (1 − t)/0.25))) · min(1, t/0.05) with t = step / steps; step from 0."""
-    t = step / steps
-    falling = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - t) / RAMP_DOWN))
-    return lr * falling * min(1.0, t / RAMP_UP)
-
-
 def noise_autocorrelation(maps: Tensor, unit_variance: bool = True) -> Tensor:
     """Σ over sides and axes of mean(n · n shifted by one pixel)², of each map: [N,1,R,R] -> [N].
 
@@ -193,7 +185,7 @@ def project(
     with _frozen(generator):
         for step in range(hparams.steps):
             for group in optimiser.param_groups:
-                group["lr"] = learning_rate(step, hparams.steps, hparams.lr)
+                group["lr"] = ramped_rate(step, hparams.steps, hparams.lr)
             remaining = max(0.0, 1 - step / hparams.steps / NOISE_RAMP)
             scale = distribution.spread * hparams.w_noise * remaining**2
             shake = torch.randn(w_plus.shape, generator=stream, device=device) * scale

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from nada.clip.encoder import Clip
+from nada.images.label_maps import one_hot
 from nada.losses import directional_loss, ensemble
-from nada.oasis.generator import OasisGenerator, one_hot
+from nada.oasis.generator import OasisGenerator
+from nada.perceptual_distance import perceptual_distance
 from nada.run.errors import UserError
 from nada.run.hyperparameters import Betas, Natural, Whole, hyperparameter, hyperparameters
-
-LPIPS_EPS = 1e-10  # the lpips package's guard in the denominator of the unit normalisation
 
 
 @hyperparameters
@@ -66,27 +66,6 @@ def class_mask(label_map: Tensor, label: int) -> Tensor:
 def masked(images: Tensor, mask: Tensor, fill: float) -> Tensor:
     """Images [N,3,H,W] where mask [N,1,H,W] is 1, `fill` elsewhere."""
     return images * mask + fill * (1 - mask)
-
-
-def perceptual_distance(perceptual, first: Tensor, second: Tensor) -> Tensor:
-    """LPIPS of pairs of images [N,3,H,W] in [-1,1] -> [N]; differentiable (Zhang et al. 2018, Eq. 1).
-
-    perceptual: `.stages(x)` gives the trunk's maps, `.layer_weights` the weights [C] of each, if it has any.
-    """
-    weights = getattr(perceptual, "layer_weights", None)
-    total = 0
-    pairs = zip(perceptual.stages(first), perceptual.stages(second), strict=True)
-    for stage, (a, b) in enumerate(pairs):
-        difference = (_unit_features(a) - _unit_features(b)).square()
-        if weights is not None:
-            difference = difference * weights[stage].to(a).view(1, -1, 1, 1)
-        total = total + difference.sum(dim=1).mean(dim=(1, 2))
-    return total
-
-
-def _unit_features(x: Tensor) -> Tensor:
-    # vector_norm has the gradient 0 at 0, where all features of a masked position may be
-    return x / (torch.linalg.vector_norm(x, dim=1, keepdim=True) + LPIPS_EPS)
 
 
 @dataclass

@@ -180,7 +180,7 @@ class OasisGenerator(nn.Module):
         return torch.randn(count, self.z_dim, generator=stream, device=device, dtype=self.fc.weight.dtype)
 
     def forward(self, labels: Tensor, z: Tensor) -> Tensor:
-        """labels: one-hot [N,classes,H,W], see `one_hot`.
+        """labels: one-hot [N,classes,H,W], see `nada.images.label_maps.one_hot`.
 
         z: [N,z_dim], the same at every position as in the public code, or [N,z_dim,H,W], with which
         parts of an image can be drawn anew. The public code draws z inside
@@ -227,24 +227,6 @@ def _start_size(resolution: int, aspect_ratio: float, ups: int) -> tuple[int, in
             f"the first width of {width}."
         )
     return height, width
-
-
-def one_hot(label_map: Tensor, classes: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Label ids [N,H,W] in 0..classes-1 -> one-hot [N,classes,H,W]; UserError for another id or shape."""
-    if label_map.ndim != 3 or label_map.is_floating_point() or not label_map.numel():
-        raise UserError(
-            f"label map: {label_map.dtype} of shape {list(label_map.shape)} given; whole numbers "
-            f"[N, H, W] expected."
-        )
-    ids = label_map.long()
-    low, high = ids.min().item(), ids.max().item()
-    if low < 0 or high >= classes:
-        raise UserError(
-            f"label map: has the labels {low} to {high}, but the generator knows 0 to {classes - 1}; "
-            f"read the map in the layout that the generator was trained with."
-        )
-    shape = (len(ids), classes, *ids.shape[1:])
-    return torch.zeros(shape, dtype=dtype, device=ids.device).scatter_(1, ids[:, None], 1)
 
 
 def coco_stuff_labels(pixels: Tensor) -> Tensor:

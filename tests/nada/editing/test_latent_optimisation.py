@@ -1,14 +1,11 @@
 """Latent optimisation: its objective, its rate, what moves, and that codes of a batch do not meet."""
 
-import math
-
 import numpy as np
 import pytest
 import torch
 
 from nada.editing.latent_optimisation import (
     LatentOptimisationHyperparameters,
-    learning_rate,
     optimise,
 )
 from nada.editing.style_space import read_styles, style_layers
@@ -62,14 +59,6 @@ def test_the_objective_is_the_sum_of_its_terms(generator, clip, w_plus, target):
     embedding /= np.linalg.norm(embedding, axis=1, keepdims=True)
     expected = 0.5 * (1 - embedding @ target.double().numpy())
     np.testing.assert_allclose(seen[0]["loss"].numpy(), expected, rtol=1e-5)
-
-
-def test_the_rate_rises_for_5_percent_and_falls_as_a_cosine_over_the_last_quarter():
-    rates = [learning_rate(step, 100, 0.1) for step in range(100)]
-    assert rates[:6] == pytest.approx([0, 0.02, 0.04, 0.06, 0.08, 0.1])
-    assert rates[5:76] == pytest.approx([0.1] * 71)
-    falling = [0.05 * (1 + math.cos(math.pi * (step - 75) / 25)) for step in range(75, 100)]
-    assert rates[75:] == pytest.approx(falling)
 
 
 def test_the_first_step_has_rate_0_and_the_second_adam_s_sign_step(generator, clip, w_plus, target):

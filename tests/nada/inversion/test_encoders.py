@@ -7,7 +7,7 @@ import torch
 from torchvision.models.resnet import BasicBlock
 
 from nada.inversion.encoders import KINDS, BasicUnit, StyleEncoder, num_styles
-from nada.inversion.inverter import Inverter, mix_styles, one_hot_masks
+from nada.inversion.inverter import Inverter, mix_styles
 from nada.run.errors import UserError
 from tests.nada.inversion import published_encoders as published
 
@@ -155,16 +155,6 @@ def test_mixed_codes_keep_the_coarse_slots():
     assert (mixed[:, 5:] == 0.25).all()
     with pytest.raises(UserError, match="from slot 9"):
         mix_styles(codes, other, start=9)
-
-
-def test_masks_become_one_channel_a_class():
-    labels = torch.tensor([[[0, 2], [1, 2]]])
-    masks = one_hot_masks(labels, 3)
-    assert masks.shape == (1, 3, 2, 2)
-    assert torch.equal(masks.argmax(dim=1), labels)
-    assert torch.equal(masks.sum(dim=1), torch.ones(1, 2, 2))
-    with pytest.raises(UserError, match="from 0 to 1"):
-        one_hot_masks(labels, 2)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """The projector finds known codes; its terms are those of their formulas."""
 
-import math
 from types import SimpleNamespace
 
 import numpy as np
@@ -10,7 +9,6 @@ import torch
 from nada.inversion.optimise import (
     ProjectorHyperparameters,
     WDistribution,
-    learning_rate,
     noise_autocorrelation,
     project,
     render,
@@ -99,13 +97,6 @@ def test_gradients_of_the_weights_are_as_before(generator, lpips):
     generator.requires_grad_(True)
     project(generator, known(generator)[1].detach(), lpips, ProjectorHyperparameters(**{**QUICK, "steps": 2}))
     assert all(p.requires_grad and p.grad is None for p in generator.parameters())
-
-
-def test_the_learning_rate_rises_and_falls():
-    rates = [learning_rate(step, 1000, 0.1) for step in (0, 25, 50, 500, 750, 875, 999)]
-    half = 0.1 * (0.5 - 0.5 * math.cos(math.pi / 2))
-    assert rates[:6] == pytest.approx([0, 0.05, 0.1, 0.1, 0.1, half])
-    assert 0 < rates[6] < 1e-5
 
 
 @pytest.mark.parametrize("unit_variance", [True, False])

@@ -6,8 +6,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from nada.images.label_maps import one_hot
 from nada.inversion.encoders import StyleEncoder
-from nada.inversion.inverter import Inverter, one_hot_masks
+from nada.inversion.inverter import Inverter
 from nada.inversion.latent_discriminator import (
     CodePool,
     LatentDiscriminator,
@@ -44,7 +45,7 @@ def pictures(generator, seed=0, count=4):
     grey = images.mean(dim=1)
     levels = (grey > grey.quantile(0.3)).long() + (grey > grey.quantile(0.7)).long()
     lines = (grey[:, None] - F.avg_pool2d(grey[:, None], 3, 1, 1)).abs().clamp(0, 1)
-    return images, one_hot_masks(levels, 3), lines
+    return images, one_hot(levels, 3), lines
 
 
 @pytest.mark.parametrize(

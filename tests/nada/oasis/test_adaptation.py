@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import nn
 
+from nada.images.label_maps import one_hot
 from nada.oasis.adaptation import (
     ClassLoss,
     ClassMaps,
@@ -13,10 +14,10 @@ from nada.oasis.adaptation import (
     class_mask,
     forward_backward,
     masked,
-    perceptual_distance,
     trainable_copy,
 )
-from nada.oasis.generator import SMALL, OasisGenerator, one_hot
+from nada.oasis.generator import SMALL, OasisGenerator
+from nada.perceptual_distance import perceptual_distance
 from nada.run.errors import UserError
 from nada.run.job import Job
 from nada.run.spec.run_spec import RunSpec
@@ -163,32 +164,6 @@ def test_several_clips_add_up_by_their_weights(clip):
     assert both(maps(), frozen, trained)["clip_loss"].item() == pytest.approx(sum(alone).item(), rel=1e-5)
 
 
-# --- LPIPS
-
-
-@pytest.mark.parametrize("weighted", [True, False])
-def test_lpips_agrees_with_its_formula_in_float64(weighted):
-    eyes = Eyes(weighted).double()
-    if weighted:
-        eyes.layer_weights = [w.double() for w in eyes.layer_weights]
-    a, b = torch.rand(2, 2, 3, 8, 8).double()
-    expected = np.zeros(2)
-    for stage, (x, y) in enumerate(zip(eyes.stages(a), eyes.stages(b), strict=True)):
-        x, y = (v.detach().numpy() for v in (x, y))
-        x, y = (v / (np.sqrt((v**2).sum(axis=1, keepdims=True)) + 1e-10) for v in (x, y))
-        weight = eyes.layer_weights[stage].numpy() if weighted else np.ones(x.shape[1])
-        expected += ((x - y) ** 2 * weight[:, None, None]).sum(axis=1).mean(axis=(1, 2))
-    np.testing.assert_allclose(perceptual_distance(eyes, a, b).detach().numpy(), expected, rtol=1e-9)
-
-
-def test_lpips_has_a_finite_gradient_where_all_features_are_zero():
-    eyes = Eyes(True).requires_grad_(False)
-    eyes.first.bias.fill_(-10)  # every feature of the first stage is cut off
-    image = torch.zeros(1, 3, 8, 8, requires_grad=True)
-    perceptual_distance(eyes, image, torch.zeros(1, 3, 8, 8)).sum().backward()
-    assert image.grad.isfinite().all()
-
-
 # --- label maps
 
 
@@ -289,5 +264,3 @@ def test_hyperparameters_out_of_range_are_refused_by_name():
     for values in ({"fill": 2}, {"share_with_class": 0}, {"lambda_l2": -1}, {"lr": 0}):
         with pytest.raises(UserError, match=next(iter(values))):
             read_hyperparameters(OasisHyperparameters, values, "oasis")
-
-
