@@ -30,6 +30,8 @@ PREFIX = "encoder."
 COUNTED = ".num_batches_tracked"  # of batch norms; not a weight
 MAX_COUNTED = 64  # slots, units of a stage, convolutions of a head; at most 18, 14 and 6 were published
 WEIGHTS_SLACK = 1 << 20  # numbers
+#: What an architecture of wrong types or sizes raises.
+UNFIT = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError)
 
 
 # Public checkpoints -------------------------------------------------------------------------------
@@ -60,9 +62,11 @@ def read_public(
             f"{held:,} numbers; get a complete file"
         )
     encoder = _filled(config, state, str(path))
-    latent_avg = _latent_avg(tree.get("latent_avg"), options, config, w_avg, str(path))
     # public code: six channels are an image and the current one, unless they are classes of a mask
     feedback = config["in_channels"] == 2 * RGB and not options.get("label_nc")
+    without_mean = options.get("start_from_latent_avg") is False and not feedback
+    mean = torch.zeros(config["style_dim"]) if without_mean else tree.get("latent_avg")
+    latent_avg = _latent_avg(mean, config, w_avg, str(path))
     return Inverter(encoder, latent_avg, feedback).eval()
 
 
@@ -184,11 +188,9 @@ def _filled(config: dict, state: dict[str, Tensor], where: str) -> StyleEncoder:
     return encoder
 
 
-def _latent_avg(mean, options: dict, config: dict, w_avg: Tensor | None, where: str) -> Tensor:
-    """The codes' offset [num_styles,style_dim]; zero for an encoder that was trained without one."""
+def _latent_avg(mean, config: dict, w_avg: Tensor | None, where: str) -> Tensor:
+    """The offset of the codes [num_styles,style_dim], from the file's mean, or w_avg if it has none."""
     slots, style_dim = config["num_styles"], config["style_dim"]
-    if options.get("start_from_latent_avg") is False and config["in_channels"] != 2 * RGB:
-        return torch.zeros(slots, style_dim)
     if mean is None and w_avg is None:
         raise UserError(
             f"{where}: has no latent_avg, the mean of w that its codes are added to; give the "
@@ -253,17 +255,20 @@ def load_inverter(path: str | os.PathLike, resolution: int | None = None) -> Inv
             f"{FORMAT!r} expected"
         )
     try:
-        config = about["encoder"]
+        config, feedback, passes = about["encoder"], about["feedback"], about["passes"]
+        deltas = about["deltas"]
+        if not (type(feedback) is bool and type(passes) is int and type(deltas) is int):
+            raise ValueError(f"feedback {feedback!r}, passes {passes!r} or deltas {deltas!r} of another type")
+        if not 0 <= deltas < config["num_styles"]:
+            raise ValueError(f"{deltas} deltas of {config['num_styles']} slots")
         if weights_needed(config) > 2 * sum(map(torch.numel, tensors.values())) + WEIGHTS_SLACK:
             raise ValueError("an incomplete file")
         with torch.random.fork_rng(devices=[]):
-            inverter = Inverter(
-                StyleEncoder(**config), tensors["latent_avg"], about["feedback"], about["passes"]
-            )
+            inverter = Inverter(StyleEncoder(**config), tensors["latent_avg"], feedback, passes)
         inverter.load_state_dict(tensors, strict=True)
-        inverter.encoder.deltas = about["deltas"]
+        inverter.encoder.deltas = deltas
         inverter.metadata = about["metadata"]
-    except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, UserError) as error:
+    except (*UNFIT, UserError) as error:
         raise UserError(
             f"{path}: tensors and architecture do not match ({shown(error, 300)}); make or fetch it again"
         ) from error

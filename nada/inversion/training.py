@@ -161,7 +161,7 @@ class EncoderTrainer:
         self.optimiser.zero_grad(set_to_none=True)
         for number in range(inverter.passes):
             w_plus = inverter.refine(inputs, w_plus, drawn)
-            # public code encodes the batch once more for the discriminator; these are the same codes
+            # the codes with w̄, as the adversarial loss sees them; public code shows D the encoder's output without it
             if number == 0 and self.discriminator is not None:
                 judged = self._discriminator_step(w_plus.detach())
             drawn = inverter.draw(self.generator, w_plus, images, h.noise, self.stream)

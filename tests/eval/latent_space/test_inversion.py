@@ -80,8 +80,8 @@ def test_factor_correlation_is_the_mean_of_pearsons(rng):
     # the first factor is exact: the interval is half that of the second
     assert found.low < found.value < found.high
     assert found.high - found.low == pytest.approx((1 - (2 * expected - 1) ** 2) / np.sqrt(200) * 1.96, rel=0.25)
-    constant = np.stack([np.ones(200), factors[:, 1]], axis=1)
-    assert factor_correlation(factors, constant).value == pytest.approx(0.5)
+    constant = np.stack([np.ones(20), factors[:20, 1]], axis=1)
+    assert factor_correlation(factors[:20], constant).value == pytest.approx(0.5)
 
 
 # Editability ---------------------------------------------------------------------------------------

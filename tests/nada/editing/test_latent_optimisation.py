@@ -76,7 +76,7 @@ def test_the_first_step_has_rate_0_and_the_second_adam_s_sign_step(generator, cl
 
 def test_a_larger_l2_weight_keeps_the_code_nearer(generator, clip, w_plus, target):
     far, near = (
-        optimise(generator, w_plus, [clip], [target], hparams(lambda_l2=weight))
+        optimise(generator, w_plus, [clip], [target], hparams(lambda_l2=weight, iterations=15))
         for weight in (0.0, 1.0)
     )
     distances = [(found.w_plus - w_plus).square().sum(dim=(1, 2)) for found in (far, near)]
@@ -94,7 +94,7 @@ def test_codes_of_a_batch_move_as_each_alone(generator, clip, w_plus, target):
 
 
 def test_in_style_space_the_styles_of_to_rgb_stay(generator, clip, w_plus, target):
-    found = optimise(generator, w_plus, [clip], [target], hparams(space="styles"))
+    found = optimise(generator, w_plus, [clip], [target], hparams(space="styles", iterations=12))
     assert found.w_plus is None and (found.losses[-1] < found.losses[0] - 0.01).all()
     first = read_styles(generator, w_plus)
     for layer, style, before in zip(style_layers(generator), found.styles, first, strict=True):

@@ -134,7 +134,7 @@ def test_a_linear_flow_is_the_matrix_exponential_and_its_density_the_gaussian_s(
 
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_the_log_density_is_that_of_the_whole_map_s_jacobian(blocks):
-    flow, (w, a) = random_flow(blocks=blocks), codes(2)
+    flow, (w, a) = random_flow(blocks=blocks), codes(1)
     found = flow.log_prob(w, a, FINE).detach()
     for i in range(len(w)):
         row, context = w[i : i + 1], a[i : i + 1]
@@ -259,6 +259,7 @@ def trained():
     return flow, losses, torch.equal(before, torch.get_rng_state())
 
 
+@pytest.mark.slow  # 100 steps
 def test_training_raises_the_likelihood_and_leaves_the_global_stream(trained):
     flow, losses, untouched = trained
     assert np.mean(losses[-20:]) < np.mean(losses[:5]) - 1 and untouched and not flow.training
@@ -271,6 +272,7 @@ def test_training_raises_the_likelihood_and_leaves_the_global_stream(trained):
     assert np.abs(np.corrcoef(w.T, a.T)[:3, 3:]).max() > 0.9
 
 
+@pytest.mark.slow  # as above
 def test_an_edit_moves_codes_to_where_the_changed_attribute_lies(trained):
     w, a, directions = planted()
     w_plus, changed = w[:100, None].expand(-1, 4, -1).contiguous(), a[:100].clone()
@@ -281,21 +283,19 @@ def test_an_edit_moves_codes_to_where_the_changed_attribute_lies(trained):
     assert moved[..., 0].mean().item() == pytest.approx(1, abs=0.2)
 
 
-def test_the_same_attributes_give_the_codes_back_and_slots_outside_the_range_stay(trained):
-    w, a, _ = planted()
-    w_plus = w[:8, None].expand(-1, 4, -1).contiguous()
-    same = change_attributes(trained[0], w_plus, a[:8], a[:8])
-    assert (same - w_plus).abs().max() < 1e-4
-    moved = change_attributes(trained[0], w_plus, a[:8], a[:8] + 1, range(1, 3))
+def test_slots_outside_the_range_stay():
+    flow, (w, a) = random_flow(), codes(8)
+    w_plus = w[:, None].expand(-1, 4, -1).contiguous()
+    moved = change_attributes(flow, w_plus, a, a + 1, range(1, 3))
     assert torch.equal(moved[:, [0, 3]], w_plus[:, [0, 3]])
     assert (moved[:, 1:3] - w_plus[:, 1:3]).abs().amax(dim=(1, 2)).min() > 0.1
     with pytest.raises(UserError, match=r"slots 3..4 asked, but the codes have 4"):
-        change_attributes(trained[0], w_plus, a[:8], a[:8], range(3, 5))
+        change_attributes(flow, w_plus, a, a, range(3, 5))
 
 
 def test_the_same_seed_gives_the_same_flow():
     w, a, _ = planted()
-    hparams = StyleFlowHyperparameters(iterations=3, **SMALL)
+    hparams = StyleFlowHyperparameters(iterations=2, **SMALL)
     first, same, other = (train_styleflow(w, a, hparams, seed).state_dict() for seed in (0, 0, 1))
     assert all(torch.equal(first[name], same[name]) for name in first)
     assert any(not torch.equal(first[name], other[name]) for name in first)

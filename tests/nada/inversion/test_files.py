@@ -1,15 +1,19 @@
 """Public checkpoints and this project's own files of encoders are read, and wrong ones are one error."""
 
 import argparse
+import json
 import os
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from nada.inversion.encoders import StyleEncoder
 from nada.inversion.files import load_inverter, read_public, save_inverter
 from nada.inversion.inverter import Inverter
 from nada.run.errors import UserError
+from nada.run.manifest import METADATA_KEY
 from tests.nada.inversion import published_encoders as published
 
 SLOTS = 8
@@ -57,6 +61,9 @@ def test_a_public_file_gives_its_encoder(tmp_path, kind, channels, feedback):
 def test_six_classes_of_a_mask_are_no_feedback(tmp_path):
     path, _ = write(tmp_path / "a.pt", channels=6, options={"label_nc": 6})
     assert not read_public(path).feedback
+    options = {"label_nc": 6, "start_from_latent_avg": False}
+    path, _ = write(tmp_path / "b.pt", channels=6, options=options, latent_avg=None)
+    assert read_public(path).latent_avg.abs().max() == 0
 
 
 def test_options_may_be_a_namespace(tmp_path):
@@ -201,3 +208,26 @@ def test_wrong_own_files_are_one_error(tmp_path, clip_spec):
     with pytest.raises(UserError, match="latent_avg is not finite in torch.float16"):
         save_inverter(tmp_path / "b.safetensors", inverter)
     assert not (tmp_path / "b.safetensors").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"deltas": 8}, "8 deltas of 8 slots"),
+        ({"deltas": "3"}, "deltas '3' of another type"),
+        ({"feedback": "no"}, "feedback 'no'"),
+        ({"passes": 1.5}, "passes 1.5"),
+        ({"encoder": {"style_dim": 10**400}}, "do not match"),
+        ({"encoder": None}, "do not match"),
+    ],
+)
+def test_own_files_with_other_metadata_are_one_error(tmp_path, changes, words):
+    path = tmp_path / "a.safetensors"
+    save_inverter(path, read_public(write(tmp_path / "a.pt", "Encoder4Editing")[0]))
+    with safe_open(path, framework="pt") as file:
+        about = json.loads(file.metadata()[METADATA_KEY])
+    if isinstance(changes.get("encoder"), dict):
+        changes = {"encoder": {**about["encoder"], **changes["encoder"]}}
+    save_file(load_file(path), path, metadata={METADATA_KEY: json.dumps({**about, **changes})})
+    with pytest.raises(UserError, match=words):
+        load_inverter(path)

@@ -50,10 +50,14 @@ def pictures(generator, seed=0, count=4):
 
 @pytest.mark.parametrize(
     ("kind", "source", "feedback"),
-    [("GradualStyleEncoder", "image", False), ("GradualStyleEncoder", "mask", False),
-     ("ResNetGradualStyleEncoder", "lines", False), ("Encoder4Editing", "image", False),
-     ("ProgressiveBackboneEncoder", "image", True)],
-)  # fmt: skip
+    [
+        ("ResNetGradualStyleEncoder", "lines", False),
+        pytest.param("GradualStyleEncoder", "image", False, marks=pytest.mark.slow),
+        pytest.param("GradualStyleEncoder", "mask", False, marks=pytest.mark.slow),
+        pytest.param("Encoder4Editing", "image", False, marks=pytest.mark.slow),
+        pytest.param("ProgressiveBackboneEncoder", "image", True, marks=pytest.mark.slow),
+    ],
+)
 def test_steps_lower_the_loss_and_leave_the_generator(generator, lpips, kind, source, feedback):
     images, masks, lines = pictures(generator)
     inputs = {"image": images, "mask": masks, "lines": lines}[source]

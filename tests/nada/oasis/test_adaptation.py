@@ -227,6 +227,7 @@ def adapted(folder, out="run", stop=None, **hparams):
     return adapt_oasis(job, source(), ClassMaps(maps(), LABEL, hparams), loss, hparams), job
 
 
+@pytest.mark.slow  # 40 steps
 def test_the_class_turns_red_and_the_rest_moves_less(tmp_path):
     frozen = source()
     before = {name: value.clone() for name, value in frozen.state_dict().items()}
@@ -238,7 +239,6 @@ def test_the_class_turns_red_and_the_rest_moves_less(tmp_path):
     inside = class_mask(maps(), LABEL).bool()[:, 0]
     red = change[0, 0][inside[0]].mean().item()
     beside, absent = (c.abs().mean().item() for c in (change[0][:, ~inside[0]], change[2]))
-    print(f"red {red:.3f}, beside {beside:.3f}, absent {absent:.3f}")
     assert red > 0.1 and red > 2 * beside and red > 2 * absent
     job.curves.read()
     losses = [row["clip_loss"] for row in job.curves.rows]
