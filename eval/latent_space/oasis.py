@@ -14,7 +14,7 @@ from torch import Tensor
 from eval.latent_space.intervals import Estimate, mean_of_present
 from nada.images.label_maps import one_hot
 from nada.images.tensors import to_tensor
-from nada.oasis.adaptation import class_mask, covered, masked
+from nada.oasis.adaptation import class_mask, maps_with_class, masked
 from nada.oasis.generator import OasisGenerator
 from nada.perceptual_distance import perceptual_distance
 from nada.run.errors import UserError
@@ -58,7 +58,7 @@ def draw_pairs(
 ) -> tuple[np.ndarray, np.ndarray]:
     """uint8 images [N,H,W,3] of both generators for label maps [N,H,W], with the same noise of a seed.
 
-    The noise is drawn image by image, so that the batch has no say. UserError: two architectures, or an
+    The noise is drawn image by image, so that it does not depend on the batch. UserError: two architectures, or an
     image that is not finite.
     """
     from eval.networks.features import check_finite
@@ -105,13 +105,8 @@ def score(
             f"OASIS scores: images {list(frozen.shape)} and {list(adapted.shape)} and label maps "
             f"{list(label_maps.shape)} do not belong together."
         )
-    shares = covered(label_maps == label).cpu().numpy()
-    has = shares > 0
-    shown = has & (shares >= np.float32(least_share))
-    if not shown.any():
-        raise UserError(
-            f"OASIS scores: class {label} covers at least {least_share:g} of none of the {len(has)} label maps."
-        )
+    shown = maps_with_class(label_maps, label, least_share).cpu().numpy()
+    has = (label_maps == label).flatten(1).any(dim=1).cpu().numpy()
     change = np.abs(adapted.astype(np.float64) - frozen.astype(np.float64)).mean(axis=3) / LEVELS
     cosine, length, lpips = _compare(
         frozen, adapted, label_maps, label, clip, direction, perceptual, fill, batch

@@ -103,7 +103,7 @@ class ClassLoss:
 
     def _inside(self, mask: Tensor, frozen: Tensor, trained: Tensor) -> tuple[Tensor, Tensor]:
         """Eq. 2 on the masked images in which the class is large enough, and their mean ‖ΔI‖."""
-        shown = covered(mask[:, 0]) >= max(self.hparams.least_share, torch.finfo(mask.dtype).tiny)
+        shown = large_enough(mask[:, 0], self.hparams.least_share)
         if not shown.any():
             return trained.new_zeros(()), trained.new_zeros(())
         fill = self.hparams.fill
@@ -125,6 +125,24 @@ def covered(mask: Tensor) -> Tensor:
     return mask.float().mean(dim=(1, 2))
 
 
+def large_enough(mask: Tensor, least_share: float) -> Tensor:
+    """Whether each mask [N,H,W] covers a pixel, and least_share of the image: bool [N]."""
+    shares = covered(mask)
+    return (shares > 0) & (shares >= least_share)
+
+
+def maps_with_class(label_maps: Tensor, label: int, least_share: float) -> Tensor:
+    """Which label maps [N,H,W] have a class `large_enough`: bool [N]. UserError: none has."""
+    mask = label_maps == label
+    large = large_enough(mask, least_share)
+    if not large.any():
+        raise UserError(
+            f"class {label} covers at least {least_share:g} of none of the {len(label_maps)} label maps (at "
+            f"most {covered(mask).max().item():.3g}); choose another class, or lower least_share."
+        )
+    return large
+
+
 class ClassMaps:
     """Label maps with and without a class, drawn in a fixed share.
 
@@ -133,14 +151,7 @@ class ClassMaps:
     """
 
     def __init__(self, label_maps: Tensor, label: int, hparams: OasisHyperparameters):
-        least = hparams.least_share
-        shares = covered(label_maps == label)
-        large = shares >= least if least > 0 else shares > 0
-        if not large.any():
-            raise UserError(
-                f"class {label} covers at least {least:g} of none of the {len(label_maps)} label maps (at "
-                f"most {shares.max().item():.3g}); choose another class, or lower least_share."
-            )
+        large = maps_with_class(label_maps, label, hparams.least_share)
         self.label_maps = label_maps
         self.with_class, self.without = (which.nonzero()[:, 0] for which in (large, ~large))
         self.batch, self.share = hparams.batch, hparams.share_with_class
