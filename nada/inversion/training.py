@@ -114,7 +114,8 @@ class EncoderTrainer:
 
     inverter: is trained, in training mode. generator: frozen here, and on the inverter's device.
     lpips: (images, images) -> LPIPS of each pair. identity: (drawn, images) -> 1 − similarity of each
-    pair; None leaves the term out. seed: of the training's own random stream (w, noise, pool).
+    pair; None leaves the term out. seed: of the discriminator's first weights and of the training's own
+    random stream (w, noise, pool); torch's global stream stays as it is.
     Raises UserError for a generator of other codes.
     """
 
@@ -139,7 +140,9 @@ class EncoderTrainer:
         self.discriminator = None
         if inverter.encoder.kind.deltas and hparams.lambda_adversarial:
             style_dim = generator.config["style_dim"]
-            self.discriminator = LatentDiscriminator(style_dim).to(device)
+            with torch.random.fork_rng(devices=[]):
+                torch.manual_seed(seed)
+                self.discriminator = LatentDiscriminator(style_dim).to(device)
             self.d_optimiser = torch.optim.Adam(self.discriminator.parameters(), lr=hparams.d_lr)
             self.real_pool = CodePool(hparams.pool, style_dim, device)
             self.fake_pool = CodePool(hparams.pool, style_dim, device)

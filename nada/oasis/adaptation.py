@@ -6,6 +6,7 @@ fill of the mask nor weights, learning rate and iterations, and published no cod
 """
 
 import copy
+import math
 from dataclasses import dataclass
 
 import torch
@@ -160,7 +161,7 @@ class ClassMaps:
         """A batch of label maps [batch,H,W] from torch's stream: first those with the class."""
         first = self.batch
         if len(self.without):
-            first = min(self.batch, int(-(-self.batch * self.share // 1)))
+            first = min(self.batch, math.ceil(round(self.batch * self.share, 6)))
         chosen = [
             group[torch.randint(len(group), (count,))]
             for group, count in ((self.with_class, first), (self.without, self.batch - first))

@@ -131,6 +131,21 @@ def test_deltas_join_as_the_schedule_says(generator, lpips):
     assert seen == [(0, False, True), (0, False, True), (1, True, True), (2, True, True)]
 
 
+def test_the_discriminator_starts_from_the_seed_and_leaves_the_global_stream(generator, lpips):
+    def first_weights(seed):
+        inverter, hparams = inverter_of("Encoder4Editing", generator), EncoderHyperparameters(**QUICK)
+        torch.manual_seed(17 * seed + len(found))  # another state each time
+        before = torch.get_rng_state()
+        trainer = EncoderTrainer(inverter, generator, hparams, lpips, seed=seed)
+        assert torch.equal(before, torch.get_rng_state())
+        return trainer.discriminator.mlp[0].weight.detach()
+
+    found = []
+    for seed in (0, 0, 1):
+        found.append(first_weights(seed))
+    assert torch.equal(found[0], found[1]) and not torch.equal(found[0], found[2])
+
+
 # A resumed training --------------------------------------------------------------------------------
 
 

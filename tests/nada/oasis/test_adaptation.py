@@ -173,6 +173,9 @@ def test_a_step_has_its_share_of_maps_with_the_class_first_and_all_with_it_if_th
     for _ in range(5):
         large = (few.draw() == LABEL).float().mean(dim=(1, 2)) >= 0.01
         assert large.tolist() == [True] * 3 + [False] * 2
+    exact = ClassMaps(maps(), LABEL, OasisHyperparameters(batch=100, share_with_class=0.07))
+    large = (exact.draw() == LABEL).float().mean(dim=(1, 2)) >= 0.01
+    assert large.sum() == 7  # 100 * 0.07 is a little more than 7 in floating point
     every = ClassMaps(maps()[:1], LABEL, OasisHyperparameters(batch=2))
     assert every.draw().shape == (2, 16, 16)
     only = ClassMaps(maps(), LABEL, OasisHyperparameters(batch=2, share_with_class=1.0))
