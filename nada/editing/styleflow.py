@@ -410,8 +410,9 @@ def load_styleflow(path) -> StyleFlow:
     }
     check_finite(path, tensors)
     try:
-        flow = StyleFlow(**_architecture(tensors))
-        flow.load_state_dict(tensors, strict=True)
+        with torch.device("meta"):  # neither memory nor random numbers before the tensors fit
+            flow = StyleFlow(**_architecture(tensors))
+        flow.load_state_dict(tensors, strict=True, assign=True)
     except (LookupError, ValueError, TypeError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"{path}: holds no StyleFlow, or not all of one: {reason}") from None

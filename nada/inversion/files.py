@@ -22,7 +22,7 @@ from nada.run.errors import UserError
 from nada.run.finite import check_finite, is_finite
 from nada.run.manifest import METADATA_KEY, described, read_weights
 from nada.run.messages import quoted, shown
-from nada.stylegan2.readers.unpickle import read_torch
+from nada.stylegan2.readers.unpickle import UNEXPECTED, read_torch
 from nada.stylegan2.readers.unpickle_values import Record
 
 FORMAT = "inverter-1"
@@ -30,8 +30,6 @@ PREFIX = "encoder."
 COUNTED = ".num_batches_tracked"  # of batch norms; not a weight
 MAX_COUNTED = 64  # slots, units of a stage, convolutions of a head; at most 18, 14 and 6 were published
 WEIGHTS_SLACK = 1 << 20  # numbers
-#: What an architecture of wrong types or sizes raises.
-UNFIT = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError)
 
 
 # Public checkpoints -------------------------------------------------------------------------------
@@ -268,7 +266,7 @@ def load_inverter(path: str | os.PathLike, resolution: int | None = None) -> Inv
         inverter.load_state_dict(tensors, strict=True)
         inverter.encoder.deltas = deltas
         inverter.metadata = about["metadata"]
-    except (*UNFIT, UserError) as error:
+    except (*UNEXPECTED, ArithmeticError, UserError) as error:
         raise UserError(
             f"{path}: tensors and architecture do not match ({shown(error, 300)}); make or fetch it again"
         ) from error

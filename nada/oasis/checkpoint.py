@@ -19,7 +19,7 @@ from nada.run.errors import UserError
 from nada.run.finite import check_finite
 from nada.run.manifest import METADATA_KEY, described, existing, read_weights
 from nada.run.messages import shown
-from nada.stylegan2.readers.unpickle import read_state_dict
+from nada.stylegan2.readers.unpickle import UNEXPECTED, read_state_dict
 
 FORMAT = "oasis-1"
 #: How the public code was trained on each data set: labels with the unknown one, image width, width / height.
@@ -35,7 +35,6 @@ DISCRIMINATOR = ("body_up.", "body_down.", "layer_up_last.")
 LARGEST = 1 << 16  # channels, classes or blocks of a network; far above any published one
 #: Most numbers that the network may hold beyond those of its file.
 SLACK = 1 << 22
-UNFIT = (LookupError, TypeError, ValueError, AttributeError, RuntimeError, ArithmeticError)
 
 
 @dataclass
@@ -198,7 +197,7 @@ def _build(path: Path, config: dict, tensors: dict[str, Tensor]) -> OasisGenerat
             generator = OasisGenerator(**config)
         floats = {n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}
         generator.load_state_dict(floats, strict=True)
-    except (*UNFIT, UserError) as error:
+    except (*UNEXPECTED, ArithmeticError, UserError) as error:
         raise UserError(
             f"{path}: the tensors do not fit an OASIS generator of {config.get('classes')} classes at "
             f"{config.get('resolution')} px: {shown(error, 300)}"

@@ -368,7 +368,9 @@ def test_a_file_gives_the_flow_that_was_saved(form, tmp_path):
         torch.save(state, path)
     else:
         save_file(state, path)
+    before = torch.get_rng_state()
     found = load_styleflow(path)
+    assert torch.equal(before, torch.get_rng_state())
     assert found.config == {"dim": 4, "context": 3, "hidden": [6, 5], "blocks": 2}
     w, a = w.float(), a.float()
     assert torch.equal(found.encode(w, a), flow.encode(w, a).detach()) and not found.training
