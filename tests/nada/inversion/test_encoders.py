@@ -61,9 +61,9 @@ def test_progressive_stages_add_the_first_deltas_and_repeat_slot_0(kind, deltas)
 def test_the_published_depths_give_the_published_names_in_order_of_size(kind, units):
     narrow = {"style_dim": 2, "widths": (1, 2, 3, 4)}
     ours = StyleEncoder(kind, 18, **narrow)
-    named = published.state(kind, 18, 3, **narrow, depths=units, size=256)
-    assert ours.state_dict().keys() == named.keys()
-    assert all(ours.state_dict()[name].shape == named[name].shape for name in named)
+    named, own = published.state(kind, 18, 3, **narrow, depths=units, size=256), ours.state_dict()
+    assert own.keys() == named.keys()
+    assert all(own[name].shape == named[name].shape for name in named)
     assert ours.config["depths"] == list(units)
     # the heads of 16, 32 and 64 pixels have 4, 5 and 6 convolutions
     pyramid = [4] * 3 + [5] * 4 + [6] * 11
