@@ -2,8 +2,8 @@
 
         θ(a) = (1 − a) θ_A + a θ_B
 
-Codes and noise stay what they are, so a picture turns from one domain into the other. This needs models whose
-weights correspond: one parent, one mapping network, one architecture.
+Codes and noise are kept, so an image changes from one domain into the other. This needs models whose weights
+correspond: one parent, one mapping network, one architecture.
 """
 
 import copy
@@ -79,7 +79,7 @@ def check_family(relatives: Sequence[Relative]) -> None:
 
 
 def _difference(first: Relative, other: Relative) -> str | None:
-    """What sets two models apart, or None."""
+    """Why two models cannot be interpolated, or None."""
     a, b = first.generator, other.generator
     if a.config != b.config:
         keys = [key for key in a.config if a.config[key] != b.config.get(key)]
@@ -101,7 +101,7 @@ def _equal(a: Tensor, b: Tensor) -> bool:
 
 
 class WeightPath:
-    """The way through the weights of a family, in equal segments from its first model to its last.
+    """The path through the weights of a family, in equal segments from its first model to its last.
 
     One generator is kept, whose weights are overwritten: what `at` returned before changes with it.
     Raises UserError as `check_family` does.
@@ -139,16 +139,16 @@ class WeightPath:
 def positions(segments: int, frames: int, hold: int = 0, back: bool = False) -> list[float]:
     """Positions of a film: `frames` steps in each segment, both ends included.
 
-    hold: more frames at the end of the way. back: then the way back to the start. The public script films
-    20 steps forward, 20 frames of the end, and back. UserError: no frame.
+    hold: frames that repeat the last one. back: return to the start afterwards. The public script has 20
+    steps forward, 20 frames of the end, and 20 steps back. UserError: no frame.
     """
     if segments < 1 or frames < 1 or hold < 0:
         raise UserError(
             f"film: {segments} segments of {frames} frames and {hold} held given; at least 1, 1 and 0 "
             f"are needed."
         )
-    way = [i / frames for i in range(segments * frames + 1)]
-    return [*way, *[way[-1]] * hold, *(reversed(way[:-1]) if back else ())]
+    forward = [i / frames for i in range(segments * frames + 1)]
+    return [*forward, *[forward[-1]] * hold, *(reversed(forward[:-1]) if back else ())]
 
 
 def weight_frames(
@@ -165,7 +165,7 @@ def latent_frames(
 ) -> Iterator[Tensor]:
     """Images [N,3,R,R] of one generator between codes start and end [N,num_ws,style_dim]; constant noise.
 
-    where: positions in [0,1] of the straight way in W+.
+    where: positions in [0,1] of the straight line in W+.
     """
     for position in where:
         with torch.no_grad():

@@ -1,6 +1,6 @@
 """How smooth interpolation of weights is, compared with interpolation of codes (Gal et al. 2021, App. F, Fig. 19).
 
-A way is a sequence of images, x_0 … x_T, for each of n codes. d(x,y) is LPIPS, a squared distance.
+A path is a sequence of images, x_0 … x_T, for each of n codes. d(x,y) is LPIPS, a squared distance.
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,16 +17,16 @@ from nada.images.tensors import to_tensor, to_uint8
 from nada.interpolation import Relative, WeightPath, latent_frames, positions, weight_frames
 from nada.run.errors import UserError
 
-#: Two ends closer than this in LPIPS are one image: their way has no length to compare with.
+#: Two ends closer than this in LPIPS are one image: their path has no length to compare with.
 SAME = 1e-9
 
 
 @dataclass(frozen=True)
 class PathLength:
-    """Lengths of n ways of T steps. All float64 [n].
+    """Lengths of n paths of T steps. All float64 [n].
 
     length: perceptual path length, T² · mean_t d(x_t, x_t+1) (Karras et al. 2019, §4.1, with the step
-    ε = 1/T). ends: d(x_0, x_T). stretch: length / ends, 1 or more; 1 if the way is straight and even in
+    ε = 1/T). ends: d(x_0, x_T). stretch: length / ends, 1 or more; 1 if the path is straight and even in
     LPIPS' features, NaN if both ends are one image. largest: the share of the longest step,
     √d(x_t, x_t+1) / Σ_t √d(x_t, x_t+1), from 1/T (even) to 1 (one jump).
     """
@@ -38,7 +38,7 @@ class PathLength:
 
 
 def path_length(perceptual, frames: Iterable[np.ndarray | Tensor]) -> PathLength:
-    """Lengths of the ways in T + 1 frames, T >= 1; the features of three are held at a time.
+    """Lengths of the paths in T + 1 frames, T >= 1; the features of three are held at a time.
 
     frames: uint8 [n,H,W,3], or float [n,3,H,W] in [-1,1], whose small steps are not rounded away.
     perceptual: a network of `eval.networks.lpips_matrix`. UserError: fewer than two frames.
@@ -86,7 +86,7 @@ def mean_ratio(above, below, seed: int = 0) -> Estimate:
     above, below = above[kept], below[kept]
     if len(above) < 2 or not (below > 0).all():
         raise UserError(
-            "path length: fewer than two codes have a way to compare; give models or codes that differ."
+            "path length: fewer than two codes have a path to compare; give models or codes that differ."
         )
     pairs = np.stack([above, below], axis=1)  # [n,2]
 
@@ -99,9 +99,9 @@ def mean_ratio(above, below, seed: int = 0) -> Estimate:
 
 @dataclass(frozen=True)
 class Smoothness:
-    """One way of weights beside a way of codes of as many steps.
+    """One path of weights beside a path of codes of as many steps.
 
-    weights, codes: their lengths. stretch_ratio: stretch of the weights' way over that of the codes'; 1:
+    weights, codes: their lengths. stretch_ratio: stretch of the weights' path over that of the codes'; 1:
     as direct, compared with the distance of its own ends, as the latent space is.
     """
 
@@ -114,10 +114,10 @@ class Smoothness:
 def smoothness(
     relatives: Sequence[Relative], perceptual, w_plus: Tensor, steps: int = 10, seed: int = 0
 ) -> Smoothness:
-    """Compare the way between two models with a way between codes of the first model.
+    """Compare the path between two models with a path between codes of the first model.
 
     relatives: two models, checked by `nada.interpolation.check_family`. w_plus: codes [n,num_ws,style_dim],
-    n >= 2; the way of code i leads to code i + 1, the last one's to the first. UserError: models of
+    n >= 2; the path of code i leads to code i + 1, the last one's to the first. UserError: models of
     different parents, or fewer than two codes.
     """
     if len(relatives) != 2 or len(w_plus) < 2:
@@ -144,14 +144,14 @@ def film(
     back: bool = True,
     **options,
 ) -> int:
-    """Write the way through all models as an MP4, the codes side by side; returns the number of frames.
+    """Write the path through all models as an MP4, the codes side by side; returns the number of frames.
 
     w_plus: codes [n,num_ws,style_dim]. frames: of each segment; hold, back: see
     `nada.interpolation.positions`, whose defaults here are the public script's. options: of `write_mp4`.
     UserError: models of different parents, or what `write_mp4` refuses.
     """
-    way = WeightPath(relatives)
-    images = weight_frames(way, w_plus, positions(way.segments, frames, hold, back))
+    line = WeightPath(relatives)
+    images = weight_frames(line, w_plus, positions(line.segments, frames, hold, back))
     return write_mp4(path, (np.concatenate(list(to_uint8(x)), axis=1) for x in images), **options)
 
 

@@ -1,11 +1,12 @@
-"""Scores of inversion (Gal et al. 2021, §5.2, Figs. 8 and 18): is a picture's code the picture?
+"""Scores of inversion: how well a code reproduces an image (Gal et al. 2021, §5.2, Figs. 8 and 18).
 
-Reconstruction: how near the inverted image is to the input. Identity: whether it is still that picture
-among others, and whether its factors are. Editability: whether an edit moves inverted codes as it moves
-codes of the mapping network (Tov et al. 2021, "distortion-editability tradeoff"). Cost: seconds a picture.
+Reconstruction: the distance of the inverted image from the input. Identity: whether the input is found
+among other pictures, and whether its factors are kept. Editability: whether an edit acts on inverted codes
+as on codes of the mapping network (Tov et al. 2021, "distortion-editability tradeoff"). Cost: seconds a
+picture.
 
-Every score has an interval over pictures, by the bootstrap; pictures are independent, methods and domains
-that see the same pictures are not, so their difference needs paired values (`paired_difference`).
+Every score has a bootstrap interval over pictures. Methods and domains that see the same pictures are not
+independent: compare them by paired values (`paired_difference`).
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Scores of an adapted OASIS generator: the class has become the target, all else stayed (Gal et al. 2021, App. D, Fig. 17).
+"""Scores of an adapted OASIS generator: change inside and outside the class (Gal et al. 2021, App. D, Fig. 17).
 
 Both generators draw the same label maps with the same noise. Inside the mask CLIP measures the direction; outside
 it, and class by class, the change is measured in pixels and in LPIPS.

@@ -385,7 +385,7 @@ def change_attributes(
 
     slots: the slots that move; None: all. With changed = attributes the codes come back (to 1e-4).
     Edits follow one another: the next one starts from w' and a'. The flow runs in double precision,
-    since a flow that stretches space also stretches the rounding of z.
+    since a flow that expands space also expands the rounding of z.
     """
     exact, solver = copy.deepcopy(flow).double().eval(), Solver(EDIT_TOLERANCE)
     z = exact.encode(w_plus.double(), attributes, solver)

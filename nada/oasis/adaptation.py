@@ -1,4 +1,4 @@
-"""NADA on OASIS: one class of a label map becomes another, the rest of the image stays (Gal et al. 2021, App. D).
+"""NADA on OASIS: adapt one class of the label map and keep the rest of the image (Gal et al. 2021, App. D).
 
 CLIP sees both generators' images with all but the designated class masked; an L2 and an LPIPS loss compare
 what lies outside the mask, and whole images where the class does not appear. The paper states neither the
@@ -71,7 +71,7 @@ def masked(images: Tensor, mask: Tensor, fill: float) -> Tensor:
 
 @dataclass
 class ClassLoss:
-    """The objective on one batch: what a class becomes, and that all else stays (App. D).
+    """The objective on one batch: adapt one class, keep the rest of the image (App. D).
 
         L = λ_clip Σ_m weight_m L_direction,m(I ⊙ M) + λ_L2 mean ((I − I_frozen) ⊙ (1 − M))²
             + λ_LPIPS mean_n LPIPS(I ⊙ (1 − M), I_frozen ⊙ (1 − M))
