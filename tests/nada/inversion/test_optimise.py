@@ -66,14 +66,14 @@ def test_an_encoders_code_is_a_better_start_than_the_mean(generator, lpips):
 
 def test_the_loss_is_the_weighted_sum_of_its_terms(generator, lpips):
     codes, images = known(generator)
-    weights = {"lpips": 0.3, "l2": 0.7, "w": 0.2, "noise": 50.0}
+    weights = {"lpips": 0.3, "l2": 0.7, "w": 0.2, "noise": 0.5}
     hparams = ProjectorHyperparameters(steps=1, w_noise=0.0, **{f"lambda_{n}": w for n, w in weights.items()})
     terms = project(generator, images, lpips, hparams, start=codes + 0.1).terms
     expected = sum(weight * terms[name].double() for name, weight in weights.items())
     torch.testing.assert_close(terms["loss"].double(), expected, rtol=1e-5, atol=0)
     distance = w_distribution(generator).distance(codes + 0.1)
     torch.testing.assert_close(terms["w"], distance)
-    assert all((weight * terms[name] > 1e-3 * expected).all() for name, weight in weights.items())
+    assert all((weight * terms[name] > 0.01 * expected).all() for name, weight in weights.items())
 
 
 @pytest.mark.slow  # 160 steps
