@@ -3,10 +3,15 @@
 `eval.networks.lpips_matrix` computes the same distance of every image with every image, without gradients.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 NORM_EPS = 1e-10  # the lpips package's guard in the denominator of the unit normalisation
+
+#: (images, images) [N,3,R,R] in [-1,1] -> LPIPS of each pair, [N] or [N,1,1,1].
+Lpips = Callable[[Tensor, Tensor], Tensor]
 
 
 def perceptual_distance(perceptual, first: Tensor, second: Tensor) -> Tensor:

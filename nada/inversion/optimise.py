@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.func import functional_call
 
+from nada.perceptual_distance import Lpips
 from nada.ramped_rate import ramped_rate
 from nada.run.errors import UserError
 from nada.run.hyperparameters import Betas, Whole, hyperparameter, hyperparameters
@@ -23,9 +24,6 @@ NOISE_RAMP = 0.75  # share of the steps after which no noise is added to w
 SMALLEST_NOISE = 8  # side of the smallest noise map in the pyramid, pixels
 W_SAMPLES, W_SEED = 10_000, 123  # codes for the distribution of w
 LEAST_VARIANCE = 1e-4  # of the largest: directions in which w hardly varies count as this wide
-
-#: (images, images) [N,3,R,R] in [-1,1] -> LPIPS of each pair, [N] or [N,1,1,1].
-Lpips = Callable[[Tensor, Tensor], Tensor]
 
 
 @hyperparameters
@@ -150,8 +148,8 @@ def project(
 
         L = λ_lpips LPIPS + λ_l2 mean (G(w) − x)² + λ_w d²(w) + λ_noise Σ autocorrelation
 
-    summed over images, so that each has its own optimum. lpips: see `Lpips`. start: first codes
-    [N,L,D], for example an encoder's; None: the mean of w. distribution: of `w_distribution`, to compute
+    summed over images, so that each has its own optimum. lpips: of pairs, see
+    nada/perceptual_distance.py. start: first codes [N,L,D], for example an encoder's; None: the mean of w. distribution: of `w_distribution`, to compute
     it once. stream: for the noise maps and the noise on w; None: seed 0. progress: called after each
     step, from 1, with the losses of each image [N]. Raises UserError for images of another size or
     with values that are not finite, and where the loss is not finite.

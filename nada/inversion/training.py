@@ -27,7 +27,7 @@ from nada.inversion.latent_discriminator import (
     discriminator_loss,
     r1_penalty,
 )
-from nada.inversion.optimise import Lpips
+from nada.perceptual_distance import Lpips
 from nada.ranger import Ranger
 from nada.run.errors import UserError
 from nada.run.hyperparameters import Whole, hyperparameter, hyperparameters
