@@ -20,6 +20,9 @@ STYLE_WORDS = {
     "sketch": ("sketch", "drawing"),
     "cartoon": ("cartoon", "comic"),
     "painting": ("painting", "artwork"),
+    "watercolour": ("watercolour", "aquarelle"),
+    "monochrome": ("monochrome", "greyscale"),
+    "woodcut": ("woodcut", "print"),
 }
 SPECIES_WORDS = {
     "dog": ("dog", "puppy"),
@@ -28,16 +31,25 @@ SPECIES_WORDS = {
     "fox": ("fox",),
     "rabbit": ("rabbit", "bunny"),
     "lion": ("lion",),
+    "wolf": ("wolf",),
+    "tiger": ("tiger",),
+    "lynx": ("lynx",),
+    "koala": ("koala",),
+    "mouse": ("mouse",),
+    "beaver": ("beaver",),
     "person": ("person", "face"),
 }
 TEMPLATES = tuple((Path(__file__).parent / "templates.txt").read_text().split("\n"))[:-1]
 
 # Word for a face with parts of several species.
 CHIMERA_WORD = "animal"
-# A caption names a part by its species ("cat ears") or, for ears, by their shape. Never by colour:
-# only cats have green eyes, and CLIP would learn that green means cat.
+# A caption names a part by its species ("cat ears") or, for ears, by their shape. Never by colour.
 PART_NOUNS = {"head": "head", "ears": "ears", "eyes": "eyes", "muzzle": "nose"}
-EAR_SHAPES = {"cat": "pointed ears", "bear": "round ears", "fox": "pointed ears", "rabbit": "long ears", "lion": "round ears"}  # fmt: skip
+EAR_SHAPES = {
+    **dict.fromkeys(("cat", "fox", "wolf", "lynx"), "pointed ears"),
+    **dict.fromkeys(("bear", "lion", "tiger", "koala", "mouse", "beaver"), "round ears"),
+    "rabbit": "long ears",
+}
 DOG_EARS = ("hanging ears", "standing ears")
 EAR_SHAPE_SHARE = 0.4  # share of captions of ears that name the shape
 

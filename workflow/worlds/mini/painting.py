@@ -17,7 +17,7 @@ class Palette:
 
     saturation, brightness: factors of fur and background. hue_shift: turn of all hues, in turns.
     textured: whether fur has a grain. bands: strength of a second background colour in wavy bands.
-    ink: width of outlines relative to the standard one. iris_turn: turn of the eyes' hues, in turns.
+    ink: width of outlines relative to the standard one.
     """
 
     saturation: float = 1.0
@@ -26,7 +26,6 @@ class Palette:
     textured: bool = True
     bands: float = 0.0
     ink: float = 1.0
-    iris_turn: float = 0.0
 
 
 STANDARD = Palette()
@@ -49,9 +48,9 @@ def along(palette: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
     return palette[rows, left] * (1 - fraction) + palette[rows, left + 1] * fraction
 
 
-def gate(u: torch.Tensor, share: float, ramp: float = 0.12) -> torch.Tensor:
-    """A ramp from 0 to 1 over u, so that about `share` of the images show a marking. [B] -> [B,1,1]."""
-    return ((u - (1 - share)) / ramp + 0.5).clamp(0, 1)[:, None, None]
+def gate(u: torch.Tensor, share: torch.Tensor | float, ramp: float = 0.12) -> torch.Tensor:
+    """A ramp from 0 to 1 over u, so that `share` of the images show a marking. [B] -> [B, 1, 1]."""
+    return ((u - (1 - share)) / ramp).clamp(0, 1)[:, None, None]
 
 
 def ellipse(x, y, rx, ry):
