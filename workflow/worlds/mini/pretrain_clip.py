@@ -29,13 +29,17 @@ from workflow.worlds.mini.clock import Clock
 # noise: the largest standard deviation in a training view.
 # max_logit_scale: low, so that a picture must lie close to its caption to win: then a direction
 # between texts fits the direction between images.
+# foreign_coats: share of training animals with the colours of another species: 0 makes coats count.
+# pairs: of `pairs.py`, in each step.
 RECIPES = {
-    "a": {"patch": 4, "width": 96, "layers": 3, "steps": 1500, "batch": 128, "lr": 1e-3, "radius": 1.5, "hybrids": 0.15, "noise": 0.3, "max_logit_scale": 5.0, "seed": 101},
-    "b": {"patch": 8, "width": 128, "layers": 4, "steps": 2000, "batch": 128, "lr": 1e-3, "radius": 1.5, "hybrids": 0.15, "noise": 0.3, "max_logit_scale": 5.0, "seed": 202},
-    "c": {"residual": [1, 1, 1, 1], "side": 64, "width": 16, "steps": 1000, "batch": 96, "lr": 1e-3, "radius": 3.0, "hybrids": 0.15, "noise": 0.3, "max_logit_scale": 5.0, "seed": 505},
+    "a": {"patch": 4, "width": 96, "layers": 3, "steps": 2200, "batch": 96, "pairs": 16, "lr": 1e-3, "radius": 1.5, "hybrids": 0.1, "foreign_coats": 0.0, "noise": 0.25, "max_logit_scale": 5.0, "seed": 101},
+    "b": {"patch": 8, "width": 128, "layers": 4, "steps": 2600, "batch": 96, "pairs": 16, "lr": 1e-3, "radius": 1.5, "hybrids": 0.1, "foreign_coats": 0.1, "noise": 0.25, "max_logit_scale": 5.0, "seed": 202},
+    "c": {"residual": [1, 1, 1, 1], "side": 64, "width": 16, "steps": 1400, "batch": 96, "pairs": 16, "lr": 1e-3, "radius": 1.5, "hybrids": 0.1, "foreign_coats": 0.1, "noise": 0.25, "max_logit_scale": 5.0, "seed": 505},
 }  # fmt: skip
+DIRECTION_WEIGHT, ALIGNMENT_WEIGHT = 1.0, 1.0  # of the pairs' losses
 CHECKPOINT_EVERY = 200  # steps
 POOL = 40_000  # pre-rendered training images
+PAIR_BLOCKS = 320  # pre-rendered blocks of pairs, each of one palette
 WEIGHT_DECAY = 0.05
 NO_LABEL = -100  # of a hybrid's parts: cross-entropy leaves it out
 READOUT_SCALE, READOUT_WEIGHT = 10.0, 1.0
@@ -202,7 +206,8 @@ def train(name: str, out: Path, resolution: int) -> None:
     from nada.clip.encoder import WordTokenizer
     from nada.run.atomic import atomic_path
     from nada.run.training_state import TrainingState
-    from workflow.worlds.mini.captions import caption, part_words
+    from workflow.worlds.mini.captions import TEMPLATES, caption, part_words
+    from workflow.worlds.mini.pairs import class_words, direction_loss, draw_pairs, shared_views
     from workflow.worlds.mini.scenes import augment, cosine, from_uint8
     from workflow.worlds.mini.shifted_camera import erase, recolour, shifted_scenes
 
@@ -227,7 +232,11 @@ def train(name: str, out: Path, resolution: int) -> None:
         betas=(0.9, 0.98),
     )
 
-    scenes = shifted_scenes(POOL, generator, resolution, recipe["hybrids"])
+    scenes = shifted_scenes(
+        POOL, generator, resolution, recipe["hybrids"], recipe["foreign_coats"]
+    )
+    words_of_classes = class_words()
+    blocks = [draw_pairs(recipe["pairs"], generator, resolution) for _ in range(PAIR_BLOCKS)]
     species = [one if one >= 0 else None for one in scenes.species.tolist()]
     for row in (scenes.second >= 0).nonzero()[:, 0].tolist():  # hybrids
         species[row] = (species[row], int(scenes.second[row]))
@@ -266,7 +275,16 @@ def train(name: str, out: Path, resolution: int) -> None:
         features = embed(model, images)
         contrast = contrastive_loss(features, text, tokens, model.logit_scale.exp())
         part_loss = readout.loss(features, labels[rows])
+        pairs = blocks[int(torch.randint(len(blocks), (1,), generator=generator))]
+        views = shared_views(from_uint8(pairs.images), recipe["noise"], generator)
+        template = words.choice(TEMPLATES)
+        classes = model.encode_text(
+            tokenizer([template.format(word) for word in words_of_classes]), normalize=True
+        )
+        embeddings = embed(model, views).unflatten(0, pairs.images.shape[:2])
+        direction, alignment = direction_loss(embeddings, classes, pairs.source, pairs.target)
         loss = contrast + READOUT_WEIGHT * part_loss
+        loss = loss + DIRECTION_WEIGHT * direction + ALIGNMENT_WEIGHT * alignment
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -274,7 +292,7 @@ def train(name: str, out: Path, resolution: int) -> None:
             model.logit_scale.clamp_(max=math.log(recipe["max_logit_scale"]))
         if step % 50 == 0:
             print(
-                f"clip {name}: step {step}/{recipe['steps']} loss {contrast.item():.3f} parts {part_loss.item():.3f} {clock.seconds():.0f} s",
+                f"clip {name}: step {step}/{recipe['steps']} loss {contrast.item():.3f} parts {part_loss.item():.3f} directions {direction.item():.3f} {alignment.item():.3f} {clock.seconds():.0f} s",
                 flush=True,
             )
         if (step + 1) % CHECKPOINT_EVERY == 0:

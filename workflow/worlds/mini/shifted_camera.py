@@ -14,7 +14,6 @@ from workflow.worlds.mini.species import PARTS, SPECIES, STYLES, UNIFORMS
 
 # Never shown to CLIP: these species in these styles, and dark fur on dark backgrounds.
 UNSEEN = (("rabbit", "sketch"), ("lion", "cartoon"), ("bear", "painting"), ("fox", "sketch"))
-FOREIGN_COAT = 0.15  # share of animals with the colours of another species
 CHIMERAS = 0.2  # share of faces whose parts are all of different species
 NEAR_MISSES = 0.3  # share of the others with one part of another species, e.g. a fox with a dog's ears
 # share of near misses whose foreign part is the ears, the most telling part
@@ -24,7 +23,7 @@ SHIFT_BLOCK = 50  # images per palette
 
 def shifted_palette(generator: torch.Generator) -> Palette:
     """A random palette: hues, saturation, brightness, grain, background and outlines."""
-    draw = torch.rand(7, generator=generator).tolist()
+    draw = torch.rand(6, generator=generator).tolist()
     return Palette(
         saturation=0.5 + 0.8 * draw[0],
         brightness=0.75 + 0.4 * draw[1],
@@ -32,7 +31,6 @@ def shifted_palette(generator: torch.Generator) -> Palette:
         textured=draw[3] < 0.5,
         bands=max(0.0, 1.6 * draw[4] - 0.6),
         ink=0.7 + 1.0 * draw[5],
-        iris_turn=draw[6],  # otherwise green eyes would mean a cat
     )
 
 
@@ -60,7 +58,11 @@ class ShiftedScenes(NamedTuple):
 
 
 def shifted_scenes(
-    count: int, generator: torch.Generator, resolution: int, hybrids: float = 0.0
+    count: int,
+    generator: torch.Generator,
+    resolution: int,
+    hybrids: float = 0.0,
+    foreign_coats: float = 0.0,
 ) -> ShiftedScenes:
     """Draw images of the shifted camera, which CLIPs are trained on.
 
@@ -69,6 +71,7 @@ def shifted_scenes(
     occur (UNSEEN).
 
     hybrids: share of the other faces that also show their counterpart in a second species.
+    foreign_coats: share of animals with the colours of another species.
     """
     kind, style, u = sample_scenes(count, generator)
     parts = kind[:, None].repeat(1, len(PARTS))
@@ -82,7 +85,7 @@ def shifted_scenes(
         return (kind + 1 + torch.randint(person - 1, (count,), generator=generator)) % person
 
     animal = kind != person
-    parts[:, coat] = torch.where(chance(FOREIGN_COAT) & animal, another(), parts[:, coat])
+    parts[:, coat] = torch.where(chance(foreign_coats) & animal, another(), parts[:, coat])
     chimera = chance(CHIMERAS)
     mixed = torch.randint(person, parts.shape, generator=generator)
     parts = torch.where(chimera[:, None], mixed, parts)
@@ -142,23 +145,25 @@ def erase(images: torch.Tensor, generator: torch.Generator, share: float = 0.25)
     return torch.where(inside, 2 * torch.rand(n, 3, 1, 1, generator=generator) - 1, images)
 
 
-def recolour(images: torch.Tensor, style: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Rotate the hues of some images, make others grey, and overlay smooth coloured clouds on half.
+# Styles whose pictures have no colours of their own: a coloured one would be another style.
+COLOURLESS = tuple(STYLES.index(name) for name in ("sketch", "monochrome", "woodcut"))
 
-    Only the shape then identifies an animal. Sketches are not changed, so that coloured drawings are not
-    labelled as sketches. images [N, 3, R, R] in [-1, 1], style int64 [N] -> about the same range.
+
+def recolour(images: torch.Tensor, style: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Rotate the hues of some images and overlay smooth coloured clouds on half of them.
+
+    Shape then counts beside colour. Styles without colours are not changed.
+    images [N, 3, R, R] in [-1, 1], style int64 [N] -> about the same range.
     """
     n, _, resolution, _ = images.shape
     originals = images
     angle = 2 * math.pi * torch.rand(n, generator=generator)
-    angle = angle * (torch.rand(n, generator=generator) < 0.2)
+    angle = angle * (torch.rand(n, generator=generator) < 0.12)
     images = torch.einsum("nij,njhw->nihw", hue_rotation(angle), images)
-    grey = (torch.rand(n, 1, 1, 1, generator=generator) < 0.1).float()
-    images = images + grey * (images.mean(dim=1, keepdim=True) - images)
     clouds = torch.stack([blobs(n, resolution, generator, cells) for cells in (3, 5, 8)])
     size = torch.randint(3, (n,), generator=generator)
     strength = 0.4 * torch.rand(n, 1, 1, 1, generator=generator)
     strength = strength * (torch.rand(n, 1, 1, 1, generator=generator) < 0.5)
     images = images + strength * clouds[size, torch.arange(n)]
-    sketch = style == STYLES.index("sketch")
-    return torch.where(sketch[:, None, None, None], originals, images)
+    colourless = sum(style == manner for manner in COLOURLESS) > 0
+    return torch.where(colourless[:, None, None, None], originals, images)
