@@ -21,6 +21,7 @@ def tiny(monkeypatch):
         monkeypatch.setattr(pretrain_referee, "HALF_WAY", 16)
         monkeypatch.setattr(module, "CHECKPOINT_EVERY", 3)
         monkeypatch.setattr(module, "HELD_OUT", 28)
+        monkeypatch.setattr(pretrain_clip, "PAIR_BLOCKS", 2)
         recipes = {k: {**v, "steps": 5, "batch": 4} for k, v in module.RECIPES.items()}
         monkeypatch.setattr(module, "RECIPES", recipes)
     monkeypatch.setattr(pretrain_referee, "HELD_OUT_JUNK", 6)
@@ -61,17 +62,18 @@ def test_an_interrupted_referee_training_ends_with_the_same_bytes(
 
 @pytest.mark.parametrize(
     "steps",
-    [(5, 2, 1, 1), (2, 5, 1, 1), (2, 2, 5, 1), (2, 2, 1, 4)],
-    ids=["coarse", "fine", "warm-up", "adversarial"],
+    [(5, 2, 2, 1, 1), (2, 5, 2, 1, 1), (2, 2, 5, 1, 1), (2, 2, 2, 5, 1), (2, 2, 2, 1, 4)],
+    ids=["coarse", "fine", "shrink", "warm-up", "adversarial"],
 )
 def test_a_source_training_interrupted_in_any_stage_ends_with_the_same_bytes(
     monkeypatch, tmp_path, steps
 ):
     monkeypatch.setattr(pretrain_source, "CHECKPOINT_EVERY", 3)
-    coarse, fine, warmup, adversarial = steps
+    coarse, fine, shrink, warmup, adversarial = steps
     recipe = pretrain_source.Recipe(
         channel_base=128, channel_max=8, pool=32, batch=2, mapping_steps=2, coarse_steps=coarse,
-        fine_steps=fine, warmup_steps=warmup, adversarial_steps=adversarial, fade_steps=2,
+        fine_steps=fine, shrink_steps=shrink, warmup_steps=warmup, adversarial_steps=adversarial,
+        own_steps=1, fade_steps=2,
     )  # fmt: skip
     pretrain_source.train("dog", tmp_path / "whole", recipe)
     interrupted(monkeypatch, lambda: pretrain_source.train("dog", tmp_path / "parts", recipe))

@@ -5,6 +5,7 @@ import torch
 
 from workflow.worlds.mini.painting import Palette, hsv_to_rgb
 from workflow.worlds.mini.renderer import factors, render
+from workflow.worlds.mini.shifted_camera import COLOURLESS
 from workflow.worlds.mini.species import (
     FACTORS,
     NUM_UNIFORMS,
@@ -122,9 +123,21 @@ def test_a_wrong_number_of_uniforms_is_an_error():
         )
 
 
-def test_iris_turn_changes_only_the_eyes():
+def test_weights_of_one_species_and_style_draw_them_and_between_two_lies_neither():
     species, u, style = scenes()
-    plain, turned = (render(species, u, style, 64, Palette(iris_turn=t)) for t in (0.0, 0.5))
-    moved = (plain - turned).abs().amax(1) > 0.02
-    assert moved.any()
-    assert moved.float().mean(dim=(1, 2)).max() < 0.08
+    kinds = torch.nn.functional.one_hot(species, len(SPECIES)).float()
+    styles = torch.nn.functional.one_hot(style, len(STYLES)).float()
+    whole = render(species, u, style, 32)
+    torch.testing.assert_close(render(kinds, u, styles, 32), whole, rtol=0, atol=1e-5)
+    between = render((kinds + kinds.roll(1, dims=1)) / 2, u, styles, 32)
+    other = render(kinds.roll(1, dims=1), u, styles, 32)
+    assert ((between - whole).abs().mean((1, 2, 3)) > 0.005).all()
+    assert ((between - other).abs().mean((1, 2, 3)) > 0.005).all()
+
+
+def test_pictures_of_colourless_styles_have_hardly_any_colour():
+    _, u, _ = scenes()
+    person = torch.full((len(u),), SPECIES.index("person"))
+    for style in COLOURLESS:
+        images = render(person, u, torch.full((len(u),), style), 32)
+        assert (images.amax(1) - images.amin(1)).max() < 0.15, STYLES[style]

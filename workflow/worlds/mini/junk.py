@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional as F
 
 from workflow.worlds.mini.scenes import blobs, render_uint8, sample_scenes
-from workflow.worlds.mini.species import PARTS, SPECIES
+from workflow.worlds.mini.species import ANIMALS, PARTS, SPECIES, STYLES
 
 JUNK = ("noise", "shuffle", "cross_fade", "drowned", "blobs", "ball", "blotches", "melted", "smear")
 
@@ -74,32 +74,53 @@ def junk(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 CHIMERA_PARTS = 2  # of head, ears, eyes and muzzle, those of a chimera's second species
+EARS_ALONE = 0.25  # share of chimeras of which the ears alone are of the second species
+# A chimera of two species of one group would still look like one of them.
+ALIKE = (("bear", "lion", "koala", "beaver"), ("cat", "tiger", "lynx"), ("dog", "fox", "wolf"), ("rabbit",), ("mouse",))
+# Ears that one takes for each other
+EARS = (("dog", "cat", "fox", "wolf", "lynx"), ("bear", "lion", "tiger", "beaver"), ("koala", "mouse"), ("rabbit",))
+FADE = (0.38, 0.62)  # share of the first of two faces in a fade
 
 
 def half_way(count: int, generator: torch.Generator, resolution: int) -> torch.Tensor:
-    """Faces between two species, which belong to neither; uint8 [N, 3, R, R].
+    """Faces between two species or styles, which belong to neither; uint8 [N, 3, R, R].
 
     The first half are chimeras: of head, ears, eyes and muzzle two are of one and two of another
-    species. The others are cross-fades of a face with its own counterpart in another species.
+    species, or the ears alone are. A quarter are cross-fades of a face with its own counterpart in another
+    species, the last quarter with that in another style.
     """
     _, style, u = sample_scenes(count, generator)
-    half, animals = count // 2, SPECIES.index("person")
-    first = torch.randint(animals, (count,), generator=generator)
-    second = (first + 1 + torch.randint(animals - 1, (count,), generator=generator)) % animals
+    half, quarter = count // 2, count // 4
+    ears = torch.rand(count, generator=generator) < EARS_ALONE
+    first = torch.randint(len(ANIMALS), (count,), generator=generator)
+    order = torch.rand(count, len(ANIMALS), generator=generator)
+    order[_in_one_group(ALIKE)[first]] = -1
+    order[ears[:, None] & _in_one_group(EARS)[first]] = -1
+    second = order.argmax(dim=1)
     parts = first[:, None].repeat(1, len(PARTS))
-    twins = (SPECIES.index("bear"), SPECIES.index("lion"))  # they share ears and muzzle
-    fox = SPECIES.index("fox")
-    second = torch.where(
-        sum(first == t for t in twins) * sum(second == t for t in twins) > 0, fox, second
-    )
     # two of the four shapes, and perhaps the coat, come from the second species
     order = torch.rand(count, len(PARTS) - 1, generator=generator).argsort(dim=1)
     from_second = torch.zeros(count, len(PARTS), dtype=torch.bool)
     from_second.scatter_(1, order[:, :CHIMERA_PARTS], True)
     from_second[:, PARTS.index("coat")] = torch.rand(count, generator=generator) < 0.5
+    from_second = torch.where(ears[:, None], torch.arange(len(PARTS)) == PARTS.index("ears"), from_second)
     parts = torch.where(from_second, second[:, None], parts)
     chimeras = render_uint8(parts[:half], style[:half], u[:half], resolution)
-    ends = [render_uint8(k[half:], style[half:], u[half:], resolution) for k in (first, second)]
-    weight = 0.38 + 0.24 * torch.rand(count - half, 1, 1, 1, generator=generator)
-    faded = weight * ends[0].float() + (1 - weight) * ends[1].float()
-    return torch.cat([chimeras, (faded + 0.5).to(torch.uint8)])
+    species = slice(half, half + quarter)
+    ends = [render_uint8(k[species], style[species], u[species], resolution) for k in (first, second)]
+    rest = slice(half + quarter, count)
+    any_species = torch.randint(len(SPECIES), (count,), generator=generator)[rest]
+    other = torch.randint(1, len(STYLES), (count,), generator=generator)
+    other = ((style + other) % len(STYLES))[rest]
+    styles = [render_uint8(any_species, s, u[rest], resolution) for s in (style[rest], other)]
+    faded = []
+    for one, another in (ends, styles):
+        weight = FADE[0] + (FADE[1] - FADE[0]) * torch.rand(len(one), 1, 1, 1, generator=generator)
+        faded.append((weight * one.float() + (1 - weight) * another.float() + 0.5).to(torch.uint8))
+    return torch.cat([chimeras, *faded])
+
+
+def _in_one_group(groups: tuple[tuple[str, ...], ...]) -> torch.Tensor:
+    """Bool [A, A]: whether two of ANIMALS are in the same group."""
+    group = torch.tensor([next(i for i, g in enumerate(groups) if name in g) for name in ANIMALS])
+    return group[:, None] == group[None]

@@ -19,13 +19,14 @@ from nada.run.errors import command
 from workflow.worlds.mini.clock import Clock
 
 RECIPES = {
-    "perceptual": {"steps": 900, "batch": 96, "lr": 2e-3, "junk": 0.0, "radius": 0.0, "seed": 303},
-    "judge": {"steps": 2200, "batch": 96, "lr": 2e-3, "junk": 0.35, "radius": 1.2, "seed": 404},
+    "perceptual": {"steps": 1100, "batch": 96, "lr": 2e-3, "junk": 0.0, "radius": 0.0, "seed": 303},
+    "judge": {"steps": 2600, "batch": 96, "lr": 2e-3, "junk": 0.35, "radius": 1.2, "seed": 404},
 }
 CHECKPOINT_EVERY = 200  # steps
 POOL = 24_000
 HALF_WAY = 10_000  # faces between two species, for the judge
 FACTOR_WEIGHT = 2.0
+FOREIGN_COAT = 0.15  # share of animals in the colours of another species, which keep their name
 HELD_OUT = 1400
 HELD_OUT_JUNK = 300
 
@@ -78,7 +79,7 @@ def train(name: str, out: Path, resolution: int) -> None:
     from workflow.worlds.mini.junk import half_way, junk
     from workflow.worlds.mini.renderer import factors
     from workflow.worlds.mini.scenes import cosine, from_uint8, render_uint8, sample_scenes
-    from workflow.worlds.mini.species import FACTORS, SPECIES, STYLES
+    from workflow.worlds.mini.species import ANIMALS, FACTORS, PARTS, SPECIES, STYLES
 
     recipe = RECIPES[name]
     torch.manual_seed(recipe["seed"])
@@ -89,7 +90,12 @@ def train(name: str, out: Path, resolution: int) -> None:
     )
     optimizer = torch.optim.AdamW(network.parameters(), lr=recipe["lr"], weight_decay=0.02)
     species, style, u = sample_scenes(POOL, generator)
-    pool, labels = render_uint8(species, style, u, resolution), factors(species, u)
+    parts = species[:, None].repeat(1, len(PARTS))
+    foreign = torch.rand(POOL, generator=generator) < FOREIGN_COAT
+    foreign &= species < len(ANIMALS)
+    coats = torch.randint(len(ANIMALS), (POOL,), generator=generator)
+    parts[:, PARTS.index("coat")] = torch.where(foreign, coats, species)
+    pool, labels = render_uint8(parts, style, u, resolution), factors(parts, u)
     none_class = len(SPECIES)
     between = half_way(HALF_WAY, generator, resolution) if recipe["junk"] else None
 
@@ -147,8 +153,8 @@ def train(name: str, out: Path, resolution: int) -> None:
     species, style, u = sample_scenes(HELD_OUT, held_out)
     images = from_uint8(render_uint8(species, style, u, resolution))
     with torch.no_grad():
-        parts = [network(part) for part in images.split(200)]
-        output = {key: torch.cat([part[key] for part in parts]) for key in parts[0]}
+        answers = [network(part) for part in images.split(200)]
+        output = {key: torch.cat([answer[key] for answer in answers]) for key in answers[0]}
         figures = {
             "species": float((output["class_logits"].argmax(1) == species).float().mean()),
             "style": float((output["style_logits"].argmax(1) == style).float().mean()),
@@ -162,7 +168,8 @@ def train(name: str, out: Path, resolution: int) -> None:
             for kind, pictures in (
                 ("junk", junk(images[:HELD_OUT_JUNK], held_out)),
                 ("chimeras", neither[: HELD_OUT_JUNK // 2]),
-                ("half_way", neither[HELD_OUT_JUNK // 2 :]),
+                ("half_species", neither[HELD_OUT_JUNK // 2 : 3 * HELD_OUT_JUNK // 4]),
+                ("half_styles", neither[3 * HELD_OUT_JUNK // 4 :]),
             ):
                 verdict = network(pictures)["class_logits"].argmax(1)
                 share = float((verdict == none_class).float().mean())

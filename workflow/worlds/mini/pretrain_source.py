@@ -305,7 +305,10 @@ def learn_adversarially(regression: _Regression, parent, average, state, out: Pa
     G, G_ema = parent.G, average.G
     trainer = FamilyTrainer(G, D, G_ema, hparams, extra_generator_loss=pixel_loss, augment=noisy)
     if (saved := state.load()) is not None and saved[1]["stage"] == "adversarial":
-        restore(saved[1], trainer=trainer, generator=generator, clock=regression.clock)
+        restore(
+            saved[1], trainer=trainer, parent=parent, average=average, generator=generator,
+            clock=regression.clock,
+        )  # fmt: skip
         print(f"{name}: adversarial phase resumes at step {trainer.steps}", flush=True)
     steps, running, began = r.warmup_steps + r.adversarial_steps, {}, time.time()
     start = trainer.steps
@@ -333,7 +336,8 @@ def learn_adversarially(regression: _Regression, parent, average, state, out: Pa
                 f"{name}: adversarial {trainer.steps}/{steps} {losses} {rate:.0f} img/s", flush=True
             )
         if trainer.steps % CHECKPOINT_EVERY == 0:
-            parts = {"trainer": trainer, "clock": regression.clock}
+            # the generators of parent and average are the trainer's; their shifts are not
+            parts = {"trainer": trainer, "parent": parent, "average": average, "clock": regression.clock}
             state.save(trainer.steps, snapshot("adversarial", generator=generator, **parts))
             write_sheet(regression, average, out / f"{name}.png")
     return D, {key: round(value, 3) for key, value in running.items()}
