@@ -5,12 +5,13 @@ from workflow.plan.stages import FILES, code
 
 BUILD = "results/world_build"
 MINI = "workflow.worlds.mini"
+SOURCES = ["dog", "face", "dog_without_parent", "dog_with_targets"]
 
 
 rule pretrain_world:
-    """Train every network of the mini world again (about three hours of core time)."""
+    """Train every network of the mini world again (about five hours of core time)."""
     input:
-        expand(f"{BUILD}/{{domain}}.safetensors", domain=["dog", "face"]),
+        expand(f"{BUILD}/{{domain}}.safetensors", domain=SOURCES),
         expand(f"{BUILD}/clip_{{name}}.safetensors", name=["a", "b", "c"]),
         expand(f"{BUILD}/{{name}}.safetensors", name=["perceptual", "judge"]),
 
@@ -19,7 +20,7 @@ rule pretrain_source:
     output:
         f"{BUILD}/{{domain}}.safetensors",
     wildcard_constraints:
-        domain="dog|face",
+        domain="|".join(SOURCES),
     log:
         f"{BUILD}/logs/{{domain}}.log",
     params:

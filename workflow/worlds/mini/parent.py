@@ -32,6 +32,11 @@ class Family:
     relatives: tuple[str, ...] = ()
 
     @property
+    def species(self) -> str:
+        """The species of the own domain."""
+        return self.own if self.varies == "species" else "person"
+
+    @property
     def members(self) -> tuple[str, ...]:
         return (self.own, *self.relatives)
 

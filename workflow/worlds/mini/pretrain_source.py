@@ -24,7 +24,6 @@ from workflow.worlds.mini.clock import Clock
 
 CHECKPOINT_EVERY = 250  # steps
 AFFINE_START = 0.3  # scale of the initial modulation weights
-DOMAINS = ("dog", "face", "dog_without_parent", "dog_with_targets")
 STAGES = ("coarse", "fine", "shrink", "adversarial")
 
 
@@ -426,8 +425,10 @@ def write_sheet(regression: _Regression, average, path: Path) -> None:
 @command
 def main(argv=None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    from workflow.worlds.mini.parent import FAMILIES
+
     parser.add_argument(
-        "--domain", choices=DOMAINS, required=True, help="which source domain"
+        "--domain", choices=sorted(FAMILIES), required=True, help="which source domain"
     )
     parser.add_argument(
         "--out", type=Path, required=True, help="folder for weights, sheet and record"

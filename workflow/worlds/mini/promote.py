@@ -21,7 +21,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 SIZE_LIMIT = 22 * 2**20  # bytes of all shipped weights
 MEASURED = 1000  # images per set in the measurements below
 
-SOURCES = ("dog", "face")
+SOURCES = ("dog", "face", "dog_without_parent", "dog_with_targets")
 CLIPS = ("a", "b", "c")
 NETWORKS = (*SOURCES, *(f"clip_{name}" for name in CLIPS), "perceptual", "judge")
 
@@ -60,7 +60,7 @@ def source_figures(build: Path, domain: str, judge, perceptual) -> dict:
     from eval.metrics.precision_recall import precision_recall
     from nada.images.tensors import to_tensor, to_uint8
     from nada.stylegan2.source_model import load_source
-    from workflow.worlds.mini.pretrain_source import DOMAINS
+    from workflow.worlds.mini.parent import FAMILIES
     from workflow.worlds.mini.references import reference_images
 
     G = load_source(build / f"{domain}.safetensors").G_ema.eval()
@@ -71,20 +71,20 @@ def source_figures(build: Path, domain: str, judge, perceptual) -> dict:
         )
     fake = to_tensor(to_uint8(fake))
 
-    def renders(name: str):
-        images = reference_images(name, DOMAINS.get(name, name), "photo", MEASURED, fake.shape[-1])
-        return to_tensor(images)
+    def renders(species: str):
+        return to_tensor(reference_images(species, species, "photo", MEASURED, fake.shape[-1]))
 
     @torch.no_grad()
     def features(images):
         return torch.cat([perceptual.features(part) for part in images.split(200)]).numpy()
 
-    generated, real = features(fake), features(renders(domain))
+    species = FAMILIES[domain].species
+    generated, real = features(fake), features(renders(species))
     distance = fid(gaussian_statistic(generated), gaussian_statistic(real))
     between = fid(*(gaussian_statistic(features(renders(name))) for name in ("dog", "cat")))
     precision, recall = precision_recall(real, generated)
     return {
-        "judged_own_class": judged_as(judge, fake, DOMAINS[domain]),
+        "judged_own_class": judged_as(judge, fake, species),
         "judged_none_of_these": judged_as(judge, fake, None),
         "fid_to_renders": round(distance, 4),
         "fid_dog_to_cat_renders": round(between, 4),
