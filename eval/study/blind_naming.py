@@ -1,22 +1,24 @@
 """A blind naming study: do people who do not know the task see the target in adapted images?
 
     python -m eval.study.blind_naming sheet --observation OBS.npz --real REFERENCES.npz --out FOLDER
-    python -m eval.study.blind_naming score --folder FOLDER --target NAME
+    python -m eval.study.blind_naming score --folder FOLDER --target NAME [--also NAME …]
 
 `sheet` writes FOLDER/sheet.png, with eight adapted, eight real and eight source images in random order,
-numbered and without labels, and FOLDER/key.csv. A person who knows neither key nor task writes
-FOLDER/answers.csv (number, name). `score` writes FOLDER/result.csv: how many images of each group were
-named as the target.
+numbered and without labels, FOLDER/key.csv, and FOLDER/pictures.npz, the images themselves. People who know
+neither key nor task give each picture one name: FOLDER/answers_1.csv, answers_2.csv, … (number, name), one file
+a person. `score` writes FOLDER/result.csv: how many images of each group each person named as the target.
 """
 
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from eval.observation import load_observation
+from nada.images.arrays import save_images
 from nada.images.lazy import open_images
 from nada.run.atomic import atomic_path
 from nada.run.errors import UserError, command
@@ -78,21 +80,40 @@ def draw_sheet(images: np.ndarray, path: Path) -> None:
     plt.close(figure)
 
 
-def score(key: pd.DataFrame, answers: pd.DataFrame, target: str) -> pd.DataFrame:
-    """Number of images of each group, and of those named `target` (ignoring case and outer blanks)."""
+def plain(names: pd.Series) -> pd.Series:
+    """Names without case and outer blanks."""
+    return names.str.strip().str.lower()
+
+
+def score(key: pd.DataFrame, answers: pd.DataFrame, target: str, also: Sequence[str] = ()) -> pd.DataFrame:
+    """Number of images of each group, and of those named `target` or one of its other names `also`.
+
+    Case and outer blanks do not count. UserError: a picture has no name.
+    """
     merged = key.merge(answers, on="number", how="left")
     if missing := merged.loc[merged["name"].isna(), "number"].tolist():
-        raise UserError(f"answers.csv: no name for picture {missing[0]}; name every picture.")
-    merged["named"] = merged["name"].str.strip().str.lower() == target.lower()
+        raise UserError(f"answers: no name for picture {missing[0]}; name every picture.")
+    merged["named"] = plain(merged["name"]).isin([name.lower() for name in (target, *also)])
     counts = merged.groupby("group", sort=False)["named"].agg(["size", "sum"]).loc[list(GROUPS)]
     counts = counts.set_axis(["pictures", "named_target"], axis=1).astype(int)
     return counts.assign(target=target).reset_index()
 
 
-def _no_answers_yet(answers: Path) -> None:
+def answer_files(folder: Path) -> list[Path]:
+    """The files of answers in a study's folder, one a person."""
+    return sorted(folder.glob("answers*.csv"))
+
+
+def _no_answers_yet(folder: Path) -> None:
     """UserError if there is a file of answers: they would not fit another sheet."""
-    if answers.is_file():
+    for answers in answer_files(folder):
         raise UserError(f"{answers} has answers to the sheet that is there; choose another folder.")
+
+
+def _table(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise UserError(f"{path} is missing; first make the sheet, then name its pictures.")
+    return pd.read_csv(path, dtype={"name": str})
 
 
 @command
@@ -109,24 +130,24 @@ def main(argv=None) -> None:
     result = commands.add_parser("score", help="count the answers")
     result.add_argument("--folder", type=Path, required=True, help="folder of the study")
     result.add_argument("--target", required=True, help="the name of the target, e.g. cat")
+    result.add_argument("--also", nargs="*", default=[], help="other names of the target, e.g. kitten")
     arguments = parser.parse_args(argv)
     if arguments.what == "sheet":
-        _no_answers_yet(arguments.out / "answers.csv")
+        _no_answers_yet(arguments.out)
         reads = [arguments.observation, arguments.real]
-        check_outputs(f"{arguments.out}/", ("sheet.png", "key.csv"), reads)
+        check_outputs(f"{arguments.out}/", ("sheet.png", "key.csv", "pictures.npz"), reads)
         images, key = pick(arguments.observation, arguments.real, arguments.seed)
         arguments.out.mkdir(parents=True, exist_ok=True)
         draw_sheet(images, arguments.out / "sheet.png")
+        save_images(arguments.out / "pictures.npz", images)
         key.to_csv(arguments.out / "key.csv", index=False)
         print(f"{len(images)} pictures -> {arguments.out / 'sheet.png'}")
         return
-    tables = []
-    for name in ("key", "answers"):
-        path = arguments.folder / f"{name}.csv"
-        if not path.is_file():
-            raise UserError(f"{path} is missing; first make the sheet, then name its pictures.")
-        tables.append(pd.read_csv(path, dtype={"name": str}))
-    counts = score(*tables, arguments.target)
+    key = _table(arguments.folder / "key.csv")
+    files = answer_files(arguments.folder) or [arguments.folder / "answers_1.csv"]
+    counts = pd.concat(
+        score(key, _table(path), arguments.target, arguments.also).assign(answers=path.stem) for path in files
+    )
     counts.to_csv(arguments.folder / "result.csv", index=False)
     print(counts.to_string(index=False))
 

@@ -6,7 +6,7 @@ import pytest
 
 from eval.observation import Observation, save_observation
 from eval.study.blind_naming import EACH, main, pick, score
-from nada.images.arrays import save_images
+from nada.images.arrays import load_images, save_images
 from nada.run.errors import UserError
 
 
@@ -53,6 +53,8 @@ def test_answers_are_counted_by_group_and_a_missing_one_is_named():
     counts = score(key, answers, "cat").set_index("group")
     assert counts.named_target.to_dict() == {"adapted": 1, "real": 1, "source": 0}
     assert counts.pictures.to_dict() == {"adapted": 2, "real": 1, "source": 1}
+    also = score(key, answers, "cat", ["Fox"]).set_index("group")
+    assert also.named_target.to_dict() == {"adapted": 2, "real": 1, "source": 0}
     with pytest.raises(UserError, match="no name for picture 4"):
         score(key, answers[:3], "cat")
 
@@ -64,11 +66,19 @@ def test_the_command_draws_a_sheet_and_counts_its_answers(files, capsys):
         assert main(["sheet", *options, "--out", str(out)]) in (0, None)
     assert (out / "sheet.png").read_bytes()[:4] == b"\x89PNG"
     key = pd.read_csv(out / "key.csv")
-    pd.DataFrame({"number": key.number, "name": "cat"}).to_csv(out / "answers.csv", index=False)
+    images, _ = pick(files / "o.npz", files / "r.npz", seed=0)
+    assert (load_images(out / "pictures.npz") == images).all()
+    assert main(["score", "--folder", str(out), "--target", "cat"]) == 2
+    assert "answers_1.csv is missing" in capsys.readouterr().err
+    for viewer, name in enumerate(("cat", "dog"), start=1):
+        answers = pd.DataFrame({"number": key.number, "name": name})
+        answers.to_csv(out / f"answers_{viewer}.csv", index=False)
     assert main(["score", "--folder", str(out), "--target", "cat"]) in (0, None)
-    result = pd.read_csv(out / "result.csv").set_index("group")
-    assert result.named_target.to_dict() == dict.fromkeys(("adapted", "real", "source"), EACH)
+    result = pd.read_csv(out / "result.csv").set_index(["answers", "group"]).named_target
+    groups = ("adapted", "real", "source")
+    assert result["answers_1"].to_dict() == dict.fromkeys(groups, EACH)
+    assert result["answers_2"].to_dict() == dict.fromkeys(groups, 0)
     before = (out / "key.csv").read_bytes()
     assert main(["sheet", *options, "--seed", "1", "--out", str(out)]) == 2
-    assert "answers.csv has answers to the sheet" in capsys.readouterr().err
+    assert "answers_1.csv has answers to the sheet" in capsys.readouterr().err
     assert (out / "key.csv").read_bytes() == before
