@@ -197,19 +197,122 @@ def held_out_figures(model, tokenizer, seed: int, resolution: int) -> dict:
     }
 
 
+class Lesson:
+    """What a CLIP is taught: pre-rendered scenes and pairs, and the loss of a random batch of them.
+
+    recipe: an entry of RECIPES. Draws from torch's generator and from `words`, a random.Random.
+    """
+
+    def __init__(self, recipe: dict, tokenizer, resolution: int, generator, words) -> None:
+        import torch
+
+        from workflow.worlds.mini.captions import part_words
+        from workflow.worlds.mini.pairs import class_words, draw_pairs
+        from workflow.worlds.mini.shifted_camera import shifted_scenes
+
+        self.recipe, self.tokenizer, self.resolution = recipe, tokenizer, resolution
+        self.generator, self.words = generator, words
+        scenes = shifted_scenes(
+            POOL, generator, resolution, recipe["hybrids"], recipe["foreign_coats"]
+        )
+        self.class_words = class_words()
+        self.blocks = [draw_pairs(recipe["pairs"], generator, resolution) for _ in range(PAIR_BLOCKS)]
+        species = [one if one >= 0 else None for one in scenes.species.tolist()]
+        for row in (scenes.second >= 0).nonzero()[:, 0].tolist():  # hybrids
+            species[row] = (species[row], int(scenes.second[row]))
+        self.scenes, self.species, self.style = scenes, species, scenes.style.tolist()
+        self.told, self.foreign = part_words(scenes.parts, scenes.u), scenes.foreign.tolist()
+        self.labels = torch.where(scenes.second[:, None] >= 0, NO_LABEL, scenes.parts)
+
+    def loss(self, model, readout) -> tuple:
+        """(scalar to minimise, {name: value}) of a random batch; readout: a PartReadout, or None."""
+        import torch
+
+        from workflow.worlds.mini.captions import caption
+        from workflow.worlds.mini.scenes import augment, from_uint8
+        from workflow.worlds.mini.shifted_camera import erase, recolour
+
+        recipe, generator = self.recipe, self.generator
+        rows = torch.randint(POOL, (recipe["batch"],), generator=generator)
+        images = recolour(from_uint8(self.scenes.images[rows]), self.scenes.style[rows], generator)
+        images = augment(erase(images, generator), generator)
+        images = degrade(images, recipe["noise"], generator)
+        tokens = self.tokenizer(
+            [
+                caption(self.species[r], self.style[r], self.told[r], self.words, self.foreign[r])
+                for r in rows.tolist()
+            ]
+        )
+        text = model.encode_text(tokens, normalize=True)
+        if recipe["radius"]:  # half of the images become adversarial
+            count = len(images) // 2
+            radius = recipe["radius"] * self.resolution / 32
+            images[:count] = adversarial(
+                model, images[:count], text[:count].detach(), tokens[:count], radius, generator
+            )
+        features = embed(model, images)
+        loss = contrast = contrastive_loss(features, text, tokens, model.logit_scale.exp())
+        direction, alignment = self.direction_losses(model)
+        loss = loss + DIRECTION_WEIGHT * direction + ALIGNMENT_WEIGHT * alignment
+        terms = {"contrast": contrast, "direction": direction, "alignment": alignment}
+        if readout is not None:
+            terms["parts"] = readout.loss(features, self.labels[rows])
+            loss = loss + READOUT_WEIGHT * terms["parts"]
+        return loss, {name: term.item() for name, term in terms.items()}
+
+    def directions(self, model):
+        """Unit embeddings of class_words in one random template, [W, E]."""
+        from workflow.worlds.mini.captions import TEMPLATES
+
+        template = self.words.choice(TEMPLATES)
+        return model.encode_text(
+            self.tokenizer([template.format(word) for word in self.class_words]), normalize=True
+        )
+
+    def direction_losses(self, model):
+        """The two losses of a random block of pairs (pairs.py)."""
+        import torch
+
+        from workflow.worlds.mini.pairs import direction_loss, shared_views
+        from workflow.worlds.mini.scenes import from_uint8
+
+        pairs = self.blocks[int(torch.randint(len(self.blocks), (1,), generator=self.generator))]
+        views = shared_views(from_uint8(pairs.images), self.recipe["noise"], self.generator)
+        embeddings = embed(model, views).unflatten(0, pairs.images.shape[:2])
+        return direction_loss(embeddings, self.directions(model), pairs.source, pairs.target)
+
+
+def limit_scale(model, recipe: dict) -> None:
+    """Keep CLIP's logit scale below the recipe's."""
+    import torch
+
+    with torch.no_grad():
+        model.logit_scale.clamp_(max=math.log(recipe["max_logit_scale"]))
+
+
+def save_clip(path: Path, model, config: dict) -> None:
+    """Write a CLIP in half precision, with its configuration as metadata."""
+    from safetensors.torch import save_file
+
+    from nada.run.atomic import atomic_path
+
+    weights = {
+        key: (value.half() if value.is_floating_point() else value).contiguous()
+        for key, value in model.state_dict().items()
+    }
+    with atomic_path(path) as temporary:
+        save_file(weights, temporary, metadata={"config": json.dumps(config)})
+
+
 def train(name: str, out: Path, resolution: int) -> None:
     """Train RECIPES[name], resuming where an earlier attempt stopped; write weights, config and record."""
     import open_clip
     import torch
-    from safetensors.torch import save_file
 
     from nada.clip.encoder import WordTokenizer
     from nada.run.atomic import atomic_path
     from nada.run.training_state import TrainingState
-    from workflow.worlds.mini.captions import TEMPLATES, caption, part_words
-    from workflow.worlds.mini.pairs import class_words, direction_loss, draw_pairs, shared_views
-    from workflow.worlds.mini.scenes import augment, cosine, from_uint8
-    from workflow.worlds.mini.shifted_camera import erase, recolour, shifted_scenes
+    from workflow.worlds.mini.scenes import cosine
 
     recipe = RECIPES[name]
     config = model_config(recipe, resolution)
@@ -231,18 +334,7 @@ def train(name: str, out: Path, resolution: int) -> None:
         weight_decay=WEIGHT_DECAY,
         betas=(0.9, 0.98),
     )
-
-    scenes = shifted_scenes(
-        POOL, generator, resolution, recipe["hybrids"], recipe["foreign_coats"]
-    )
-    words_of_classes = class_words()
-    blocks = [draw_pairs(recipe["pairs"], generator, resolution) for _ in range(PAIR_BLOCKS)]
-    species = [one if one >= 0 else None for one in scenes.species.tolist()]
-    for row in (scenes.second >= 0).nonzero()[:, 0].tolist():  # hybrids
-        species[row] = (species[row], int(scenes.second[row]))
-    style, told = scenes.style.tolist(), part_words(scenes.parts, scenes.u)
-    foreign = scenes.foreign.tolist()
-    labels = torch.where(scenes.second[:, None] >= 0, NO_LABEL, scenes.parts)
+    lesson = Lesson(recipe, tokenizer, resolution, generator, words)
     state = TrainingState(out / "state", f"clip_{name}_{resolution}")
     start, clock = 0, Clock()
     if (saved := state.load()) is not None:
@@ -256,45 +348,16 @@ def train(name: str, out: Path, resolution: int) -> None:
         print(f"clip {name}: resumes at step {start}", flush=True)
 
     for step in range(start, recipe["steps"]):
-        rows = torch.randint(POOL, (recipe["batch"],), generator=generator)
-        images = recolour(from_uint8(scenes.images[rows]), scenes.style[rows], generator)
-        images = augment(erase(images, generator), generator)
-        images = degrade(images, recipe["noise"], generator)
-        tokens = tokenizer(
-            [caption(species[r], style[r], told[r], words, foreign[r]) for r in rows.tolist()]
-        )
         for group in optimizer.param_groups:
             group["lr"] = cosine(step, recipe["steps"], recipe["lr"])
-        text = model.encode_text(tokens, normalize=True)
-        if recipe["radius"]:  # half of the images become adversarial
-            count = len(images) // 2
-            radius = recipe["radius"] * resolution / 32
-            images[:count] = adversarial(
-                model, images[:count], text[:count].detach(), tokens[:count], radius, generator
-            )
-        features = embed(model, images)
-        contrast = contrastive_loss(features, text, tokens, model.logit_scale.exp())
-        part_loss = readout.loss(features, labels[rows])
-        pairs = blocks[int(torch.randint(len(blocks), (1,), generator=generator))]
-        views = shared_views(from_uint8(pairs.images), recipe["noise"], generator)
-        template = words.choice(TEMPLATES)
-        classes = model.encode_text(
-            tokenizer([template.format(word) for word in words_of_classes]), normalize=True
-        )
-        embeddings = embed(model, views).unflatten(0, pairs.images.shape[:2])
-        direction, alignment = direction_loss(embeddings, classes, pairs.source, pairs.target)
-        loss = contrast + READOUT_WEIGHT * part_loss
-        loss = loss + DIRECTION_WEIGHT * direction + ALIGNMENT_WEIGHT * alignment
+        loss, terms = lesson.loss(model, readout)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
-        with torch.no_grad():
-            model.logit_scale.clamp_(max=math.log(recipe["max_logit_scale"]))
+        limit_scale(model, recipe)
         if step % 50 == 0:
-            print(
-                f"clip {name}: step {step}/{recipe['steps']} loss {contrast.item():.3f} parts {part_loss.item():.3f} directions {direction.item():.3f} {alignment.item():.3f} {clock.seconds():.0f} s",
-                flush=True,
-            )
+            told = " ".join(f"{key} {value:.3f}" for key, value in terms.items())
+            print(f"clip {name}: step {step}/{recipe['steps']} {told} {clock.seconds():.0f} s", flush=True)
         if (step + 1) % CHECKPOINT_EVERY == 0:
             payload = {"model": model.state_dict(), "readout": readout.linear.state_dict(), "optimizer": optimizer.state_dict(), "clock": clock.state_dict(),
                        "generator": generator.get_state(), "words": torch.tensor(words.getstate()[1])}  # fmt: skip
@@ -304,12 +367,7 @@ def train(name: str, out: Path, resolution: int) -> None:
     figures = held_out_figures(model, tokenizer, recipe["seed"] + 1, resolution)
     print(f"clip {name}: {figures}", flush=True)
     out.mkdir(parents=True, exist_ok=True)
-    weights = {
-        key: (value.half() if value.is_floating_point() else value).contiguous()
-        for key, value in model.state_dict().items()
-    }
-    with atomic_path(out / f"clip_{name}.safetensors") as path:
-        save_file(weights, path, metadata={"config": json.dumps(config)})
+    save_clip(out / f"clip_{name}.safetensors", model, config)
     with atomic_path(out / f"clip_{name}.json") as path:
         path.write_text(json.dumps(config, indent=1) + "\n")
     record = {
