@@ -1,12 +1,16 @@
 """Make the committed set of 200 junk images that test the judge.
 
 25 each of eight kinds, in this order: noise, patch shuffles, cross-fades, over-saturated pictures,
-chimeras, fades between species, pictures optimised against a CLIP in pixel space ("adversarial"),
-and images of generators trained with the global loss. Seeds differ from the judge's training, which
-does not include the last two kinds. The runs with the global loss are long and without shared views:
+chimeras, fades between species or styles, pictures optimised against a CLIP in pixel space ("adversarial"),
+and images of late adaptations: every loss and layer policy, several sources, long after the chosen length. Seeds
+differ from the judge's training, which does not include the last two kinds.
 
-    snakemake ablation_global --cores 2 --config preset=junk
-    python -m workflow.worlds.mini.junk_set --global-runs results/junk/runs/*/nada-global/seed0
+Some late pictures still show an animal, and what people name is no junk. So a pool of late pictures is drawn
+first, people name it, and those to which most give a name of this world are left out:
+
+    snakemake ablation --cores 2 --config preset=junk
+    python -m workflow.worlds.mini.junk_set --runs results/junk/runs/*/nada-*/seed0 --pool results/junk/pool
+    python -m workflow.worlds.mini.junk_set --runs results/junk/runs/*/nada-*/seed0 --named results/junk/pool
 """
 
 from __future__ import annotations
@@ -19,8 +23,9 @@ from nada.run.errors import UserError, command
 HERE = Path(__file__).parent
 JUNK_SET = HERE / "junk.npz"
 EACH = 25
-KINDS = ("noise", "shuffle", "cross_fade", "drowned", "chimera", "half_way", "adversarial", "global_loss")  # fmt: skip
+KINDS = ("noise", "shuffle", "cross_fade", "drowned", "chimera", "half_way", "adversarial", "adaptation")  # fmt: skip
 SEED = 9001
+POOL = 60  # late pictures that people name
 STEPS, RATE = 150, 0.03  # of the pixel optimisation
 
 
@@ -99,11 +104,30 @@ def world_clips() -> list:
     return [load_clip(spec, torch.device("cpu")) for spec in specs]
 
 
+def unnamed(folder: Path) -> list[int]:
+    """Rows of the pool to which no majority of people gave a name of this world; folder: sheet and answers."""
+    import pandas as pd
+
+    from eval.study.blind_naming import answer_files
+    from workflow.worlds.mini.people_set import NONE_OF_THESE, majority
+
+    answers = [pd.read_csv(path, dtype={"name": str}).set_index("number")["name"] for path in answer_files(folder)]
+    if not answers:
+        raise UserError(f"{folder} has no answers_1.csv, …; let people name the pictures of sheet.png first.")
+    for one in answers:
+        if missing := sorted(set(range(1, POOL + 1)) - set(one.dropna().index)):
+            raise UserError(f"{folder}: somebody gave picture {missing[0]} no name.")
+    return [row for row in range(POOL) if majority([one[row + 1] for one in answers]) == NONE_OF_THESE]
+
+
 @command
 def main(argv=None) -> None:
     about = __doc__.split("\n")[0]
     parser = argparse.ArgumentParser(prog="python -m workflow.worlds.mini.junk_set", description=about)
-    parser.add_argument("--global-runs", type=Path, nargs="+", required=True, help="run folders")
+    parser.add_argument("--runs", type=Path, nargs="+", required=True, help="folders of late runs")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--pool", type=Path, help="folder for the sheet of late pictures that people name")
+    what.add_argument("--named", type=Path, help="that folder, with people's answers: write the set")
     parser.add_argument("--out", type=Path, default=JUNK_SET, help=".npz file to write")
     arguments = parser.parse_args(argv)
     import torch
@@ -113,17 +137,29 @@ def main(argv=None) -> None:
     from nada.images.tensors import to_uint8
     from nada.run.outputs import check_output
 
-    for folder in arguments.global_runs:
+    for folder in arguments.runs:
         if not (folder / "model.safetensors").is_file():
-            raise UserError(
-                f"--global-runs {folder} has no model.safetensors; name finished runs."
-            )
+            raise UserError(f"--runs {folder} has no model.safetensors; name finished runs.")
     if arguments.out != JUNK_SET:
         check_output(arguments.out)
+    late = of_runs(arguments.runs, POOL)
+    late = late[torch.randperm(POOL, generator=torch.Generator().manual_seed(SEED))]
+    if arguments.pool:
+        from eval.study.blind_naming import answer_files, draw_sheet
+
+        for path in answer_files(arguments.pool):
+            raise UserError(f"{path} has answers to the sheet that is there; choose another folder.")
+        arguments.pool.mkdir(parents=True, exist_ok=True)
+        draw_sheet(to_uint8(late), arguments.pool / "sheet.png")
+        print(f"{POOL} late pictures -> {arguments.pool / 'sheet.png'}")
+        return
+    rows = unnamed(arguments.named)
+    if len(rows) < EACH:
+        raise UserError(f"people gave names to all but {len(rows)} of {POOL} late pictures; train longer runs.")
     resolution = yaml.safe_load((HERE / "world.yaml").read_text())["resolution"]
     kinds = corrupted(EACH, resolution)
     kinds["adversarial"] = adversarial(EACH, resolution, world_clips())
-    kinds["global_loss"] = of_runs(arguments.global_runs, EACH)
+    kinds["adaptation"] = late[rows[:EACH]]
     images = torch.cat([kinds[name] for name in KINDS])
     save_images(arguments.out, to_uint8(images))
     print(f"{len(images)} junk pictures, {EACH} each of {', '.join(KINDS)} -> {arguments.out}")

@@ -30,11 +30,11 @@ from workflow.worlds.mini.clock import Clock
 # max_logit_scale: low, so that a picture must lie close to its caption to win: then a direction
 # between texts fits the direction between images.
 # foreign_coats: share of training animals with the colours of another species: 0 makes coats count.
-# pairs: of `pairs.py`, in each step.
+# pairs: of `pairs.py`, in each step. hardened: whether `harden_clip.py` trains it further.
 RECIPES = {
-    "a": {"patch": 4, "width": 96, "layers": 3, "steps": 2200, "batch": 96, "pairs": 16, "lr": 1e-3, "radius": 1.5, "hybrids": 0.1, "foreign_coats": 0.0, "noise": 0.25, "max_logit_scale": 5.0, "seed": 101},
-    "b": {"patch": 8, "width": 128, "layers": 4, "steps": 2600, "batch": 96, "pairs": 16, "lr": 1e-3, "radius": 1.5, "hybrids": 0.1, "foreign_coats": 0.1, "noise": 0.25, "max_logit_scale": 5.0, "seed": 202},
-    "c": {"residual": [1, 1, 1, 1], "side": 64, "width": 16, "steps": 1400, "batch": 96, "pairs": 16, "lr": 1e-3, "radius": 1.5, "hybrids": 0.1, "foreign_coats": 0.1, "noise": 0.25, "max_logit_scale": 5.0, "seed": 505},
+    "a": {"hardened": True, "patch": 4, "width": 96, "layers": 3, "steps": 2200, "batch": 96, "pairs": 16, "lr": 1e-3, "radius": 1.5, "hybrids": 0.1, "foreign_coats": 0.0, "noise": 0.25, "max_logit_scale": 5.0, "seed": 101},
+    "b": {"hardened": True, "patch": 8, "width": 128, "layers": 4, "steps": 2600, "batch": 96, "pairs": 16, "lr": 1e-3, "radius": 1.5, "hybrids": 0.1, "foreign_coats": 0.1, "noise": 0.25, "max_logit_scale": 5.0, "seed": 202},
+    "c": {"hardened": False, "residual": [1, 1, 1, 1], "side": 64, "width": 16, "steps": 1400, "batch": 96, "pairs": 16, "lr": 1e-3, "radius": 1.5, "hybrids": 0.1, "foreign_coats": 0.1, "noise": 0.25, "max_logit_scale": 5.0, "seed": 505},
 }  # fmt: skip
 DIRECTION_WEIGHT, ALIGNMENT_WEIGHT = 1.0, 1.0  # of the pairs' losses
 CHECKPOINT_EVERY = 200  # steps
@@ -367,7 +367,8 @@ def train(name: str, out: Path, resolution: int) -> None:
     figures = held_out_figures(model, tokenizer, recipe["seed"] + 1, resolution)
     print(f"clip {name}: {figures}", flush=True)
     out.mkdir(parents=True, exist_ok=True)
-    save_clip(out / f"clip_{name}.safetensors", model, config)
+    suffix = ".plain" if recipe["hardened"] else ""  # harden_clip.py then writes the file without it
+    save_clip(out / f"clip_{name}{suffix}.safetensors", model, config)
     with atomic_path(out / f"clip_{name}.json") as path:
         path.write_text(json.dumps(config, indent=1) + "\n")
     record = {

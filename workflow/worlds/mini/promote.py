@@ -33,6 +33,7 @@ BARS = {
     "judge.species": 0.97,
     "judge.style": 0.97,
     "judge.none_of_these_on_committed_junk": 0.90,
+    "judge.agreement_with_people": 0.90,
     **{f"{domain}.judged_own_class": 0.95 for domain in SOURCES},
     **{f"{domain}.recall": 0.5 for domain in SOURCES},
 }
@@ -115,6 +116,7 @@ def promote(build: Path) -> None:
     from nada.images.tensors import to_tensor
     from nada.run.atomic import sha256, write_json
     from workflow.worlds.mini.junk_set import JUNK_SET
+    from workflow.worlds.mini.people_set import agreement, load_people
 
     records = {}
     for name in NETWORKS:
@@ -128,7 +130,13 @@ def promote(build: Path) -> None:
     for domain in SOURCES:
         records[domain]["figures"] = source_figures(build, domain, judge, perceptual)
     junk = to_tensor(load_images(JUNK_SET))
-    records["judge"]["figures"]["none_of_these_on_committed_junk"] = judged_as(judge, junk, None)
+    of_judge = records["judge"]["figures"]
+    of_judge["none_of_these_on_committed_junk"] = judged_as(judge, junk, None)
+    people = load_people()
+    shares = agreement(judge, people)
+    of_judge["agreement_with_people"] = shares["adapted"]
+    of_judge["agreement_with_people_on_all"] = shares["all"]
+    of_judge["named_by_people"] = int((people.groups == "adapted").sum())
     flat = {
         f"{name}.{key}": value
         for name, record in records.items()
