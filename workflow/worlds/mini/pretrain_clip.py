@@ -33,7 +33,7 @@ from workflow.worlds.mini.clock import Clock
 # pairs: of `pairs.py`, in each step. hardened: whether `harden_clip.py` trains it further.
 RECIPES = {
     "a": {"hardened": True, "patch": 4, "width": 96, "layers": 3, "steps": 2200, "batch": 96, "pairs": 16, "lr": 1e-3, "radius": 1.5, "hybrids": 0.1, "foreign_coats": 0.0, "noise": 0.25, "max_logit_scale": 5.0, "seed": 101},
-    "b": {"hardened": True, "patch": 8, "width": 128, "layers": 4, "steps": 2600, "batch": 96, "pairs": 16, "lr": 1e-3, "radius": 1.5, "hybrids": 0.1, "foreign_coats": 0.1, "noise": 0.25, "max_logit_scale": 5.0, "seed": 202},
+    "b": {"hardened": True, "patch": 8, "width": 128, "layers": 4, "steps": 2000, "batch": 96, "pairs": 16, "lr": 1e-3, "radius": 1.5, "hybrids": 0.1, "foreign_coats": 0.1, "noise": 0.25, "max_logit_scale": 5.0, "seed": 202},
     "c": {"hardened": False, "residual": [1, 1, 1, 1], "side": 64, "width": 16, "steps": 1400, "batch": 96, "pairs": 16, "lr": 1e-3, "radius": 1.5, "hybrids": 0.1, "foreign_coats": 0.1, "noise": 0.25, "max_logit_scale": 5.0, "seed": 505},
 }  # fmt: skip
 DIRECTION_WEIGHT, ALIGNMENT_WEIGHT = 1.0, 1.0  # of the pairs' losses
