@@ -53,9 +53,9 @@ class Recipe:
     ema: float = 0.995  # decay a step during regression
     warmup_steps: int = 600  # of D alone, against the blurry G
     blur_share: float = 0.7  # of the warm-up, over which a blur of its fakes fades away
-    adversarial_steps: int = 3400  # with the own steps, without the warm-up
+    adversarial_steps: int = 2000  # with the own steps, without the warm-up
     own_steps: int = 600  # the last of them, on the own domain alone
-    fade_steps: int = 2000  # over which the regression's weight falls
+    fade_steps: int = 1600  # over which the regression's weight falls
     instance_noise: float = 0.1  # standard deviation, on all that D sees
     g_lr: float = 2e-4
     d_lr: float = 4e-3
