@@ -18,6 +18,8 @@ from pathlib import Path
 from nada.run.errors import UserError, command
 
 WEIGHTS = Path(__file__).parent / "weights"
+DOCS = Path(__file__).parents[3] / "docs/mini-world"
+SHEETS = ("dog", "face")  # sources whose sheets of the parent's family are shown in docs/mini-world.md
 SIZE_LIMIT = 22 * 2**20  # bytes of all shipped weights
 MEASURED = 1000  # images per set in the measurements below
 
@@ -168,7 +170,30 @@ def promote(build: Path) -> None:
     write_json(
         WEIGHTS / "manifest.json", {"date": datetime.date.today().isoformat(), "files": files}
     )
+    draw_species_and_styles(DOCS / "renders.png")
+    for name in SHEETS:
+        shutil.copyfile(build / f"{name}.png", DOCS / f"{name}.png")
     print(f"promoted {len(files)} files, {total / 2**20:.1f} MiB -> {WEIGHTS}")
+
+
+def draw_species_and_styles(path: Path, columns: int = 10) -> None:
+    """Renders of the same `columns` scenes: a row for each species as a photograph, then each style of a person."""
+    import torch
+    from PIL import Image
+
+    from workflow.worlds.mini.scenes import render_uint8
+    from workflow.worlds.mini.species import NUM_UNIFORMS, SPECIES, STYLES
+
+    u = torch.rand(columns, NUM_UNIFORMS, generator=torch.Generator().manual_seed(3))
+    scenes = [(species, 0) for species in range(len(SPECIES))]
+    scenes += [(SPECIES.index("person"), style) for style in range(1, len(STYLES))]
+    rows = [
+        render_uint8(torch.full((columns,), species), torch.full((columns,), style), u, 32)
+        for species, style in scenes
+    ]
+    grid = torch.stack(rows).permute(0, 3, 1, 4, 2).reshape(len(rows) * 32, columns * 32, 3)
+    size = (columns * 64, len(rows) * 64)
+    Image.fromarray(grid.numpy()).resize(size, Image.NEAREST).save(path, optimize=True)
 
 
 @command
