@@ -1,5 +1,6 @@
 """The junk that examines the judge, and the bars on the outcome."""
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -7,8 +8,8 @@ import torch
 from nada.clip.encoder import load_clip
 from nada.images.arrays import load_images
 from nada.run.errors import UserError
-from workflow.worlds.mini.junk_set import EACH, JUNK_SET, KINDS, adversarial, corrupted
-from workflow.worlds.mini.outcome import BARS, bar_rows
+from workflow.worlds.mini.junk_set import EACH, JUNK_SET, KINDS, POOL, adversarial, corrupted, unnamed
+from workflow.worlds.mini.outcome import AT_LEAST, AT_MOST, OF_SOURCE, bar_rows, saturation
 from workflow.worlds.mini.promote import WEIGHTS
 
 
@@ -37,14 +38,51 @@ def test_adversarial_junk_fools_clip(monkeypatch):
     assert called.tolist() == [0, 1, 2, 3, 4, 5]
 
 
+def scores_of(values):
+    """Rows of scores.csv of {(task, method, variant, metric): [a value for each seed]}."""
+    return pd.DataFrame(
+        [
+            {"task": t, "method": m, "variant": v, "metric": metric, "step": step, "value": value}
+            for (t, m, v, metric), every in values.items()
+            for step, value in [("100", 0.0), *(("last", one) for one in every)]
+        ]
+    )
+
+
 def test_each_requirement_is_compared_with_the_mean_of_the_last_models():
-    rows = [
-        {"task": t, "variant": v, "metric": m, "step": step, "value": value}
-        for t, v, m in BARS
-        for step, value in (("100", 0.0), ("last", 0.95), ("last", 0.80))
-    ]
-    held = bar_rows(pd.DataFrame(rows))
-    assert [row["holds"] for row in held] == [False] * len(BARS)
-    assert held[0]["value"] == pytest.approx(0.875)
+    values = {}
+    for task, variant, what, _ in (*AT_LEAST, *AT_MOST):
+        metric = what.removesuffix(OF_SOURCE)
+        values[task, "nada", variant, metric] = [0.95, 0.80] if metric != what else [1.0, 1.4]
+        if metric != what:
+            values[task, "source", "unchanged", metric] = [1.8, 2.2]
+    held = {row["what"]: row for row in bar_rows(scores_of(values))}
+    rate = held["target_rate of dog2cat mapper, at least"]
+    assert rate["value"] == pytest.approx(0.875) and not rate["holds"]
+    kept = held["intra_cluster_lpips of source of dog2cat adaptive, at least"]
+    assert kept["value"] == pytest.approx(0.6) and kept["bar"] == 0.8 and not kept["holds"]
+    fallen = held["intra_cluster_lpips of source of dog2bear global, at most"]
+    assert fallen["value"] == pytest.approx(0.6) and fallen["holds"]
+    lost = held["retrieval_top1 of dog2cat global, at most"]
+    assert lost["value"] == pytest.approx(0.875) and not lost["holds"]
+    del values["dog2cat", "nada", "mapper", "target_rate"]
     with pytest.raises(UserError, match="no target_rate of dog2cat mapper"):
-        bar_rows(pd.DataFrame(rows)[lambda frame: frame.task != "dog2cat"])
+        bar_rows(scores_of(values))
+
+
+def test_saturation_is_the_range_of_the_channels():
+    images = np.zeros((2, 4, 4, 3), np.uint8)
+    images[0] = (255, 51, 0)
+    images[1] = 200
+    assert saturation(images) == pytest.approx(0.5)
+
+
+def test_late_pictures_that_most_people_name_are_no_junk(tmp_path):
+    for person, name in enumerate(("cat", "cat", "smudge"), start=1):
+        frame = pd.DataFrame({"number": range(1, POOL + 1), "name": "smudge"})
+        frame.loc[:9, "name"] = name
+        frame.to_csv(tmp_path / f"answers_{person}.csv", index=False)
+    assert unnamed(tmp_path) == list(range(10, POOL))
+    frame[:5].to_csv(tmp_path / "answers_3.csv", index=False)
+    with pytest.raises(UserError, match="gave picture 6 no name"):
+        unnamed(tmp_path)

@@ -17,8 +17,10 @@ from nada.run.errors import UserError, command
 
 REFERENCES = {"dog2cat": "cat", "dog2bear": "bear", "face2sketch": "sketch"}
 # task, variant, metric, bound: means over seeds. "of source" divides by the value of the unadapted source.
+# Sketches train all layers, as in the paper (Table 3), and need no mapper.
+VARIANT = {"dog2cat": "mapper", "dog2bear": "mapper", "face2sketch": "all_layers"}
 AT_LEAST = (
-    *((task, "mapper", "target_rate", 0.9) for task in REFERENCES),
+    *((task, variant, "target_rate", 0.9) for task, variant in VARIANT.items()),
     *((task, "adaptive", "intra_cluster_lpips of source", 0.8) for task in ("dog2cat", "dog2bear")),
     *((task, "adaptive", "retrieval_top1", 0.4) for task in ("dog2cat", "dog2bear")),
 )
@@ -63,17 +65,18 @@ def saturation(images) -> float:
 
 
 def saturation_row(results: Path) -> dict:
-    """The colours left in the sketches of NADA with its mapper, against those of real sketches."""
+    """The colours left in the sketches of NADA, against those of real sketches."""
     import numpy as np
 
     from eval.observation import load_observation
     from nada.images.arrays import load_images
 
-    observed = load_observation(results / "observations/face2sketch/nada-mapper.npz", only=("images",))
+    variant = VARIANT["face2sketch"]
+    observed = load_observation(results / f"observations/face2sketch/nada-{variant}.npz", only=("images",))
     adapted = np.concatenate([observed[f"seed{run['seed']}/images"] for run in observed.meta["runs"]])
     bar = SATURATION * saturation(load_images(results / "references/sketch.npz"))
     value = saturation(adapted)
-    return {"what": "mean saturation of face2sketch mapper, at most", "value": value, "bar": bar,
+    return {"what": f"mean saturation of face2sketch {variant}, at most", "value": value, "bar": bar,
             "holds": value <= bar}  # fmt: skip
 
 
@@ -105,7 +108,7 @@ def junk_rows(results: Path) -> list[dict]:
     rows = []
     for task, domain in REFERENCES.items():
         real = statistic(load_images(results / f"references/{domain}.npz"))
-        observed = load_observation(results / f"observations/{task}/nada-mapper.npz")
+        observed = load_observation(results / f"observations/{task}/nada-{VARIANT[task]}.npz")
         run = observed.meta["runs"][0]
         features = observed[f"seed{run['seed']}/features"][:EXAMINED]
         adapted = fid(gaussian_statistic(np.asarray(features)), real)
