@@ -24,7 +24,7 @@ NAMES = ("a", "b")
 # steps: of the CLIPs. runs: adaptations in flight. advances: their steps for each of the CLIPs'. length: steps
 # after which an adaptation starts again. rates: Adam's learning rates, as in the benchmark. keep: pictures of an
 # adaptation in a step. margin: of cosines, for a picture that is as far from its counterpart as its source is.
-RECIPE = {"steps": 400, "runs": 6, "advances": 2, "length": (20, 200), "rates": (0.003, 0.006), "batch": 4, "keep": 16,
+RECIPE = {"steps": 300, "runs": 6, "advances": 2, "length": (20, 200), "rates": (0.003, 0.006), "batch": 4, "keep": 16,
           "margin": 0.6, "weight": 3.0, "lr": 2e-4, "seed": 606}  # fmt: skip
 CHECKPOINT_EVERY = 50
 EPSILON = 0.05  # of the directional loss (nada/losses.py), as in the benchmark
